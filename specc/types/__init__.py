@@ -1,0 +1,1 @@
+"""Axes, types, static values and their arithmetic."""
