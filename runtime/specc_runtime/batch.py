@@ -1,0 +1,197 @@
+"""A batch of examples as packed tensors.
+
+Promises: no padding anywhere. A field of a space with ragged axes holds the positions that exist,
+one after another: example-major, then the outer axis, then the inner one.
+Leaves to others: turning columns into these tensors (encode), working out which row belongs to
+which example (layout).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specc_runtime.layout import CANDIDATE, Axis, Layout
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A multi-valued field: `values` int64 [M], of which each row has `lengths` int64 [rows]."""
+
+    values: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device | str) -> Bag:
+        return Bag(self.values.to(device), self.lengths.to(device))
+
+    def pin_memory(self) -> Bag:
+        return Bag(self.values.pin_memory(), self.lengths.pin_memory())
+
+    def rows(self, rows: Tensor) -> Bag:
+        """The bags of some rows, int64 [n] ascending."""
+        row_of = torch.repeat_interleave(self.lengths)
+        kept = torch.zeros_like(self.lengths, dtype=torch.bool)
+        kept[rows] = True
+        return Bag(self.values[kept[row_of]], self.lengths[rows])
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Which ragged axes each field has, and which there are: what gives a batch's tensors meaning.
+
+    fields: by field path, its axes; those of a field from a candidate begin with `CANDIDATE`.
+    axes: by id, each root ragged axis ("visits.step").
+    """
+
+    fields: Mapping[str, tuple[Axis, ...]]
+    axes: Mapping[str, Axis]
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any]) -> Schema:
+        """The schema that a compiled model's manifest states."""
+        role_of = {
+            axis: space["role"]
+            for space in reversed(manifest["spaces"])
+            for axis in space["axes"]
+            if axis.partition(".")[0] == space["name"]
+        }
+        axes: dict[str, Axis] = {}
+        for entry in manifest["axes"]:
+            if entry["parent"] is not None:
+                parent: Axis | None = axes[entry["parent"]]
+            else:
+                parent = CANDIDATE if role_of.get(entry["id"]) == "candidate" else None
+            axes[entry["id"]] = Axis(entry["id"], bound=entry["bound"], parent=parent)
+        fields = {
+            entry["path"]: (
+                *((CANDIDATE,) if entry["role"] == "candidate" else ()),
+                *(axes[axis] for axis in entry["axes"]),
+            )
+            for entry in manifest["fields"]
+        }
+        return Schema(fields, axes)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Examples, or requests with candidates, for one forward pass.
+
+    size: number B of examples, or R of requests.
+    fields: by field path ("ad.item"): int64 ids [rows] of embedded fields, float32 [rows, n] of
+        number and vector fields, a `Bag` of multi-valued ones. rows is B for a space without axes,
+        else the number of positions of all examples.
+    lengths: by id of a root ragged axis: int64 [B] ("visits.session"), or one for each row of its
+        parent axis ("visits.step").
+    labels: by prediction: float32 [B], for class predictions int64 [B]. May be empty.
+    candidates: None where each example is a request with one candidate (training, evaluation).
+        For scoring, int64 [R]: the number of candidates of each request. Fields and lengths from
+        the request then have the rows of R examples, those from the candidate the rows of
+        sum(candidates), and predictions come one a candidate.
+    """
+
+    schema: Schema
+    size: int
+    fields: Mapping[str, Tensor | Bag]
+    lengths: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    candidates: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batch's tensors are."""
+        for values in (*self.lengths.values(), *self.fields.values()):
+            return values.values.device if isinstance(values, Bag) else values.device
+        return torch.device("cpu")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the rows of each combination of axes are; built once, as far as it is asked for."""
+        return Layout(self.size, self.lengths, self.candidates, self.device)
+
+    def column(self, path: str) -> Tensor:
+        """A field with one value a row: int64 ids [rows] or float32 numbers [rows, n]."""
+        values = self.fields[path]
+        if isinstance(values, Bag):
+            raise TypeError(f"{path} has several values a row")
+        return values
+
+    def bag(self, path: str) -> Bag:
+        values = self.fields[path]
+        if not isinstance(values, Bag):
+            raise TypeError(f"{path} has one value a row")
+        return values
+
+    def to(self, device: torch.device | str) -> Batch:
+        return self._each(lambda x: x.to(device))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, for copies to an accelerator that overlap with work."""
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Callable[[Any], Any]) -> Batch:
+        return replace(
+            self,
+            fields={k: change(v) for k, v in self.fields.items()},
+            lengths={k: change(v) for k, v in self.lengths.items()},
+            labels={k: change(v) for k, v in self.labels.items()},
+            candidates=None if self.candidates is None else change(self.candidates),
+        )
+
+    def example(self, index: int) -> Batch:
+        """A batch of the one example (or request, with all its candidates) at a position.
+
+        Raises IndexError where there is none.
+        """
+        if not 0 <= index < self.size:
+            raise IndexError(f"example {index} of a batch of {self.size}")
+
+        def rows(axes: Sequence[Axis]) -> Tensor:
+            return (self.layout[tuple(axes)].example == index).nonzero().squeeze(1)
+
+        fields: dict[str, Tensor | Bag] = {}
+        for path, values in self.fields.items():
+            kept = rows(self.schema.fields[path])
+            fields[path] = values.rows(kept) if isinstance(values, Bag) else values[kept]
+        lengths: dict[str, Tensor] = {}
+        for axis, values in self.lengths.items():
+            parent = self.schema.axes[axis].parent
+            lengths[axis] = values[rows((parent,) if parent else ())]
+        per_label = rows((CANDIDATE,))
+        return replace(
+            self,
+            size=1,
+            fields=fields,
+            lengths=lengths,
+            labels={k: v[per_label] for k, v in self.labels.items()},
+            candidates=None if self.candidates is None else self.candidates[index : index + 1],
+        )
+
+    @staticmethod
+    def collate(batches: Sequence[Batch]) -> Batch:
+        """One batch of all examples, in order. Raises ValueError for none."""
+        if not batches:
+            raise ValueError("there is nothing to collate")
+        first = batches[0]
+        fields: dict[str, Tensor | Bag] = {}
+        for path, values in first.fields.items():
+            if isinstance(values, Bag):
+                bags = [b.bag(path) for b in batches]
+                fields[path] = Bag(torch.cat([b.values for b in bags]), torch.cat([b.lengths for b in bags]))
+            else:
+                fields[path] = torch.cat([b.column(path) for b in batches])
+        counts = [b.candidates for b in batches if b.candidates is not None]
+        if counts and len(counts) < len(batches):
+            raise ValueError("requests with candidates cannot be collated with single examples")
+        return replace(
+            first,
+            size=sum(b.size for b in batches),
+            fields=fields,
+            lengths={k: torch.cat([b.lengths[k] for b in batches]) for k in first.lengths},
+            labels={k: torch.cat([b.labels[k] for b in batches]) for k in first.labels},
+            candidates=torch.cat(counts) if counts else None,
+        )

@@ -1,0 +1,317 @@
+"""Where the rows of packed values are.
+
+A value with ragged axes is a tensor [rows, ...]: one row for each combination of positions that
+exists. `Axis` names a ragged axis, `Layout` knows the lengths in one batch, and `Rows` is one
+combination of axes: how many rows it has, which example and position each of them is, and which
+row of a coarser (or shifted) combination belongs to it.
+
+Promises: index tensors are int64, computed once a batch and only when asked for. Rows are ordered
+by example, then axis by axis in the order of `Axis.order`: parents first.
+Leaves to others: what is done with the rows (ops).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A ragged axis. Two axes are the same when their ids are.
+
+    bound: the largest length it may have.
+    parent: the axis that it is nested in, `CANDIDATE` for an axis of a candidate's features.
+    source: for a derived axis, the axis (or the two joined axes) whose lengths it follows.
+    change: how its lengths follow from the source's: "same", "shorter", "appended", "joined",
+        "taken"; "given" in the batch, "fixed" at the bound.
+    """
+
+    id: str
+    bound: int = field(default=0, compare=False)
+    parent: Axis | None = field(default=None, compare=False)
+    source: tuple[Axis, ...] = field(default=(), compare=False)
+    change: str = field(default="given", compare=False)
+
+    @cached_property
+    def order(self) -> tuple[int, str]:
+        """The place of the axis among those of a value: by depth, then by id."""
+        if self.id == CANDIDATE_ID:
+            return (0, self.id)
+        return (1 + (self.parent.order[0] if self.parent else 0), self.id)
+
+    def renamed(self, name: str) -> Axis:
+        """A copy of the axis, so that a value can have both."""
+        return Axis(f"{self.id}>{name}", self.bound, self.parent, (self,), "same")
+
+    def shorter(self) -> Axis:
+        """One position less, never below 0."""
+        return Axis(f"{self.id}~shorter", max(self.bound - 1, 0), self.parent, (self,), "shorter")
+
+    def longer(self) -> Axis:
+        """One position more."""
+        return Axis(f"{self.id}+1", self.bound + 1, self.parent, (self,), "appended")
+
+    def joined(self, other: Axis) -> Axis:
+        """The positions of this axis, then those of the other."""
+        deeper = self.parent or other.parent
+        bound = self.bound + other.bound
+        return Axis(f"{self.id}+{other.id}", bound, deeper, (self, other), "joined")
+
+    def taken(self, k: int) -> Axis:
+        """The first k positions, or all if there are fewer."""
+        return Axis(f"{self.id}:{k}", min(self.bound, k), self.parent, (self,), "taken")
+
+    def best(self, k: int, name: str) -> Axis:
+        """The k positions that are best by some score; `name` tells scores apart."""
+        return Axis(f"{self.id}:{k}>{name}", min(self.bound, k), self.parent, (self,), "taken")
+
+
+CANDIDATE_ID = "candidate"
+CANDIDATE = Axis(CANDIDATE_ID)
+"""The candidates of a request: the outermost axis of all that depends on one. A batch without
+`candidates` has one for each example, and the axis then is not there at all."""
+
+
+def fixed(name: str, size: int) -> Axis:
+    """A static axis seen as a ragged one that always has `size` positions."""
+    return Axis(f"{name}={size}", size, change="fixed")
+
+
+@dataclass(eq=False)
+class Layout:
+    """The rows of one batch: `layout[axes]` for a combination of axes (parents come by themselves)."""
+
+    size: int
+    given: Mapping[str, Tensor]
+    candidates: Tensor | None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _rows: dict[tuple[Axis, ...], Rows] = field(default_factory=dict, repr=False)
+    _known: dict[frozenset[Axis], Rows] = field(default_factory=dict, repr=False)
+    _lengths: dict[Axis, Tensor] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, axes: Axis | Iterable[Axis]) -> Rows:
+        wanted = frozenset((axes,) if isinstance(axes, Axis) else axes)
+        rows = self._known.get(wanted)
+        if rows is None:
+            rows = self._known[wanted] = self._ordered(self._closed(wanted))
+        return rows
+
+    def _closed(self, axes: Iterable[Axis]) -> tuple[Axis, ...]:
+        """The axes with their parents, in order, without what this batch does not have."""
+        closed: set[Axis] = set()
+        for axis in axes:
+            step: Axis | None = axis
+            while step is not None:
+                closed.add(step)
+                step = step.parent
+        if self.candidates is None:
+            closed.discard(CANDIDATE)
+        return tuple(sorted(closed, key=lambda a: a.order))
+
+    def _ordered(self, axes: tuple[Axis, ...]) -> Rows:
+        rows = self._rows.get(axes)
+        if rows is None:
+            prefix = self._ordered(axes[:-1]) if axes else None
+            rows = self._rows[axes] = Rows(self, axes, prefix)
+        return rows
+
+    def within(self, axis: Axis) -> Rows:
+        """The rows that have a length of the axis each: those of its parent."""
+        return self[() if axis.parent is None else axis.parent]
+
+    def lengths(self, axis: Axis) -> Tensor:
+        """The number of positions of the axis, int64 [rows of its parent].
+
+        Raises ValueError if the batch's lengths are not one for each row of the parent, or one
+        exceeds the axis's bound.
+        """
+        lengths = self._lengths.get(axis)
+        if lengths is None:
+            lengths = self._lengths[axis] = self._derive(axis)
+        return lengths
+
+    def _derive(self, axis: Axis) -> Tensor:
+        if axis == CANDIDATE:
+            assert self.candidates is not None
+            return self.candidates
+        rows = self.within(axis)
+        if axis.change == "fixed":
+            return torch.full((rows.count,), axis.bound, dtype=torch.int64, device=self.device)
+        if axis.change == "given":
+            return self._checked(axis, rows)
+        parts = [self.lengths(a)[rows.index(self.within(a))] for a in axis.source]
+        match axis.change:
+            case "same":
+                return parts[0]
+            case "shorter":
+                return (parts[0] - 1).clamp(min=0)
+            case "appended":
+                return parts[0] + 1
+            case "joined":
+                return parts[0] + parts[1]
+            case "taken":
+                return parts[0].clamp(max=axis.bound)
+        raise AssertionError(axis.change)
+
+    def _checked(self, axis: Axis, rows: Rows) -> Tensor:
+        lengths = self.given[axis.id]
+        if lengths.shape != (rows.count,):
+            raise ValueError(
+                f"the batch's lengths of {axis.id} have shape {tuple(lengths.shape)}, "
+                f"and there are {rows.count} rows that need one"
+            )
+        if rows.count and int(lengths.max()) > axis.bound:
+            raise ValueError(
+                f"the batch has {int(lengths.max())} positions of {axis.id} in one place; the spec's bound "
+                f"is {axis.bound}"
+            )
+        return lengths
+
+
+@dataclass(eq=False)
+class Rows:
+    """The rows of values with certain ragged axes.
+
+    `prefix` is the combination without the last axis, of whose rows each has a run of rows here.
+    """
+
+    layout: Layout
+    axes: tuple[Axis, ...]
+    prefix: Rows | None
+    _positions: dict[Axis, Tensor] = field(default_factory=dict, repr=False)
+    _indices: dict[Rows, Tensor] = field(default_factory=dict, repr=False)
+    _steps: dict[tuple[Axis, bool], Steps] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """How many rows each row of the prefix has here, int64 [prefix.count]."""
+        assert self.prefix is not None
+        axis = self.axes[-1]
+        own = self.layout.within(axis)
+        lengths = self.layout.lengths(axis)
+        return lengths if own is self.prefix else lengths[self.prefix.index(own)]
+
+    @cached_property
+    def count(self) -> int:
+        return self.layout.size if self.prefix is None else int(self.lengths.sum())
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """The first row of each row of the prefix, int64 [prefix.count]."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    @cached_property
+    def _owner(self) -> Tensor:
+        return torch.repeat_interleave(self.lengths, output_size=self.count)
+
+    @cached_property
+    def example(self) -> Tensor:
+        """The example of each row, int64 [count]."""
+        return self._own if self.prefix is None else self.index(self.layout[()])
+
+    @cached_property
+    def _own(self) -> Tensor:
+        return torch.arange(self.count, device=self.layout.device)
+
+    def position(self, axis: Axis) -> Tensor:
+        """The position along one of the axes of each row, counted from 0, int64 [count]."""
+        found = self._positions.get(axis)
+        if found is None:
+            assert self.prefix is not None
+            if axis == self.axes[-1]:
+                found = self._own - self.starts[self._owner]
+            else:
+                found = self.prefix.position(axis)[self._owner]
+            self._positions[axis] = found
+        return found
+
+    def index(self, to: Rows) -> Tensor:
+        """For each row here its row in a combination of some of these axes, int64 [count]."""
+        found = self._indices.get(to)
+        if found is None:
+            if to is self:
+                found = self._own
+            elif to is self.prefix:
+                found = self._owner
+            elif self.prefix is not None and set(to.axes) <= set(self.prefix.axes):
+                found = self.prefix.index(to)[self._owner]
+            else:
+                found = self.locate(to, {})
+            self._indices[to] = found
+        return found
+
+    def locate(self, to: Rows, instead: Mapping[Axis, Tensor]) -> Tensor:
+        """Rows of another combination, found axis by axis.
+
+        `instead` gives the positions, int64 [count, ...], along those axes of `to` that these rows
+        lack (or have otherwise). Where such a position does not exist the result is some number,
+        perhaps outside of `to`.
+        """
+        if to.prefix is None:
+            return self.example
+        axis = to.axes[-1]
+        row = self.locate(to.prefix, instead)
+        position = instead[axis] if axis in instead else self.position(axis)
+        more = max(row.dim(), position.dim())
+        starts = to.starts
+        row = row.clamp(0, max(len(starts) - 1, 0))
+        start = starts[row] if len(starts) else torch.zeros_like(row)
+        return _widened(start, more) + _widened(position, more)
+
+    def without(self, axis: Axis) -> Rows:
+        """The rows that remain when one axis is gone."""
+        return self.layout[[a for a in self.axes if a != axis]]
+
+    def lengths_of(self, axis: Axis) -> Tensor:
+        """The length of an axis at each row (which need not have it), int64 [count]."""
+        return self.layout.lengths(axis)[self.index(self.layout.within(axis))]
+
+    def steps(self, axis: Axis, backward: bool) -> Steps:
+        """These rows step by step along one axis, for recurrences."""
+        key = (axis, backward)
+        if key not in self._steps:
+            self._steps[key] = Steps.of(self, axis, backward)
+        return self._steps[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """Rows ordered by step, and within a step by the length of their sequence, longest first: so the
+    sequences that are still running at a step are the first `active[step]`.
+
+    order: the sequences, longest first, int64 [sequences].
+    gather: the rows in the order of steps, int64 [rows]; scatter: its inverse.
+    active: how many sequences have each step.
+    """
+
+    order: Tensor
+    gather: Tensor
+    scatter: Tensor
+    active: tuple[int, ...]
+
+    @staticmethod
+    def of(rows: Rows, axis: Axis, backward: bool) -> Steps:
+        sequences = rows.without(axis)
+        lengths = sequences.lengths_of(axis)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order), device=order.device)
+        ended = torch.bincount(lengths, minlength=1).cumsum(0)
+        active = (len(lengths) - ended)[:-1]
+        sequence, step = rows.index(sequences), rows.position(axis)
+        if backward:
+            step = lengths[sequence] - 1 - step
+        begins = active.cumsum(0) - active
+        scatter = begins[step] + rank[sequence] if rows.count else step
+        gather = torch.empty_like(scatter)
+        gather[scatter] = torch.arange(rows.count, device=scatter.device)
+        return Steps(order, gather, scatter, tuple(active.tolist()))
+
+
+def _widened(x: Tensor, dims: int) -> Tensor:
+    return x.reshape(*x.shape, *([1] * (dims - x.dim())))
