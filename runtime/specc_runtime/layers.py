@@ -1,0 +1,188 @@
+"""The modules that hold a compiled model's weights.
+
+Promises: a module's parameters carry the leaf names of the spec's weight paths (weight, bias, scale,
+shift, slope, running_mean, running_var); starting values follow the spec's initializers and are the
+same for the same `torch.manual_seed`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Init = tuple[Any, ...]
+
+
+def initialize(weight: Tensor, init: Init) -> Tensor:
+    """Fill a tensor with starting values.
+
+    init: ("normal", std), ("uniform", a) in [-a, a], ("xavier",) (Glorot and Bengio 2010, uniform),
+    ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",) or ("constant", c).
+    For xavier and he a weight is (..., out, in).
+    """
+    with torch.no_grad():
+        match init:
+            case ("normal", std):
+                return weight.normal_(0.0, std)
+            case ("uniform", a):
+                return weight.uniform_(-a, a)
+            case ("xavier",):
+                limit = math.sqrt(6.0 / max(sum(_fans(weight)), 1))
+                return weight.uniform_(-limit, limit)
+            case ("he",):
+                return weight.normal_(0.0, math.sqrt(2.0 / max(_fans(weight)[1], 1)))
+            case ("zeros",):
+                return weight.zero_()
+            case ("ones",):
+                return weight.fill_(1.0)
+            case ("constant", value):
+                return weight.fill_(value)
+    raise ValueError(f"there is no initializer {init[0]!r}")
+
+
+def _fans(weight: Tensor) -> tuple[int, int]:
+    """(out, in) of a weight; for a vector both are its size."""
+    return (weight.shape[-2] if weight.dim() > 1 else weight.shape[-1]), weight.shape[-1]
+
+
+def learned(*shape: int, init: Init) -> nn.Parameter:
+    """A free parameter."""
+    return nn.Parameter(initialize(torch.empty(*shape), init))
+
+
+class Table(nn.Module):
+    """An embedding table, weight [rows, width].
+
+    `counts` [rows], how often each row occurs in the training data, is set by training; it is no
+    weight and is not saved.
+    """
+
+    counts: Tensor | None
+
+    def __init__(self, rows: int, width: int, init: Init = ("normal", 0.01)) -> None:
+        super().__init__()
+        self.weight = learned(rows, width, init=init)
+        self.register_buffer("counts", None, persistent=False)
+
+    def penalty(self, *ids: Tensor) -> Tensor:
+        """Sum of squares of the distinct rows that are named, a scalar."""
+        return self.embedding(_distinct(ids, self.weight)).square().sum()
+
+    def penalty_by_frequency(self, *ids: Tensor) -> Tensor:
+        """As `penalty`, each row's part divided by its count in the training data (DIN, eq. 6;
+        by 1 where that is not known)."""
+        rows = _distinct(ids, self.weight)
+        squares = self.embedding(rows).square().sum(-1)
+        if self.counts is not None:
+            squares = squares / self.counts[rows].clamp(min=1).to(squares.dtype)
+        return squares.sum()
+
+    def embedding(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.weight)
+
+
+def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:
+    return torch.unique(torch.cat([i.to(weight.device).flatten() for i in ids]))
+
+
+class Linear(nn.Module):
+    """x W^T + b, weight [n, width]."""
+
+    def __init__(self, width: int, n: int, bias: bool = True, init: Init = ("xavier",)) -> None:
+        super().__init__()
+        self.weight = learned(n, width, init=init)
+        self.bias = learned(n, init=("zeros",)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over channels (Ba et al. 2016)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.scale = learned(width, init=("ones",))
+        self.shift = learned(width, init=("zeros",))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.scale, self.shift, self.eps)
+
+
+class Statistics(nn.Module):
+    """Mean and variance of each channel over all examples and positions, and running ones.
+
+    In training the batch's (biased variance), which move the running ones by `momentum` (unbiased
+    variance); else the running ones, as also for a batch of fewer than two values a channel.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, width: int, eps: float, momentum: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        training = self.training and len(flat) > 1
+        normal = F.batch_norm(
+            flat, self.running_mean, self.running_var, None, None, training, self.momentum, self.eps
+        )
+        return normal.reshape(x.shape)
+
+
+class BatchNorm(Statistics):
+    """Batch normalisation with scale and shift (Ioffe and Szegedy 2015)."""
+
+    def __init__(self, width: int, eps: float, momentum: float) -> None:
+        super().__init__(width, eps, momentum)
+        self.scale = learned(width, init=("ones",))
+        self.shift = learned(width, init=("zeros",))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normalise(x) * self.scale + self.shift
+
+
+class Dice(Statistics):
+    """p x + (1 - p) slope x, p = sigmoid of x normalised without scale and shift (DIN, eq. 8)."""
+
+    def __init__(self, width: int, eps: float, momentum: float, init: Init = ("zeros",)) -> None:
+        super().__init__(width, eps, momentum)
+        self.slope = learned(width, init=init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = torch.sigmoid(self.normalise(x))
+        return p * x + (1 - p) * self.slope * x
+
+
+class BatchDice(Dice):
+    """Dice that takes the batch's statistics in evaluation too, as DIEN's published code does."""
+
+    def normalise(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().normalise(x)
+        flat = x.reshape(-1, x.shape[-1])
+        if not len(flat):
+            return x
+        variance, mean = torch.var_mean(flat, 0, correction=0)
+        return (x - mean) / torch.sqrt(variance + self.eps)
+
+
+class PReLU(nn.Module):
+    """x where positive, else slope * x, one slope a channel (He et al. 2015)."""
+
+    def __init__(self, width: int, init: Init = ("constant", 0.25)) -> None:
+        super().__init__()
+        self.slope = learned(width, init=init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, self.slope * x)

@@ -1,0 +1,146 @@
+"""The base class of every compiled model.
+
+Promises: `state_dict` keys are exactly the spec's weight paths, whatever the spec's names are.
+Leaves to others: the computation (the compiled subclass), files (artefact), learning (train).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from specc_runtime.batch import Batch
+from specc_runtime.layers import Table
+from specc_runtime.layout import Axis, Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The weights of one attention in a batch.
+
+    values: [rows, *static axes, width], one row for each place that exists.
+    example: which example each row is of, int64 [rows].
+    positions: by axis name, the position of each row along it, counted from 0, int64 [rows].
+    """
+
+    values: Tensor
+    example: Tensor
+    positions: Mapping[str, Tensor]
+
+    @staticmethod
+    def of(values: Tensor, rows: Rows, axes: Mapping[str, Axis]) -> Weights:
+        return Weights(values, rows.example, {n: rows.position(a) for n, a in axes.items() if a in rows.axes})
+
+    def of_example(self, index: int) -> Weights:
+        """The rows of one example (request)."""
+        kept = self.example == index
+        return Weights(
+            self.values[kept], self.example[kept], {name: p[kept] for name, p in self.positions.items()}
+        )
+
+
+class Model(nn.Module):
+    """A compiled recommendation model.
+
+    manifest: what the model reads and gives, as in manifest.json.
+    files: the texts that an artefact directory holds beside the weights, by file name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manifest: dict[str, Any] = {}
+        self.files: dict[str, str] = {}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); for a
+        batch with candidates one a candidate."""
+        raise NotImplementedError
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """By prediction and extra loss its mean over the batch, scalars; "l2" is the sum of penalties.
+
+        Raises KeyError where the batch lacks a prediction's labels.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The sum of all losses, a scalar."""
+        return torch.stack(list(self.losses(batch).values())).sum()
+
+    def attention(self, batch: Batch) -> dict[str, Weights]:
+        """By path, the weights of every instance of an `attention` block."""
+        return {}
+
+    # ------------------------------------------------------------- weights
+
+    def add(self, path: str, what: nn.Module | nn.Parameter, frozen: bool = False) -> None:
+        """Put a module or parameter at a dotted path.
+
+        A spec may use any name, so a part may be called like one of PyTorch's methods (`train`):
+        it is entered beside them, and read by `part`.
+        """
+        *outer, name = path.split(".")
+        holder: nn.Module = self
+        for step in outer:
+            inner = holder._modules.get(step)
+            if inner is None:
+                inner = holder._modules[step] = nn.Module()
+            holder = inner
+        if isinstance(what, nn.Parameter):
+            holder._parameters[name] = what.requires_grad_(not frozen)
+        else:
+            holder._modules[name] = what.requires_grad_(not frozen)
+
+    def part(self, path: str) -> Any:
+        """The module or parameter at a path. Raises KeyError if there is none."""
+        *outer, name = path.split(".")
+        holder: nn.Module = self
+        for step in outer:
+            inner = holder._modules[step]
+            assert inner is not None
+            holder = inner
+        return holder._modules[name] if name in holder._modules else holder._parameters[name]
+
+    def set_row_counts(self, path: str, counts: Tensor) -> None:
+        """How often each row of a table ("items.weight") occurs in the training data, [rows]:
+        what `l2 = by_frequency(…)` divides by. Raises ValueError for another shape."""
+        table = self.part(path.removesuffix(".weight"))
+        if not isinstance(table, Table) or counts.shape != table.weight.shape[:1]:
+            raise ValueError(f"{path} is not a table with {tuple(counts.shape)} rows")
+        table.counts = counts.to(table.weight.device)
+
+    # ------------------------------------------------- for compiled forwards
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the model computes in: that of its weights."""
+        for weight in self.parameters():
+            return weight.dtype
+        return torch.get_default_dtype()
+
+    def numbers(self, values: Tensor) -> Tensor:
+        """Positions, lengths or conditions [rows] as values [rows, 1]."""
+        return values.to(self.dtype).unsqueeze(-1)
+
+    def zeros(self, rows: Rows, *shape: int) -> Tensor:
+        return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
+
+
+def binary_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross entropy of logits [B] against labels [B] in [0, 1]."""
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits))
+
+
+def real_loss(values: Tensor, labels: Tensor) -> Tensor:
+    """Mean squared error of values [B] against labels [B]."""
+    return F.mse_loss(values, labels.to(values))
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of logits [B, n] against class indices [B]."""
+    return F.cross_entropy(logits, labels.to(logits.device))

@@ -1,0 +1,111 @@
+"""Along static axes, which are plain dimensions, and over channels.
+
+`where` is a boolean mask of as many dimensions as x: positions at which it is False do not count.
+Promises: over nothing the result is 0 and so is its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def concat(*parts: Tensor) -> Tensor:
+    """Channels side by side; all other dimensions broadcast."""
+    shape = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
+    return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
+
+
+def stack(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """Values along a new dimension `dim`; their own dimensions broadcast."""
+    return torch.stack(torch.broadcast_tensors(*parts), dim)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of products over channels: [..., w] and [..., w] to [..., 1]."""
+    return (a * b).sum(-1, keepdim=True)
+
+
+def pairs(x: Tensor, dim: int) -> Tensor:
+    """x_i * x_j for all i < j along a dimension, in the order (0,1), (0,2), ..., (1,2), ..."""
+    i, j = torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)
+    return x.index_select(dim, i) * x.index_select(dim, j)
+
+
+def top(x: Tensor, score: Tensor, dim: int, k: int) -> Tensor:
+    """The k positions of highest score along a dimension, best first; of equal ones the earlier."""
+    order = torch.argsort(score.detach(), dim=dim, descending=True, stable=True)
+    return torch.take_along_dim(x, order.narrow(dim, 0, k), dim)
+
+
+def append(x: Tensor, y: Tensor, dim: int) -> Tensor:
+    """y after x along a dimension; the others broadcast."""
+    shape = list(torch.broadcast_shapes(_without(x, dim), _without(y, dim)))
+    return torch.cat([_over(x, shape, dim), _over(y, shape, dim)], dim)
+
+
+def _without(x: Tensor, dim: int) -> torch.Size:
+    return x.shape[:dim] + x.shape[dim + 1 :]
+
+
+def _over(x: Tensor, shape: list[int], dim: int) -> Tensor:
+    return x.expand(*shape[:dim], x.shape[dim], *shape[dim:])
+
+
+def sum(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    return torch.where(where, x, 0).sum(dim)
+
+
+def mean(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    return sum(x, dim, where) / where.to(x.dtype).sum(dim).clamp(min=1)
+
+
+def max(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    return torch.where(where.any(dim), torch.where(where, x, -torch.inf).amax(dim), 0)
+
+
+def min(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    return torch.where(where.any(dim), torch.where(where, x, torch.inf).amin(dim), 0)
+
+
+def last(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    size = x.shape[dim]
+    return _at(x, dim, where, size - 1 - where.flip(dim).to(torch.uint8).argmax(dim, keepdim=True))
+
+
+def first(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    return _at(x, dim, where, where.to(torch.uint8).argmax(dim, keepdim=True))
+
+
+def _at(x: Tensor, dim: int, where: Tensor, position: Tensor) -> Tensor:
+    return torch.where(where.any(dim), torch.take_along_dim(x, position, dim).squeeze(dim), 0)
+
+
+def softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    """exp(x) / sum exp(x) along a dimension; 0 where `where` is False."""
+    x = torch.where(where, x, -torch.inf)
+    largest = x.detach().amax(dim, keepdim=True)
+    parts = torch.exp(x - torch.where(largest == -torch.inf, 0, largest))
+    total = parts.sum(dim, keepdim=True)
+    return parts / torch.where(total == 0, 1, total)
+
+
+def bce(logit: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy at each position, with the target between 0 and 1."""
+    logit, target = torch.broadcast_tensors(logit, target)
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean over channels of the squared difference: [..., 1]."""
+    return ((a - b) ** 2).mean(-1, keepdim=True)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """-log softmax(logits) at the class index `target` [..., 1]: [..., 1]."""
+    chances = F.log_softmax(logits, -1)
+    shape = torch.broadcast_shapes(chances.shape[:-1], target.shape[:-1])
+    return -chances.expand(*shape, -1).gather(-1, target.expand(*shape, 1).long())

@@ -1,0 +1,32 @@
+"""Fields read through tables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specc_runtime.batch import Bag
+
+
+def embed(weight: Tensor, ids: Tensor) -> Tensor:
+    """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
+    return F.embedding(ids.to(weight.device), weight)
+
+
+def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
+    """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one."""
+    values, lengths = bag.values.to(weight.device), bag.lengths.to(weight.device)
+    if mode != "max":
+        offsets = lengths.cumsum(0) - lengths
+        return F.embedding_bag(values, weight, offsets, mode=mode)
+    found = F.embedding(values, weight)
+    index = torch.repeat_interleave(lengths).unsqueeze(-1).expand_as(found)
+    return weight.new_zeros(len(lengths), weight.shape[1]).scatter_reduce(
+        0, index, found, "amax", include_self=False
+    )
+
+
+def transfer(x: Tensor, device: torch.device | str) -> Tensor:
+    """The same value on another device: the one function through which every move goes."""
+    return x.to(device, non_blocking=True)

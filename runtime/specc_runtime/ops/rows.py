@@ -1,0 +1,98 @@
+"""Rows moved from one combination of axes to another.
+
+Every function takes packed values [of.count, ...] and gives values [to.count, ...]; what a row is
+follows from the `Rows` alone. Gradients flow to every value that is read.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specc_runtime.layout import Axis, Rows
+
+
+def pick(x: Tensor, index: Tensor) -> Tensor:
+    """Rows of x [n, ...] at an index, int64 [m]: [m, ...]. x may be empty only if the index is."""
+    return x.index_select(0, index.to(x.device))
+
+
+def expand(x: Tensor, of: Rows, to: Rows) -> Tensor:
+    """Each value repeated at every row of `to` that belongs to it."""
+    return x if of is to else pick(x, to.index(of))
+
+
+def repeat(x: Tensor, rows: Rows) -> Tensor:
+    """A value that is the same everywhere, [1, ...], at every row. A view: no memory is used."""
+    return x.expand(rows.count, *x.shape[1:])
+
+
+def along(w: Tensor, *positions: Tensor) -> Tensor:
+    """A free parameter [bound, ..., *rest] read at positions along its first axes, each int64
+    [rows]: [rows, *rest]."""
+    index = positions[0]
+    for bound, position in zip(w.shape[1:], positions[1:], strict=False):
+        index = index * bound + position
+    return pick(w.flatten(0, len(positions) - 1), index)
+
+
+def rename(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """The same values along a copy of an axis. Rows move only if the copy stands elsewhere in the
+    order of axes."""
+    if tuple(new if a == old else a for a in of.axes) == to.axes:
+        return x
+    return pick(x, to.locate(of, {old: to.position(new)}))
+
+
+def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """The first positions of an axis: as many as the new axis has."""
+    return pick(x, to.locate(of, {old: to.position(new)}))
+
+
+def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """All positions of an axis but the first."""
+    return pick(x, to.locate(of, {old: to.position(new) + 1}))
+
+
+def append(
+    x: Tensor, y: Tensor, of_x: Rows, of_y: Rows, to: Rows, old: Axis, new: Axis, second: Axis | None
+) -> Tensor:
+    """y after x along an axis: one vector (`second` None), or the positions of its axis `second`."""
+    position = to.position(new)
+    length = to.lengths_of(old)
+    from_x = to.locate(of_x, {old: position})
+    from_y = to.locate(of_y, {second: position - length} if second else {})
+    shape = torch.broadcast_shapes(x.shape[1:], y.shape[1:])
+    both = torch.cat([x.expand(-1, *shape), y.expand(-1, *shape)])
+    return pick(both, torch.where(position < length, from_x, of_x.count + from_y))
+
+
+def unroll(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
+    """A static axis at dimension `dim` as rows: the inverse of giving it a dimension of its own."""
+    return x.movedim(dim, 1)[to.index(of).to(x.device), to.position(axis).to(x.device)]
+
+
+def top(x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """The positions of highest score, best first; of equal ones the earlier.
+
+    score: [of.count, ..., 1], of as many dimensions as x; one that is not 1 selects on its own.
+    """
+    rest = of.without(old)
+    segment = of.index(rest)
+    lengths = rest.lengths_of(old)
+    begins = lengths.cumsum(0) - lengths
+    columns = score.detach().flatten(1)
+    order = torch.argsort(columns, dim=0, descending=True, stable=True)
+    order = order.gather(0, torch.argsort(segment.to(order.device)[order], dim=0, stable=True))
+    chosen = order[(begins[to.index(rest)] + to.position(new)).to(order.device)]
+    if chosen.shape[1] == 1:
+        return pick(x, chosen.squeeze(1))
+    return torch.take_along_dim(x, chosen.reshape(-1, *score.shape[1:]), 0)
+
+
+def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
+    """The positions of an axis side by side as channels, zeros up to its bound:
+    [of.count, ..., w] to [to.count, ..., bound * w]."""
+    place = of.index(to) * axis.bound + of.position(axis)
+    whole = x.new_zeros(to.count * axis.bound, *x.shape[1:]).index_copy(0, place.to(x.device), x)
+    return whole.unflatten(0, (to.count, axis.bound)).movedim(1, -2).flatten(-2)

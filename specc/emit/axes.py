@@ -1,0 +1,72 @@
+"""The ragged axes that the emitted source declares, each as a constant of the module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from specc.emit.names import Names
+from specc.passes.roles import CANDIDATE, axis_role
+from specc.types.axis import Axis
+
+_WORDS = {
+    "shorter": "shorter",
+    "appended": "longer",
+    "taken": "first",
+    "top": "best",
+    "renamed": "copy",
+    "static": "rows",
+}
+
+
+class Axes:
+    """Declares axes as they are asked for; sources and parents come before what is made of them."""
+
+    def __init__(self, spaces: Mapping[str, str], names: Names) -> None:
+        self._spaces = spaces
+        self._names = names
+        self._known: dict[Axis, str] = {}
+        self.lines: list[str] = []
+        self.uses_candidate = False
+        self.uses_fixed = False
+
+    def constant(self, axis: Axis) -> str:
+        """The name of the constant that stands for an axis."""
+        if axis not in self._known:
+            text = self._declaration(axis)
+            words = (axis.name, f"{axis.name}_{_WORDS.get(axis.kind, axis.kind)}")
+            name = self._names.take(*(w.upper() for w in words))
+            self._known[axis] = name
+            self.lines.append(f"{name} = {text.replace('NAME', repr(name.lower()))}")
+        return self._known[axis]
+
+    def _declaration(self, axis: Axis) -> str:
+        if not axis.ragged:
+            self.uses_fixed = True
+            return f"fixed(NAME, {axis.size})"
+        sources = [self.constant(source) for source in axis.source]
+        match axis.kind:
+            case "space":
+                parent = ""
+                if axis.parent is not None:
+                    parent = f", parent={self.constant(axis.parent)}"
+                elif axis_role(axis, self._spaces) == CANDIDATE:
+                    self.uses_candidate = True
+                    parent = ", parent=CANDIDATE"
+                return f"Axis({axis_id(axis)!r}, bound={axis.bound}{parent})"
+            case "renamed":
+                return f"{sources[0]}.renamed(NAME)"
+            case "shorter":
+                return f"{sources[0]}.shorter()"
+            case "appended":
+                return f"{sources[0]}.longer()" if len(sources) == 1 else f"{sources[0]}.joined({sources[1]})"
+            case "taken":
+                return f"{sources[0]}.taken({axis.key[2]})"
+            case "top":
+                return f"{sources[0]}.best({axis.key[2]}, NAME)"
+        raise AssertionError(axis.kind)
+
+
+def axis_id(axis: Axis) -> str:
+    """The id of a space's own axis in batches and manifests: `visits.step`."""
+    assert axis.kind == "space"
+    return f"{axis.key[1]}.{axis.key[2]}"

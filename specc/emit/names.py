@@ -1,0 +1,70 @@
+"""Names in the emitted source: of local values, of axes, of the model's parts.
+
+Promises: every name is an identifier, is no keyword, hides no builtin and no import, and is used
+once in its function.
+"""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+PYTHON = frozenset(keyword.kwlist) | frozenset(dir(builtins))
+IMPORTED = frozenset(
+    """self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights CANDIDATE fixed
+    binary_loss real_loss class_loss Values""".split()
+)
+# The public attributes of a torch module and of specc_runtime.Model: a part of the model of such a
+# name cannot be read as an attribute. A test holds this against the installed versions.
+TAKEN = frozenset(
+    """T_destination add add_module apply attention bfloat16 buffers call_super_init children compile constant cpu cuda
+    device double dtype dump_patches eval extra_repr files float forward get_buffer get_extra_state get_parameter
+    get_submodule half indices ipu load_state_dict loss losses manifest modules mtia named_buffers named_children
+    named_modules named_parameters numbers parameters part register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_row_counts
+    set_submodule share_memory state_dict to to_empty train training type values xpu zero_grad zeros""".split()
+)
+
+
+class Names:
+    """The names of one function or module."""
+
+    def __init__(self, *taken: str) -> None:
+        self._taken = {*PYTHON, *IMPORTED, *taken}
+
+    def take(self, *wishes: str) -> str:
+        """The first free of some names, else the last with a number."""
+        cleaned = [identifier(wish) for wish in wishes]
+        for name in cleaned:
+            if name not in self._taken:
+                break
+        else:
+            number = 2
+            while f"{cleaned[-1]}_{number}" in self._taken:
+                number += 1
+            name = f"{cleaned[-1]}_{number}"
+        self._taken.add(name)
+        return name
+
+
+def identifier(text: str) -> str:
+    """The text with all that cannot stand in an identifier replaced."""
+    name = re.sub(r"[^0-9A-Za-z_]", "_", text).strip("_")
+    return f"x_{name}" if not name or name[0].isdigit() else name
+
+
+def class_name(model: str) -> str:
+    """`dsin_official` -> `DsinOfficial`."""
+    name = "".join(part[:1].upper() + part[1:] for part in identifier(model).split("_"))
+    return name if name not in PYTHON | IMPORTED else f"{name}Model"
+
+
+def attribute(path: str) -> str:
+    """How the part at a weight path's prefix is read in a method."""
+    steps = path.split(".")
+    if all(s.isidentifier() and not s.startswith("_") and s not in TAKEN | PYTHON for s in steps):
+        return ".".join(["self", *steps])
+    return f"self.part({path!r})"

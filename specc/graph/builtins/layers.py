@@ -1,0 +1,200 @@
+"""Layers: `linear mlp norm batch_norm dropout dice prelu residual repeat fan lookup`.
+
+`mlp`, `residual`, `repeat` and `fan` write nothing of their own: they expand to other layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specc.graph.builtins.signature import Arguments, Builtin, Option, declare
+from specc.graph.builtins.widths import static_axis, without_axis_named
+from specc.graph.calls import apply_layer
+from specc.graph.expressions import broadcast
+from specc.graph.ir import Node, Weight
+from specc.graph.world import LayerValue, Site
+from specc.report import Label
+from specc.types.axis import Type
+
+
+def weight(
+    args: Arguments, path: str, leaf: str, shape: tuple[int, ...], kind: str, init: Any, l2: float = 0.0
+) -> str:
+    return args.world.weight(
+        Weight(f"{path}.{leaf}", shape, kind, init, args.span, args.site.owner, l2=l2)
+    )
+
+
+def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, Any]) -> Node:
+    weights = [weight(args, path, "weight", (n, x.type.width), "matrix", options["init"], options["l2"])]
+    if options["bias"]:
+        weights.append(weight(args, path, "bias", (n,), "bias", ("zeros",)))
+    return args.add("linear", [x], x.type.with_width(n), {}, tuple(weights))
+
+
+def _linear(args: Arguments) -> Node:
+    return _linear_at(args, args.x, args.options["n"], args.site.child("linear"), dict(args.options))
+
+
+def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
+    return args.add("dropout", [x], x.type, {"p": p}) if p else x
+
+
+def _mlp(args: Arguments) -> Node:
+    options = dict(args.options)
+    path = args.site.child("mlp")
+    inner = Site(args.site.scope, args.site.frame, path, args.site.owner)
+    x = args.x
+    for size in options["sizes"]:
+        x = _linear_at(args, x, size, inner.child("linear"), options)
+        if options["norm"] is not None:
+            x = apply_layer(options["norm"], [(x, args.span)], inner, args.span)
+        if options["act"] is not None:
+            x = apply_layer(options["act"], [(x, args.span)], inner, args.span)
+        x = _dropout_at(args, x, options["dropout"])
+    return x
+
+
+def _norm(args: Arguments) -> Node:
+    path, n = args.site.child("norm"), args.x.type.width
+    weights = (
+        weight(args, path, "scale", (n,), "scale", ("ones",)),
+        weight(args, path, "shift", (n,), "shift", ("zeros",)),
+    )
+    return args.add("norm", [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
+
+
+def _statistics(args: Arguments, path: str, n: int) -> tuple[str, str]:
+    return (
+        weight(args, path, "running_mean", (n,), "buffer", ("zeros",)),
+        weight(args, path, "running_var", (n,), "buffer", ("ones",)),
+    )
+
+
+def _batch_norm(args: Arguments) -> Node:
+    path, n = args.site.child("batch_norm"), args.x.type.width
+    weights: tuple[str, ...] = (
+        weight(args, path, "scale", (n,), "scale", ("ones",)),
+        weight(args, path, "shift", (n,), "shift", ("zeros",)),
+    )
+    attrs = {k: float(args.options[k]) for k in ("eps", "momentum")}
+    return args.add("batch_norm", [args.x], args.x.type, attrs, weights + _statistics(args, path, n))
+
+
+def _dice(args: Arguments) -> Node:
+    path, n = args.site.child("dice"), args.x.type.width
+    slope = weight(args, path, "slope", (n,), "slope", ("zeros",))
+    attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
+    attrs["statistics"] = args.options["statistics"]
+    return args.add("dice", [args.x], args.x.type, attrs, (slope, *_statistics(args, path, n)))
+
+
+def _prelu(args: Arguments) -> Node:
+    path, n = args.site.child("prelu"), args.x.type.width
+    slope = weight(args, path, "slope", (n,), "slope", ("constant", float(args.options["init"])))
+    return args.add("prelu", [args.x], args.x.type, {}, (slope,))
+
+
+def _dropout(args: Arguments) -> Node:
+    return _dropout_at(args, args.x, args.options["p"])
+
+
+def _residual(args: Arguments) -> Node:
+    inner: LayerValue = args.options["layer"]
+    out = apply_layer(inner, [args.nodes[0]], args.site, args.span)
+    if out.type != args.x.type:
+        raise args.world.fault(
+            "E0310",
+            "a residual adds a layer's output to its input, so they must have one type",
+            args.span,
+            expected=str(args.x.type),
+            found=str(out.type),
+            secondary=(Label(args.nodes[0][1], f"the input is {args.x.type}"),),
+            help=f"end the layer with `linear({args.x.type.width})`",
+        )
+    type_ = broadcast(args.site, args.span, args.nodes[0], (out, args.span))
+    return args.add("add", [args.x, out], type_)
+
+
+def _repeat(args: Arguments) -> Node:
+    x, place = args.nodes[0]
+    for _ in range(args.options["n"]):
+        x = apply_layer(args.options["layer"], [(x, place)], args.site, args.span)
+    return x
+
+
+def _fan(args: Arguments) -> Node:
+    assert args.as_ is not None
+    outs = [
+        apply_layer(args.options["layer"], [args.nodes[0]], args.site, args.span)
+        for _ in range(args.options["n"])
+    ]
+    without_axis_named(args, outs[0], args.nodes[0][1], args.as_)
+    axis = static_axis(args, args.as_, len(outs))
+    return args.add("stack", outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
+
+
+def _lookup(args: Arguments) -> Node:
+    world, width = args.world, args.options["width"]
+    fields = world.space_fields.get(args.x.id)
+    if fields is None:
+        raise world.fault(
+            "E0315",
+            "`lookup` takes a space",
+            args.nodes[0][1],
+            found=f"a value of type {args.x.type}",
+            why="it gives the space's fields a second set of tables, such as first-order weights",
+        )
+    path = args.site.child("lookup")
+    parts: list[Node] = []
+    for field in fields:
+        raw = field
+        name = field.attrs["field"]
+        if raw.op == "input":
+            leaf = weight(args, f"{path}.{name}", "weight", (width, raw.type.width), "matrix", ("normal", 0.01))
+            parts.append(args.add("linear", [raw], raw.type.with_width(width), {}, (leaf,)))
+            continue
+        table = world.weights[raw.weights[0]]
+        # Fields that share a table share its second set of rows too.
+        stem = table.path.removesuffix(".weight")
+        leaf = weight(args, f"{path}.{stem}", "weight", (table.shape[0], width), "table", ("normal", 0.01))
+        parts.append(args.add(raw.op, [], raw.type.with_width(width), raw.attrs, (leaf,)))
+    if len(parts) == 1:
+        return parts[0]
+    type_ = Type(args.x.type.axes, width * len(parts))
+    return args.add("concat", parts, type_)
+
+
+_EPS = Option("eps", "number", 1e-5)
+_LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0))
+for _builtin in (
+    Builtin("linear", "layers", ("x",), _linear, "x W^T + b, to n channels.",
+            options=(Option("n", "count"), *_LINEAR)),
+    Builtin("mlp", "layers", ("x",), _mlp,
+            "For each size: linear, then norm, activation and dropout where given.",
+            options=(Option("sizes", "sizes"), Option("act", "layer?", "relu"), Option("dropout", "rate", 0.0),
+                     Option("norm", "layer?", None), *_LINEAR)),
+    Builtin("norm", "layers", ("x",), _norm,
+            "Layer normalisation over channels, with scale and shift (Ba et al. 2016).", options=(_EPS,)),
+    Builtin("batch_norm", "layers", ("x",), _batch_norm,
+            "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).",
+            options=(_EPS, Option("momentum", "rate", 0.1))),
+    Builtin("dropout", "layers", ("x",), _dropout,
+            "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",
+            options=(Option("p", "rate"),)),
+    Builtin("dice", "layers", ("x",), _dice, "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.",
+            options=(Option("eps", "number", 1e-8), Option("momentum", "rate", 0.1),
+                     Option("statistics", "choice", "running", choices=("running", "batch")))),
+    Builtin("prelu", "layers", ("x",), _prelu, "x where positive, else a learnt slope a channel times x (He et al. 2015).",
+            options=(Option("init", "number", 0.25),)),
+    Builtin("residual", "layers", ("x",), _residual, "x + layer(x).", options=(Option("layer", "layer"),)),
+    Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer one after another, each with its own weights.",
+            options=(Option("n", "count"), Option("layer", "layer"))),
+    Builtin("fan", "layers", ("x",), _fan, "n copies of a layer side by side, each with its own weights.",
+            options=(Option("n", "count"), Option("layer", "layer")), clauses={"as": True}),
+    Builtin("lookup", "layers", ("space",), _lookup,
+            "A second set of tables for a space's fields, such as first-order weights.",
+            options=(Option("width", "count", 1),)),
+):  # fmt: skip
+    declare(_builtin)
+

@@ -1,0 +1,366 @@
+"""Calls: which thing a callee is, and its arguments bound to what it declares.
+
+Promises: a misspelt option, an argument too many or too few, and a clause that the callee does not
+take are errors at their own place, all of one call together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specc.graph.blocks import call_block
+from specc.graph.builtins.signature import BUILTINS, REQUIRED, Arguments, Builtin, Option
+from specc.graph.expressions import all_of, entry_value, layer, value
+from specc.graph.ir import Node
+from specc.graph.statics import is_static, static
+from specc.graph.world import Fault, LayerValue, Site
+from specc.names.program import KIND_WORDS, Module
+from specc.report import Label
+from specc.report.suggest import nearest
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.static import Symbol, describe, is_number, kind_of
+
+Given = tuple[Node, Span]
+
+
+def known_callable(name: str, site: Site) -> bool:
+    return name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
+
+
+def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
+    """The node of a call; `first` holds the inputs that were piped in. Raises Fault."""
+    world = site.world
+    callee = expr.callee
+    if isinstance(callee, tree.Attribute):
+        module, block = _library_block(callee, site)
+        return call_block(module, block, expr, site, first)
+    found = site.scope.find(callee.name)
+    if found is not None:
+        scope, entry = found
+        statement = entry.statement
+        if isinstance(statement, tree.Block):
+            entry.uses += 1
+            return call_block(scope.module, statement, expr, site, first)
+        if isinstance(statement, tree.Layer | tree.Param | tree.Static) or (
+            entry.state == "done" and isinstance(entry.value, LayerValue | Symbol)
+        ):
+            target = entry_value(scope, entry, callee.name)
+            if isinstance(target, LayerValue):
+                return apply_layer(target, first + _bare_inputs(expr, site), site, expr.span)
+            if isinstance(target, Symbol):
+                renamed = tree.Call(tree.Ref(target.name, span=callee.span), expr.args, span=expr.span)
+                return _global(renamed, target.name, site, first)
+            raise world.fault(
+                "E0211",
+                f"`{callee.name}` is {kind_of(target)}, not a layer",
+                callee.span,
+                found=describe(target),
+            )
+        if not known_callable(callee.name, site):
+            raise world.fault(
+                "E0211",
+                f"`{callee.name}` is a {KIND_WORDS.get(type(statement), 'value')}, not a block or layer",
+                callee.span,
+                secondary=(Label(entry.span, "declared here"),),
+                help="only blocks, layers and built-ins are called",
+            )
+    return _global(expr, callee.name, site, first)
+
+
+def _global(expr: tree.Call, name: str, site: Site, first: list[Given]) -> Node:
+    found = site.world.program.block(site.scope.module, name)
+    if found is not None and (name not in BUILTINS or found[0] is site.scope.module):
+        return call_block(*found, expr, site, first)
+    if name in BUILTINS:
+        return BUILTINS[name].rule(bind(BUILTINS[name], expr, site, first))
+    program = site.world.program
+    own = [n for n, e in site.scope.module.named.items() if isinstance(e, tree.Block | tree.Layer)]
+    raise site.world.unknown(
+        "E0201", "block or layer", name, expr.callee.span, [*BUILTINS, *program.prelude_names, *own]
+    )
+
+
+def _library_block(callee: tree.Attribute, site: Site) -> tuple[Module, tree.Block]:
+    library = site.scope.module.uses.get(callee.base.name)
+    if library is None:
+        raise site.world.unknown(
+            "E0201", "library", callee.base.name, callee.base.span, site.scope.module.uses
+        )
+    block = library.named.get(callee.ident.name)
+    if not isinstance(block, tree.Block):
+        raise site.world.unknown(
+            "E0201", f"block of `{library.name}`", callee.ident.name, callee.ident.span, library.named
+        )
+    return library, block
+
+
+def _bare_inputs(expr: tree.Call, site: Site) -> list[Given]:
+    inputs: list[Given] = []
+    for argument in expr.args:
+        if not isinstance(argument, tree.Positional):
+            raise site.world.fault(
+                "E0404",
+                "a declared layer takes only its inputs here",
+                argument.span,
+                why="its options were given where it is declared",
+            )
+        inputs.append((value(argument.value, site), argument.span))
+    return inputs
+
+
+def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span) -> Node:
+    """Apply a layer to its first input(s). Each use has its own weights unless it was declared."""
+    if not inputs:
+        raise site.world.fault("E0404", f"the layer `{target}` is given nothing", span)
+    counts = site.counts if target.path is None else {}
+    path = site.path if target.path is None else target.path
+    given = inputs
+    for expr, origin in target.calls:
+        owner = site.owner if target.path is None else target.path
+        at = Site(origin.scope, site.frame, path, owner, counts)
+        node = call(expr, at, [(site.world.localize(n, site.frame), s) for n, s in given])
+        given = [(node, span)]
+    return given[0][0]
+
+
+# ------------------------------------------------------------------ binding
+
+
+def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> Arguments:
+    """The arguments of a built-in's call. Raises Fault with all its mistakes reported."""
+    positional = [a for a in expr.args if isinstance(a, tree.Positional)]
+    variadic = bool(builtin.inputs) and builtin.inputs[-1].startswith("*")
+    wanted = len(builtin.inputs) - len(first)
+    values = positional if variadic else positional[: max(wanted, 0)]
+    statics = [] if variadic else positional[max(wanted, 0) :]
+    failed = False
+    nodes = list(first)
+    try:
+        nodes += [
+            (node, argument.span)
+            for node, argument in zip(
+                all_of(*((lambda a=a: value(a.value, site)) for a in values)), values, strict=True
+            )
+        ]
+    except Fault:
+        failed = True
+    missing = (1 if variadic else len(builtin.inputs)) - len(nodes)
+    if missing > 0 and not failed:
+        names = [name.replace("*", "") for name in builtin.inputs]
+        site.report.error(
+            "E0404",
+            f"`{builtin.name}` lacks its input `{names[min(len(nodes), len(names) - 1)]}`",
+            expr.span,
+            expected=builtin.usage,
+            help="pipe a value in, or write it as the first argument",
+        )
+        failed = True
+    options: dict[str, Any] = {}
+    clauses: dict[str, Any] = {}
+    names_left = [o for o in builtin.options]
+    for argument in expr.args:
+        try:
+            match argument:
+                case tree.Positional() if argument in statics:
+                    free = [o for o in names_left if o.name not in options]
+                    if not free:
+                        raise _too_many(builtin, argument, site)
+                    options[free[0].name] = option_value(free[0], argument.value, site)
+                case tree.Keyword(ident=ident):
+                    option = next((o for o in builtin.options if o.name == ident.name), None)
+                    if option is None:
+                        raise _unknown_option(builtin.name, ident, [o.name for o in builtin.options], site)
+                    if ident.name in options:
+                        raise site.world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
+                    options[option.name] = option_value(option, argument.value, site)
+                case tree.Positional():
+                    pass
+                case tree.From():
+                    raise _no_clause(builtin, "from", argument.span, site)
+                case _:
+                    _clause(builtin, argument, site, clauses)
+        except Fault:
+            failed = True
+            if isinstance(argument, tree.Keyword):
+                options.setdefault(argument.ident.name, None)
+    for option in builtin.options:
+        if option.name in options:
+            continue
+        if option.default is REQUIRED:
+            if not failed:
+                site.report.error(
+                    "E0404",
+                    f"`{builtin.name}` lacks `{option.name}`",
+                    expr.span,
+                    expected=builtin.usage,
+                )
+            failed = True
+        elif option.kind == "layer?" and isinstance(option.default, str):
+            options[option.name] = layer(tree.Ref(option.default, span=expr.callee.span), site)
+        else:
+            options[option.name] = option.default
+    for clause, required in builtin.clauses.items():
+        if required and clause not in clauses:
+            if not failed:
+                _missing_clause(builtin, clause, expr, nodes, site)
+            failed = True
+    if failed:
+        raise Fault
+    return Arguments(
+        site, expr.span, expr.callee.span, tuple(nodes), options,
+        clauses.get("over"), clauses.get("where"), clauses.get("new"), clauses.get("as"),
+        clauses.get("by"), clauses.get("to"),
+    )  # fmt: skip
+
+
+def _missing_clause(
+    builtin: Builtin, clause: str, expr: tree.Call, nodes: list[Given], site: Site
+) -> None:
+    axes = [a.name for a in nodes[0][0].type.axes] if nodes else []
+    words = {"over": "over AXIS", "as": "as AXIS", "by": "by SCORE", "to": "OLD to NEW"}
+    advice = f"write `over {axes[0]}`" if clause == "over" and len(axes) == 1 else ""
+    site.report.error(
+        "E0305",
+        f"`{builtin.name}` lacks `{words[clause]}`",
+        expr.span,
+        expected=builtin.usage,
+        found=str(nodes[0][0].type) if nodes else "",
+        help=advice,
+    )
+
+
+def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict[str, Any]) -> None:
+    match argument:
+        case tree.Over(axis=axis, new=new, where=where):
+            if "over" not in builtin.clauses:
+                raise _no_clause(builtin, "over", argument.span, site)
+            clauses["over"] = axis
+            if new is not None:
+                if "new" not in builtin.clauses:
+                    raise _no_clause(builtin, "as", new.span, site)
+                clauses["new"] = new
+            if where is not None:
+                if "where" not in builtin.clauses:
+                    raise _no_clause(builtin, "where", where.span, site)
+                clauses["where"] = where
+        case tree.As(axis=axis):
+            if "as" not in builtin.clauses:
+                raise _no_clause(builtin, "as", argument.span, site)
+            clauses["as"] = axis
+        case tree.By(value=score):
+            if "by" not in builtin.clauses:
+                raise _no_clause(builtin, "by", argument.span, site)
+            clauses["by"] = (value(score, site), argument.span)
+        case tree.To():
+            if "to" not in builtin.clauses:
+                raise _no_clause(builtin, "to", argument.span, site)
+            clauses["to"] = argument
+
+
+def _no_clause(builtin: Builtin, clause: str, span: Span, site: Site) -> Fault:
+    return site.world.fault(
+        "E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage
+    )
+
+
+def _too_many(builtin: Builtin, argument: tree.Positional, site: Site) -> Fault:
+    return site.world.fault(
+        "E0404",
+        f"`{builtin.name}` is given an argument too many",
+        argument.span,
+        expected=builtin.usage,
+    )
+
+
+def _unknown_option(name: str, ident: tree.Ident, known: list[str], site: Site) -> Fault:
+    close = nearest(ident.name, known)
+    listed = ", ".join(f"`{k}`" for k in known)
+    return site.world.fault(
+        "E0402",
+        f"`{name}` has no option `{ident.name}`",
+        ident.span,
+        label="unknown option",
+        help=f"did you mean `{close}`?" if close else (f"it has {listed}" if known else "it has none"),
+    )
+
+
+_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0}
+
+
+def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
+    """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    name = callee.name if isinstance(callee, tree.Ref) else ""
+    if name not in _INITIALIZERS:
+        if is_static(expr, site.scope) and is_number(number := static(expr, site)):
+            return ("constant", float(number))
+        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, _INITIALIZERS)
+    given = expr.args if isinstance(expr, tree.Call) else ()
+    if len(given) != _INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
+        count = _INITIALIZERS[name]
+        raise site.world.fault(
+            "E0404", f"`{name}` takes {'one number' if count else 'no argument'}", expr.span
+        )
+    numbers = [static(a.value, site) for a in given if isinstance(a, tree.Positional)]
+    if not all(is_number(n) and n >= 0 or name == "constant" for n in numbers):
+        raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
+    return (name, *(float(n) for n in numbers))
+
+
+def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
+    """The value of an option, of the kind it was declared with. Raises Fault."""
+    if option.kind == "axis":
+        if isinstance(expr, tree.Ref):
+            return tree.Ident(expr.name, span=expr.span)
+        raise site.world.fault("E0403", f"`{option.name}` is the name of an axis", expr.span)
+    if option.kind in ("layer", "layer?"):
+        if option.kind == "layer?" and _is_none(expr, site):
+            return None
+        return layer(expr, site)
+    if option.kind == "init":
+        return initializer(expr, site)
+    if option.kind == "choice":
+        result = static(expr, site, option.choices)
+        if not isinstance(result, Symbol) or result.name not in option.choices:
+            listed = ", ".join(f"`{c}`" for c in option.choices)
+            raise site.world.fault("E0403", f"`{option.name}` is one of {listed}", expr.span)
+        return result.name
+    result = static(expr, site)
+    if option.kind == "sizes" and isinstance(result, tuple):
+        bad = next((v for v in result if not _is_count(v)), None)
+        if bad is None:
+            return result
+        result = bad
+    wanted, fits = {
+        "count": ("an integer of at least 1", _is_count),
+        "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+        "number": ("a number", is_number),
+        "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
+        "bool": ("true or false", lambda v: isinstance(v, bool)),
+        "sizes": ("a list of integers of at least 1, such as [200, 80]", lambda v: False),
+    }[option.kind]
+    if not fits(result):
+        raise site.world.fault(
+            "E0403",
+            f"`{option.name}` must be {wanted}",
+            expr.span,
+            expected=wanted,
+            found=describe(result),
+        )
+    return result
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
+
+
+def _is_none(expr: tree.Expr, site: Site) -> bool:
+    if not isinstance(expr, tree.Ref):
+        return False
+    if expr.name == "none":
+        return True
+    found = site.scope.find(expr.name)
+    if found is None or not isinstance(found[1].statement, tree.Param | tree.Static):
+        return False
+    return bool(entry_value(*found, expr.name) == Symbol("none"))

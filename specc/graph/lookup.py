@@ -1,0 +1,70 @@
+"""Which axis a name means: `over step`, `rename(x, t to s)`, `bound(t)`.
+
+Promises: an axis found is one the value has; otherwise E0304/E0305/E0306 says what there is.
+"""
+
+from __future__ import annotations
+
+from specc.graph.ir import Node
+from specc.graph.world import Site
+from specc.report.suggest import nearest
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.axis import Axis
+
+
+def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
+    """The axis of `node` that a name means at this place. Raises Fault."""
+    axes = node.type.axes
+    local = site.scope.axes_named(ident.name)
+    found = [a for a in axes if a in local]
+    if not found:
+        # An axis that this scope has no name for (it came out of a block) goes by its own name.
+        found = [a for a in axes if a.name == ident.name and not site.scope.knows_axis(a)]
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise site.world.fault(
+            "E0306",
+            f"`{ident.name}` could be two axes of this value",
+            ident.span,
+            found=str(node.type),
+            help="name the derived axis with `as` where it is made, such as `tail(x, over t as u)`",
+        )
+    close = nearest(ident.name, [a.name for a in axes])
+    if close:
+        advice = f"did you mean `over {close}`?"
+    elif axes:
+        advice = "it has " + " and ".join(f"`{a.name}`" for a in axes)
+    else:
+        advice = "it is one vector and has no axis to go over"
+    raise site.world.fault(
+        "E0304",
+        f"the value has no axis `{ident.name}`",
+        ident.span,
+        expected=f"a value with `{ident.name}`, such as [{ident.name}, {node.type.width}]",
+        found=str(node.type),
+        help=advice,
+    )
+
+
+def axis_by_name(name: str, span: Span, site: Site) -> Axis:
+    """The axis that a name means with no value at hand (`length(t)`, `learned w[t, 1]`)."""
+    found = site.scope.axes_named(name)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        scope, known = site.scope, set[str]()
+        while scope is not None:
+            known |= set(scope.axes)
+            if scope.outer is None:
+                break
+            scope = scope.outer
+        raise site.world.unknown("E0201", "axis", name, span, known)
+    raise site.world.fault(
+        "E0306",
+        f"several axes are called `{name}`",
+        span,
+        why="each space has axes of its own, unless one is declared `like` the other",
+        help="give them different names, or share one with `like`",
+    )

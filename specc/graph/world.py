@@ -1,0 +1,254 @@
+"""What the elaboration of one model shares, and the places that expressions are evaluated at.
+
+Promises: nodes get ids, regions and captures here and nowhere else; a weight path is registered once.
+Leaves to others: what an expression means (`expressions`, `calls`, `blocks`, `scans`, `builtins`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from specc.graph.ir import AttentionRecord, Node, SpaceSpec, Weight
+from specc.names.program import Module, Program
+from specc.report import Label, Report
+from specc.report.suggest import nearest
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.axis import Axis, Type
+
+
+class Fault(Exception):
+    """Raised once a fault has been reported: whatever depends on it stays silent."""
+
+
+@dataclass
+class Frame:
+    """Where nodes go: the graph itself, or the region of a scan inside another frame."""
+
+    outer: Frame | None = None
+    axis: Axis | None = None  # the axis that the scan walks
+    nodes: list[Node] = field(default_factory=list)
+    captured: dict[int, Node] = field(default_factory=dict)  # outer node id -> capture
+    order: list[Node] = field(default_factory=list)  # the outer nodes, as captured
+    ids: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class LayerValue:
+    """A layer not yet applied: calls that lack their first input, one after another.
+
+    `path` is set for a declared `layer`, whose weights every use shares.
+    """
+
+    calls: tuple[tuple[tree.Call, Site], ...]
+    text: str
+    path: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass
+class Entry:
+    """One name in a scope: a value once it is known, else the statement that gives it."""
+
+    statement: tree.Node | None
+    span: Span
+    value: Any = None
+    state: str = "waiting"  # "waiting" | "busy" | "done" | "faulty"
+    uses: int = 0
+
+
+@dataclass
+class Scope:
+    """The names one file, block instance or scan body can see. `path` heads its weights' names."""
+
+    world: World
+    module: Module
+    path: str
+    frame: Frame
+    outer: Scope | None = None
+    entries: dict[str, Entry] = field(default_factory=dict)
+    axes: dict[str, list[Axis]] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[Scope, Entry] | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.entries:
+                return scope, scope.entries[name]
+            scope = scope.outer
+        return None
+
+    def bind(self, name: str, value: Any, span: Span) -> None:
+        self.entries[name] = Entry(None, span, value, "done")
+
+    def name_axis(self, name: str, axis: Axis) -> None:
+        known = self.axes.setdefault(name, [])
+        if axis not in known:
+            known.append(axis)
+
+    def axes_named(self, name: str) -> list[Axis]:
+        found: list[Axis] = []
+        scope: Scope | None = self
+        while scope is not None:
+            found.extend(a for a in scope.axes.get(name, []) if a not in found)
+            scope = scope.outer
+        return found
+
+    def knows_axis(self, axis: Axis) -> bool:
+        scope: Scope | None = self
+        while scope is not None:
+            if any(axis in axes for axes in scope.axes.values()):
+                return True
+            scope = scope.outer
+        return False
+
+    def names(self) -> list[str]:
+        found: list[str] = []
+        scope: Scope | None = self
+        while scope is not None:
+            found.extend(scope.entries)
+            scope = scope.outer
+        return found
+
+
+@dataclass
+class Site:
+    """Where an expression stands: the scope its names are looked up in, the frame its nodes go to,
+    the path that names its weights, and a count of the callees seen there, so that a second
+    `linear` becomes `linear_2`."""
+
+    scope: Scope
+    frame: Frame
+    path: str
+    owner: str
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def world(self) -> World:
+        return self.scope.world
+
+    @property
+    def report(self) -> Report:
+        return self.scope.world.report
+
+    def child(self, callee: str) -> str:
+        count = self.counts[callee] = self.counts.get(callee, 0) + 1
+        leaf = callee if count == 1 else f"{callee}_{count}"
+        return f"{self.path}.{leaf}" if self.path else leaf
+
+
+@dataclass
+class World:
+    program: Program
+    report: Report
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, Weight] = field(default_factory=dict)
+    spaces: dict[str, SpaceSpec] = field(default_factory=dict)
+    space_fields: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # concat node -> fields
+    attentions: list[AttentionRecord] = field(default_factory=list)
+    calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
+    call_sites: list[tuple[str, Span]] = field(default_factory=list)
+    module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
+    _next_id: int = 0
+
+    def fault(self, code: str, message: str, span: Span, **details: Any) -> Fault:
+        """Report an error and give back what to raise. Inside a block, the calls that led here
+        are shown as second places."""
+        outside = tuple(
+            Label(place, f"in this call of `{name}`")
+            for name, place in reversed(self.call_sites[-2:])
+            if place.source is not span.source or not place.start <= span.start < place.stop
+        )
+        details["secondary"] = tuple(details.get("secondary", ())) + outside
+        self.report.error(code, message, span, **details)
+        return Fault(message)
+
+    def unknown(self, code: str, what: str, name: str, span: Span, among: Iterable[str]) -> Fault:
+        close = nearest(name, among)
+        return self.fault(
+            code,
+            f"there is no {what} `{name}`",
+            span,
+            label="unknown name",
+            help=f"did you mean `{close}`?" if close else "",
+        )
+
+    # -------------------------------------------------------------- nodes
+
+    def add(
+        self,
+        site: Site,
+        op: str,
+        inputs: Iterable[Node],
+        type: Type,
+        span: Span,
+        attrs: Mapping[str, Any] | None = None,
+        weights: tuple[str, ...] = (),
+    ) -> Node:
+        frame = site.frame
+        local = [self.localize(node, frame) for node in inputs]
+        return self.put(frame, op, [n.id for n in local], type, span, attrs, weights, site.path)
+
+    def put(
+        self,
+        frame: Frame,
+        op: str,
+        inputs: Iterable[int],
+        type: Type,
+        span: Span,
+        attrs: Mapping[str, Any] | None = None,
+        weights: tuple[str, ...] = (),
+        scope: str = "",
+    ) -> Node:
+        node = Node(self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope)
+        self._next_id += 1
+        frame.nodes.append(node)
+        frame.ids.add(node.id)
+        return node
+
+    def name(self, frame: Frame, node: Node, name: str) -> Node:
+        """Give a node the name of the binding it is the value of, unless it has one."""
+        if node.name is not None or node.id not in frame.ids:
+            return node
+        named = replace(node, name=name)
+        index = next(i for i in range(len(frame.nodes) - 1, -1, -1) if frame.nodes[i].id == node.id)
+        frame.nodes[index] = named
+        return named
+
+    def localize(self, node: Node, frame: Frame) -> Node:
+        """The node as seen from a frame: inside a scan, outer values are captured, and those that
+        have the scan's axis are seen at one position of it."""
+        if frame.outer is None or node.id in frame.ids:
+            return node
+        outer = self.localize(node, frame.outer)
+        if outer.id not in frame.captured:
+            assert frame.axis is not None
+            index = len(frame.order)
+            type_ = outer.type.without(frame.axis)
+            capture = self.put(frame, "capture", (), type_, outer.span, {"index": index})
+            frame.captured[outer.id] = capture
+            frame.order.append(outer)
+            if outer.id in self.space_fields:
+                fields = tuple(self.localize(f, frame) for f in self.space_fields[outer.id])
+                self.space_fields[capture.id] = fields
+        return frame.captured[outer.id]
+
+    def weight(self, weight: Weight) -> str:
+        """Register a weight; the same path again must be the same tensor (a shared layer)."""
+        known = self.weights.get(weight.path)
+        if known is not None and known.shape != weight.shape:
+            raise self.fault(
+                "E0311",
+                f"the shared layer's weight `{weight.path}` would need two shapes",
+                weight.span,
+                expected=" x ".join(map(str, known.shape)),
+                found=" x ".join(map(str, weight.shape)),
+                secondary=(Label(known.span, "first used here"),),
+                why="a `layer` has one set of weights for every use, so its inputs have one width",
+                help="declare a second `layer`, or bring the inputs to one width with `linear`",
+            )
+        self.weights.setdefault(weight.path, weight)
+        return weight.path

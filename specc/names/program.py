@@ -1,0 +1,73 @@
+"""A program: one model with everything it uses, by name.
+
+Promises: after `resolve`, every declaration of the model (its `extends` bases merged in) and of its
+libraries is found under one name; duplicates, unknown libraries and cycles of files have been
+reported. Leaves types, widths and expressions to `graph.elaborate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from specc.source import Span
+from specc.syntax import tree
+
+Named = (
+    tree.Param | tree.Table | tree.Space | tree.Learned | tree.Layer | tree.Block
+    | tree.Binding | tree.Predict | tree.Loss | tree.Device
+)  # fmt: skip
+
+KIND_WORDS: Mapping[type, str] = {
+    tree.Param: "param",
+    tree.Table: "table",
+    tree.Space: "space",
+    tree.Learned: "learned value",
+    tree.Layer: "layer",
+    tree.Block: "block",
+    tree.Binding: "binding",
+    tree.Predict: "prediction",
+    tree.Loss: "loss",
+    tree.Device: "device",
+}
+
+
+@dataclass
+class Module:
+    """One file's declarations. `uses` maps a name to a module, `members` to one of its blocks."""
+
+    name: str
+    kind: str  # "model" | "library"
+    ident: tree.Ident
+    named: dict[str, Named] = field(default_factory=dict)
+    requires: list[tree.Require] = field(default_factory=list)
+    places: list[tree.Place] = field(default_factory=list)
+    trains: list[tree.Train] = field(default_factory=list)
+    uses: dict[str, Module] = field(default_factory=dict)
+    members: dict[str, tuple[Module, str]] = field(default_factory=dict)
+    use_spans: dict[str, Span] = field(default_factory=dict)
+    doc: str | None = None
+    edition: int = 1
+
+
+@dataclass
+class Program:
+    """`prelude` finds a block of the standard library by name (read on first use)."""
+
+    main: Module
+    prelude: Callable[[str], tuple[Module, tree.Block] | None]
+    prelude_names: tuple[str, ...]
+
+    def block(self, module: Module, name: str) -> tuple[Module, tree.Block] | None:
+        """The block a bare name means in a module: its own, one it uses, the prelude's."""
+        own = module.named.get(name)
+        if isinstance(own, tree.Block):
+            return module, own
+        if name in module.members:
+            source, member = module.members[name]
+            found = source.named.get(member)
+            if isinstance(found, tree.Block):
+                return source, found
+        if own is None:
+            return self.prelude(name)
+        return None

@@ -1,0 +1,236 @@
+"""From files to a program: `use`, `extends`, the standard library, one namespace a file.
+
+Promises: reads only `.arec` files beside the spec and the shipped ones; reports (E02xx) names declared
+twice, libraries that are not there, and cycles as a path (a -> b -> a).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from specc import resources
+from specc.names.program import KIND_WORDS, Module, Named, Program
+from specc.report import Label, Report
+from specc.report.suggest import nearest
+from specc.source import Source, Span
+from specc.syntax import tree
+from specc.syntax.parse import parse
+
+_DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([a-z_][a-z0-9_]*)", re.MULTILINE)
+
+
+class _Loader:
+    """Reads files once and keeps the chain of files being read, to see cycles."""
+
+    def __init__(self, report: Report, directory: Path | None) -> None:
+        self.report = report
+        self.directory = directory
+        self.modules: dict[str, Module] = {}
+        self.files: dict[str, tree.File] = {}
+        self.chain: list[str] = []
+        self._std: dict[str, Source] | None = None
+        self._std_modules: dict[str, Module] = {}
+
+    # -------------------------------------------------------------- files
+
+    def find(self, name: str) -> Source | None:
+        """A library or base by name: beside the spec first, then the shipped ones."""
+        places = [self.directory] if self.directory else []
+        specs = resources.specs()
+        for folder in [*places, specs, specs / "std"]:
+            path = folder / f"{name}.arec"
+            if path.is_file():
+                try:
+                    return Source(str(path), path.read_text(encoding="utf-8"))
+                except (OSError, UnicodeDecodeError):
+                    return None
+        return None
+
+    def available(self) -> list[str]:
+        specs = resources.specs()
+        folders = [*([self.directory] if self.directory else []), specs, specs / "std"]
+        return sorted({p.stem for folder in folders for p in folder.glob("*.arec")})
+
+    def file(self, name: str, span: Span, wanted: str) -> tree.File | None:
+        """The parsed file of a library or base, or None after reporting why not."""
+        if name in self.chain:
+            path = " -> ".join([*self.chain[self.chain.index(name) :], name])
+            self.report.error(
+                "E0205",
+                f"`{name}` is read while it is itself being read",
+                span,
+                label="this closes the circle",
+                why=f"the files need each other: {path}",
+                help="move what they share into a library that both use",
+            )
+            return None
+        if name not in self.files:
+            source = self.find(name)
+            if source is None:
+                close = nearest(name, self.available())
+                self.report.error(
+                    "E0204",
+                    f"there is no {wanted} `{name}`",
+                    span,
+                    label="not found",
+                    why="a name is looked for beside this file (NAME.arec), then among the shipped specs",
+                    help=f"did you mean `{close}`?" if close else f"write {name}.arec beside this file",
+                )
+                return None
+            self.files[name] = parse(source, self.report)
+        return self.files[name]
+
+    # ------------------------------------------------------------ modules
+
+    def module(self, file: tree.File) -> Module:
+        module = Module(file.ident.name, file.kind, file.ident, doc=file.doc, edition=file.edition or 1)
+        self.chain.append(file.ident.name)
+        for item in file.body:
+            if isinstance(item, tree.Extends):
+                self.extend(module, item)
+        body = [item for item in file.body if not isinstance(item, tree.Extends)]
+        self.declare(module, body, replaces=frozenset())
+        self.chain.pop()
+        if file.kind == "library":
+            self.only_library_things(module)
+        return module
+
+    def only_library_things(self, module: Module) -> None:
+        for name, item in module.named.items():
+            if not isinstance(item, tree.Block | tree.Layer | tree.Param):
+                self.report.error(
+                    "E0206",
+                    f"a library holds blocks, layers and params, not a {KIND_WORDS[type(item)]}",
+                    item.ident.span,
+                    label=f"`{name}` belongs in a model",
+                    help="start the file with `model` instead of `library`, or move this to the model",
+                )
+
+    def extend(self, module: Module, extends: tree.Extends) -> None:
+        file = self.file(extends.base.name, extends.base.span, "model to extend")
+        if file is None:
+            return
+        if file.kind != "model":
+            self.report.error(
+                "E0208",
+                f"`{extends.base.name}` is a library, and only a model can be extended",
+                extends.base.span,
+                help=f"bring it in with `use {extends.base.name}`",
+            )
+            return
+        base = self.module(file)
+        for target, origin in (
+            (module.named, base.named),
+            (module.uses, base.uses),
+            (module.members, base.members),
+        ):
+            target.update(origin)  # type: ignore[arg-type]
+        module.requires.extend(base.requires)
+        module.places.extend(base.places)
+        module.trains.extend(base.trains)
+        for item in extends.body:
+            if isinstance(item, tree.Drop):
+                for ident in item.names:
+                    if module.named.pop(ident.name, None) is None:
+                        close = nearest(ident.name, module.named)
+                        self.report.error(
+                            "E0209",
+                            f"`{extends.base.name}` declares no `{ident.name}` that could be dropped",
+                            ident.span,
+                            help=f"did you mean `{close}`?" if close else "",
+                        )
+        self.declare(module, list(extends.body), replaces=frozenset(base.named))
+
+    def declare(self, module: Module, body: list[tree.Declaration], replaces: frozenset[str]) -> None:
+        seen: dict[str, Named] = {} if replaces else dict(module.named)
+        for item in body:
+            match item:
+                case tree.Use():
+                    self.use(module, item)
+                case tree.Require():
+                    module.requires.append(item)
+                case tree.Place():
+                    module.places.append(item)
+                case tree.Train():
+                    module.trains.append(item)
+                case tree.Extends() | tree.Drop():
+                    pass
+                case _:
+                    name = item.ident.name
+                    if name in seen:
+                        first = seen[name]
+                        self.report.error(
+                            "E0202",
+                            f"`{name}` is declared twice",
+                            item.ident.span,
+                            label="declared again here",
+                            secondary=(Label(first.ident.span, "first declared here"),),
+                            why="a name stands for one thing; nothing is assigned a second time",
+                            help="give one of them another name",
+                        )
+                        continue
+                    seen[name] = item
+                    module.named[name] = item
+
+    def use(self, module: Module, item: tree.Use) -> None:
+        name = item.library.name
+        if name not in self.modules:
+            file = self.file(name, item.library.span, "library")
+            if file is None:
+                return
+            if file.kind != "library":
+                self.report.error(
+                    "E0207",
+                    f"`{name}` is a model, and only a library can be used",
+                    item.library.span,
+                    help=f"start from it with `extends {name} {{ … }}`, or move its blocks to a library",
+                )
+                return
+            self.modules[name] = self.module(file)
+        library = self.modules[name]
+        local = (item.alias or item.member or item.library).name
+        module.use_spans[local] = item.span
+        if item.member is None:
+            module.uses[local] = library
+            return
+        if item.member.name not in library.named:
+            close = nearest(item.member.name, library.named)
+            self.report.error(
+                "E0203",
+                f"library `{name}` has no `{item.member.name}`",
+                item.member.span,
+                help=f"did you mean `{close}`?"
+                if close
+                else "it has " + ", ".join(f"`{n}`" for n in sorted(library.named)),
+            )
+            return
+        module.members[local] = (library, item.member.name)
+
+    # ------------------------------------------------------------ prelude
+
+    def std(self) -> dict[str, Source]:
+        """Which shipped library declares which block, found without parsing any."""
+        if self._std is None:
+            self._std = {}
+            for path in sorted((resources.specs() / "std").glob("*.arec")):
+                source = Source(str(path), path.read_text(encoding="utf-8"))
+                for name in _DECLARED.findall(source.text):
+                    self._std[name] = source
+        return self._std
+
+    def prelude(self, name: str) -> tuple[Module, tree.Block] | None:
+        source = self.std().get(name)
+        if source is None:
+            return None
+        if source.name not in self._std_modules:
+            self._std_modules[source.name] = self.module(parse(source, self.report))
+        block = self._std_modules[source.name].named.get(name)
+        return (self._std_modules[source.name], block) if isinstance(block, tree.Block) else None
+
+
+def resolve(file: tree.File, directory: Path | None, report: Report) -> Program:
+    """Everything `file` needs, by name. `directory` is where its neighbours are looked for."""
+    loader = _Loader(report, directory)
+    main = loader.module(file)
+    return Program(main, loader.prelude, tuple(loader.std()))

@@ -1,0 +1,64 @@
+"""Which values are the same for every candidate of a request, and which differ.
+
+Assumes: nothing. Promises: a node is "candidate" exactly if a candidate's feature, or the length of
+a candidate's axis, can reach it; every other node is "request". Nothing else changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from specc.graph.ir import Graph, Node, Region
+from specc.types.axis import Axis
+
+REQUEST, CANDIDATE = "request", "candidate"
+
+
+def assign_roles(graph: Graph) -> Graph:
+    spaces = {space.name: space.role for space in graph.spaces}
+    fields = {field.path: field.role for space in graph.spaces for field in space.fields}
+    known: dict[int, str] = {}
+
+    def role(node: Node, captured: Mapping[int, str]) -> str:
+        sources = [known[i] for i in node.inputs]
+        sources += [axis_role(axis, spaces) for axis in _axes(node)]
+        if "field" in node.attrs:
+            sources.append(fields[node.attrs["field"]])
+        sources.append(captured.get(node.id, REQUEST))
+        return CANDIDATE if CANDIDATE in sources else REQUEST
+
+    def assign(nodes: tuple[Node, ...], captured: Mapping[int, str]) -> tuple[Node, ...]:
+        result: list[Node] = []
+        for node in nodes:
+            own = role(node, captured)
+            region = node.region
+            if region is not None:
+                region = within(node, region, own)
+            known[node.id] = own
+            result.append(replace(node, role=own, region=region))
+        return tuple(result)
+
+    def within(scan: Node, region: Region, own: str) -> Region:
+        captured = dict(zip(region.captures, (known[i] for i in scan.inputs), strict=False))
+        # A state is what the scan is: its value at one step may come from any of the inputs.
+        captured |= dict.fromkeys(region.states, own)
+        return replace(region, nodes=assign(region.nodes, captured))
+
+    return graph.with_nodes(assign(graph.nodes, {}))
+
+
+def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
+    """The role of the spaces that an axis, its sources and its parents come from."""
+    if axis.kind == "space":
+        own = [spaces[axis.key[1]]]
+    else:
+        own = [axis_role(source, spaces) for source in axis.source]
+    if axis.parent is not None:
+        own.append(axis_role(axis.parent, spaces))
+    return CANDIDATE if CANDIDATE in own else REQUEST
+
+
+def _axes(node: Node) -> tuple[Axis, ...]:
+    axis = node.attrs.get("axis")
+    return (*node.type.axes, axis) if isinstance(axis, Axis) else node.type.axes

@@ -1,0 +1,273 @@
+"""What a picture of a model shows: boxes, clusters and arrows, not yet where they stand.
+
+Promises: the scene has no cycle, every arrow carries the types of the values it stands for, and
+the same graph gives the same scene. Leaves positions and looks to `svg` and `mermaid`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import networkx as nx
+
+from specc.graph.ir import FieldSpec, Graph, Node, axis_of, walk
+
+Detail = Literal["blocks", "bindings", "ops"]
+
+# How many components of a node's scope (binding, callee, inner binding, …) name its box.
+_DEPTH: dict[Detail, int] = {"blocks": 1, "bindings": 3, "ops": 10**6}
+_HIDDEN = frozenset({"constant", "index", "length", "capture", "state", "scan_out", "transfer", "rename"})
+_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}
+_MOST_WORDS = 5
+
+
+@dataclass(frozen=True)
+class Box:
+    """`kind`: "space" | "learned" | "value" | "weight" (an attention's) | "predict" | "loss".
+    `lines` stand below the title; `places` are the spec lines it was written on."""
+
+    key: str
+    kind: str
+    title: str
+    lines: tuple[str, ...]
+    parameters: int
+    role: str
+    place: str
+    cluster: str | None = None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An instance of a block: `parent` is the key of the cluster it stands in."""
+
+    key: str
+    title: str
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class Arrow:
+    start: str
+    end: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    title: str
+    caption: str
+    boxes: tuple[Box, ...]
+    clusters: tuple[Cluster, ...]
+    arrows: tuple[Arrow, ...]
+
+
+def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
+    """The boxes of a graph.
+
+    detail: "blocks" draws one box a top-level name; "bindings" opens the blocks that those call,
+        one box an inner binding; "ops" draws every operation.
+    """
+    keys = _keys(graph, detail)
+    visible = {n.id for n in graph.nodes if n.op not in _HIDDEN}
+    members: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if node.id in visible:
+            members.setdefault(keys[node.id], []).append(node)
+    boxes = [_box(graph, key, nodes) for key, nodes in members.items()]
+    clusters, inside = _clusters(graph, members)
+    boxes = [_placed(box, inside.get(box.key), clusters) for box in boxes]
+    arrows = _arrows(graph, keys, visible)
+    caption = (graph.doc or "").strip().splitlines()
+    return Scene(graph.name, caption[0] if caption else "", tuple(boxes), tuple(clusters), arrows)
+
+
+# ------------------------------------------------------------------- boxes
+
+
+def _keys(graph: Graph, detail: Detail) -> dict[int, str]:
+    """The box of each node. Nodes of one name whose box would close a circle stand alone."""
+    keys: dict[int, str] = {}
+    fields = {f.path: f for s in graph.spaces for f in s.fields}
+    for node in graph.nodes:
+        space = _space(node, fields)
+        if space is not None:
+            keys[node.id] = f"space {space}"
+        elif node.op == "learned":
+            keys[node.id] = f"learned {node.weights[0]}"
+        elif detail == "ops":
+            keys[node.id] = f"{node.scope} {node.id}"
+        else:
+            parts = (node.scope or node.name or f"{node.op}{node.id}").split(".")
+            keys[node.id] = ".".join(parts[: _DEPTH[detail]])
+    for node in graph.nodes:  # the value of a space is its fields side by side
+        if node.op == "concat" and node.inputs:
+            owners = {keys[i] for i in node.inputs}
+            if len(owners) == 1 and (owner := owners.pop()).startswith("space "):
+                if node.scope in ("", owner.removeprefix("space ")) and node.name in (None, owner[6:]):
+                    keys[node.id] = owner
+    while knots := _knots(graph, keys):
+        for node in graph.nodes:
+            if keys[node.id] in knots:
+                keys[node.id] = f"{keys[node.id]} {node.id}"
+    return keys
+
+
+def _space(node: Node, fields: dict[str, FieldSpec]) -> str | None:
+    field = fields.get(str(node.attrs.get("field")))
+    if field is None or (field.table is not None and field.table not in node.weights):
+        return None  # a second set of tables (`lookup`) belongs to the binding that looks up
+    return field.space
+
+
+def _knots(graph: Graph, keys: dict[int, str]) -> set[str]:
+    quotient = nx.DiGraph()
+    for node in graph.nodes:
+        for i in node.inputs:
+            if keys[i] != keys[node.id]:
+                quotient.add_edge(keys[i], keys[node.id])
+    return {k for part in nx.strongly_connected_components(quotient) if len(part) > 1 for k in part}
+
+
+def _box(graph: Graph, key: str, nodes: list[Node]) -> Box:
+    weights = {w for n in walk(tuple(nodes)) for w in n.weights if not key.startswith("space ")}
+    parameters = sum(math.prod(graph.weights[w].shape) for w in weights)
+    role = "candidate" if any(n.role == "candidate" for n in nodes) else "request"
+    first = min(nodes, key=lambda n: (n.span.source.name != graph.source, n.span.start))
+    place = str(first.span).rsplit(":", 1)[0]
+    ids = {n.id for n in nodes}
+    kind, title, lines = "value", key.split(" ")[0].split(".")[-1], tuple(_words(nodes))
+    if key.startswith("space "):
+        name = key.removeprefix("space ")
+        space = next(s for s in graph.spaces if s.name == name)
+        axes = ", ".join(f"{a.name} ≤ {a.bound}" for a in space.axes)
+        title = f"{name}[{axes}]" if axes else name
+        return Box(key, "space", title, tuple(_field(f) for f in space.fields), 0, space.role, place)
+    if key.startswith("learned "):
+        return Box(key, "learned", key.split(" ")[1], (str(nodes[0].type),), parameters, role, place)
+    if " " in key:
+        title, lines = nodes[-1].name or _word(nodes[-1]), tuple(_words(nodes))
+    prediction = next((p for p in graph.predictions if p.node in ids), None)
+    loss = next((x for x in graph.losses if x.node in ids), None)
+    if any(r.weight in ids for r in graph.attentions):
+        kind = "weight"
+    elif prediction is not None:
+        shown = f"class({prediction.classes})" if prediction.kind == "class" else prediction.kind
+        kind, title = "predict", f"{prediction.name}: {shown}"
+    elif loss is not None:
+        kind, title = "loss", f"loss {loss.name}"
+    return Box(key, kind, title, lines, parameters, role, place)
+
+
+def _field(field: FieldSpec) -> str:
+    return f"{field.name}: {field.encoding} [{field.width}]"
+
+
+def _words(nodes: Iterable[Node]) -> list[str]:
+    """The operations of a box in their order, in one line: `linear 36 → prelu → linear 1`."""
+    words: list[str] = []
+    for node in nodes:
+        word = _word(node)
+        if not words or words[-1] != word:
+            words.append(word)
+    if len(words) > _MOST_WORDS:
+        words = [*words[: _MOST_WORDS - 2], "…", words[-1]]
+    return [" → ".join(words)] if words else []
+
+
+def _word(node: Node) -> str:
+    axis = axis_of(node)
+    match node.op:
+        case "linear":
+            return f"linear {node.type.width}"
+        case "sum" | "mean" | "max" | "min" | "last" | "first" | "softmax" | "flatten":
+            return f"{node.op} over {axis.name}" if axis else node.op
+        case "scan":
+            back = " backward" if node.attrs.get("backward") else ""
+            return f"scan over {axis.name}{back}" if axis else "scan"
+        case op:
+            return _SIGNS.get(op, op.replace("_", " "))
+
+
+# ---------------------------------------------------------------- clusters
+
+
+def _clusters(graph: Graph, members: dict[str, list[Node]]) -> tuple[list[Cluster], dict[str, str]]:
+    """Block instances that hold two boxes or more, and the innermost one of each box."""
+    bound = _bindings(graph)
+    attention = {r.path for r in graph.attentions}
+    chains: dict[str, list[str]] = {}
+    count: dict[str, int] = {}
+    for key, nodes in members.items():
+        if key.startswith(("space ", "learned ")):
+            continue
+        parts = nodes[0].scope.split(".")
+        longest = len(key.split(" ")[0].split("."))
+        prefixes = [".".join(parts[:i]) for i in range(2, min(len(parts), longest) + 1)]
+        chains[key] = [p for p in prefixes if p not in bound]
+        for prefix in chains[key]:
+            count[prefix] = count.get(prefix, 0) + 1
+    kept = [p for p in count if count[p] > 1]
+    clusters: list[Cluster] = []
+    for path in kept:
+        parent = next((p for p in reversed(kept) if path.startswith(p + ".")), None)
+        owner, callee = path.split(".")[0], path.split(".")[-1]
+        kind = "attention " if path in attention else ""
+        title = f"{owner} · {kind}{callee}" if parent is None else f"{kind}{callee}"
+        clusters.append(Cluster(path, title, parent))
+    inside = {
+        key: max((p for p in chain if p in set(kept)), key=len, default="") for key, chain in chains.items()
+    }
+    return clusters, {k: v for k, v in inside.items() if v}
+
+
+def _bindings(graph: Graph) -> set[str]:
+    """The scopes that are bindings: some node at or below them has their last part as its name."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        parts = node.scope.split(".")
+        found.update(".".join(parts[:i]) for i in range(1, len(parts) + 1) if parts[i - 1] == node.name)
+    return found
+
+
+def _placed(box: Box, cluster: str | None, clusters: list[Cluster]) -> Box:
+    title = box.title
+    if cluster is not None and box.key == cluster:
+        title = "return"  # what a block's last line computes has no name of its own
+    return Box(box.key, box.kind, title, box.lines, box.parameters, box.role, box.place, cluster)
+
+
+# ------------------------------------------------------------------ arrows
+
+
+def _arrows(graph: Graph, keys: dict[int, str], visible: set[int]) -> tuple[Arrow, ...]:
+    """One arrow between two boxes, with the distinct types it carries."""
+    fields = {f.path: f for s in graph.spaces for f in s.fields}
+    carried: dict[tuple[str, str], list[str]] = {}
+
+    def carry(start: str, end: str, text: str) -> None:
+        labels = carried.setdefault((start, end), [])
+        if text and text not in labels:
+            labels.append(text)
+
+    for node in graph.nodes:
+        if node.id not in visible:
+            continue
+        field = fields.get(str(node.attrs.get("field")))
+        if field is not None and keys[node.id] != f"space {field.space}":
+            carry(f"space {field.space}", keys[node.id], "ids")
+        for source in _sources(graph, node, visible):
+            if keys[source.id] != keys[node.id]:
+                carry(keys[source.id], keys[node.id], str(source.type))
+    return tuple(Arrow(a, b, ", ".join(labels)) for (a, b), labels in carried.items())
+
+
+def _sources(graph: Graph, node: Node, visible: set[int]) -> list[Node]:
+    """The drawn values a node depends on: what is hidden is looked through."""
+    found: list[Node] = []
+    for i in node.inputs:
+        source = graph.node(i)
+        found += [source] if i in visible else _sources(graph, source, visible)
+    return found

@@ -1,0 +1,94 @@
+"""The parse table: what `grammar/arec.json` holds, ready to be walked.
+
+Promises: every state of the grammar's automaton with what each token does in it, and every rule with the
+shape of the values it hands on. Leaves to others: making the file (`generate`), walking it (`machine`).
+
+Lark builds this table from `arec.lark` in about 0.7 s, and importing Lark takes another 0.1 s: more than a
+whole `specc check` may take. So the table is built once, kept as plain JSON (2 ms to read), and a test
+builds it anew and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+
+from specc import resources
+
+# How a rule's shape names its children: an index as it is, an index to splice, or an absent one.
+SPLICE = 100
+ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`origin` takes the top `size` values; `shape` says which of them are kept.
+
+    Origins are written `:name`, apart from keywords. One that begins with `:_` makes a plain list, spliced into the rule that takes it.
+    `single` rules hand on an only child as it is.
+    """
+
+    origin: str
+    action: str
+    size: int
+    shape: tuple[int, ...]
+    single: bool
+
+    @property
+    def splices(self) -> bool:
+        return self.origin.startswith(":_")
+
+
+@dataclass(frozen=True)
+class Table:
+    """`states[s][token]` is a state to go to (0 or more) or, as `-1 - r`, a rule to reduce by."""
+
+    start: int
+    end: int
+    rules: tuple[Rule, ...]
+    states: tuple[dict[str, int], ...]
+    punctuation: tuple[str, ...]
+    words: dict[str, str]
+    patterns: dict[str, str]
+    mistakes: dict[str, str]
+
+    def accepts(self, stack: list[int], token: str) -> bool:
+        """Whether a token can come next when the automaton stands as `stack` says."""
+        stack = list(stack)
+        while True:
+            action = self.states[stack[-1]].get(token)
+            if action is None:
+                return False
+            if action >= 0:
+                return True
+            rule = self.rules[-1 - action]
+            if rule.size:
+                del stack[-rule.size :]
+            goto = self.states[stack[-1]].get(rule.origin)
+            if goto is None:
+                return False
+            stack.append(goto)
+            if token == "$END" and stack[-1] == self.end:
+                return True
+
+
+def from_json(text: str) -> Table:
+    """Read what `generate` wrote."""
+    data = json.loads(text)
+    return Table(
+        data["start"],
+        data["end"],
+        tuple(Rule(r[0], r[1], r[2], tuple(r[3]), r[4]) for r in data["rules"]),
+        tuple(data["states"]),
+        tuple(data["punctuation"]),
+        data["words"],
+        data["patterns"],
+        data["mistakes"],
+    )
+
+
+@cache
+def table() -> Table:
+    """The table of the grammar that this installation carries."""
+    return from_json((resources.grammar() / "arec.json").read_text(encoding="utf-8"))
