@@ -40,7 +40,6 @@ def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
         scope, entry = found
         statement = entry.statement
         if isinstance(statement, tree.Block):
-            entry.uses += 1
             return call_block(scope.module, statement, expr, site, first)
         if isinstance(statement, tree.Layer | tree.Param | tree.Static) or (
             entry.state == "done" and isinstance(entry.value, LayerValue | Symbol)
@@ -117,8 +116,7 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
     path = site.path if target.path is None else target.path
     given = inputs
     for expr, origin in target.calls:
-        owner = site.owner if target.path is None else target.path
-        at = Site(origin.scope, site.frame, path, owner, counts)
+        at = Site(origin.scope, site.frame, path, counts)
         node = call(expr, at, [(site.world.localize(n, site.frame), s) for n, s in given])
         given = [(node, span)]
     return given[0][0]

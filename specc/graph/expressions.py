@@ -188,7 +188,7 @@ def _name(expr: tree.Ref, name: str, site: Site) -> Node:
 
 
 def unknown_name(expr: tree.Ref, site: Site) -> Fault:
-    from specc.graph.builtins import BUILTINS
+    from specc.graph.builtins.signature import BUILTINS
 
     if expr.name in BUILTINS or site.world.program.block(site.scope.module, expr.name):
         return site.world.fault(
@@ -232,7 +232,6 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
     """What a name stands for; elaborated on first use. Raises Fault."""
     from specc.graph.declarations import elaborate_entry
 
-    entry.uses += 1
     if entry.state == "done":
         return entry.value
     if entry.state == "faulty":
@@ -307,7 +306,7 @@ def static_or_layer(expr: tree.Expr, site: Site, domain: tree.Domain | None) -> 
         return layer(expr, site)
     if isinstance(expr, tree.Call | tree.Ref | tree.Attribute) and not is_static(expr, site.scope):
         found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
-        if found is None or isinstance(found[1].statement, tree.Block | tree.Layer | None):
+        if found is None or isinstance(found[1].statement, tree.Block | tree.Layer | tree.Static | None):
             if isinstance(expr, tree.Ref) and found is None and symbols:
                 raise site.world.unknown("E0201", "choice", expr.name, expr.span, symbols)
             if isinstance(expr, tree.Ref):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from specc.graph.ir import Node
-from specc.graph.world import Fault, LayerValue, Scope, Site
+from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
 from specc.syntax import tree
 from specc.types.static import (
     StaticFault,
@@ -56,9 +56,18 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
             entry = found[1]
             if isinstance(entry.statement, tree.Param):
                 return True
+            if isinstance(entry.statement, tree.Binding) and entry.state != "done":
+                return _is_static_binding(entry, entry.statement, found[0])
             return entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
         case _:
             return False
+
+
+def _is_static_binding(entry: Entry, statement: tree.Binding, scope: Scope) -> bool:
+    if entry.static is None:
+        entry.static = False  # what a definition by itself gets; reported where it is evaluated
+        entry.static = is_static(statement.value, scope)
+    return entry.static
 
 
 def _compared_symbols(left: tree.Expr, right: tree.Expr, scope: Scope) -> frozenset[str]:
@@ -123,9 +132,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
         known = [n for n in site.scope.names() if is_static(tree.Ref(n), site.scope)]
         raise site.world.unknown("E0201", "param", expr.name, expr.span, [*known, *symbols])
     scope, entry = found
-    if not isinstance(entry.statement, tree.Param) and not (
-        entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
-    ):
+    if not is_static(expr, site.scope):
         raise site.world.fault(
             "E0401",
             "a value known at compile time is needed here",

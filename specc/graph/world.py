@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from specc.graph.ir import AttentionRecord, Node, SpaceSpec, Weight
+from specc.graph.ir import AttentionRecord, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
 from specc.report import Label, Report
 from specc.report.suggest import nearest
@@ -50,6 +50,17 @@ class LayerValue:
         return self.text
 
 
+@dataclass(frozen=True)
+class AttentionUse:
+    """An attention's record, with what the lints ask about: its result, its queries and keys."""
+
+    record: AttentionRecord
+    result: int
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+    span: Span
+
+
 @dataclass
 class Entry:
     """One name in a scope: a value once it is known, else the statement that gives it."""
@@ -58,7 +69,7 @@ class Entry:
     span: Span
     value: Any = None
     state: str = "waiting"  # "waiting" | "busy" | "done" | "faulty"
-    uses: int = 0
+    static: bool | None = None  # whether a binding is known at compile time, once judged
 
 
 @dataclass
@@ -70,8 +81,10 @@ class Scope:
     path: str
     frame: Frame
     outer: Scope | None = None
+    block: bool = False  # the signature's axis names hide those outside
     entries: dict[str, Entry] = field(default_factory=dict)
     axes: dict[str, list[Axis]] = field(default_factory=dict)
+    scans: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # by id of the statement
 
     def find(self, name: str) -> tuple[Scope, Entry] | None:
         scope: Scope | None = self
@@ -94,6 +107,8 @@ class Scope:
         scope: Scope | None = self
         while scope is not None:
             found.extend(a for a in scope.axes.get(name, []) if a not in found)
+            if found and scope.block:
+                break
             scope = scope.outer
         return found
 
@@ -123,7 +138,6 @@ class Site:
     scope: Scope
     frame: Frame
     path: str
-    owner: str
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -133,6 +147,11 @@ class Site:
     @property
     def report(self) -> Report:
         return self.scope.world.report
+
+    @property
+    def owner(self) -> str:
+        """The top-level declaration that weights made here belong to."""
+        return self.path.split(".", 1)[0]
 
     def child(self, callee: str) -> str:
         count = self.counts[callee] = self.counts.get(callee, 0) + 1
@@ -144,11 +163,12 @@ class Site:
 class World:
     program: Program
     report: Report
-    params: dict[str, Any] = field(default_factory=dict)
+    root: Frame = field(default_factory=Frame)
+    overrides: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Weight] = field(default_factory=dict)
     spaces: dict[str, SpaceSpec] = field(default_factory=dict)
     space_fields: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # concat node -> fields
-    attentions: list[AttentionRecord] = field(default_factory=list)
+    attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[tuple[str, Span]] = field(default_factory=list)
     module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
@@ -187,10 +207,12 @@ class World:
         span: Span,
         attrs: Mapping[str, Any] | None = None,
         weights: tuple[str, ...] = (),
+        region: Region | None = None,
     ) -> Node:
         frame = site.frame
         local = [self.localize(node, frame) for node in inputs]
-        return self.put(frame, op, [n.id for n in local], type, span, attrs, weights, site.path)
+        ids = [n.id for n in local]
+        return self.put(frame, op, ids, type, span, attrs, weights, site.path, region)
 
     def put(
         self,
@@ -202,8 +224,11 @@ class World:
         attrs: Mapping[str, Any] | None = None,
         weights: tuple[str, ...] = (),
         scope: str = "",
+        region: Region | None = None,
     ) -> Node:
-        node = Node(self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope)
+        node = Node(
+            self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope, region=region
+        )
         self._next_id += 1
         frame.nodes.append(node)
         frame.ids.add(node.id)

@@ -43,13 +43,20 @@ def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Argum
         old = _over(args)
         no_children(args, args.x, old, args.span)
         new = make(old, args)
-        args.site.scope.name_axis(new.name, new)
+        _register(args, new)
         attrs = {"old": old, "axis": new}
         if "k" in args.options:
             attrs["k"] = args.options["k"]
         return args.add(op, [args.x], replaced(args.x.type, old, new), attrs)
 
     return rule
+
+
+def _register(args: Arguments, new: Axis) -> None:
+    """The new axis goes by the name it was given here, else by the one the old axis has here."""
+    ident = args.new or args.over
+    assert ident is not None
+    args.site.scope.name_axis(ident.name, new)
 
 
 def _name(old: Axis, args: Arguments) -> str:
@@ -128,7 +135,7 @@ def _append(args: Arguments) -> Node:
         old.parent,
         (old, second) if second else (old,),
     )
-    args.site.scope.name_axis(new.name, new)
+    _register(args, new)
     rest = y.type.without(second) if second else y.type
     axes = union(x.type.without(old), rest)
     ordered = [new if a == old else a for a in x.type.axes]
@@ -168,7 +175,7 @@ def _top(args: Arguments) -> Node:
         old.parent,
         (old,),
     )
-    args.site.scope.name_axis(new.name, new)
+    _register(args, new)
     type_ = replaced(args.x.type, old, new)
     return args.add("top", [args.x, score], type_, {"old": old, "axis": new, "k": k})
 
@@ -227,15 +234,19 @@ def _pairs(args: Arguments) -> Node:
 
 
 def position(axis: Axis, site: Site, span: Span) -> Node:
-    """The index along an axis; made outside of a scan that walks it."""
+    """The index along an axis."""
+    return _about("index", axis, with_parents(axis), site, span)
+
+
+def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:
+    """A number about an axis itself; made outside of a scan that walks it."""
     frame: Frame | None = site.frame
     outside = site.frame
     while frame is not None:
         if frame.axis == axis and frame.outer is not None:
             outside = frame.outer
         frame = frame.outer
-    axes = union(Type(with_parents(axis), 1))
-    node = site.world.put(outside, "index", (), Type(axes, 1), span, {"axis": axis}, (), site.path)
+    node = site.world.put(outside, op, (), Type(axes, 1), span, {"axis": axis}, (), site.path)
     return site.world.localize(node, site.frame)
 
 
@@ -252,7 +263,7 @@ def _length(args: Arguments) -> Node:
     ident = args.options["axis"]
     axis = axis_by_name(ident.name, ident.span, args.site)
     parents = with_parents(axis.parent) if axis.parent else ()
-    return args.add("length", [], Type(parents, 1), {"axis": axis})
+    return _about("length", axis, parents, args.site, args.span)
 
 
 _OVER_NEW = {"over": True, "new": False}

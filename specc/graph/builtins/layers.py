@@ -43,7 +43,7 @@ def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
 def _mlp(args: Arguments) -> Node:
     options = dict(args.options)
     path = args.site.child("mlp")
-    inner = Site(args.site.scope, args.site.frame, path, args.site.owner)
+    inner = Site(args.site.scope, args.site.frame, path)
     x = args.x
     for size in options["sizes"]:
         x = _linear_at(args, x, size, inner.child("linear"), options)

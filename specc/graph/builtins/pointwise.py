@@ -8,11 +8,6 @@ from specc.graph.ir import Node
 from specc.types.axis import Type, union
 
 
-def _pointwise(args: Arguments) -> Node:
-    op = args.callee.text.split(".")[-1]
-    return args.add(op, [args.x], args.x.type)
-
-
 def _leaky_relu(args: Arguments) -> Node:
     return args.add("leaky_relu", [args.x], args.x.type, {"slope": float(args.options["slope"])})
 

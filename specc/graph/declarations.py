@@ -1,0 +1,287 @@
+"""Statements that give a name a value: params, learned values, layers, bindings, predictions, losses.
+
+Promises: `elaborate_entry` is called once a name, on first use, and gives what the name stands for:
+a static value, a `Node`, a `LayerValue`, or for tables an `Encoding`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from specc.graph.builtins.axes import with_parents
+from specc.graph.calls import initializer
+from specc.graph.encodings import table_encoding
+from specc.graph.expressions import entry_value, layer, value
+from specc.graph.ir import ExtraLoss, Node, Prediction, Weight
+from specc.graph.lookup import axis_by_name
+from specc.graph.scans import scan_value
+from specc.graph.spaces import space_value
+from specc.graph.statics import describe_domain, in_domain, is_static, static, symbols_of
+from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
+from specc.report import Label
+from specc.report.suggest import nearest
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.axis import Axis, Type, union
+from specc.types.static import Symbol, describe, is_number, kind_of
+
+LARGEST_WIDTH = 10**6
+
+
+def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
+    """What a name stands for. Raises Fault once the reason is reported."""
+    statement = entry.statement
+    site = Site(scope, scope.frame, f"{scope.path}.{name}" if scope.path else name)
+    match statement:
+        case tree.Param():
+            return param_value(scope, statement)
+        case tree.Table():
+            return table_encoding(entry, statement, site)
+        case tree.Space():
+            return space_value(scope, statement)
+        case tree.Learned():
+            return _learned(scope, statement, site)
+        case tree.Layer(value=expr):
+            return _layer(scope, expr, site)
+        case tree.Binding(value=expr):
+            if is_static(expr, scope):
+                return static(expr, site)
+            node = scope.world.localize(value(expr, site), scope.frame)
+            return scope.world.name(scope.frame, node, name)
+        case tree.Scan():
+            return scan_value(scope, statement, name)
+        case tree.Predict(value=expr) | tree.Loss(value=expr):
+            return scope.world.name(scope.frame, value(expr, site), name)
+        case _:
+            raise Fault  # a block or device: never asked for as a value
+
+
+# ---------------------------------------------------------------------- params
+
+
+def param_value(scope: Scope, item: tree.Param) -> Any:
+    """A param's default, or what it was overridden with; its domain holds either way."""
+    world, name = scope.world, item.ident.name
+    site = Site(scope, scope.frame, "")
+    symbols = symbols_of(item.domain)
+    default = static(item.default, site, symbols)
+    own = scope.module is world.program.main
+    given = world.overrides.get(name) if own and name in world.overrides else None
+    result = default if given is None else _override(given, default, item, symbols, scope)
+    if item.domain is not None and not in_domain(result, item.domain, site):
+        raise world.fault(
+            "E0406",
+            f"`{name}` cannot be {describe(result)}",
+            item.ident.span if given is not None else item.default.span,
+            label="overridden here" if given is not None else "the default is outside its own domain",
+            expected=describe_domain(item.domain, site),
+            found=describe(result),
+            secondary=(Label(item.domain.span, "its domain"),),
+        )
+    return result
+
+
+def _override(
+    given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope
+) -> Any:
+    """An override as a static value of the kind that the default has."""
+    result = _static_of(given, symbols)
+    alike = kind_of(result) == kind_of(default) or is_number(result) and is_number(default)
+    worded = isinstance(result, Symbol) and isinstance(default, Symbol)
+    if isinstance(default, int) and not isinstance(default, bool) and isinstance(result, float):
+        alike = False
+    if not (alike or worded):
+        raise scope.world.fault(
+            "E0405",
+            f"`{item.ident.name}` is {kind_of(default)}, and cannot be overridden with {describe(result)}",
+            item.span,
+            expected=kind_of(default) if not symbols else "one of " + ", ".join(sorted(symbols)),
+            found=kind_of(result),
+        )
+    if isinstance(result, float) and not math.isfinite(result):
+        raise scope.world.fault("E0405", f"`{item.ident.name}` must be a finite number", item.span)
+    return result
+
+
+def _static_of(given: Any, symbols: frozenset[str]) -> Any:
+    if isinstance(given, list | tuple):
+        return tuple(_static_of(v, symbols) for v in given)
+    if isinstance(given, str) and given in symbols:
+        return Symbol(given)
+    return given
+
+
+# --------------------------------------------------------------------- learned
+
+
+def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
+    world = scope.world
+    axes = [_learned_axis(scope, axis, site) for axis in item.axes]
+    width = static(item.width, site)
+    if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= LARGEST_WIDTH:
+        raise world.fault(
+            "E0403",
+            f"the width of `{item.ident.name}` must be an integer of at least 1",
+            item.width.span,
+            found=describe(width),
+        )
+    init = initializer(item.init, site) if item.init is not None else ("normal", 0.01)
+    shape = (*(axis.bound for axis in axes), width)
+    path = world.weight(Weight(site.path, shape, "learned", init, item.ident.span, site.owner))
+    # A nested axis comes with its parent: the value is looked up by position in each of the parent's.
+    type_ = Type(union(Type(tuple(a for axis in axes for a in with_parents(axis)), 1)), width)
+    node = world.add(site, "learned", [], type_, item.span, {"axes": tuple(axes)}, (path,))
+    return world.name(scope.frame, node, item.ident.name)
+
+
+def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
+    name = item.ident.name
+    if item.size is None:
+        if not scope.axes_named(name):
+            _make_axis(scope, name)
+        return axis_by_name(name, item.ident.span, site)
+    size = static(item.size, site)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_WIDTH:
+        raise scope.world.fault(
+            "E0403", f"the size of `{name}` must be an integer of at least 1", item.size.span,
+            found=describe(size),
+        )  # fmt: skip
+    if scope.axes_named(name):
+        raise scope.world.fault(
+            "E0202",
+            f"there is an axis `{name}` already",
+            item.ident.span,
+            help=f"write `[{name}, …]` to index by its positions, or choose another name",
+        )
+    axis = Axis(("static", name, size, scope.path), name, size, size)
+    scope.name_axis(name, axis)
+    return axis
+
+
+def _make_axis(scope: Scope, name: str) -> None:
+    """Elaborate the bindings that make an axis of that name (`append(x, y, over t as u)`)."""
+    for key, entry in list(scope.entries.items()):
+        statement = entry.statement
+        if isinstance(statement, tree.Binding) and entry.state == "waiting":
+            if name in _made_axes(statement.value):
+                entry_value(scope, entry, key)
+
+
+def _made_axes(node: Any) -> Iterator[str]:
+    """The names after `as` and `to` anywhere in an expression."""
+    match node:
+        case tree.Over(new=tree.Ident(name=name)) | tree.As(axis=tree.Ident(name=name)):
+            yield name
+        case tree.To(new=tree.Ident(name=name)):
+            yield name
+    if isinstance(node, tuple):
+        for item in node:
+            yield from _made_axes(item)
+    elif isinstance(node, tree.Node):
+        for field in dataclass_fields(node):
+            if field.name != "span":
+                yield from _made_axes(getattr(node, field.name))
+
+
+def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:
+    """A declared layer: one set of weights, named by the declaration."""
+    result = layer(expr, site)
+    return LayerValue(result.calls, result.text, site.path)
+
+
+# ----------------------------------------------------------------- predictions
+
+
+def _ends_flat(scope: Scope, node: Node, width: int, item: tree.Predict | tree.Loss, what: str) -> None:
+    """A prediction or loss is one vector an example: no axis, and the width its kind asks for."""
+    place = item.value.span
+    if node.type.axes:
+        axis = node.type.axes[-1].name
+        raise scope.world.fault(
+            "E0511",
+            f"{what} is one for an example, and this has one at each `{axis}`",
+            place,
+            expected=f"[{width}]",
+            found=str(node.type),
+            help=f"reduce it, such as `mean(…, over {axis})`",
+        )
+    if node.type.width != width:
+        raise scope.world.fault(
+            "E0510",
+            f"{what} has the wrong width",
+            place,
+            expected=f"[{width}]",
+            found=str(node.type),
+            help=f"end it with `|> linear({width})`",
+        )
+
+
+def prediction(scope: Scope, item: tree.Predict) -> Prediction:
+    """One `predict`: its kind, label column and node. Raises Fault."""
+    name = item.ident.name
+    kind, classes = _kind(scope, item)
+    node: Node = entry_value(scope, scope.entries[name], name)
+    _ends_flat(scope, node, classes or 1, item, f"the prediction `{name}`")
+    column = item.column.value if item.column else name
+    return Prediction(name, kind, node.id, column, item.ident.span, classes)
+
+
+def _kind(scope: Scope, item: tree.Predict) -> tuple[str, int]:
+    world, expr = scope.world, item.kind
+    kinds = ("binary", "real", "class")
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    word = callee.name if isinstance(callee, tree.Ref) else ""
+    if word not in kinds:
+        close = nearest(word, kinds)
+        raise world.fault(
+            "E0509",
+            f"a prediction is `binary`, `real` or `class(n)`, not `{expr.span.text}`",
+            expr.span,
+            help=f"did you mean `{close}`?" if close else "",
+        )
+    if word != "class":
+        if isinstance(expr, tree.Call):
+            raise world.fault("E0404", f"`{word}` takes no argument", expr.span)
+        return word, 0
+    given = expr.args if isinstance(expr, tree.Call) else ()
+    if len(given) != 1 or not isinstance(given[0], tree.Positional):
+        raise world.fault("E0404", "`class` takes the number of classes: `class(10)`", expr.span)
+    count = static(given[0].value, Site(scope, scope.frame, ""))
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= LARGEST_WIDTH:
+        raise world.fault(
+            "E0403", "the number of classes must be an integer of at least 2", given[0].span,
+            found=describe(count),
+        )  # fmt: skip
+    return word, count
+
+
+def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
+    """One `loss`. Raises Fault."""
+    name = item.ident.name
+    node: Node = entry_value(scope, scope.entries[name], name)
+    _ends_flat(scope, node, 1, item, f"the loss `{name}`")
+    return ExtraLoss(name, node.id, item.ident.span)
+
+
+def label_inputs(scope: Scope, predictions: list[Prediction]) -> None:
+    """W0706: a label that is also an input tells the model what it should find out."""
+    columns: dict[str, Span] = {}
+    for space in scope.world.spaces.values():
+        for field in space.fields:
+            columns[field.column] = field.span
+            if field.fallback:
+                columns.setdefault(field.fallback, field.span)
+    for item in predictions:
+        if item.column in columns:
+            scope.world.report.warning(
+                "W0706",
+                f"the label `{item.column}` is also an input",
+                columns[item.column],
+                label="read as a feature here",
+                secondary=(Label(item.span, "predicted here"),),
+                why="the model would be told what it should find out",
+                help='read another column with `from "…"`, or drop the field',
+            )

@@ -1,0 +1,168 @@
+"""`train { … }`: the recipe that belongs to the model, checked key by key.
+
+Promises: JSON-able settings with every default filled in; an unknown key or option is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from specc.graph.statics import static
+from specc.graph.world import Fault, Scope, Site
+from specc.report.suggest import nearest
+from specc.syntax import tree
+from specc.types.static import describe, is_number
+
+# Options of each optimizer with their defaults, named as in torch.
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "adagrad": {"lr": 0.01, "initial": 0.0, "eps": 1e-10, "weight_decay": 0.0},
+    "sgd": {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0},
+    "rmsprop": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
+}
+METRICS = ("auc", "gauc", "logloss", "rmse", "accuracy")
+KEYS = ("optimizer", "batch", "epochs", "metric", "group", "clip")
+
+
+def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
+    """The settings; a later `train` (of a spec that extends another) overrides key by key."""
+    settings: dict[str, Any] = {
+        "optimizer": {"name": "adam", "options": dict(OPTIMIZERS["adam"])},
+        "batch": 512,
+        "epochs": 1,
+        "metric": "auc",
+        "group": None,
+        "clip": None,
+    }
+    if not any(isinstance(e.statement, tree.Predict) and e.statement.kind == tree.Ref("binary")
+               for e in scope.entries.values()):  # fmt: skip
+        settings["metric"] = "rmse"
+    failed = False
+    for item in items:
+        seen: set[str] = set()
+        for entry in item.entries:
+            try:
+                _entry(scope, entry, seen, settings)
+            except Fault:
+                failed = True
+    if failed:
+        raise Fault
+    return settings
+
+
+def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, Any]) -> None:
+    world, key, site = scope.world, entry.ident.name, Site(scope, scope.frame, "")
+    if key not in KEYS:
+        close = nearest(key, KEYS)
+        raise world.fault(
+            "E0402",
+            f"`train` has no key `{key}`",
+            entry.ident.span,
+            label="unknown key",
+            help=f"did you mean `{close}`?" if close else "it has " + ", ".join(f"`{k}`" for k in KEYS),
+        )
+    if key in seen:
+        raise world.fault("E0404", f"`{key}` is given twice", entry.ident.span)
+    seen.add(key)
+    match key:
+        case "optimizer":
+            settings[key] = _optimizer(entry.value, site)
+        case "batch" | "epochs":
+            settings[key] = _count(key, entry.value, site)
+        case "metric":
+            word = entry.value.name if isinstance(entry.value, tree.Ref) else entry.value.span.text
+            if word not in METRICS:
+                close = nearest(word, METRICS)
+                raise world.fault(
+                    "E0403",
+                    f"there is no metric `{word}`",
+                    entry.value.span,
+                    expected=", ".join(METRICS),
+                    help=f"did you mean `{close}`?" if close else "",
+                )
+            settings[key] = word
+        case "group":
+            settings[key] = _group(scope, entry.value)
+        case "clip":
+            number = static(entry.value, site)
+            if not is_number(number) or number <= 0:
+                raise world.fault(
+                    "E0403", "`clip` is the largest norm of the gradient, above 0", entry.value.span,
+                    found=describe(number),
+                )  # fmt: skip
+            settings[key] = float(number)
+
+
+def _count(key: str, expr: tree.Expr, site: Site) -> int:
+    number = static(expr, site)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise site.world.fault(
+            "E0403", f"`{key}` must be an integer of at least 1", expr.span, found=describe(number)
+        )
+    return number
+
+
+def _optimizer(expr: tree.Expr, site: Site) -> dict[str, Any]:
+    world = site.world
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    name = callee.name if isinstance(callee, tree.Ref) else ""
+    if name not in OPTIMIZERS:
+        raise world.unknown("E0402", "optimizer", name or expr.span.text, callee.span, OPTIMIZERS)
+    options = dict(OPTIMIZERS[name])
+    failed = False
+    for argument in expr.args if isinstance(expr, tree.Call) else ():
+        try:
+            match argument:
+                case tree.Positional(value=given):
+                    key, place = "lr", argument.span
+                case tree.Keyword(ident=ident, value=given):
+                    key, place = ident.name, ident.span
+                case _:
+                    raise world.fault("E0404", f"`{name}` takes only options", argument.span)
+            if key not in options:
+                close = nearest(key, options)
+                raise world.fault(
+                    "E0402",
+                    f"`{name}` has no option `{key}`",
+                    place,
+                    label="unknown option",
+                    help=f"did you mean `{close}`?" if close else "it has " + ", ".join(f"`{o}`" for o in options),
+                )
+            number = static(given, site)
+            if not is_number(number) or number < 0 or (key == "lr" and number == 0):
+                raise world.fault(
+                    "E0403",
+                    f"`{key}` must be a number " + ("above 0" if key == "lr" else "that is not negative"),
+                    given.span,
+                    found=describe(number),
+                )
+            options[key] = float(number)
+        except Fault:
+            failed = True
+    if failed:
+        raise Fault
+    return {"name": name, "options": options}
+
+
+def _group(scope: Scope, expr: tree.Expr) -> str:
+    """The field whose values group the examples for GAUC, as `user.id`."""
+    world = scope.world
+    if isinstance(expr, tree.Attribute):
+        space = world.spaces.get(expr.base.name)
+        if space is None:
+            raise world.unknown("E0201", "space", expr.base.name, expr.base.span, world.spaces)
+        names = [f.name for f in space.fields]
+        if expr.ident.name not in names:
+            raise world.unknown(
+                "E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names
+            )
+        if not space.axes:
+            return f"{space.name}.{expr.ident.name}"
+    raise world.fault(
+        "E0403",
+        "`group` is a field of a space without axes",
+        expr.span,
+        expected="such as `user.id`",
+    )
