@@ -90,6 +90,8 @@ class Layout:
     given: Mapping[str, Tensor]
     candidates: Tensor | None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    plans: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
+    """What kernels worked out about this batch, so that they do it once."""
     _rows: dict[tuple[Axis, ...], Rows] = field(default_factory=dict, repr=False)
     _known: dict[frozenset[Axis], Rows] = field(default_factory=dict, repr=False)
     _lengths: dict[Axis, Tensor] = field(default_factory=dict, repr=False)

@@ -1,0 +1,177 @@
+"""Scaled dot-product attention of every position on every position of the same sequence.
+
+Promises: the packed definition, `sum(softmax(scale * dot(q, k), over s) * v, over s)`; over no
+position the result is 0. Nothing of the size of all pairs is kept for the gradient.
+
+Sequences of similar length are padded to the longest among them and handed to torch's fused kernel
+block by block: with lengths as users' histories have them, a tenth of what is computed is padding,
+where padding all to the longest would waste most of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specc_runtime.layout import Axis, Rows
+from specc_runtime.ops.regroup import regroup, rejoin
+
+# A block takes sequences up to this much longer than its shortest one.
+GROWTH, STEP = 1.25, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Sequences by length, in blocks, each padded to its longest.
+
+    shapes: for each block (sequences, positions of queries, positions of keys).
+    queries, keys: for each padded place its row; from_queries, from_keys: for each row its place.
+    lengths: how many keys each sequence has, in the order of the blocks; `full` blocks have no padding.
+    """
+
+    shapes: tuple[tuple[int, int, int], ...]
+    full: tuple[bool, ...]
+    queries: Tensor
+    from_queries: Tensor
+    keys: Tensor
+    from_keys: Tensor
+    lengths: Tensor
+
+    @staticmethod
+    def of(query_rows: Rows, key_rows: Rows, query_axis: Axis, key_axis: Axis) -> Blocks:
+        sequences = query_rows.without(query_axis)
+        asked = sequences.lengths_of(query_axis)
+        known = key_rows.without(key_axis).lengths_of(key_axis)
+        order = torch.argsort(known, stable=True)
+        bounds = _bounds(known[order].tolist())
+        shapes, full = [], []
+        for begin, end in bounds:
+            inside = order[begin:end]
+            shapes.append((end - begin, int(asked[inside].max()), int(known[inside].max())))
+            full.append(bool((known[inside] == shapes[-1][2]).all()))
+        queries, from_queries = _places(query_rows, query_axis, order, bounds, [s[1] for s in shapes])
+        keys, from_keys = _places(key_rows, key_axis, order, bounds, [s[2] for s in shapes])
+        return Blocks(tuple(shapes), tuple(full), queries, from_queries, keys, from_keys, known[order])
+
+
+def _bounds(lengths: list[int]) -> list[tuple[int, int]]:
+    """Where blocks begin and end among ascending lengths."""
+    bounds: list[tuple[int, int]] = []
+    begin = 0
+    for place, length in enumerate(lengths):
+        if length > max(lengths[begin] * GROWTH, lengths[begin] + STEP):
+            bounds.append((begin, place))
+            begin = place
+    return [*bounds, (begin, len(lengths))] if lengths else bounds
+
+
+def _places(
+    rows: Rows, axis: Axis, order: Tensor, bounds: list[tuple[int, int]], widths: list[int]
+) -> tuple[Tensor, Tensor]:
+    """The row at each padded place (padding repeats a row), and the place of each row."""
+    sequences = rows.without(axis)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    width = torch.repeat_interleave(
+        torch.tensor(widths, device=order.device),
+        torch.tensor([e - b for b, e in bounds], device=order.device),
+    )
+    begins = width.cumsum(0) - width
+    place = begins[rank[rows.index(sequences)]] + rows.position(axis)
+    row = torch.zeros(int(width.sum()), dtype=torch.int64, device=order.device)
+    row[place] = torch.arange(rows.count, device=order.device)
+    return row, place
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_rows: Rows,
+    key_rows: Rows,
+    query_axis: Axis,
+    key_axis: Axis,
+    scale: float,
+    where: str = "all",
+) -> Tensor:
+    """Attention in the sequences that queries and keys share.
+
+    query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value
+    [key_rows.count, *heads, e]; the two Rows differ only in their axis. `where` says which keys
+    a query sees: "all", those "until" or "before" its own position, or all "others".
+    Returns [query_rows.count, *heads, e].
+    """
+    shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], value.shape[1:-1])
+    if query_rows.count == 0 or key_rows.count == 0:
+        empty = query.new_zeros(query_rows.count, *shape, value.shape[-1])
+        return empty + 0 * (query.sum() + key.sum() + value.sum())
+    blocks = _blocks(query_rows, key_rows, query_axis, key_axis)
+    asked = regroup(_heads(query, shape), blocks.queries, blocks.from_queries)
+    known = regroup(_heads(key, shape), blocks.keys, blocks.from_keys)
+    given = regroup(_heads(value, shape), blocks.keys, blocks.from_keys)
+    sizes = [(n * q, n * k) for n, q, k in blocks.shapes]
+    parts = []
+    begin = 0
+    for (n, q, k), full, x, y, z in zip(
+        blocks.shapes,
+        blocks.full,
+        asked.split([s[0] for s in sizes]),
+        known.split([s[1] for s in sizes]),
+        given.split([s[1] for s in sizes]),
+        strict=True,
+    ):
+        lengths = blocks.lengths[begin : begin + n]
+        begin += n
+        if not q or not k:
+            parts.append(z.new_zeros(n * q, *z.shape[1:]))
+            continue
+        mask = _mask(where, q, k, lengths.to(x.device), full)
+        part = F.scaled_dot_product_attention(
+            *(p.unflatten(0, (n, -1)).transpose(1, 2) for p in (x, y, z)),
+            attn_mask=mask,
+            is_causal=where == "until",
+            scale=scale,
+        )
+        parts.append(part.transpose(1, 2).flatten(0, 1))
+    return (
+        rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
+        .unflatten(1, shape or (1,))
+        .reshape(query_rows.count, *shape, value.shape[-1])
+    )
+
+
+def _blocks(query_rows: Rows, key_rows: Rows, query_axis: Axis, key_axis: Axis) -> Blocks:
+    """Worked out once a batch for each pair of axes."""
+    plans = query_rows.layout.plans
+    key = ("attention", query_rows.axes, key_rows.axes, query_axis, key_axis)
+    found = plans.get(key)
+    if not isinstance(found, Blocks):
+        found = plans[key] = Blocks.of(query_rows, key_rows, query_axis, key_axis)
+    return found
+
+
+def _heads(x: Tensor, shape: torch.Size) -> Tensor:
+    """[rows, *heads, d] as [rows, head, d]."""
+    x = x.expand(-1, *shape, -1)
+    return x.flatten(1, -2) if shape else x.unsqueeze(1)
+
+
+def _mask(where: str, queries: int, keys: int, lengths: Tensor, full: bool) -> Tensor | None:
+    """True where a query may look, broadcast to [n, heads, queries, keys]; None for everywhere.
+
+    With keys only up to a query's own position, padding (which is at the end) is out of sight.
+    """
+    every = torch.ones(queries, keys, dtype=torch.bool, device=lengths.device)
+    there = (torch.arange(keys, device=lengths.device) < lengths.unsqueeze(-1))[:, None, None, :]
+    match where:
+        case "until":
+            return None
+        case "before":
+            return every.tril(-1)
+        case "others":
+            sight = every ^ torch.eye(queries, keys, dtype=torch.bool, device=lengths.device)
+            return sight if full else there & sight
+    return None if full else there

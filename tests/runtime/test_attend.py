@@ -1,0 +1,82 @@
+"""Fused attention against its definition, over ragged and nested sequences, with gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from specc_runtime.layout import Axis, Layout, Rows
+from specc_runtime.ops import segment
+from specc_runtime.ops.attention import attend
+from specc_runtime.ops.rows import expand
+
+STEP = Axis("h.t", bound=9)
+COPY = STEP.renamed("s")
+SESSION = Axis("v.session", bound=3)
+INNER = Axis("v.step", bound=4, parent=SESSION)
+
+KEPT = {
+    "all": lambda t, s: torch.ones_like(t, dtype=torch.bool),
+    "until": lambda t, s: s <= t,
+    "before": lambda t, s: s < t,
+    "others": lambda t, s: s != t,
+}
+
+
+def defined(
+    q: Tensor, k: Tensor, v: Tensor, rows: Rows, t: Axis, s: Axis, scale: float, where: str
+) -> Tensor:
+    others = rows.layout[[s if a == t else a for a in rows.axes]]
+    both = rows.layout[(*rows.axes, s)]
+    score = scale * (expand(q, rows, both) * expand(k, others, both)).sum(-1, keepdim=True)
+    seen = KEPT[where](both.position(t), both.position(s)).reshape(-1, *([1] * (score.dim() - 1)))
+    weight = segment.softmax(score, both, s, seen)
+    return segment.sum(weight * expand(v, others, both), both, s)
+
+
+def check(layout: Layout, t: Axis, where: str, heads: tuple[int, ...]) -> None:
+    s = t.renamed("s")
+    rows = layout[t]
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(rows.count, *heads, w, dtype=torch.float64, requires_grad=True) for w in (3, 3, 2))
+    expected = defined(q, k, v, rows, t, s, 0.7, where)
+    found = attend(q, k, v, rows, layout[s], t, s, 0.7, where)
+    assert torch.allclose(found, expected, atol=1e-9)
+    seed = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, (q, k, v), seed, allow_unused=True),
+        torch.autograd.grad(expected, (q, k, v), seed, allow_unused=True),
+        strict=True,
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("where", sorted(KEPT))
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_it_is_the_definition(where: str, lengths: list[int]) -> None:
+    layout = Layout(len(lengths), {"h.t": torch.tensor(lengths)}, None)
+    check(layout, STEP, where, (2,))
+
+
+@pytest.mark.parametrize("where", sorted(KEPT))
+def test_nested_sequences_attend_within_themselves(where: str) -> None:
+    given = {"v.session": torch.tensor([2, 0, 3]), "v.step": torch.tensor([4, 0, 1, 3, 2])}
+    check(Layout(3, given, None), INNER, where, ())
+
+
+def test_nobody_has_a_history() -> None:
+    check(Layout(2, {"h.t": torch.tensor([0, 0])}, None), STEP, "all", (2,))
+
+
+def test_queries_and_keys_of_different_sequences() -> None:
+    other = Axis("g.u", bound=5)
+    layout = Layout(3, {"h.t": torch.tensor([2, 0, 9]), "g.u": torch.tensor([1, 5, 0])}, None)
+    q = torch.randn(11, 3, dtype=torch.float64)
+    k = torch.randn(6, 3, dtype=torch.float64)
+    found = attend(q, k, k, layout[STEP], layout[other], STEP, other, 1.0)
+    assert torch.allclose(found[:2], k[:1].expand(2, 3))
+    assert torch.equal(found[2:], torch.zeros(9, 3, dtype=torch.float64))
