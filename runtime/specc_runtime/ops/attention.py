@@ -112,35 +112,23 @@ def attend(
     asked = regroup(_heads(query, shape), blocks.queries, blocks.from_queries)
     known = regroup(_heads(key, shape), blocks.keys, blocks.from_keys)
     given = regroup(_heads(value, shape), blocks.keys, blocks.from_keys)
-    sizes = [(n * q, n * k) for n, q, k in blocks.shapes]
+    # One split, for one join in the gradient; a slice for each block would each give a whole.
+    asked_of = asked.split([n * q for n, q, _ in blocks.shapes])
+    known_of = known.split([n * k for n, _, k in blocks.shapes])
+    given_of = given.split([n * k for n, _, k in blocks.shapes])
+    lengths_of = blocks.lengths.to(query.device).split([n for n, _, _ in blocks.shapes])
     parts = []
-    begin = 0
-    for (n, q, k), full, x, y, z in zip(
-        blocks.shapes,
-        blocks.full,
-        asked.split([s[0] for s in sizes]),
-        known.split([s[1] for s in sizes]),
-        given.split([s[1] for s in sizes]),
-        strict=True,
-    ):
-        lengths = blocks.lengths[begin : begin + n]
-        begin += n
-        if not q or not k:
-            parts.append(z.new_zeros(n * q, *z.shape[1:]))
-            continue
-        mask = _mask(where, q, k, lengths.to(x.device), full)
+    for number, (n, q, k) in enumerate(blocks.shapes):
+        x = asked_of[number].unflatten(0, (n, q)).transpose(1, 2)
+        y = known_of[number].unflatten(0, (n, k)).transpose(1, 2)
+        z = given_of[number].unflatten(0, (n, k)).transpose(1, 2)
+        mask = _mask(where, q, k, lengths_of[number], blocks.full[number])
         part = F.scaled_dot_product_attention(
-            *(p.unflatten(0, (n, -1)).transpose(1, 2) for p in (x, y, z)),
-            attn_mask=mask,
-            is_causal=where == "until",
-            scale=scale,
+            x, y, z, attn_mask=mask, is_causal=where == "until", scale=scale
         )
         parts.append(part.transpose(1, 2).flatten(0, 1))
-    return (
-        rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
-        .unflatten(1, shape or (1,))
-        .reshape(query_rows.count, *shape, value.shape[-1])
-    )
+    seen = rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
+    return seen.reshape(query_rows.count, *shape, value.shape[-1])
 
 
 def _blocks(query_rows: Rows, key_rows: Rows, query_axis: Axis, key_axis: Axis) -> Blocks:

@@ -65,7 +65,7 @@ def recur(
     sequences = len(steps.order)
     back_to = torch.empty_like(steps.order)
     back_to[steps.order] = torch.arange(sequences, device=back_to.device)
-    walked = _Walk.apply(
+    walked: Tensors = _Walk.apply(  # type: ignore[no-untyped-call]
         cell,
         steps.active,
         (len(values), len(constants), len(matrices)),

@@ -46,12 +46,12 @@ def regroup(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
 
     Rows of the result that no `back` names are padding: whatever they hold, nothing may depend on it.
     """
-    result: Tensor = _Regroup.apply(x, there.to(x.device), back.to(x.device))
+    result: Tensor = _Regroup.apply(x, there.to(x.device), back.to(x.device))  # type: ignore[no-untyped-call]
     return result
 
 
 def rejoin(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
     """The inverse of `regroup`: x [m, ...] as [n, ...], row j of which is row there[j], no row twice.
     Rows that `there` does not name are padding and get no gradient; back is what was `there`."""
-    result: Tensor = _Rejoin.apply(x, there.to(x.device), back.to(x.device))
+    result: Tensor = _Rejoin.apply(x, there.to(x.device), back.to(x.device))  # type: ignore[no-untyped-call]
     return result
