@@ -82,7 +82,7 @@ class Table(nn.Module):
         return squares.sum()
 
     def embedding(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, self.weight)
+        return F.embedding(ids, self.weight, sparse=getattr(self.weight, "sparse_gradient", False))
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:

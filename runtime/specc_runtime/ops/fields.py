@@ -11,7 +11,7 @@ from specc_runtime.batch import Bag
 
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
-    return F.embedding(ids.to(weight.device), weight)
+    return F.embedding(ids.to(weight.device), weight, sparse=_by_row(weight))
 
 
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
@@ -19,12 +19,17 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     values, lengths = bag.values.to(weight.device), bag.lengths.to(weight.device)
     if mode != "max":
         offsets = lengths.cumsum(0) - lengths
-        return F.embedding_bag(values, weight, offsets, mode=mode)
-    found = F.embedding(values, weight)
+        return F.embedding_bag(values, weight, offsets, mode=mode, sparse=_by_row(weight))
+    found = F.embedding(values, weight, sparse=_by_row(weight))
     index = torch.repeat_interleave(lengths).unsqueeze(-1).expand_as(found)
     return weight.new_zeros(len(lengths), weight.shape[1]).scatter_reduce(
         0, index, found, "amax", include_self=False
     )
+
+
+def _by_row(weight: Tensor) -> bool:
+    """Whether the gradient of a table holds only the rows that are named (set by train.lazy)."""
+    return getattr(weight, "sparse_gradient", False)
 
 
 def transfer(x: Tensor, device: torch.device | str) -> Tensor:
