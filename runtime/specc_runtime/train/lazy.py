@@ -93,6 +93,8 @@ def build_optimizer(
         raise ValueError(f'{why} cannot go by row: it moves rows that a batch does not name; use "dense"')
     for weight in rows.values():
         weight.sparse_gradient = True  # type: ignore[attr-defined]
+    # The default, said aloud: torch warns wherever its sparse optimizers leave it unsaid.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     kind, known = BY_ROW[name]
     by_row = _made(kind, rows.values(), {k: v for k, v in options.items() if k in known}, name)
     others = [p for p in _trained(model) if id(p) not in rows]
