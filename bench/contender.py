@@ -1,0 +1,47 @@
+"""What is timed: one model with its optimizer and one batch, built by a contender."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Absent(Exception):
+    """The contender has no such model, or is not installed; the message says which."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """train: one step: forward, loss, backward, optimizer. score: one forward pass, no gradients."""
+
+    train: Callable[[], Any]
+    score: Callable[[], Any]
+
+    @staticmethod
+    def of(
+        model: nn.Module,
+        loss: Callable[[], Tensor],
+        score: Callable[[], Any],
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> Contender:
+        """With Adam for all weights as torch has it, unless another optimizer is given."""
+        step = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
+
+        def train() -> None:
+            if not model.training:
+                model.train()
+            step.zero_grad()
+            loss().backward()
+            step.step()
+
+        def scored() -> Any:
+            if model.training:
+                model.eval()
+            with torch.no_grad():
+                return score()
+
+        return Contender(train, scored)

@@ -1,0 +1,1 @@
+"""One file a contender, each with `build(task) -> Contender`."""

@@ -1,0 +1,15 @@
+"""The models of bench/handwritten: padded PyTorch by hand."""
+
+from __future__ import annotations
+
+import importlib
+
+from bench.contender import Contender
+from bench.tasks import Fields, Padded, Task
+
+
+def build(task: Task) -> Contender:
+    module = importlib.import_module(f"bench.handwritten.{task.model}")
+    model = module.Model(task.bound) if task.model in ("bst", "dsin", "atrank") else module.Model()
+    data = Fields.of(task) if task.model == "afm" else Padded.of(task)
+    return Contender.of(model, lambda: model.loss(data), lambda: model(data))

@@ -1,0 +1,56 @@
+"""torch-rechub 0.9.0: DIN, DIEN, BST."""
+
+from __future__ import annotations
+
+from torch.nn import functional as F
+
+from bench.contender import Absent, Contender
+from bench.tasks import CATEGORIES, ITEMS, USERS, WIDTH, Padded, Task
+
+
+def build(task: Task) -> Contender:
+    from torch_rechub.basic.features import SequenceFeature, SparseFeature
+    from torch_rechub.models.ranking import BST, DIEN, DIN
+
+    if task.model == "afm":
+        raise Absent("torch-rechub's AFM adds the pairs up before its attention, which is another model")
+    if task.model not in ("din", "dien", "bst"):
+        raise Absent(f"torch-rechub has no {task.model.upper()}")
+    data = Padded.of(task)
+    x = {
+        "user": data.user,
+        "item": data.item,
+        "category": data.category,
+        "hist_item": data.items,
+        "hist_category": data.categories,
+        "neg_item": data.other_items,
+        "neg_category": data.other_categories,
+    }
+    user = [SparseFeature("user", USERS, embed_dim=WIDTH)]
+    target = [
+        SparseFeature("item", ITEMS, embed_dim=WIDTH, padding_idx=0),
+        SparseFeature("category", CATEGORIES, embed_dim=WIDTH, padding_idx=0),
+    ]
+
+    def histories(prefix: str) -> list[SequenceFeature]:
+        return [
+            SequenceFeature(f"{prefix}_{name}", rows, WIDTH, "concat", shared_with=name, padding_idx=0)
+            for name, rows in (("item", ITEMS), ("category", CATEGORIES))
+        ]
+
+    head = {"dims": [200, 80]}
+    if task.model == "din":
+        din = DIN(user, histories("hist"), target, head, {"dims": [36], "activation": "dice"})
+        return Contender.of(din, lambda: F.binary_cross_entropy(din(x), data.label), lambda: din(x))
+    if task.model == "dien":
+        dien = DIEN(user, histories("hist"), histories("neg"), target, head, alpha=1.0)
+
+        def loss():  # type: ignore[no-untyped-def]
+            chance, auxiliary = dien(x)
+            return F.binary_cross_entropy(chance, data.label) + auxiliary
+
+        return Contender.of(dien, loss, lambda: dien(x))
+    bst = BST(
+        user, histories("hist"), target, {"dims": [1024, 512, 256]}, dropout=0.0, max_seq_len=task.bound + 1
+    )
+    return Contender.of(bst, lambda: F.binary_cross_entropy(bst(x), data.label), lambda: bst(x))

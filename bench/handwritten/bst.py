@@ -1,0 +1,31 @@
+"""BST: a Transformer layer over behaviours and target; the output at the target's position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.handwritten.parts import DIM, Tables, head
+from bench.tasks import WIDTH, Padded
+
+
+class Model(nn.Module):
+    def __init__(self, bound: int, heads: int = 8) -> None:
+        super().__init__()
+        self.tables = Tables()
+        self.positions = nn.Embedding(bound + 1, WIDTH)
+        self.layer = nn.TransformerEncoderLayer(
+            DIM + WIDTH, heads, 4 * (DIM + WIDTH), 0.0, nn.LeakyReLU(), batch_first=True
+        )
+        self.head = head(WIDTH + DIM + DIM + WIDTH, (1024, 512, 256), nn.LeakyReLU)
+
+    def forward(self, data: Padded) -> Tensor:
+        target = self.tables.target(data)
+        x = torch.cat([self.tables.history(data), target.unsqueeze(1)], 1)
+        place = self.positions.weight.expand(len(x), -1, -1)
+        gone = torch.cat([~data.mask, torch.zeros(len(x), 1, dtype=torch.bool)], 1)
+        seen = self.layer(torch.cat([x, place], -1), src_key_padding_mask=gone)[:, -1]
+        return self.head(torch.cat([self.tables.users(data.user), target, seen], -1)).squeeze(-1)
+
+    def loss(self, data: Padded) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self(data), data.label)

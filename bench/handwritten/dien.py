@@ -1,0 +1,70 @@
+"""DIEN: GRU, target attention, AUGRU, and a perceptron that tells the next click from another item."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.handwritten.parts import DIM, Tables, head, masked_softmax
+from bench.tasks import WIDTH, Padded
+
+
+class Augru(nn.Module):
+    """Eq. 5 and 8-10, the input's part of all gates and steps in one product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_input = nn.Linear(DIM, 3 * DIM)
+        self.of_gates = nn.Linear(DIM, 2 * DIM, bias=False)
+        self.of_fresh = nn.Linear(DIM, DIM, bias=False)
+
+    def forward(self, x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+        given = self.of_input(x).unbind(1)
+        h = x.new_zeros(len(x), DIM)
+        for at, a, there in zip(given, weight.unbind(1), mask.unbind(1), strict=True):
+            gates = torch.sigmoid(at[:, : 2 * DIM] + self.of_gates(h))
+            reset, update = gates.chunk(2, -1)
+            fresh = torch.tanh(at[:, 2 * DIM :] + self.of_fresh(reset * h))
+            update = (a * there).unsqueeze(-1) * update
+            h = torch.lerp(h, fresh, update)
+        return h
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = Tables()
+        self.gru = nn.GRU(DIM, DIM, batch_first=True)
+        self.bilinear = nn.Linear(DIM, DIM, bias=False)
+        self.augru = Augru()
+        self.auxiliary = nn.Sequential(
+            nn.Linear(2 * DIM, 100), nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
+        )
+        self.head = head(WIDTH + 4 * DIM, (200, 80))
+
+    def states(self, data: Padded) -> tuple[Tensor, Tensor, Tensor]:
+        key = self.tables.history(data)
+        packed = nn.utils.rnn.pack_padded_sequence(key, data.lengths, batch_first=True, enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(
+            self.gru(packed)[0], batch_first=True, total_length=key.shape[1]
+        )
+        query = self.tables.target(data)
+        score = torch.einsum("btd,bd->bt", states, self.bilinear(query))
+        evolved = self.augru(states, masked_softmax(score, data.mask), data.mask)
+        total = (key * data.mask.unsqueeze(-1)).sum(1)
+        joined = torch.cat([self.tables.users(data.user), query, total, query * total, evolved], -1)
+        return self.head(joined).squeeze(-1), states, key
+
+    def forward(self, data: Padded) -> Tensor:
+        return self.states(data)[0]
+
+    def loss(self, data: Padded) -> Tensor:
+        logit, states, key = self.states(data)
+        other = self.tables.pair(data.other_items, data.other_categories)
+        there = data.mask[:, 1:]
+        clicked = self.auxiliary(torch.cat([states[:, :-1], key[:, 1:]], -1)).squeeze(-1)
+        passed = self.auxiliary(torch.cat([states[:, :-1], other[:, 1:]], -1)).squeeze(-1)
+        auxiliary = F.softplus(-clicked) + F.softplus(passed)
+        told = (auxiliary * there).sum(-1) / there.sum(-1).clamp(min=1)
+        return F.binary_cross_entropy_with_logits(logit, data.label) + told.mean()

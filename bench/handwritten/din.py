@@ -1,0 +1,33 @@
+"""DIN: a perceptron on [q ; k ; q-k ; q*k] weighs each behaviour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.handwritten.parts import DIM, Tables, head
+from bench.tasks import WIDTH, Padded
+
+
+class Model(nn.Module):
+    def __init__(self, hidden: int = 36) -> None:
+        super().__init__()
+        self.tables = Tables()
+        self.hidden = nn.Linear(4 * DIM, hidden)
+        self.act = nn.PReLU(hidden)
+        self.score = nn.Linear(hidden, 1)
+        self.head = head(WIDTH + 2 * DIM, (200, 80))
+
+    def forward(self, data: Padded) -> Tensor:
+        query, key = self.tables.target(data), self.tables.history(data)
+        each = query.unsqueeze(1).expand_as(key)
+        both = torch.cat([each, key, each - key, each * key], -1)
+        hidden = self.hidden(both)
+        hidden = torch.where(hidden > 0, hidden, self.act.weight * hidden)
+        weight = self.score(hidden).squeeze(-1) * data.mask
+        interest = torch.bmm(weight.unsqueeze(1), key).squeeze(1)
+        joined = torch.cat([self.tables.users(data.user), query, interest], -1)
+        return self.head(joined).squeeze(-1)
+
+    def loss(self, data: Padded) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self(data), data.label)

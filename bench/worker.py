@@ -1,0 +1,84 @@
+"""One contender in a process of its own: builds it, then does what it is told a line at a time.
+
+Commands on stdin: `train N`, `score N`, `memory train`, `memory score`. Answers on stdout, one JSON
+object a line: {"seconds": best of N} or {"bytes": peak above what lay there before} or {"absent": why}.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import torch
+
+from bench.contender import Absent, Contender
+from bench.tasks import Task
+
+
+def main(name: str, task: Task) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    # Contenders print what they like; the protocol has stdout to itself.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def answer(**what: Any) -> None:
+        print(json.dumps(what), file=answers)
+
+    try:
+        torch.manual_seed(0)
+        contender: Contender = importlib.import_module(f"bench.contenders.{name}").build(task)
+        contender.train()
+        contender.score()
+    except (Absent, ImportError) as reason:
+        answer(absent=str(reason))
+        return
+    answer(ready=True)
+    for line in sys.stdin:
+        verb, argument = line.split()
+        if verb == "memory":
+            answer(bytes=peak_memory(getattr(contender, argument)))
+        else:
+            answer(seconds=fastest(getattr(contender, verb), int(argument)))
+
+
+def fastest(work: Any, times: int) -> float:
+    """Seconds of the quickest of a few runs."""
+    found = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return min(found)
+
+
+def peak_memory(work: Any) -> int:
+    """Bytes that a run needs at most above what the process held before it (Linux only, else 0)."""
+    work()
+    gc.collect()
+    try:
+        before = _resident("VmRSS")
+        with open("/proc/self/clear_refs", "w") as reset:
+            reset.write("5")
+        work()
+        return max(_resident("VmHWM") - before, 0)
+    except OSError:
+        return 0
+
+
+def _resident(key: str) -> int:
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(key):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Task(**json.loads(sys.argv[2])))
