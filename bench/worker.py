@@ -21,7 +21,7 @@ from bench.contender import Absent, Contender
 from bench.tasks import Task
 
 
-def main(name: str, task: Task) -> None:
+def main(name: str, task: Task, variant: str = "") -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     # Contenders print what they like; the protocol has stdout to itself.
@@ -33,7 +33,9 @@ def main(name: str, task: Task) -> None:
 
     try:
         torch.manual_seed(0)
-        contender: Contender = importlib.import_module(f"bench.contenders.{name}").build(task)
+        contender: Contender = importlib.import_module(f"bench.contenders.{name}").build(
+            task, *([variant] if variant else [])
+        )
         contender.train()
         contender.score()
     except (Absent, ImportError) as reason:
@@ -81,4 +83,4 @@ def _resident(key: str) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Task(**json.loads(sys.argv[2])))
+    main(sys.argv[1], Task(**json.loads(sys.argv[2])), *sys.argv[3:])

@@ -94,6 +94,15 @@ OPS: dict[str, Op] = {
         Op("capture", "", "index", "", "Inside a region: the scan's input number `index` at this position."),
         Op("state", "", "index", "", "Inside a region: state number `index` before this position."),
         # made by passes
+        Op("project", "x", "products", "matrix* bias*",
+           "x times blocks of columns of matrices, side by side (graph/products.py)."),
+        Op("attention", "query key value", "query_axis key_axis scale where", "",
+           "sum(softmax(scale * dot(query, key), over key_axis) * value, over key_axis); where: `all` keys, "
+           "those `until` or `before` the query's position, or all `others`."),
+        Op("recurrence", "*", "axis backward", "",
+           "A scan whose step has a compiled derivative; the same value as the scan."),
+        Op("tiled", "*", "axis", "",
+           "A region without states, computed for a few examples at a time; its one next value is its value."),
         Op("transfer", "x", "device", "", "The same value on another device."),
     )
 }  # fmt: skip

@@ -18,7 +18,9 @@ def gated(x: Tensor, gain: Tensor, w: Tensor, h: Tensor) -> Tensor:
     return h + gain * torch.tanh(x + h @ w.t())
 
 
-def step(values: Tensors, constants: Tensors, matrices: Tensors, states: Tensors) -> tuple[Tensors, Tensors]:
+def step(
+    values: Tensors, constants: Tensors, matrices: Tensors, biases: Tensors, states: Tensors
+) -> tuple[Tensors, Tensors]:
     fresh = torch.tanh(torch.addmm(values[0], states[0], matrices[0].t()))
     return (states[0] + constants[0] * fresh,), (fresh,)
 
@@ -46,7 +48,7 @@ def test_walking_is_the_plain_loop(lengths: list[int], backward: bool) -> None:
         return (gated(x, gain, w, h),)
 
     (expected,) = scan(plain, rows, T, [x], [gain], [start], backward)
-    (found,) = recur(Cell(step, back), rows, T, [x], [gain], [w], [start], backward)
+    (found,) = recur(Cell(step, back), rows, T, [x], [gain], [w], [], [start], backward)
     assert torch.allclose(found, expected, atol=1e-12)
     if rows.count:
         seed = torch.randn_like(expected)

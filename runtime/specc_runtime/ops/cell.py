@@ -27,13 +27,15 @@ Tensors = tuple[Tensor, ...]
 class Cell:
     """One step and its derivative. Every tensor of a step is [n, width], n sequences still running.
 
-    step(values, constants, matrices, states) -> (next states, kept): `kept` is what `back` reads.
+    step(values, constants, matrices, biases, states) -> (next states, kept): `kept` is what `back`
+        reads.
     back(values, constants, matrices, states, kept, d_next) -> (d_values, d_constants, d_states,
         products): derivatives in the order of the arguments, None where there is none; `products`
         has for each matrix [out, in] the pair (its input [n, in], the derivative of its output [n, out]).
+    biased: for each bias [out] the number of the matrix whose product it is added to.
     """
 
-    step: Callable[[Tensors, Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
+    step: Callable[[Tensors, Tensors, Tensors, Tensors, Tensors], tuple[Tensors, Tensors]]
     back: Callable[
         [Tensors, Tensors, Tensors, Tensors, Tensors, Tensors],
         tuple[
@@ -43,6 +45,7 @@ class Cell:
             tuple[tuple[Tensor, Tensor], ...],
         ],
     ]
+    biased: tuple[int, ...] = ()
 
 
 def recur(
@@ -52,13 +55,14 @@ def recur(
     values: Sequence[Tensor],
     constants: Sequence[Tensor],
     matrices: Sequence[Tensor],
+    biases: Sequence[Tensor],
     states: Sequence[Tensor],
     backward: bool = False,
 ) -> Tensors:
     """States at each position of a ragged axis.
 
     values: [rows.count, w], seen one position at a time. constants, states (at the start):
-    [rows.without(axis).count, w]. matrices: [out, in], the same at every step.
+    [rows.without(axis).count, w]. matrices: [out, in], biases: [out], the same at every step.
     Returns every state at each position, [rows.count, w].
     """
     steps = rows.steps(axis, backward)
@@ -68,10 +72,11 @@ def recur(
     walked: Tensors = _Walk.apply(  # type: ignore[no-untyped-call]
         cell,
         steps.active,
-        (len(values), len(constants), len(matrices)),
+        (len(values), len(constants), len(matrices), len(biases)),
         *(regroup(x, steps.gather, steps.scatter) for x in values),
         *(regroup(x, steps.order, back_to) for x in constants),
         *matrices,
+        *biases,
         *(regroup(x, steps.order, back_to) for x in states),
     )
     return tuple(rejoin(state, steps.scatter, steps.gather) for state in walked)
@@ -82,9 +87,9 @@ class _Walk(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int], *given: Tensor
+        ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int, int], *given: Tensor
     ) -> Tensors:
-        values, constants, matrices, states = _split(given, sizes)
+        values, constants, matrices, biases, states = _split(given, sizes)
         rows = sum(active)
         traces = tuple(s.new_empty(rows, s.shape[1]) for s in states)
         wanted = any(ctx.needs_input_grad)
@@ -95,6 +100,7 @@ class _Walk(torch.autograd.Function):
                 tuple(x[begin : begin + running] for x in values),
                 tuple(c[:running] for c in constants),
                 matrices,
+                biases,
                 tuple(s[:running] for s in current),
             )
             current = tuple(
@@ -112,7 +118,9 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, *d_traces: Tensor) -> tuple[Any, ...]:
         count = len(d_traces)
         saved = ctx.saved_tensors
-        values, constants, matrices, starts = _split(saved[:-count], ctx.sizes)
+        if not ctx.active:
+            return (None, None, None, *(torch.zeros_like(x) for x in saved[:-count]))
+        values, constants, matrices, _, starts = _split(saved[:-count], ctx.sizes)
         traces = saved[-count:]
         d_states = tuple(torch.zeros_like(s) for s in starts)
         d_constants = tuple(torch.zeros_like(c) for c in constants)
@@ -148,13 +156,15 @@ class _Walk(torch.autograd.Function):
             products.append(pairs)
             end = begin
         joined = _Joined()
+        by_matrix = _transposed(products)
         return (
             None,
             None,
             None,
             *(joined(d) for d in zip(*d_values, strict=True)),
             *d_constants,
-            *(joined(d).t() @ joined(x) for x, d in _transposed(products)),
+            *(joined(d).t() @ joined(x) for x, d in by_matrix),
+            *(joined(by_matrix[number][1]).sum(0) for number in ctx.cell.biased),
             *d_states,
         )
 
@@ -183,6 +193,35 @@ def _transposed(
     ]
 
 
-def _split(given: Sequence[Tensor], sizes: tuple[int, int, int]) -> tuple[Tensors, Tensors, Tensors, Tensors]:
-    a, b, c = sizes[0], sizes[0] + sizes[1], sum(sizes)
-    return tuple(given[:a]), tuple(given[a:b]), tuple(given[b:c]), tuple(given[c:])
+def _split(given: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensors, ...]:
+    """Tensors by their sizes, and the rest."""
+    parts: list[Tensors] = []
+    begin = 0
+    for size in sizes:
+        parts.append(tuple(given[begin : begin + size]))
+        begin += size
+    return (*parts, tuple(given[begin:]))
+
+
+def sigmoid_back(d: Tensor, y: Tensor) -> Tensor:
+    """The derivative of x from that of y = sigmoid(x)."""
+    found: Tensor = torch.ops.aten.sigmoid_backward(d, y)
+    return found
+
+
+def tanh_back(d: Tensor, y: Tensor) -> Tensor:
+    """The derivative of x from that of y = tanh(x)."""
+    found: Tensor = torch.ops.aten.tanh_backward(d, y)
+    return found
+
+
+def relu_back(d: Tensor, y: Tensor) -> Tensor:
+    """The derivative of x from that of y = relu(x)."""
+    found: Tensor = torch.ops.aten.threshold_backward(d, y, 0)
+    return found
+
+
+def silu_back(d: Tensor, x: Tensor) -> Tensor:
+    """The derivative of x from that of y = silu(x)."""
+    found: Tensor = torch.ops.aten.silu_backward(d, x)
+    return found

@@ -1,0 +1,126 @@
+"""Attention recognised: softmax(dot(q, k) * c) v becomes one fused operation.
+
+    score = dot(query, rename(key, t to s)) / c;  weight = softmax(score, over s [where s <= t])
+    sum(weight * rename(value, t to s), over s)
+
+Assumes: nothing. Promises: the same values up to rounding. Where every position of a sequence attends
+to every position of the same one, nothing of the size of all pairs is kept; a `where` that says until,
+before or all but its own position is part of the operation. Weights that somebody inspects are still
+there, computed when they are asked for.
+
+A query without a sequence axis of its own is left alone: its scores are as many as the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specc.graph.ir import Graph, Node
+from specc.graph.prune import prune
+from specc.passes.rewrite import Builder, rewrite
+from specc.types.axis import Axis, Type
+
+
+@dataclass(frozen=True)
+class Scores:
+    """scale * dot(query, key), the query's value being the one without the key's axis."""
+
+    query: int
+    key: int
+    scale: float
+
+
+def recognise_attention(graph: Graph) -> Graph:
+    return prune(rewrite(graph, _fused))
+
+
+def _fused(node: Node, builder: Builder) -> int | None:
+    axis = node.attrs.get("axis")
+    if node.op != "sum" or len(node.inputs) > 1 or not isinstance(axis, Axis) or not axis.ragged:
+        return None
+    product = builder.node(node.inputs[0])
+    if product.op != "mul":
+        return None
+    for weight, value in (product.inputs, product.inputs[::-1]):
+        softmax = builder.node(weight)
+        if softmax.op == "softmax" and softmax.attrs["axis"] == axis and softmax.type.width == 1:
+            scores = _scores(builder, softmax.inputs[0], axis)
+            if scores is not None:
+                return _attention(node, builder, softmax, scores, value, axis)
+    return None
+
+
+def _attention(
+    node: Node, builder: Builder, softmax: Node, scores: Scores, value: int, axis: Axis
+) -> int | None:
+    query, key, given = (builder.node(i).type for i in (scores.query, scores.key, value))
+    own = [a for a in _ragged(query) if a not in _ragged(key)]
+    if len(own) != 1 or query.has(axis) or not key.has(axis) or not given.has(axis):
+        return None
+    query_axis = own[0]
+    shared = [a for a in _ragged(query) if a != query_axis]
+    if any(set(_ragged(t)) - {axis} != set(shared) for t in (key, given)):
+        return None
+    # Heads that only some of them have would be multiplied out.
+    heads = set(_static(query))
+    if set(_static(key)) != heads or set(_static(given)) != heads:
+        return None
+    where = _where(builder, softmax, query_axis, axis)
+    if where is None or (where != "all" and _lengths(query_axis) != _lengths(axis)):
+        return None
+    attrs = {"query_axis": query_axis, "key_axis": axis, "scale": scores.scale, "where": where}
+    return builder.add("attention", (scores.query, scores.key, value), node.type, node, attrs, name=node.name)
+
+
+def _scores(builder: Builder, id: int, axis: Axis) -> Scores | None:
+    """A score as scale * dot(query, key)."""
+    node, scale = builder.node(id), 1.0
+    while node.op in ("mul", "div"):
+        first, second = (builder.node(i) for i in node.inputs)
+        if second.op == "constant":
+            by = float(second.attrs["value"])
+            scale = scale * by if node.op == "mul" else scale / by if by else float("nan")
+            node = first
+        elif first.op == "constant" and node.op == "mul":
+            scale, node = scale * float(first.attrs["value"]), second
+        else:
+            return None
+    if node.op != "dot" or scale != scale:
+        return None
+    a, b = node.inputs
+    if builder.node(a).type.has(axis):
+        a, b = b, a
+    if builder.node(a).type.width != builder.node(b).type.width:
+        return None
+    return Scores(a, b, scale)
+
+
+def _where(builder: Builder, softmax: Node, query_axis: Axis, key_axis: Axis) -> str | None:
+    """The condition of a softmax by its name; None for another."""
+    if len(softmax.inputs) == 1:
+        return "all"
+    condition = builder.node(softmax.inputs[1])
+    sides = [builder.node(i) for i in condition.inputs]
+    if len(sides) != 2 or any(side.op != "index" for side in sides):
+        return None
+    axes = tuple(side.attrs["axis"] for side in sides)
+    if axes == (key_axis, query_axis):
+        return {"le": "until", "lt": "before", "ne": "others"}.get(condition.op)
+    if axes == (query_axis, key_axis):
+        return {"ge": "until", "gt": "before", "ne": "others"}.get(condition.op)
+    return None
+
+
+def _lengths(axis: Axis) -> Axis:
+    """The axis that says how long a copy is."""
+    while axis.kind == "renamed":
+        axis = axis.source[0]
+    return axis
+
+
+def _ragged(type_: Type) -> tuple[Axis, ...]:
+    return tuple(a for a in type_.axes if a.ragged)
+
+
+def _static(type_: Type) -> tuple[Axis, ...]:
+    return tuple(a for a in type_.axes if not a.ragged)

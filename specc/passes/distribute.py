@@ -1,0 +1,123 @@
+"""Linear layers distributed over what they are given side by side.
+
+    linear(concat(q, k, q - k, q * k)) = (Wq + Wd) q + (Wk - Wd) k + Wp (q * k)
+
+Assumes: nothing. Promises: the same values up to rounding. A linear layer's input is taken apart into
+what is the same for all positions (or all candidates) and what is not; each part is multiplied by its
+own columns of the matrix, where there is one of it and not at every position. Sums and differences
+inside are taken apart too where their terms are there anyway or have fewer axes.
+
+Parts with the same axes stay side by side: one product is faster than two. Within a scan, what depends
+on a state is parted from what does not, so that `hoist` can take the latter out of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from specc.graph.ir import Graph, Node
+from specc.graph.products import Columns, Product, project_attrs
+from specc.graph.prune import prune
+from specc.passes.rewrite import CANDIDATE, Builder, rewrite
+from specc.types.axis import Type, union
+
+
+@dataclass(frozen=True)
+class Term:
+    """`coefficient` times a value, multiplied by the columns `start` .. `stop` of the matrix."""
+
+    value: int
+    coefficient: float
+    start: int
+    stop: int
+
+
+def distribute(graph: Graph) -> Graph:
+    moves = Moves()
+    return prune(
+        rewrite(graph, lambda node, built: _distributed(node, built, moves) if node.op == "linear" else None)
+    )
+
+
+class Moves:
+    """Which nodes of a region depend on a state."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bool] = {}
+
+    def __call__(self, builder: Builder, id: int) -> bool:
+        if id not in self._known:
+            node = builder.node(id)
+            self._known[id] = node.op == "state" or any(self(builder, i) for i in node.inputs)
+        return self._known[id]
+
+
+def _distributed(node: Node, builder: Builder, moves: Moves) -> int | None:
+    def kind(id: int) -> Any:
+        """Values of one kind are multiplied together: they are there equally often."""
+        value = builder.node(id)
+        return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes)
+
+    parts = _parts(builder, node.inputs[0], 0)
+    if len(parts) == 1:
+        return None
+    there = {p.value for p in parts}
+    terms = [term for part in parts for term in _terms(builder, part, there, kind)]
+    groups: dict[Any, dict[int, list[Term]]] = {}
+    for term in terms:
+        groups.setdefault(kind(term.value), {}).setdefault(term.value, []).append(term)
+    if len(groups) == 1 and len(terms) == len(parts):
+        return None
+    # What is there least often first; the bias goes with it.
+    ordered = sorted(groups.items(), key=lambda item: (item[0][:2], len(item[0][2])))
+    matrix, *bias = node.weights
+    total: int | None = None
+    for _, values in ordered:
+        blocks = tuple(tuple(Columns(t.coefficient, t.start, t.stop) for t in ts) for ts in values.values())
+        product = Product(matrix, bias[0] if bias and total is None else None, node.type.width, blocks)
+        found = _product(node, builder, tuple(values), product)
+        if total is None:
+            total = found
+        else:
+            type_ = Type(union(builder.node(total).type, builder.node(found).type), node.type.width)
+            total = builder.add("add", (total, found), type_, node)
+    return total
+
+
+def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Product) -> int:
+    """Some values of one kind, side by side, with their columns."""
+    types = [builder.node(i).type for i in values]
+    source = values[0]
+    if len(values) > 1:
+        source = builder.add("concat", values, Type(union(*types), sum(t.width for t in types)), node)
+    attrs, weights = project_attrs((product,))
+    return builder.add("project", (source,), Type(union(*types), product.width), node, attrs, weights)
+
+
+def _parts(builder: Builder, id: int, start: int) -> list[Term]:
+    """The values that stand side by side in a linear layer's input."""
+    node = builder.node(id)
+    if node.op != "concat":
+        return [Term(id, 1.0, start, start + node.type.width)]
+    found: list[Term] = []
+    for part in node.inputs:
+        found += _parts(builder, part, start)
+        start += builder.node(part).type.width
+    return found
+
+
+def _terms(builder: Builder, part: Term, there: set[int], kind: Callable[[int], Any]) -> list[Term]:
+    """A sum or difference as its terms, if that saves anything."""
+    node = builder.node(part.value)
+    signs = {"add": (1.0, 1.0), "sub": (1.0, -1.0), "neg": (-1.0,)}.get(node.op)
+    if signs is None or any(builder.node(i).type.width != node.type.width for i in node.inputs):
+        return [part]
+    if not all(i in there or kind(i) != kind(part.value) for i in node.inputs):
+        return [part]
+    return [
+        term
+        for i, sign in zip(node.inputs, signs, strict=True)
+        for term in _terms(builder, Term(i, sign * part.coefficient, part.start, part.stop), there, kind)
+    ]

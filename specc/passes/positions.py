@@ -1,0 +1,151 @@
+"""Dead positions: where only the last (or first) position of a sequence is read, only it is computed.
+
+Assumes: nothing. Promises: the same values. The choice of a position along an axis is made as early as
+the operations allow: each whose result at one position depends on its inputs at that position alone. So
+a Transformer layer that is read at its target has one query, feed-forward and norm for each example,
+and still the keys and values of all positions.
+
+Only along axes that are never empty: over nothing the choice is 0, which operations need not map to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from specc.graph.ir import Graph, Node, axis_of
+from specc.graph.prune import prune
+from specc.passes.rewrite import Builder, rebuilt
+from specc.types.axis import Axis
+
+Choice = tuple[str, Axis]
+
+# The result at a position is made of the inputs at that position, whatever the axis.
+_BY_POSITION = frozenset(
+    {
+        *("add", "sub", "mul", "div", "pow", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "neg"),
+        *("exp", "log", "sqrt", "abs", "tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "prelu"),
+        *("stop_gradient", "concat", "slice", "dot", "linear", "project", "norm", "dropout"),
+        *("bce", "mse", "cross_entropy"),
+    }
+)
+# So too along every axis but the one they work along.
+_ALONG = frozenset(
+    {"split", "join", "stack", "sum", "mean", "max", "min", "softmax", "flatten", "last", "first"}
+)
+
+
+def choose_positions(graph: Graph) -> Graph:
+    wanted = _wanted(graph)
+    if not wanted:
+        return graph
+    builder = Builder.of(graph)
+    # What is kept whole, and by node and choice its value at the chosen position.
+    chosen: dict[tuple[int, Choice], int] = {}
+
+    def choose(id: int, choice: Choice) -> int:
+        """The value of a node (of the new graph) at the chosen position."""
+        key = (id, choice)
+        if key not in chosen:
+            chosen[key] = _at(builder, builder.node(id), choice, choose)
+        return chosen[key]
+
+    for old in graph.nodes:
+        node = builder.updated(old)
+        choice = _choice(node)
+        if choice is not None and old.id in wanted:
+            builder.stand_for(old, choose(node.inputs[0], choice))
+        else:
+            builder.append(node)
+    return prune(rebuilt(graph, builder))
+
+
+def _choice(node: Node) -> Choice | None:
+    """What a node that reads one position chooses, if it always exists."""
+    axis = axis_of(node) if node.op in ("last", "first") else None
+    if axis is None or len(node.inputs) > 1 or not _never_empty(axis):
+        return None
+    return node.op, axis
+
+
+def _never_empty(axis: Axis) -> bool:
+    match axis.kind:
+        case "static":
+            return bool(axis.size)
+        case "appended":
+            return len(axis.source) == 1 or any(_never_empty(a) for a in axis.source)
+        case "renamed":
+            return _never_empty(axis.source[0])
+        case "taken":
+            return axis.bound > 0 and _never_empty(axis.source[0])
+    return False
+
+
+def _wanted(graph: Graph) -> set[int]:
+    """The choices worth making early: those of a value that, but for attentions' records, nothing
+    reads in another way."""
+    needs: dict[int, set[Choice | None]] = {id: {None} for id in graph.outputs}
+    for node in reversed(graph.nodes):
+        own = needs.get(node.id)
+        if own is None:
+            continue  # only an attention's record
+        choice = _choice(node)
+        for id in node.inputs:
+            if choice is not None:
+                passed: set[Choice | None] = {choice}
+            else:
+                passed = {_passed(node, graph.node(id), c) for c in own}
+            needs.setdefault(id, set()).update(passed)
+    return {
+        node.id
+        for node in graph.nodes
+        if node.id in needs
+        and (choice := _choice(node)) is not None
+        and (needs[node.inputs[0]] == {choice} or graph.node(node.inputs[0]).op == "append")
+        and _passes(graph.node(node.inputs[0]), choice)
+    }
+
+
+def _passed(node: Node, source: Node, choice: Choice | None) -> Choice | None:
+    """What a choice among a node's positions asks of one of its inputs; None for all of it."""
+    if choice is None or not _passes(node, choice):
+        return None
+    kind, axis = choice
+    if node.op == "rename" and node.attrs["axis"] == axis:
+        axis = node.attrs["old"]
+    return (kind, axis) if node.type.has(choice[1]) and source.type.has(axis) else None
+
+
+def _passes(node: Node, choice: Choice) -> bool:
+    """Whether a node at the chosen position is the same node on its inputs at that position."""
+    kind, axis = choice
+    if node.op in _BY_POSITION:
+        return True
+    if node.op in _ALONG:
+        return axis_of(node) != axis and node.attrs.get("over") != axis
+    if node.op == "rename":
+        return True
+    if node.op == "append":
+        return node.attrs["axis"] == axis and kind == "last" and node.attrs.get("second") is None
+    return False
+
+
+def _at(builder: Builder, node: Node, choice: Choice, choose: Callable[[int, Choice], int]) -> int:
+    """A node's value at the chosen position, as a node of the new graph."""
+    kind, axis = choice
+    if not node.type.has(axis):
+        return node.id
+    if not _passes(node, choice) or node.region is not None:
+        return builder.add(kind, (node.id,), node.type.without(axis), node, {"axis": axis})
+    if node.op == "append":
+        end = node.inputs[1]
+        if builder.node(end).type == node.type.without(axis):
+            return end
+        return builder.add(kind, (node.id,), node.type.without(axis), node, {"axis": axis})
+    if node.op == "rename":
+        old, new = node.attrs["old"], node.attrs["axis"]
+        source = choose(node.inputs[0], (kind, old) if new == axis else choice)
+        if new == axis:
+            return source
+        return builder.add("rename", (source,), node.type.without(axis), node, node.attrs)
+    inputs = tuple(choose(i, choice) for i in node.inputs)
+    return builder.add(node.op, inputs, node.type.without(axis), node, node.attrs, node.weights, node.name)

@@ -1,0 +1,133 @@
+"""Graphs rebuilt node by node: what the passes have in common.
+
+Promises: nodes come out in an order in which inputs come first; an id that stood for a replaced node
+stands for its replacement in every later input, region, prediction, loss, attention and binding.
+Leaves to others: dropping what nothing needs any more (graph/prune).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+from specc.graph.ir import Graph, Node, walk
+from specc.types.axis import Type
+
+CANDIDATE = "candidate"
+
+
+@dataclass
+class Builder:
+    """The nodes of a graph, or of one region, that are done."""
+
+    ids: count[int]
+    nodes: list[Node] = field(default_factory=list)
+    renamed: dict[int, int] = field(default_factory=dict)
+    _index: dict[int, Node] = field(default_factory=dict)
+
+    @staticmethod
+    def of(graph: Graph) -> Builder:
+        return Builder(count(max((n.id for n in walk(graph.nodes)), default=-1) + 1))
+
+    def inside(self) -> Builder:
+        """For the region of a scan; ids go on."""
+        return Builder(self.ids)
+
+    def node(self, id: int) -> Node:
+        return self._index[id]
+
+    def has(self, id: int) -> bool:
+        return id in self._index
+
+    def now(self, id: int) -> int:
+        """What an id of the old graph is in the new one."""
+        return self.renamed.get(id, id)
+
+    def append(self, node: Node) -> int:
+        """A node that is done, its inputs ids of the new graph."""
+        self.nodes.append(node)
+        self._index[node.id] = node
+        return node.id
+
+    def add(
+        self,
+        op: str,
+        inputs: tuple[int, ...],
+        type_: Type,
+        like: Node,
+        attrs: Mapping[str, Any] | None = None,
+        weights: tuple[str, ...] = (),
+        name: str | None = None,
+    ) -> int:
+        """A new node where `like` is written. Its role follows from its inputs."""
+        roles = {self.node(i).role for i in inputs} or {like.role}
+        return self.append(
+            Node(
+                next(self.ids), op, inputs, type_, like.span, dict(attrs or {}), weights, like.scope, name,
+                role=CANDIDATE if CANDIDATE in roles else "request", device=like.device,
+            )
+        )  # fmt: skip
+
+    def stand_for(self, old: Node, new: int) -> None:
+        """From now on `new` stands for an old node, under its name."""
+        self.renamed[old.id] = new
+        found = self._index[new]
+        if found.name is None and old.name is not None and found.op not in ("constant",):
+            named = replace(found, name=old.name, scope=old.scope)
+            self.nodes[next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i].id == new)] = named
+            self._index[new] = named
+
+    def updated(self, node: Node) -> Node:
+        """A node of the old graph with inputs of the new one."""
+        inputs = tuple(self.now(i) for i in node.inputs)
+        return node if inputs == node.inputs else replace(node, inputs=inputs)
+
+
+Rule = Callable[[Node, Builder], int | None]
+"""What a node (its inputs ids of the new graph) is to become; None to keep it."""
+
+
+def rewrite(graph: Graph, rule: Rule) -> Graph:
+    """Apply a rule to every node, those of regions first."""
+    builder = Builder.of(graph)
+    _rewrite(graph.nodes, rule, builder)
+    return rebuilt(graph, builder)
+
+
+def _rewrite(nodes: tuple[Node, ...], rule: Rule, builder: Builder) -> None:
+    for old in nodes:
+        node = builder.updated(old)
+        if node.region is not None:
+            inside = builder.inside()
+            _rewrite(node.region.nodes, rule, inside)
+            node = replace(node, region=within(node, inside))
+        new = rule(node, builder)
+        if new is None:
+            builder.append(node)
+        else:
+            builder.stand_for(old, new)
+
+
+def within(scan: Node, inside: Builder) -> Any:
+    """The region of a scan with rebuilt nodes."""
+    region = scan.region
+    assert region is not None
+    return replace(region, nodes=tuple(inside.nodes), nexts=tuple(inside.now(n) for n in region.nexts))
+
+
+def rebuilt(graph: Graph, builder: Builder) -> Graph:
+    """The graph with the builder's nodes, and all that pointed at replaced ones pointing at theirs."""
+    now = builder.now
+    return replace(
+        graph,
+        nodes=tuple(builder.nodes),
+        predictions=tuple(replace(p, node=now(p.node)) for p in graph.predictions),
+        losses=tuple(replace(x, node=now(x.node)) for x in graph.losses),
+        attentions=tuple(
+            replace(a, weight=now(a.weight), score=None if a.score is None else now(a.score))
+            for a in graph.attentions
+        ),
+        bindings={name: now(id) for name, id in graph.bindings.items()},
+    )

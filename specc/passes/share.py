@@ -1,0 +1,47 @@
+"""Common subexpressions: what is computed twice from the same values is computed once.
+
+Assumes: nothing. Promises: no two nodes of one region have the same operation, inputs, attributes and
+weights, save those that must differ (dropout draws anew) or that remember (running statistics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from specc.graph.ir import Graph, Node
+from specc.graph.prune import prune
+from specc.passes.rewrite import Builder, rewrite
+
+_OWN = frozenset(
+    {"dropout", "batch_norm", "dice", "scan", "scan_out", "capture", "state", "recurrence", "tiled"}
+)
+
+
+def share(graph: Graph) -> Graph:
+    known: dict[int, dict[Any, int]] = {}
+
+    def rule(node: Node, builder: Builder) -> int | None:
+        if node.op in _OWN:
+            return None
+        # A region's nodes are only equal to others of the same region.
+        return known.setdefault(id(builder), {}).setdefault(_key(node), node.id)
+
+    def kept(node: Node, builder: Builder) -> int | None:
+        found = rule(node, builder)
+        return None if found == node.id else found
+
+    return prune(rewrite(graph, kept))
+
+
+def _key(node: Node) -> Any:
+    inputs = tuple(sorted(node.inputs)) if node.op in ("add", "mul", "dot") else node.inputs
+    return node.op, inputs, _frozen(node.attrs), node.weights, node.type
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((k, _frozen(v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(v) for v in value)
+    return value
