@@ -2,6 +2,7 @@
 
 from specc_runtime.artefact import ArtefactError, assign_weights, load, save
 from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.devices import DeviceError
 from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
 from specc_runtime.model import Model, Weights
 
@@ -11,6 +12,7 @@ __all__ = [
     "Axis",
     "Bag",
     "Batch",
+    "DeviceError",
     "Layout",
     "Model",
     "Rows",

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from specc_runtime.devices import Wanted
 from specc_runtime.model import Model
 
 MODEL, MANIFEST, WEIGHTS = "model.py", "manifest.json", "weights.safetensors"
@@ -41,11 +42,13 @@ def save(model: Model, directory: str | Path) -> None:
     save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
 
 
-def load(directory: str | Path, device: torch.device | str = "cpu") -> Model:
+def load(directory: str | Path, devices: Wanted = None) -> Model:
     """The model of a directory, with its trained weights, or initial ones if it has none yet.
 
+    devices: targets by the names of the spec's devices, {"dense": "cuda:1"}, or one for all; without
+        it the spec's own, and the CPU for a model without places.
     Raises ArtefactError if the directory is not a compiled model, was written by a newer version,
-    or its weights do not fit.
+    or its weights do not fit; DeviceError if this machine lacks a device.
     """
     directory = Path(directory)
     missing = [name for name in (MODEL, MANIFEST) if not (directory / name).is_file()]
@@ -71,7 +74,7 @@ def load(directory: str | Path, device: torch.device | str = "cpu") -> Model:
             assign_weights(model, load_file(directory / WEIGHTS))
         except SafetensorError as error:
             raise ArtefactError(f"{directory / WEIGHTS} cannot be read: {error}") from None
-    return model.to(device)
+    return model.place(devices)
 
 
 def _module(path: Path) -> ModuleType:

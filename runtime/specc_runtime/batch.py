@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc_runtime.devices import transfer
 from specc_runtime.layout import CANDIDATE, Axis, Layout
 
 
@@ -112,6 +113,18 @@ class Batch:
     def layout(self) -> Layout:
         """Where the rows of each combination of axes are; built once, as far as it is asked for."""
         return Layout(self.size, self.lengths, self.candidates, self.device)
+
+    def layout_on(self, device: torch.device) -> Layout:
+        """The layout with its index tensors on a device: only the lengths are moved there."""
+        if device == self.device:
+            return self.layout
+        known = self.__dict__.setdefault("_layouts", {})
+        if device not in known:
+            candidates = None if self.candidates is None else transfer(self.candidates, device)
+            lengths = {axis: transfer(x, device) for axis, x in self.lengths.items()}
+            known[device] = Layout(self.size, lengths, candidates, device)
+        layout: Layout = known[device]
+        return layout
 
     def column(self, path: str) -> Tensor:
         """A field with one value a row: int64 ids [rows] or float32 numbers [rows, n]."""

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from specc_runtime.devices import transfer
+
 Init = tuple[Any, ...]
 
 
@@ -86,7 +88,7 @@ class Table(nn.Module):
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:
-    return torch.unique(torch.cat([i.to(weight.device).flatten() for i in ids]))
+    return torch.unique(torch.cat([transfer(i, weight.device).flatten() for i in ids]))
 
 
 class Linear(nn.Module):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specc_runtime.batch import Batch
+from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import Axis, Rows
 
@@ -69,8 +70,9 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def loss(self, batch: Batch) -> Tensor:
-        """The sum of all losses, a scalar."""
-        return torch.stack(list(self.losses(batch).values())).sum()
+        """The sum of all losses, a scalar on the device of the first."""
+        first, *others = self.losses(batch).values()
+        return torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
 
     def attention(self, batch: Batch) -> dict[str, Weights]:
         """By path, the weights of every instance of an `attention` block."""
@@ -114,6 +116,32 @@ class Model(nn.Module):
             raise ValueError(f"{path} is not a table with {tuple(counts.shape)} rows")
         table.counts = counts.to(table.weight.device)
 
+    # ------------------------------------------------------------- devices
+
+    def place(self, devices: Wanted = None) -> Self:
+        """Put every weight on its device.
+
+        devices: other targets by the names of the spec's devices, {"dense": "cuda:1"}, or one for all.
+            A model without places is on one device: the one given, else where it is.
+        Raises DeviceError if this machine lacks one; nothing is moved then.
+        """
+        homes = {w["path"]: w["device"] for w in self.manifest["weights"] if w.get("device")}
+        if not homes:
+            return self if devices is None else self.to(one(only(devices)))
+        found = resolve(self.manifest["devices"], devices)
+        for name, device in found.items():
+            # An empty buffer stands for the device, so that it follows the model's `.to()`.
+            self.register_buffer(f"@{name}", torch.empty(0, device=device), persistent=False)
+        weights = self.state_dict(keep_vars=True)
+        for path, name in homes.items():
+            weights[path].data = weights[path].data.to(found[name])
+        return self
+
+    def device(self, name: str) -> torch.device:
+        """Where the spec's device of a name is: the CPU until the model is placed."""
+        marker = self._buffers.get(f"@{name}")
+        return torch.device("cpu") if marker is None else marker.device
+
     # ------------------------------------------------- for compiled forwards
 
     @property
@@ -143,4 +171,4 @@ def real_loss(values: Tensor, labels: Tensor) -> Tensor:
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy of logits [B, n] against class indices [B]."""
-    return F.cross_entropy(logits, labels.to(logits.device))
+    return F.cross_entropy(logits, transfer(labels, logits.device))

@@ -1,8 +1,9 @@
 """What compiled models are made of, one file a family of operations."""
 
+from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
-from specc_runtime.ops.fields import embed, embed_bag, transfer
+from specc_runtime.ops.fields import embed, embed_bag
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together
 from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
 

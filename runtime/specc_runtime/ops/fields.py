@@ -7,16 +7,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime.batch import Bag
+from specc_runtime.devices import transfer
 
 
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
-    return F.embedding(ids.to(weight.device), weight, sparse=_by_row(weight))
+    return F.embedding(transfer(ids, weight.device), weight, sparse=_by_row(weight))
 
 
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one."""
-    values, lengths = bag.values.to(weight.device), bag.lengths.to(weight.device)
+    values, lengths = transfer(bag.values, weight.device), transfer(bag.lengths, weight.device)
     if mode != "max":
         offsets = lengths.cumsum(0) - lengths
         return F.embedding_bag(values, weight, offsets, mode=mode, sparse=_by_row(weight))
@@ -30,8 +31,3 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
 def _by_row(weight: Tensor) -> bool:
     """Whether the gradient of a table holds only the rows that are named (set by train.lazy)."""
     return getattr(weight, "sparse_gradient", False)
-
-
-def transfer(x: Tensor, device: torch.device | str) -> Tensor:
-    """The same value on another device: the one function through which every move goes."""
-    return x.to(device, non_blocking=True)
