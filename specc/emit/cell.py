@@ -9,6 +9,7 @@ Assumes: a region that passes/recurrence.py accepted.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from specc.graph.products import Product, products_of
 
 _FUNCTIONS = {"tanh": "torch.tanh", "sigmoid": "torch.sigmoid", "exp": "torch.exp", "relu": "torch.relu"}
 _FUNCTIONS["silu"] = "F.silu"
+_ARGUMENTS = ("values", "constants", "matrices", "biases", "states", "kept", "d_next")
 _INFIX = {"add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("/", PRODUCT)}
 
 
@@ -286,9 +288,6 @@ class _Cell:
                 self._give(ids[0], infix(d, "@", Expr(self.matrices[node.id]), PRODUCT))
 
 
-_ARGUMENTS = ("values", "constants", "matrices", "biases", "states", "kept", "d_next")
-
-
 def _tuple(parts: list[str]) -> str:
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
@@ -299,4 +298,16 @@ def _target(names: list[str]) -> str:
 
 
 def _used(lines: list[str]) -> list[str]:
-    return lines
+    """Without arguments that no later line reads; where some of a tuple are read, the rest is `_`."""
+    kept: list[str] = []
+    for place, line in enumerate(lines):
+        target, _, source = line.partition(" = ")
+        if source not in _ARGUMENTS:
+            kept.append(line)
+            continue
+        names = [n.strip() for n in target.split(",") if n.strip()]
+        rest = "\n".join(lines[place + 1 :])
+        read = [n if re.search(rf"\b{n}\b", rest) else "_" for n in names]
+        if any(n != "_" for n in read):
+            kept.append(f"{_target(read)} = {source}")
+    return kept

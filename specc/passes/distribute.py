@@ -13,11 +13,12 @@ on a state is parted from what does not, so that `hoist` can take the latter out
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from specc.graph.ir import Graph, Node
+from specc.graph.ir import Graph, Node, walk
 from specc.graph.products import Columns, Product, project_attrs
 from specc.graph.prune import prune
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
@@ -36,9 +37,12 @@ class Term:
 
 def distribute(graph: Graph) -> Graph:
     moves = Moves()
-    return prune(
-        rewrite(graph, lambda node, built: _distributed(node, built, moves) if node.op == "linear" else None)
-    )
+    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+
+    def rule(node: Node, builder: Builder) -> int | None:
+        return _distributed(node, builder, moves, uses) if node.op == "linear" else None
+
+    return prune(rewrite(graph, rule))
 
 
 class Moves:
@@ -54,15 +58,15 @@ class Moves:
         return self._known[id]
 
 
-def _distributed(node: Node, builder: Builder, moves: Moves) -> int | None:
+def _distributed(node: Node, builder: Builder, moves: Moves, uses: Counter[int]) -> int | None:
     def kind(id: int) -> Any:
         """Values of one kind are multiplied together: they are there equally often."""
         value = builder.node(id)
         return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes)
 
-    parts = _parts(builder, node.inputs[0], 0)
-    if len(parts) == 1:
+    if builder.node(node.inputs[0]).op != "concat":
         return None
+    parts = _parts(builder, builder.node(node.inputs[0]), 0, uses)
     there = {p.value for p in parts}
     terms = [term for part in parts for term in _terms(builder, part, there, kind)]
     groups: dict[Any, dict[int, list[Term]]] = {}
@@ -96,15 +100,17 @@ def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Pro
     return builder.add("project", (source,), Type(union(*types), product.width), node, attrs, weights)
 
 
-def _parts(builder: Builder, id: int, start: int) -> list[Term]:
-    """The values that stand side by side in a linear layer's input."""
-    node = builder.node(id)
-    if node.op != "concat":
-        return [Term(id, 1.0, start, start + node.type.width)]
+def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> list[Term]:
+    """The values that stand side by side in a linear layer's input. One that is itself made of several
+    is taken apart if nothing else reads it as a whole."""
     found: list[Term] = []
-    for part in node.inputs:
-        found += _parts(builder, part, start)
-        start += builder.node(part).type.width
+    for id in concat.inputs:
+        part = builder.node(id)
+        if part.op == "concat" and uses[id] == 1:
+            found += _parts(builder, part, start, uses)
+        else:
+            found.append(Term(id, 1.0, start, start + part.type.width))
+        start += part.type.width
     return found
 
 

@@ -2,14 +2,18 @@
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
+from specc_runtime.ops.attention import attend
+from specc_runtime.ops.cell import Cell, recur, relu_back, sigmoid_back, silu_back, tanh_back
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together
 from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
 
 __all__ = [
+    "Cell",
     "along",
     "append",
+    "attend",
     "bce",
     "concat",
     "cross_entropy",
@@ -22,7 +26,9 @@ __all__ = [
     "head",
     "mse",
     "pairs",
+    "recur",
     "recurrent",
+    "relu_back",
     "rename",
     "repeat",
     "rows",
@@ -30,8 +36,11 @@ __all__ = [
     "scan_along",
     "scan_together",
     "segment",
+    "sigmoid_back",
+    "silu_back",
     "stack",
     "tail",
+    "tanh_back",
     "top",
     "transfer",
     "unroll",

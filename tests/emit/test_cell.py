@@ -1,0 +1,141 @@
+"""The compiled derivative of a step, against autograd through the plain loop."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specc.emit.cell import CellSource, cell_source
+from specc.graph.ir import Node, Region
+from specc.graph.products import Columns, Product
+from specc.source import Source, Span
+from specc.types.axis import Type
+from specc_runtime.layout import Axis, Layout
+from specc_runtime.ops.cell import Cell, recur
+from specc_runtime.ops.recurrent import scan
+
+SPAN = Span(Source("test.arec", ""), 0, 0)
+T = Axis("h.t", bound=7)
+WIDTH = 3
+
+
+class Step:
+    """A region, written a node at a time."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def add(self, op: str, *inputs: int, width: int = WIDTH, name: str | None = None, **attrs: Any) -> int:
+        id = len(self.nodes)
+        self.nodes.append(Node(id, op, inputs, Type((), width), SPAN, attrs, name=name))
+        return id
+
+    def product(self, x: int, width: int, name: str, bias: bool = False) -> int:
+        block = ((Columns(1.0, 0, self.nodes[x].type.width),),)
+        made = Product(f"{name}.weight", f"{name}.bias" if bias else None, width, block)
+        return self.add("project", x, width=width, name=name, products=(made,))
+
+
+def augru() -> tuple[Region, tuple[bool, ...], Callable[..., tuple[Tensor]]]:
+    s = Step()
+    given, fresh_in = s.add("capture", index=0, width=2 * WIDTH), s.add("capture", index=1)
+    weight, gain = s.add("capture", index=2, width=1), s.add("capture", index=3)
+    h = s.add("state", index=0, name="h")
+    both = s.product(h, 2 * WIDTH, "gates", bias=True)
+    gates = s.add("sigmoid", s.add("add", given, both, width=2 * WIDTH), width=2 * WIDTH)
+    reset = s.add("slice", gates, start=0, stop=WIDTH, name="reset")
+    open_ = s.add("slice", gates, start=WIDTH, stop=2 * WIDTH, name="open")
+    update = s.add("mul", weight, open_, name="update")
+    fresh = s.add(
+        "tanh", s.add("add", s.product(s.add("mul", reset, h), WIDTH, "fresh_h"), fresh_in), name="fresh"
+    )
+    one = s.add("constant", value=1.0, width=1)
+    kept = s.add("mul", s.add("sub", one, update), h)
+    following = s.add("add", kept, s.add("mul", s.add("mul", update, fresh), gain))
+    region = Region(tuple(s.nodes), (given, fresh_in, weight, gain), (h,), (None,), (following,))
+
+    def plain(
+        given: Tensor,
+        fresh_in: Tensor,
+        weight: Tensor,
+        gain: Tensor,
+        h: Tensor,
+        w: Tensor,
+        v: Tensor,
+        b: Tensor,
+    ) -> tuple[Tensor]:
+        gates = torch.sigmoid(given + h @ w.t() + b)
+        reset, update = gates[:, :WIDTH], weight * gates[:, WIDTH:]
+        fresh = torch.tanh((reset * h) @ v.t() + fresh_in)
+        return ((1 - update) * h + update * fresh * gain,)
+
+    return region, (True, True, True, False), plain
+
+
+def loaded(source: CellSource, folder: Path) -> ModuleType:
+    lines = ["import torch", "from torch.nn import functional as F", "from specc_runtime import ops", ""]
+    lines += [
+        "def step(values, constants, matrices, biases, states):",
+        *(f"    {x}" for x in source.step),
+        "",
+    ]
+    lines += [
+        "def back(values, constants, matrices, states, kept, d_next):",
+        *(f"    {x}" for x in source.back),
+    ]
+    path = folder / "generated.py"
+    path.write_text("\n".join(lines) + "\n")
+    spec = importlib.util.spec_from_file_location("generated_cell", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
+    region, varying, plain = augru()
+    source = cell_source(region, varying)
+    module = loaded(source, tmp_path)
+    lengths = [3, 0, 6, 1]
+    layout = Layout(4, {"h.t": torch.tensor(lengths)}, None)
+    rows = layout[T]
+    torch.manual_seed(0)
+
+    def made(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+    n = rows.count
+    given, fresh_in, weight, gain = made(n, 2 * WIDTH), made(n, WIDTH), made(n, 1), made(4, WIDTH)
+    w, v, b, start = made(2 * WIDTH, WIDTH), made(WIDTH, WIDTH), made(2 * WIDTH), made(4, WIDTH)
+
+    def step(given: Tensor, fresh_in: Tensor, weight: Tensor, gain: Tensor, h: Tensor) -> tuple[Tensor]:
+        return plain(given, fresh_in, weight, gain, h, w, v, b)
+
+    (expected,) = scan(step, rows, T, [given, fresh_in, weight], [gain], [start])
+    cell = Cell(module.step, module.back, (0,))
+    (found,) = recur(cell, rows, T, [given, fresh_in, weight], [gain], [w, v], [b], [start])
+    assert torch.allclose(found, expected, atol=1e-12)
+    everything = [given, fresh_in, weight, gain, w, v, b, start]
+    seed = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, everything, seed),
+        torch.autograd.grad(expected, everything, seed),
+        strict=True,
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-12)
+
+
+def test_only_what_the_derivative_reads_is_kept() -> None:
+    region, varying, _ = augru()
+    source = cell_source(region, varying)
+    assert source.step[-1].startswith("return (")
+    kept = source.back[[line.endswith("= kept") for line in source.back].index(True)]
+    assert "fresh_h" not in kept
+    assert (source.seen, source.held) == ((0, 1, 2), (3,))
