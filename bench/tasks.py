@@ -78,6 +78,13 @@ class Padded:
         """True where there is a position, like `items`."""
         return torch.arange(self.items.shape[-1]) < self.lengths.unsqueeze(-1)
 
+    @property
+    def auxiliary(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Three kinds of ads beside the target, each (items, categories, lengths)."""
+        clicked = (self.items, self.categories, self.lengths)
+        passed = (self.other_items, self.other_categories, self.lengths)
+        return [(self.items.flip(0), self.categories.flip(0), self.lengths.flip(0)), clicked, passed]
+
     @staticmethod
     def of(task: Task) -> Padded:
         shape = (task.batch, task.sessions, task.bound) if task.sessions else (task.batch, task.bound)

@@ -10,6 +10,7 @@ from bench.tasks import Fields, Padded, Task
 
 def build(task: Task) -> Contender:
     module = importlib.import_module(f"bench.handwritten.{task.model}")
-    model = module.Model(task.bound) if task.model in ("bst", "dsin", "atrank") else module.Model()
+    sizes = {"bst": (task.bound,), "dsin": (task.sessions, task.bound)}
+    model = module.Model(*sizes.get(task.model, ()))
     data = Fields.of(task) if task.model == "afm" else Padded.of(task)
     return Contender.of(model, lambda: model.loss(data), lambda: model(data))

@@ -1,0 +1,44 @@
+"""DSTN, interactive: the target weighs contextual, clicked and unclicked ads, without normalising."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bench.handwritten.parts import DIM, Tables
+from bench.tasks import Padded
+
+
+class Interactive(nn.Module):
+    """exp(h ReLU(W [target ; ad] + b1) + b2)."""
+
+    def __init__(self, hidden: int = 128) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2 * DIM, hidden)
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, target: Tensor, ads: Tensor, mask: Tensor) -> Tensor:
+        both = torch.cat([target.unsqueeze(1).expand_as(ads), ads], -1)
+        weight = torch.exp(self.score(torch.relu(self.hidden(both))).squeeze(-1)) * mask
+        return torch.bmm(weight.unsqueeze(1), ads).squeeze(1)
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = Tables()
+        self.kinds = nn.ModuleList(Interactive() for _ in range(3))
+        self.joined = nn.Linear(4 * DIM, 512)
+        self.middle, self.last = nn.Linear(512, 256), nn.Linear(256, 1)
+
+    def forward(self, data: Padded) -> Tensor:
+        target = self.tables.target(data)
+        parts = [target]
+        for kind, (items, categories, lengths) in zip(self.kinds, data.auxiliary, strict=True):
+            mask = torch.arange(items.shape[1]) < lengths.unsqueeze(-1)
+            parts.append(kind(target, self.tables.pair(items, categories), mask))
+        hidden = torch.relu(self.joined(torch.cat(parts, -1)))
+        return self.last(torch.relu(self.middle(hidden))).squeeze(-1)
+
+    def loss(self, data: Padded) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(self(data), data.label)
