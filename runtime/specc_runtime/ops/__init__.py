@@ -8,6 +8,7 @@ from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs,
 from specc_runtime.ops.fields import embed, embed_bag
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together
 from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
+from specc_runtime.ops.tile import tiled
 
 __all__ = [
     "Cell",
@@ -41,6 +42,7 @@ __all__ = [
     "stack",
     "tail",
     "tanh_back",
+    "tiled",
     "top",
     "transfer",
     "unroll",
