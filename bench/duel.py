@@ -58,7 +58,12 @@ class Process:
         fields = {k: v for k, v in asdict(task).items() if not k.startswith("_")}
         command = [python, "-m", "bench.worker", kind, json.dumps(fields), *([variant] if variant else [])]
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=settings,
         )
         return Process(name, process)
 

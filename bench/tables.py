@@ -68,7 +68,9 @@ def main(largest: int, rounds: int, out: Path) -> None:
                 times.append(time.perf_counter() - begin)
             del model, optimizer
             found[kind][str(rows)] = median(times[1:])
-        click.echo(f"{rows:>10,} rows: " + ", ".join(f"{k} {v[str(rows)] * 1e3:8.1f} ms" for k, v in found.items()))
+        click.echo(
+            f"{rows:>10,} rows: " + ", ".join(f"{k} {v[str(rows)] * 1e3:8.1f} ms" for k, v in found.items())
+        )
     out.mkdir(parents=True, exist_ok=True)
     (out / "tables.json").write_text(json.dumps(found, indent=1))
 

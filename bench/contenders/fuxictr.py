@@ -168,7 +168,10 @@ def bst(task: Task) -> Contender:
             )
             self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
             self.dnn = MLP_Block(
-                input_dim=4 * WIDTH + WIDTH, output_dim=1, hidden_units=[1024, 512, 256], output_activation=None
+                input_dim=4 * WIDTH + WIDTH,
+                output_dim=1,
+                hidden_units=[1024, 512, 256],
+                output_activation=None,
             )
 
         def forward(self, x: dict[str, Tensor]) -> Tensor:

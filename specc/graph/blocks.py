@@ -519,8 +519,8 @@ def check_block(block: tree.Block, world: World) -> None:
             help="give an input an axis, or declare it as a `block`",
         )
     if block.kind == "attention" and not any(
-        isinstance(s, tree.Binding) and s.ident.name == "weight"
-        or isinstance(s, tree.Scan) and any(state.ident.name == "weight" for state in s.states)
+        (isinstance(s, tree.Binding) and s.ident.name == "weight")
+        or (isinstance(s, tree.Scan) and any(state.ident.name == "weight" for state in s.states))
         for s in block.body
     ):
         world.report.error(

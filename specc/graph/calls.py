@@ -156,7 +156,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
         failed = True
     options: dict[str, Any] = {}
     clauses: dict[str, Any] = {}
-    names_left = [o for o in builtin.options]
+    names_left = list(builtin.options)
     for argument in expr.args:
         try:
             match argument:
@@ -212,9 +212,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
     )  # fmt: skip
 
 
-def _missing_clause(
-    builtin: Builtin, clause: str, expr: tree.Call, nodes: list[Given], site: Site
-) -> None:
+def _missing_clause(builtin: Builtin, clause: str, expr: tree.Call, nodes: list[Given], site: Site) -> None:
     axes = [a.name for a in nodes[0][0].type.axes] if nodes else []
     words = {"over": "over AXIS", "as": "as AXIS", "by": "by SCORE", "to": "OLD to NEW"}
     advice = f"write `over {axes[0]}`" if clause == "over" and len(axes) == 1 else ""
@@ -257,9 +255,7 @@ def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict
 
 
 def _no_clause(builtin: Builtin, clause: str, span: Span, site: Site) -> Fault:
-    return site.world.fault(
-        "E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage
-    )
+    return site.world.fault("E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage)
 
 
 def _too_many(builtin: Builtin, argument: tree.Positional, site: Site) -> Fault:
@@ -301,7 +297,7 @@ def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
             "E0404", f"`{name}` takes {'one number' if count else 'no argument'}", expr.span
         )
     numbers = [static(a.value, site) for a in given if isinstance(a, tree.Positional)]
-    if not all(is_number(n) and n >= 0 or name == "constant" for n in numbers):
+    if not all((is_number(n) and n >= 0) or name == "constant" for n in numbers):
         raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
     return (name, *(float(n) for n in numbers))
 

@@ -84,12 +84,10 @@ def param_value(scope: Scope, item: tree.Param) -> Any:
     return result
 
 
-def _override(
-    given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope
-) -> Any:
+def _override(given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope) -> Any:
     """An override as a static value of the kind that the default has."""
     result = _static_of(given, symbols)
-    alike = kind_of(result) == kind_of(default) or is_number(result) and is_number(default)
+    alike = kind_of(result) == kind_of(default) or (is_number(result) and is_number(default))
     worded = isinstance(result, Symbol) and isinstance(default, Symbol)
     if isinstance(default, int) and not isinstance(default, bool) and isinstance(result, float):
         alike = False

@@ -53,7 +53,9 @@ def places(scope: Scope, items: list[tree.Place], known: dict[str, str]) -> dict
                 f"there is no device `{item.device.name}`",
                 item.device.span,
                 label="unknown device",
-                help=f"did you mean `{close}`?" if close else f'declare it: `device {item.device.name} = "cpu"`',
+                help=f"did you mean `{close}`?"
+                if close
+                else f'declare it: `device {item.device.name} = "cpu"`',
             )
         for ident in item.names or (tree.Ident("rest", span=item.span),):
             entry = scope.entries.get(ident.name)

@@ -6,6 +6,7 @@ or raises Fault with every mistake of the call reported. Leaves columns and tabl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,10 +99,8 @@ def _bucket(call: _Call) -> tuple[dict[str, Any], int, int]:
             expected="such as [18, 25, 35, 50], or log2 and the number of buckets",
             found=describe(edges),
         )
-    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
-        raise site.world.fault(
-            "E0403", "the edges of buckets must grow", first.span, found=describe(edges)
-        )
+    if any(b <= a for a, b in itertools.pairwise(edges)):
+        raise site.world.fault("E0403", "the edges of buckets must grow", first.span, found=describe(edges))
     return {"edges": list(edges)}, len(edges) + 1, call.count("width", call.given[1])
 
 
@@ -146,7 +145,7 @@ _OF_TABLES = ("init", "l2", "pretrained", "frozen")
 
 def encoding(expr: tree.Expr, site: Site) -> Encoding:
     """The encoding that a field's or table's expression says. Raises Fault."""
-    if isinstance(expr, tree.Ref) and expr.name not in ENCODINGS or isinstance(expr, tree.Attribute):
+    if (isinstance(expr, tree.Ref) and expr.name not in ENCODINGS) or isinstance(expr, tree.Attribute):
         return _shared(expr, site)
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     name = callee.name if isinstance(callee, tree.Ref) else ""
@@ -242,7 +241,9 @@ def _bag(call: _Call) -> Encoding:
                 help="give it to the table: `bag(vocab(1000, 8, init = …), mean)`",
             )
     options = {"mode": mode, "of": {"encoding": inner.name, **inner.options}}
-    whole = Encoding("bag", options, inner.rows, inner.width, column=call.column, shared=inner.shared, of=inner)
+    whole = Encoding(
+        "bag", options, inner.rows, inner.width, column=call.column, shared=inner.shared, of=inner
+    )
     return _with_options(call, whole)
 
 
@@ -259,7 +260,9 @@ def _with_options(call: _Call, plain: Encoding) -> Encoding:
                     f"`{plain.name}` has no option `{name}`",
                     ident.span,
                     label="unknown option",
-                    help=f"did you mean `{close}`?" if close else "it has " + ", ".join(f"`{k}`" for k in known),
+                    help=f"did you mean `{close}`?"
+                    if close
+                    else "it has " + ", ".join(f"`{k}`" for k in known),
                 )
             match name:
                 case "default":
@@ -273,7 +276,9 @@ def _with_options(call: _Call, plain: Encoding) -> Encoding:
                     changes["l2"], changes["l2_by_frequency"] = _l2(call, expr)
                 case "pretrained":
                     if not isinstance(expr, tree.Text):
-                        raise world.fault("E0403", "`pretrained` is the name of a file, in quotes", ident.span)
+                        raise world.fault(
+                            "E0403", "`pretrained` is the name of a file, in quotes", ident.span
+                        )
                     changes["pretrained"] = expr.value
                 case "frozen":
                     changes["frozen"] = expr is None or _truth(call, expr)
@@ -296,7 +301,7 @@ def _default(call: _Call, plain: Encoding, expr: tree.Expr) -> Any:
     """What stands for a missing raw value: of the kind that the column has."""
     result = static(expr, call.site)
     texts = plain.name in ("vocab", "hash", "bag")
-    if not (is_number(result) or texts and isinstance(result, str)):
+    if not (is_number(result) or (texts and isinstance(result, str))):
         raise call.site.world.fault(
             "E0403",
             f"the default of `{plain.name}` is a {'number or a text' if texts else 'number'}",

@@ -58,9 +58,7 @@ def value(expr: tree.Expr, site: Site) -> Node:
             node = value(operand, site)
             return site.world.add(site, "neg", [node], node.type, expr.span)
         case tree.Binary(op=op) if op in ARITHMETIC:
-            left_node, right_node = all_of(
-                lambda: value(expr.left, site), lambda: value(expr.right, site)
-            )
+            left_node, right_node = all_of(lambda: value(expr.left, site), lambda: value(expr.right, site))
             type_ = broadcast(site, expr.span, (left_node, expr.left.span), (right_node, expr.right.span))
             return site.world.add(site, ARITHMETIC[op], [left_node, right_node], type_, expr.span)
         case tree.Call():

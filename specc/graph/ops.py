@@ -86,7 +86,7 @@ OPS: dict[str, Op] = {
         # losses: per position, width 1
         Op("bce", "a b", "", "", "Binary cross entropy of logit a against target b in [0, 1]."),
         Op("mse", "a b", "", "", "Mean over channels of (a - b)^2."),
-        Op("cross_entropy", "a b", "", "", "-log softmax(a)[b]: channels are classes, b a class index, width 1."),
+        Op("cross_entropy", "a b", "", "", "-log softmax(a)[b]: channels are classes, b (width 1) a class."),
         # recurrence
         Op("scan", "*", "axis backward", "",
            "Walks the axis; inputs are the captures, then the states' starts. Its value is the first state at each position."),

@@ -39,7 +39,9 @@ def _lines(nodes: tuple[Node, ...], indent: str) -> list[str]:
         if node.region is not None:
             left += _lines(node.region.nodes, indent + "  ")
             right += [""] * (len(left) - len(right))
-            nexts = ", ".join(f"%{s} <- %{n}" for s, n in zip(node.region.states, node.region.nexts, strict=True))
+            # A region without states just has a value.
+            states = [f"%{s} <- " for s in node.region.states] or [""]
+            nexts = ", ".join(f"{s}%{n}" for s, n in zip(states, node.region.nexts, strict=True))
             left.append(f"{indent}  next {nexts}")
             right.append("")
     return [f"{a}  {b}".rstrip() for a, b in zip(left, right, strict=True)]

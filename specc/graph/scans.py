@@ -38,7 +38,9 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
     axis = axis_by_name(scan.axis.name, scan.axis.span, site)
     nexts = _nexts(scan, site)
     widths: list[int] = all_of(*((lambda s=s: _width(s, site)) for s in scan.states))
-    inits = all_of(*((lambda s=s, w=w: _init(s, w, axis, site)) for s, w in zip(scan.states, widths, strict=True)))
+    inits = all_of(
+        *((lambda s=s, w=w: _init(s, w, axis, site)) for s, w in zip(scan.states, widths, strict=True))
+    )
     parents = with_parents(axis.parent) if axis.parent else ()
     axes = [union(Type(parents, 1), *([i.type] if i else [])) for i in inits]
     while True:

@@ -6,6 +6,7 @@ weight; the axes of all spaces are known before anything else is elaborated.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from specc.graph.encodings import Encoding, encoding
@@ -46,7 +47,9 @@ def declare_axes(scope: Scope) -> None:
                     last = None
             elif last is not None:
                 # An axis of its own inside a shared one: named again, now with its parent.
-                own = next((a for a in scope.axes.get(item.ident.name, []) if a.key[1] == space.ident.name), None)
+                own = next(
+                    (a for a in scope.axes.get(item.ident.name, []) if a.key[1] == space.ident.name), None
+                )
                 if own is not None and own.parent is None:
                     scope.axes[item.ident.name].remove(own)
                     last = Axis(own.key, own.name, own.bound, None, last)
@@ -102,7 +105,7 @@ def _axes(space: tree.Space, scope: Scope) -> tuple[Axis, ...]:
         if not own:
             raise Fault
         axes.extend(own)
-    for first, second in zip(axes, axes[1:], strict=False):
+    for first, second in itertools.pairwise(axes):
         if second.parent != first:
             raise scope.world.fault(
                 "E0306",

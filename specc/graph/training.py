@@ -128,7 +128,9 @@ def _optimizer(expr: tree.Expr, site: Site) -> dict[str, Any]:
                     f"`{name}` has no option `{key}`",
                     place,
                     label="unknown option",
-                    help=f"did you mean `{close}`?" if close else "it has " + ", ".join(f"`{o}`" for o in options),
+                    help=f"did you mean `{close}`?"
+                    if close
+                    else "it has " + ", ".join(f"`{o}`" for o in options),
                 )
             number = static(given, site)
             if not is_number(number) or number < 0 or (key == "lr" and number == 0):
@@ -155,9 +157,7 @@ def _group(scope: Scope, expr: tree.Expr) -> str:
             raise world.unknown("E0201", "space", expr.base.name, expr.base.span, world.spaces)
         names = [f.name for f in space.fields]
         if expr.ident.name not in names:
-            raise world.unknown(
-                "E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names
-            )
+            raise world.unknown("E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names)
         if not space.axes:
             return f"{space.name}.{expr.ident.name}"
     raise world.fault(

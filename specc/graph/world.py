@@ -226,9 +226,7 @@ class World:
         scope: str = "",
         region: Region | None = None,
     ) -> Node:
-        node = Node(
-            self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope, region=region
-        )
+        node = Node(self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope, region=region)
         self._next_id += 1
         frame.nodes.append(node)
         frame.ids.add(node.id)

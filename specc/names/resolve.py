@@ -7,6 +7,7 @@ twice, libraries that are not there, and cycles as a path (a -> b -> a).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from specc import resources
@@ -127,7 +128,8 @@ class _Loader:
         ):
             target.update(origin)  # type: ignore[arg-type]
         module.requires.extend(base.requires)
-        module.places.extend(base.places)
+        replaced = [p for p in extends.body if isinstance(p, tree.Place)]
+        module.places.extend(kept for p in base.places if (kept := _without(p, replaced)))
         module.trains.extend(base.trains)
         for item in extends.body:
             if isinstance(item, tree.Drop):
@@ -227,6 +229,15 @@ class _Loader:
             self._std_modules[source.name] = self.module(parse(source, self.report))
         block = self._std_modules[source.name].named.get(name)
         return (self._std_modules[source.name], block) if isinstance(block, tree.Block) else None
+
+
+def _without(place: tree.Place, replaced: list[tree.Place]) -> tree.Place | None:
+    """A base's `place` without the names that the extending model places anew."""
+    if not place.names:
+        return None if any(not other.names for other in replaced) else place
+    taken = {ident.name for other in replaced for ident in other.names}
+    names = tuple(ident for ident in place.names if ident.name not in taken)
+    return replace(place, names=names) if names else None
 
 
 def resolve(file: tree.File, directory: Path | None, report: Report) -> Program:

@@ -78,9 +78,7 @@ class Report:
     ) -> None:
         """Record an error. The same code at the same place is kept once (the first)."""
         self.add(
-            Diagnostic(
-                code, Severity.ERROR, message, span, label, expected, found, why, help, secondary, fix
-            )
+            Diagnostic(code, Severity.ERROR, message, span, label, expected, found, why, help, secondary, fix)
         )
 
     def warning(
@@ -96,9 +94,7 @@ class Report:
         fix: Fix | None = None,
     ) -> None:
         """Record a lint. Lints can be silenced in place with `# allow W0401`."""
-        self.add(
-            Diagnostic(code, Severity.WARNING, message, span, label, "", "", why, help, secondary, fix)
-        )
+        self.add(Diagnostic(code, Severity.WARNING, message, span, label, "", "", why, help, secondary, fix))
 
     def add(self, diagnostic: Diagnostic) -> None:
         span = diagnostic.span
@@ -110,9 +106,7 @@ class Report:
         return any(item.severity is Severity.ERROR for item in self._items.values())
 
     def __iter__(self) -> Iterator[Diagnostic]:
-        return iter(
-            sorted(self._items.values(), key=lambda d: (d.span.source.name, d.span.start, d.code))
-        )
+        return iter(sorted(self._items.values(), key=lambda d: (d.span.source.name, d.span.start, d.code)))
 
     def __len__(self) -> int:
         return len(self._items)

@@ -105,9 +105,11 @@ def _keys(graph: Graph, detail: Detail) -> dict[int, str]:
     for node in graph.nodes:  # the value of a space is its fields side by side
         if node.op == "concat" and node.inputs:
             owners = {keys[i] for i in node.inputs}
-            if len(owners) == 1 and (owner := owners.pop()).startswith("space "):
-                if node.scope in ("", owner.removeprefix("space ")) and node.name in (None, owner[6:]):
-                    keys[node.id] = owner
+            owner = owners.pop()
+            name = owner.removeprefix("space ")
+            alone = not owners and owner.startswith("space ")
+            if alone and node.scope in ("", name) and node.name in (None, name):
+                keys[node.id] = owner
     while knots := _knots(graph, keys):
         for node in graph.nodes:
             if keys[node.id] in knots:
@@ -123,7 +125,7 @@ def _space(node: Node, fields: dict[str, FieldSpec]) -> str | None:
 
 
 def _knots(graph: Graph, keys: dict[int, str]) -> set[str]:
-    quotient = nx.DiGraph()
+    quotient: nx.DiGraph[str] = nx.DiGraph()
     for node in graph.nodes:
         for i in node.inputs:
             if keys[i] != keys[node.id]:

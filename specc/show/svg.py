@@ -44,16 +44,16 @@ def svg(scene: Scene) -> str:
 def dot(scene: Scene) -> str:
     """The scene in Graphviz's own language."""
     ids = {box.key: f"n{i}" for i, box in enumerate(scene.boxes)}
-    caption = f'<b>{_text(scene.title)}</b>'
+    caption = f"<b>{_text(scene.title)}</b>"
     if scene.caption:
         caption += f'<br/><font point-size="10" color="{_GREY}">{_text(scene.caption)}</font>'
     lines = [
         "digraph {",
         f'graph [fontname="{_FONT}" fontcolor="{_INK}" fontsize=15 labelloc=t label=<{caption}> rankdir=TB'
-        ' bgcolor=white nodesep=0.32 ranksep=0.42 pad=0.2 splines=spline remincross=true]',
+        " bgcolor=white nodesep=0.32 ranksep=0.42 pad=0.2 splines=spline remincross=true]",
         f'node [fontname="{_FONT}" fontcolor="{_INK}" fontsize=11 shape=box style="rounded,filled"'
         ' margin="0.14,0.07" penwidth=1.1 height=0.36]',
-        f'edge [fontname="{_FONT}" fontsize=9 fontcolor="{_GREY}" color="#7b8794" arrowsize=0.6 penwidth=1.0]',
+        f'edge [fontname="{_FONT}" fontsize=9 fontcolor="{_GREY}" color="#7b8794" arrowsize=0.6]',
     ]
     lines += [_node(box, ids[box.key]) for box in scene.boxes if box.cluster is None]
     lines += _subgraphs(scene, None, ids)
@@ -71,7 +71,7 @@ def _subgraphs(scene: Scene, parent: str | None, ids: dict[str, str]) -> list[st
         if cluster.parent != parent:
             continue
         lines.append(
-            f'subgraph cluster_{index} {{ label=<{_text(cluster.title)}> labeljust=l fontsize=10'
+            f"subgraph cluster_{index} {{ label=<{_text(cluster.title)}> labeljust=l fontsize=10"
             f' fontcolor="{_GREY}" style="rounded,filled" color="#cdd5df" fillcolor="#f7f9fb" margin=12'
         )
         lines += [_node(box, ids[box.key]) for box in scene.boxes if box.cluster == cluster.key]

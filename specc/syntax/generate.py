@@ -1,6 +1,6 @@
-"""Builds `grammar/arec.json`, the parse table, from `grammar/arec.lark` and `grammar/mistakes.txt`.
+"""Builds `grammar/arec.json`, the parse table, from `grammar/arec.lark`.
 
-Run as `python -m specc.syntax.generate` after changing either. Promises: the same text for the same inputs
+Run as `python -m specc.syntax.generate` after changing it. Promises: the same text for the same inputs
 (states are numbered from the start, tokens in order), so that a test can say whether the file is current.
 Only this module needs Lark.
 """
@@ -13,7 +13,6 @@ from collections import deque
 from typing import Any
 
 from lark import Lark
-from lark.grammar import Terminal
 from lark.parsers.lalr_analysis import Shift
 
 from specc import resources
@@ -71,7 +70,7 @@ def _rule(rule: Any) -> list[Any]:
 
 
 def build(grammar: str) -> dict[str, Any]:
-    """The table as JSON data, without the mistakes."""
+    """The table as JSON data."""
     lark = load(grammar)
     names, words, patterns = _terminals(lark)
     parse_table = lark.parser.parser._parse_table
@@ -92,7 +91,9 @@ def build(grammar: str) -> dict[str, Any]:
     for state in order:
         row = {}
         for symbol, (action, target) in parse_table.states[state].items():
-            row[names.get(symbol) or _RULE + symbol] = order[target] if action is Shift else -1 - numbers[target]
+            row[names.get(symbol) or _RULE + symbol] = (
+                order[target] if action is Shift else -1 - numbers[target]
+            )
         states.append(dict(sorted(row.items())))
     literals = {names[t.name] for t in lark.terminals if t.pattern.type == "str"} - set(words)
     return {
@@ -103,7 +104,6 @@ def build(grammar: str) -> dict[str, Any]:
         "punctuation": sorted(literals, key=lambda text: (-len(text), text)),
         "words": dict(sorted(words.items())),
         "patterns": patterns,
-        "mistakes": {},
     }
 
 
@@ -120,7 +120,7 @@ def render(data: dict[str, Any]) -> str:
 
 
 def generate() -> str:
-    """The whole text of `arec.json` from the files beside it."""
+    """The whole text of `arec.json` from the grammar beside it."""
     folder = resources.grammar()
     data = build((folder / "arec.lark").read_text(encoding="utf-8"))
     return render(data)

@@ -11,8 +11,8 @@ builds it anew and compares.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 
 from specc import resources
 
@@ -25,7 +25,8 @@ ABSENT = -1
 class Rule:
     """`origin` takes the top `size` values; `shape` says which of them are kept.
 
-    Origins are written `:name`, apart from keywords. One that begins with `:_` makes a plain list, spliced into the rule that takes it.
+    Origins are written `:name`, apart from keywords. One that begins with `:_` makes a plain list,
+    spliced into the rule that takes it.
     `single` rules hand on an only child as it is.
     """
 
@@ -35,7 +36,12 @@ class Rule:
     shape: tuple[int, ...]
     single: bool
 
-    @property
+    @cached_property
+    def hands_on(self) -> bool:
+        """Whether it does nothing but give its only child another name."""
+        return self.single and self.size == 1 and self.shape[0] == 0
+
+    @cached_property
     def splices(self) -> bool:
         return self.origin.startswith(":_")
 
@@ -51,7 +57,21 @@ class Table:
     punctuation: tuple[str, ...]
     words: dict[str, str]
     patterns: dict[str, str]
-    mistakes: dict[str, str]
+    _chains: dict[tuple[int, int, str], int] = field(default_factory=dict, compare=False, repr=False)
+
+    def hand_on(self, below: int, top: int, token: str) -> int:
+        """The state in place of `top` after all rules that only hand its value on, before `token`."""
+        key = (below, top, token)
+        state = self._chains.get(key)
+        if state is None:
+            state = top
+            while (action := self.states[state].get(token, 0)) < 0:
+                rule = self.rules[-1 - action]
+                if not rule.hands_on:
+                    break
+                state = self.states[below][rule.origin]
+            self._chains[key] = state
+        return state
 
     def accepts(self, stack: list[int], token: str) -> bool:
         """Whether a token can come next when the automaton stands as `stack` says."""
@@ -84,7 +104,6 @@ def from_json(text: str) -> Table:
         tuple(data["punctuation"]),
         data["words"],
         data["patterns"],
-        data["mistakes"],
     )
 
 

@@ -65,17 +65,13 @@ def _name(old: Axis, args: Arguments) -> str:
 
 def _shorter(old: Axis, args: Arguments) -> Axis:
     size = None if old.size is None else max(old.size - 1, 0)
-    return Axis(
-        ("shorter", old.key), _name(old, args), max(old.bound - 1, 0), size, old.parent, (old,)
-    )
+    return Axis(("shorter", old.key), _name(old, args), max(old.bound - 1, 0), size, old.parent, (old,))
 
 
 def _taken(old: Axis, args: Arguments) -> Axis:
     k: int = args.options["k"]
     size = None if old.size is None else min(old.size, k)
-    return Axis(
-        ("taken", old.key, k), _name(old, args), min(old.bound, k), size, old.parent, (old,)
-    )
+    return Axis(("taken", old.key, k), _name(old, args), min(old.bound, k), size, old.parent, (old,))
 
 
 def _rename(args: Arguments) -> Node:
@@ -228,9 +224,7 @@ def _pairs(args: Arguments) -> Node:
             "E0302", f"`{over.name}` has {over.size} position, so there is no pair", args.span
         )
     axis = static_axis(args, args.as_, over.size * (over.size - 1) // 2)
-    return args.add(
-        "pairs", [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis}
-    )
+    return args.add("pairs", [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
 
 
 def position(axis: Axis, site: Site, span: Span) -> Node:

@@ -20,9 +20,7 @@ from specc.types.axis import Type
 def weight(
     args: Arguments, path: str, leaf: str, shape: tuple[int, ...], kind: str, init: Any, l2: float = 0.0
 ) -> str:
-    return args.world.weight(
-        Weight(f"{path}.{leaf}", shape, kind, init, args.span, args.site.owner, l2=l2)
-    )
+    return args.world.weight(Weight(f"{path}.{leaf}", shape, kind, init, args.span, args.site.owner, l2=l2))
 
 
 def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, Any]) -> Node:
@@ -151,7 +149,9 @@ def _lookup(args: Arguments) -> Node:
         raw = field
         name = field.attrs["field"]
         if raw.op == "input":
-            leaf = weight(args, f"{path}.{name}", "weight", (width, raw.type.width), "matrix", ("normal", 0.01))
+            leaf = weight(
+                args, f"{path}.{name}", "weight", (width, raw.type.width), "matrix", ("normal", 0.01)
+            )
             parts.append(args.add("linear", [raw], raw.type.with_width(width), {}, (leaf,)))
             continue
         table = world.weights[raw.weights[0]]
@@ -185,10 +185,10 @@ for _builtin in (
     Builtin("dice", "layers", ("x",), _dice, "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.",
             options=(Option("eps", "number", 1e-8), Option("momentum", "rate", 0.1),
                      Option("statistics", "choice", "running", choices=("running", "batch")))),
-    Builtin("prelu", "layers", ("x",), _prelu, "x where positive, else a learnt slope a channel times x (He et al. 2015).",
+    Builtin("prelu", "layers", ("x",), _prelu, "x where positive, else slope * x, a slope a channel (He et al. 2015).",
             options=(Option("init", "number", 0.25),)),
     Builtin("residual", "layers", ("x",), _residual, "x + layer(x).", options=(Option("layer", "layer"),)),
-    Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer one after another, each with its own weights.",
+    Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer in turn, each with its own weights.",
             options=(Option("n", "count"), Option("layer", "layer"))),
     Builtin("fan", "layers", ("x",), _fan, "n copies of a layer side by side, each with its own weights.",
             options=(Option("n", "count"), Option("layer", "layer")), clauses={"as": True}),
@@ -197,4 +197,3 @@ for _builtin in (
             options=(Option("width", "count", 1),)),
 ):  # fmt: skip
     declare(_builtin)
-

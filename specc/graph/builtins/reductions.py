@@ -50,7 +50,5 @@ for _op, _doc in (
     ("softmax", "exp(x) divided by its sum along the axis, which stays."),
 ):
     declare(
-        Builtin(
-            _op, "reductions", ("x",), _reduction(_op), _doc, clauses={"over": False, "where": False}
-        )
+        Builtin(_op, "reductions", ("x",), _reduction(_op), _doc, clauses={"over": False, "where": False})
     )

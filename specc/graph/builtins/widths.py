@@ -54,7 +54,7 @@ def _split(args: Arguments) -> Node:
             args.span,
             expected=f"a width that {count} divides",
             found=str(x.type),
-            help=f"{x.type.width} leaves {x.type.width % count} over; change the width or the number of parts",
+            help=f"{x.type.width} leaves {x.type.width % count} over; change the width or the parts",
         )
     without_axis_named(args, x, place, args.as_)
     axis = static_axis(args, args.as_, count)

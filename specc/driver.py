@@ -1,0 +1,95 @@
+"""The whole pipeline on one page: a file becomes a tree, a program, a typed graph.
+
+Promises: no fault of a user's ends in an exception; each stage reports what it can, and the next one
+runs only on what is sound. Leaves passes and emission to `compile`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from specc.graph.elaborate import elaborate
+from specc.graph.ir import Graph
+from specc.names.program import Program
+from specc.names.resolve import resolve
+from specc.report import Report
+from specc.source import Source, Span
+from specc.syntax import tree
+from specc.syntax.parse import parse
+
+# Expressions nest and bindings chain; both are walked by recursion, up to this many frames.
+_DEPTH = 20_000
+
+
+def read(path: Path | str, report: Report) -> Source | None:
+    """The text of a spec file; what cannot be read is reported (E0001)."""
+    name = str(path)
+    why, advice = "", ""
+    try:
+        data = Path(path).read_bytes()
+        text = data.decode("utf-8-sig")
+        return Source(name, text.replace("\r\n", "\n"))
+    except FileNotFoundError:
+        why, advice = "there is no such file", "check the path"
+    except IsADirectoryError:
+        why, advice = "this is a folder", "name the .arec file in it"
+    except UnicodeDecodeError as fault:
+        line = data[: fault.start].count(b"\n") + 1
+        why = f"it is not UTF-8: byte 0x{data[fault.start]:02x} in line {line} means nothing there"
+        advice = "save it as UTF-8"
+    except OSError as fault:
+        why, advice = str(fault.strerror or fault), "check the file and its permissions"
+    report.error("E0001", f"cannot read {name}: {why}", Span(Source(name, ""), 0, 0), help=advice)
+    return None
+
+
+def load(path: Path | str, params: Mapping[str, Any] | None = None) -> tuple[Graph | None, Report]:
+    """The typed graph of a spec file, and everything there is to say about it.
+
+    params: overrides of the spec's params, as `--set` gives them.
+    """
+    report = Report()
+    source = read(path, report)
+    if source is None:
+        return None, report
+    return load_source(source, Path(path).parent, params, report), report
+
+
+def load_source(
+    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
+) -> Graph | None:
+    """The typed graph of a text; libraries and bases are looked for in `directory`."""
+    program = load_program(source, directory, report)
+    if program is None:
+        return None
+    return _deep(lambda: elaborate(program, params or {}, report), program.main.ident.span, report)
+
+
+def load_program(source: Source, directory: Path | None, report: Report) -> Program | None:
+    """Every name of a text and of the files it uses, or None if the text has faults already."""
+    file: tree.File = parse(source, report)
+    program = _deep(lambda: resolve(file, directory, report), file.ident.span, report)
+    assert program is None or isinstance(program, Program)
+    return program
+
+
+def _deep(stage: Any, span: Span, report: Report) -> Any:
+    """Run a stage with room for deep recursion; deeper still is the spec's fault (E0002)."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _DEPTH))
+    try:
+        return stage()
+    except RecursionError:
+        report.error(
+            "E0002",
+            "the spec is nested too deeply",
+            span,
+            why="an expression, or a chain of bindings each of which needs the next, goes too deep",
+            help="declare bindings in the order in which they need each other, and split expressions",
+        )
+        return None
+    finally:
+        sys.setrecursionlimit(limit)

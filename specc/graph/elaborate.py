@@ -1,0 +1,163 @@
+"""A program and its overrides become the typed graph.
+
+Promises: every declaration is elaborated, used or not, so that all faults of a file come in one run;
+with a fault there is no graph. The graph holds just what its outputs need.
+Leaves statements to `declarations`, what is odd but legal to `lints`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from specc.graph.blocks import check_block, module_scope, require
+from specc.graph.builtins import registry
+from specc.graph.declarations import extra_loss, label_inputs, prediction
+from specc.graph.devices import devices, places
+from specc.graph.expressions import entry_value
+from specc.graph.ir import ExtraLoss, Graph, Node, Prediction
+from specc.graph.lints import lint
+from specc.graph.prune import prune
+from specc.graph.spaces import declare_axes
+from specc.graph.training import training
+from specc.graph.world import Fault, Scope, Site, World
+from specc.graph.written import check_names
+from specc.names.program import Program
+from specc.report import Report
+from specc.report.suggest import nearest
+from specc.syntax import tree
+from specc.types.static import Symbol
+
+assert registry.BUILTINS  # every built-in is declared before anything is elaborated
+
+
+def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) -> Graph | None:
+    """The graph of a model, or None after reporting why there is none."""
+    module = program.main
+    world = World(program, report, overrides=dict(overrides))
+    scope = module_scope(world, module)
+    _check_overrides(world, module.named)
+    if module.kind != "model":
+        _library(scope)
+        return None
+    _params(scope)
+    declare_axes(scope)
+    for name, entry in scope.entries.items():
+        if not isinstance(entry.statement, tree.Block | tree.Device):
+            try:
+                entry_value(scope, entry, name)
+            except Fault:
+                continue
+    predictions, losses = _outputs(scope)
+    known = devices(scope)
+    placed = places(scope, module.places, known)
+    settings: dict[str, Any] = {}
+    with contextlib.suppress(Fault):
+        settings = training(scope, module.trains)
+    _check_blocks(scope)
+    label_inputs(scope, predictions)
+    if not report.has_errors and not predictions and not losses:
+        report.error(
+            "E0513",
+            f"model `{module.name}` predicts nothing",
+            module.ident.span,
+            help="say what comes out: `predict click: binary = …`",
+        )
+    if report.has_errors:
+        return None
+    params = {
+        name: _plain(entry.value)
+        for name, entry in scope.entries.items()
+        if isinstance(entry.statement, tree.Param)
+    }
+    graph = Graph(
+        module.name,
+        module.doc,
+        tuple(world.root.nodes),
+        world.weights,
+        tuple(world.spaces.values()),
+        tuple(predictions),
+        tuple(losses),
+        tuple(use.record for use in world.attentions),
+        _bindings(scope),
+        params,
+        known,
+        placed,
+        settings,
+        module.edition,
+        module.ident.span.source.name,
+    )
+    lint(graph, world)
+    return prune(graph, {use.record.path: use.result for use in world.attentions})
+
+
+def _plain(value: Any) -> Any:
+    """A static value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.name if isinstance(value, Symbol) else value
+
+
+def _bindings(scope: Scope) -> dict[str, int]:
+    return {
+        name: entry.value.id
+        for name, entry in scope.entries.items()
+        if isinstance(entry.statement, tree.Binding) and isinstance(entry.value, Node)
+    }
+
+
+def _check_overrides(world: World, named: Mapping[str, Any]) -> None:
+    params = [name for name, item in named.items() if isinstance(item, tree.Param)]
+    for name in world.overrides:
+        if name not in params:
+            close = nearest(name, params)
+            world.report.error(
+                "E0405",
+                f"`{world.program.main.name}` has no param `{name}` to override",
+                world.program.main.ident.span,
+                help=f"did you mean `{close}`?" if close else "its params: " + ", ".join(params),
+            )
+
+
+def _params(scope: Scope) -> None:
+    """All params, then the conditions on them."""
+    for name, entry in scope.entries.items():
+        if isinstance(entry.statement, tree.Param):
+            try:
+                entry_value(scope, entry, name)
+            except Fault:
+                continue
+    for item in scope.module.requires:
+        try:
+            require(item, Site(scope, scope.frame, ""))
+        except Fault:
+            continue
+
+
+def _outputs(scope: Scope) -> tuple[list[Prediction], list[ExtraLoss]]:
+    predictions: list[Prediction] = []
+    losses: list[ExtraLoss] = []
+    for entry in scope.entries.values():
+        try:
+            if isinstance(entry.statement, tree.Predict):
+                predictions.append(prediction(scope, entry.statement))
+            elif isinstance(entry.statement, tree.Loss):
+                losses.append(extra_loss(scope, entry.statement))
+        except Fault:
+            continue
+    return predictions, losses
+
+
+def _check_blocks(scope: Scope) -> None:
+    """Contracts of the blocks of this file, and the names in what was never elaborated."""
+    for entry in scope.entries.values():
+        if isinstance(entry.statement, tree.Block):
+            check_block(entry.statement, scope.world)
+    check_names(scope)
+
+
+def _library(scope: Scope) -> None:
+    """A library has no model: its params are elaborated, its blocks only looked through."""
+    _params(scope)
+    _check_blocks(scope)

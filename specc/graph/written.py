@@ -1,0 +1,119 @@
+"""Names as they are written, looked through without elaborating anything.
+
+Promises: `check_names` reports names that mean nothing in blocks that no call elaborates;
+`references` gives every name a file's text makes use of. Leaves types to the elaborator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from specc.graph.builtins.signature import BUILTINS
+from specc.graph.world import Scope
+from specc.syntax import tree
+
+_STATIC_CALLS = ("width", "bound")
+
+
+def children(node: Any) -> Iterator[Any]:
+    """The tree nodes directly inside a tree node."""
+    for field in dataclass_fields(node):
+        item = getattr(node, field.name)
+        if isinstance(item, tree.Node):
+            yield item
+        elif isinstance(item, tuple):
+            yield from (i for i in item if isinstance(i, tree.Node))
+
+
+def local_names(block: tree.Block) -> set[str]:
+    """What a block's own text declares: inputs, statics, variables of its types, bindings, states."""
+    names = {i.ident.name for i in block.inputs} | {s.ident.name for s in block.statics}
+    for type_ in [i.type for i in block.inputs] + [block.result]:
+        names |= {a.name for a in type_.axes}
+        if isinstance(type_.width, tree.Ref):
+            names.add(type_.width.name)
+    names |= _declared(block.body)
+    return names
+
+
+def _declared(body: Iterable[tree.Node]) -> set[str]:
+    names: set[str] = set()
+    for item in body:
+        if isinstance(item, tree.Binding | tree.Layer | tree.Learned):
+            names.add(item.ident.name)
+        elif isinstance(item, tree.Scan):
+            names |= {s.ident.name for s in item.states} | _declared(item.body)
+    return names
+
+
+def references(node: tree.Node, hidden: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The names that a statement's text makes use of, but for those that are local to a block."""
+    if isinstance(node, tree.Block):
+        inner = hidden | local_names(node)
+        for part in children(node):
+            yield from references(part, frozenset(inner))
+        return
+    if isinstance(node, tree.Ref) and node.name not in hidden:
+        yield node.name
+    if isinstance(node, tree.Place):
+        yield from (i.name for i in node.names)
+        yield node.device.name
+    for part in children(node):
+        yield from references(part, hidden)
+
+
+def _callees(node: tree.Node) -> Iterator[tree.Ref]:
+    """Bare names in the place of a callee: `f` of `f(x)` and of `x |> f`."""
+    if isinstance(node, tree.Call) and isinstance(node.callee, tree.Ref):
+        yield node.callee
+    if isinstance(node, tree.Pipe) and isinstance(node.right, tree.Ref):
+        yield node.right
+    for part in children(node):
+        yield from _callees(part)
+
+
+def _operands(node: tree.Node) -> Iterator[tree.Ref]:
+    """Bare names that can only be values: sides of arithmetic, what is piped, what is returned."""
+    match node:
+        case tree.Binary(op="==" | "!="):
+            pass  # a side may be a symbol
+        case tree.Binary(left=left, right=right):
+            yield from (s for s in (left, right) if isinstance(s, tree.Ref))
+        case tree.Pipe(left=tree.Ref() as left):
+            yield left
+        case tree.Return(value=tree.Ref() as result) | tree.Binding(value=tree.Ref() as result):
+            yield result
+    for part in children(node):
+        if not isinstance(part, tree.Over):  # axis names are values in `where`
+            yield from _operands(part)
+
+
+def check_names(scope: Scope) -> None:
+    """E0201 for unknown names in blocks; those of elaborated ones are reported at the same place."""
+    world = scope.world
+    module = scope.module
+    known = set(scope.names()) | set(module.members) | set(module.uses)
+    for entry in scope.entries.values():
+        block = entry.statement
+        if not isinstance(block, tree.Block):
+            continue
+        names = known | local_names(block)
+        for ref in _operands(block):
+            if (
+                ref.name not in names
+                and ref.name not in BUILTINS
+                and not world.program.block(module, ref.name)
+            ):
+                world.unknown("E0201", "value", ref.name, ref.span, names)
+        for ref in _callees(block):
+            if ref.name in names or ref.name in BUILTINS or ref.name in _STATIC_CALLS:
+                continue
+            if ref.name in ("by_frequency", *_INITIALIZERS) or world.program.block(module, ref.name):
+                continue
+            among = [*BUILTINS, *world.program.prelude_names, *names]
+            world.unknown("E0201", "block or layer", ref.name, ref.span, among)
+
+
+_INITIALIZERS = ("normal", "uniform", "constant")

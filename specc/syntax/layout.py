@@ -1,0 +1,141 @@
+"""Where statements end, and brackets that never do.
+
+Promises: a `_NL` token wherever one statement or entry ends and the next begins, and nowhere else; brackets
+are balanced as far as closing ones were forgotten: each is given a `Forgotten` one at the first later line
+that begins a statement no further in. Leaves reporting them to the parser, which sees whether they fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specc.syntax.lexer import SAME_LINE, Token
+
+_CLOSE = {"(": ")", "[": "]", "{": "}"}
+_OPEN = {close: open for open, close in _CLOSE.items()}
+# A line that begins with one of these goes on with the statement above it, or ends it.
+_CONTINUES = frozenset(["|>", "}"])
+_DECLARES = frozenset(
+    [
+        "use",
+        "extends",
+        "drop",
+        "param",
+        "table",
+        "space",
+        "learned",
+        "layer",
+        "block",
+        "encoder",
+        "attention",
+        "predict",
+        "loss",
+        "device",
+        "place",
+        "train",
+        "scan",
+        "next",
+        "model",
+        "library",
+    ]
+)
+_ANYTHING_FOLLOWS = frozenset(["require", "return"])
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Tokens with `_NL` and `$END`; `forgotten` maps indices of added closing brackets to their openings."""
+
+    tokens: list[Token]
+    forgotten: dict[int, Token]
+
+
+def begins_statement(tokens: list[Token], index: int) -> bool:
+    """Whether a line that starts with this token looks like a statement or an entry of its own."""
+    token = tokens[index]
+    if token.kind != "NAME" or index + 1 >= len(tokens):
+        return False
+    following = tokens[index + 1]
+    if token.text in _ANYTHING_FOLLOWS:
+        return following.indent == SAME_LINE
+    if token.text in _DECLARES and following.indent == SAME_LINE and following.kind in ("NAME", "{"):
+        return True
+    return following.kind in ("=", ":")
+
+
+def _unclosed(tokens: list[Token]) -> list[tuple[int, int, int]]:
+    """(opening, how far its line is indented, where it must have ended) for each bracket never closed."""
+    open_: list[tuple[int, str, int]] = []
+    never: list[tuple[int, int, int]] = []
+    indent = 0
+    for index, token in enumerate(tokens):
+        if token.indent != SAME_LINE:
+            indent = token.indent
+        if token.kind in _CLOSE:
+            open_.append((index, token.kind, indent))
+        elif token.kind in _OPEN:
+            wanted = _OPEN[token.kind]
+            for depth in range(len(open_) - 1, -1, -1):
+                if open_[depth][1] == wanted:
+                    never += [(at, inner, index) for at, _, inner in open_[depth + 1 :]]
+                    del open_[depth:]
+                    break
+                if open_[depth][1] == "{":
+                    break
+    never += [(at, inner, len(tokens)) for at, _, inner in open_]
+    return never
+
+
+def _forgotten(tokens: list[Token]) -> dict[int, list[Token]]:
+    """Opening brackets by the index of the token before which each should have been closed."""
+    places: dict[int, list[Token]] = {}
+    starts = [i for i, token in enumerate(tokens) if token.indent != SAME_LINE]
+    for opening, indent, limit in sorted(_unclosed(tokens), reverse=True):
+        place = limit
+        for index in starts:
+            if index >= limit:
+                break
+            if index > opening and tokens[index].indent <= indent and begins_statement(tokens, index):
+                place = index
+                break
+        places.setdefault(place, []).append(tokens[opening])
+    return places
+
+
+def lay_out(tokens: list[Token], end: int) -> Laid:
+    """Tokens as the grammar wants them; `end` is the length of the text."""
+    forgotten = _forgotten(tokens)
+    out: list[Token] = []
+    added: dict[int, Token] = {}
+    inside: list[str] = []
+
+    def close(index: int) -> None:
+        for opening in forgotten.get(index, ()):
+            at = out[-1].stop
+            added[len(out)] = opening
+            out.append(Token(_CLOSE[opening.kind], "", at, at, SAME_LINE))
+            if inside:
+                inside.pop()
+
+    previous = ""
+    for index, token in enumerate(tokens):
+        if forgotten:
+            close(index)
+        kind = token.kind
+        if (
+            token.indent != SAME_LINE
+            and previous not in ("", "{", ",")
+            and kind not in _CONTINUES
+            and (not inside or inside[-1] == "{")
+        ):
+            at = out[-1].stop
+            out.append(Token("_NL", "", at, at, SAME_LINE))
+        if kind in _CLOSE:
+            inside.append(kind)
+        elif kind in _OPEN and inside and inside[-1] == _OPEN[kind]:
+            inside.pop()
+        out.append(token)
+        previous = kind
+    close(len(tokens))
+    out.append(Token("$END", "", end, end, 0))
+    return Laid(out, added)

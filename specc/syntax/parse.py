@@ -1,0 +1,289 @@
+"""From a text to its tree, whatever the text is.
+
+Promises: always a `tree.File`, with every item that could be read; every fault once (E01xx). A fault is first
+met with the smallest repair after which the rest of its statement reads (`recover`), otherwise the
+statement is given up; either way the statement is left out of the tree and the next one is read as if
+nothing had been. Time grows with the length of the text, and no nesting is too deep for it.
+
+The walk is plain LALR(1) over `table`: a stack of states beside one of values. Chains of rules that only hand
+a value on (`number` is a `power` is a `product` …) are walked once and remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from specc.report import Report
+from specc.source import Source, Span
+from specc.syntax import tree
+from specc.syntax.build import Builder
+from specc.syntax.layout import Laid, begins_statement, lay_out
+from specc.syntax.lexer import Lexed, Token, lex
+from specc.syntax.mistakes import never_closed, unexpected
+from specc.syntax.recover import Place, end_of_statement, place_of, repair
+from specc.syntax.table import ABSENT, SPLICE, Table, table
+
+# Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
+_REPAIRS = 40
+_LONGEST_REPAIR = 3_000
+_MADE_UP = {
+    "KIND_OF_FILE": "model",
+    "KIND_OF_BLOCK": "block",
+    "NAME": "_",
+    "NUMBER": "1",
+    "STRING": '""',
+    "TRUTH": "true",
+}
+# Right-nested expressions (brackets, `-`, `^`, `if`) beyond this are refused: later stages walk by recursion.
+_DEEPEST = 2_000
+_STATEMENTS = frozenset(
+    [
+        "use",
+        "extends",
+        "drop",
+        "param",
+        "require",
+        "table",
+        "space",
+        "learned",
+        "layer",
+        "block",
+        "binding",
+        "predict",
+        "loss",
+        "device",
+        "place",
+        "train",
+        "return",
+        "scan",
+        "next",
+    ]
+)
+
+
+def parse(source: Source, report: Report) -> tree.File:
+    """The tree of a text; faults go to the report, and what they touch is left out of the tree."""
+    lexed = lex(source, report)
+    return _Parser(source, report, lexed, lay_out(lexed.tokens, len(source.text))).file()
+
+
+@dataclass
+class _Stacks:
+    """`states` has one entry more than the others; `firsts` is where each symbol's tokens begin."""
+
+    states: list[int]
+    values: list[Any] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)
+
+
+class _Parser:
+    def __init__(self, source: Source, report: Report, lexed: Lexed, laid: Laid) -> None:
+        self.source = source
+        self.report = report
+        self.lexed = lexed
+        self.tokens = laid.tokens
+        self.forgotten = laid.forgotten
+        self.table: Table = table()
+        self.builder = Builder(source, report)
+        self.faults: list[int] = []  # token indices, ascending, of faults whose statement is not left out yet
+        self.lost: list[tree.Ident] = []
+        self.inserted: Token | None = None  # a repair: read before the next token
+        self.has_header = False
+        self.met = 0
+        self.last_fault = -1  # the offset of the last fault
+
+    def file(self) -> tree.File:
+        edition, (kind, ident), *body = self.walk()
+        first = self.tokens[0].start
+        return tree.File(
+            None if edition is None else 1,
+            kind,
+            ident,
+            tuple(item for item in body if item is not None),
+            doc=self.lexed.docs.get(first),
+            comments=tuple(self.lexed.comments),
+            lost=tuple(self.lost),
+            span=Span(self.source, 0, len(self.source.text)),
+        )
+
+    # ----------------------------------------------------------------- walk
+
+    def walk(self) -> list[Any]:
+        """The children of the grammar's start rule."""
+        known = self.table
+        all_states, rules, words = known.states, known.rules, known.words
+        tokens = self.tokens
+        stacks = _Stacks([known.start])
+        states, values, firsts = stacks.states, stacks.values, stacks.firsts
+        index = 0
+        while True:
+            token = self.inserted or tokens[index]
+            kind = token.kind
+            row = all_states[states[-1]]
+            if kind == "NAME":
+                word = words.get(token.text)
+                if word is not None and word in row and known.accepts(states, word):
+                    kind = word
+            action = row.get(kind)
+            if action is None or (index in self.forgotten and not known.accepts(states, kind)):
+                index = self.fault(stacks, index)
+                continue
+            if action >= 0:
+                if index in self.forgotten and not self.inserted:
+                    never_closed(self.report, self.source, self.forgotten[index], token)
+                    self.note(index)
+                states.append(action)
+                values.append(token)
+                firsts.append(index)
+                if self.inserted:
+                    self.inserted = None
+                else:
+                    index += 1
+                if len(states) > _DEEPEST:
+                    index = self.too_deep(stacks, index)
+                continue
+            rule = rules[-1 - action]
+            if rule.hands_on:
+                states[-1] = known.hand_on(states[-2], states[-1], kind)
+                continue
+            size = rule.size
+            if rule.origin == ":start":
+                return self.children(rule.shape, values, len(values) - size)
+            first = firsts[-size] if size else index
+            value = self.reduce(rule, values, first, index)
+            if size:
+                del states[-size:]
+                del values[-size:]
+                del firsts[-size:]
+            states.append(all_states[states[-1]][rule.origin])
+            values.append(value)
+            firsts.append(first)
+
+    def children(self, shape: tuple[int, ...], values: list[Any], base: int) -> list[Any]:
+        if shape and shape[0] == SPLICE:
+            kids = values[base]  # grown in place: nobody else has it
+            rest = shape[1:]
+        else:
+            kids, rest = [], shape
+        for place in rest:
+            if place == ABSENT:
+                kids.append(None)
+            elif place >= SPLICE:
+                kids.extend(values[base + place - SPLICE])
+            else:
+                kids.append(values[base + place])
+        return kids  # type: ignore[no-any-return]
+
+    def reduce(self, rule: Any, values: list[Any], first: int, index: int) -> Any:
+        kids = self.children(rule.shape, values, len(values) - rule.size)
+        if rule.splices:
+            return kids
+        if rule.single and len(kids) == 1:
+            return kids[0]
+        start = self.tokens[first].start
+        stop = max(start, self.tokens[index - 1].stop) if index > first else start
+        span = Span(self.source, start, stop)
+        if rule.action == "header":
+            self.has_header = True
+        if rule.action not in _STATEMENTS:
+            return self.builder.rules[rule.action](kids, span)
+        built = self.builder.rules[rule.action](kids, span, self.lexed.docs.get(start))
+        if self.faults and self.faults[-1] >= first:
+            self.forget(first, index)
+            return None
+        return built
+
+    # --------------------------------------------------------------- faults
+
+    def forget(self, first: int, stop: int) -> None:
+        """Leave out the statement of these tokens: its faults are dealt with, its name is lost."""
+        while self.faults and self.faults[-1] >= first:
+            self.faults.pop()
+        named = self.tokens[first : min(stop, first + 2)]
+        if len(named) == 2 and named[0].text in self.table.words and named[1].kind == "NAME":
+            self.lost.append(self.builder.ident(named[1]))
+        elif named and named[0].kind == "NAME":
+            self.lost.append(self.builder.ident(named[0]))
+
+    def note(self, index: int) -> None:
+        """A fault was reported at a token: the statement around it will be left out."""
+        self.faults.append(index)
+        self.met += 1
+        self.last_fault = self.tokens[index].start
+
+    def fault(self, stacks: _Stacks, index: int) -> int:
+        """Report the token that does not fit, repair or give up its statement; where to read on."""
+        self.inserted = None
+        tokens, token = self.tokens, self.tokens[index]
+        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, tokens)
+        goal = end_of_statement(tokens, index, place)
+        if index in self.forgotten:
+            opening = self.forgotten[index]
+            if self.last_fault >= opening.start:
+                return index + 1  # the bracket was missed where it should have been
+            never_closed(self.report, self.source, opening, token)
+        found = None
+        if self.met < _REPAIRS and goal - index < _LONGEST_REPAIR:
+            found = repair(self.table, stacks.states, tokens, index, goal, self.forgotten.keys())
+        if index not in self.forgotten:
+            unexpected(self.report, self.source, self.table, stacks.states, tokens, index, place, found)
+        self.note(index)
+        if found is not None:
+            if found.insert == "_NL":
+                self.faults.pop()  # both statements are whole
+            if found.insert is not None:
+                at = token.start
+                self.inserted = Token(found.insert, _MADE_UP.get(found.insert, found.insert), at, at, -1)
+            return index + found.skip
+        return self.give_up(stacks, place, index, goal)
+
+    def give_up(self, stacks: _Stacks, place: Place, index: int, goal: int) -> int:
+        """Unwind to where the statement began, as if it had been read, and go on at its end."""
+        states = self.table.states
+        if not self.has_header:
+            self.faults.clear()
+            if self.tokens[goal].kind == "_NL" and self.tokens[goal + 1].text in ("model", "library"):
+                self.unwind(stacks, 0)
+                return goal + 1
+            if index == 0 and begins_statement(self.tokens, 0):
+                goal = 0
+                at = self.tokens[0].start
+                self.inserted = Token("_NL", "", at, at, -1)
+            self.unwind(stacks, 0)
+            for symbol, value in ((":edition", None), (":header", ("model", tree.Ident("unnamed")))):
+                if symbol in states[stacks.states[-1]]:
+                    self.push(stacks, symbol, value, goal)
+            self.has_header = True
+            return goal
+        if place.depth is not None:
+            self.forget(place.first, index + 1)
+            self.unwind(stacks, place.depth)
+            self.push(stacks, place.symbol, [], goal)
+        else:
+            self.faults.clear()
+        return goal
+
+    def unwind(self, stacks: _Stacks, depth: int) -> None:
+        del stacks.states[depth + 1 :]
+        del stacks.values[depth:]
+        del stacks.firsts[depth:]
+
+    def push(self, stacks: _Stacks, symbol: str, value: Any, first: int) -> None:
+        stacks.states.append(self.table.states[stacks.states[-1]][symbol])
+        stacks.values.append(value)
+        stacks.firsts.append(first)
+
+    def too_deep(self, stacks: _Stacks, index: int) -> int:
+        token = self.tokens[index - 1]
+        self.report.error(
+            "E0109",
+            "this is nested too deeply",
+            self.builder.span(token),
+            label=f"more than {_DEEPEST} symbols are open here",
+            help="name parts of it in bindings of their own",
+        )
+        self.note(index - 1)
+        self.inserted = None
+        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, self.tokens)
+        return self.give_up(stacks, place, index, end_of_statement(self.tokens, index, place))

@@ -1,0 +1,172 @@
+"""What to do about a token that does not fit.
+
+Promises: `repair` finds one token to put in, leave out or exchange after which the whole statement reads;
+`end_of_statement` says where to go on when there is none. Both only look; the parser acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from specc.syntax.layout import begins_statement
+from specc.syntax.lexer import SAME_LINE, Token
+from specc.syntax.table import Table
+
+_LISTS = (":_item", ":_statement", ":_step")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The statement being read: `depth` is the stack's at its begin (None between statements).
+
+    `first` is its first token, `indent` that of its line, `nested` whether a `{ }` is around it.
+    """
+
+    depth: int | None
+    symbol: str
+    first: int
+    indent: int
+    nested: bool
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Put `insert` in before the token (if not None), and leave `skip` tokens out (0 or 1)."""
+
+    insert: str | None
+    skip: int
+
+
+def place_of(
+    table: Table, states: list[int], values: list[Any], firsts: list[int], tokens: list[Token]
+) -> Place:
+    """The innermost statement that the stacks are in."""
+    for depth in range(len(states) - 2, -1, -1):
+        row = table.states[states[depth]]
+        for symbol in _LISTS:
+            if symbol in row:
+                # A finished statement on top of the stack is not being read any more.
+                if states[depth + 1] == row[symbol]:
+                    continue
+                first = firsts[depth]
+                indent = _indent(tokens, first)
+                nested = any(isinstance(v, Token) and v.kind == "{" for v in values[:depth])
+                return Place(depth, symbol, first, indent, nested)
+    first = firsts[-1] if firsts else 0
+    return Place(None, "", first, 0, False)
+
+
+def _indent(tokens: list[Token], index: int) -> int:
+    while index > 0 and tokens[index].indent == SAME_LINE:
+        index -= 1
+    return max(tokens[index].indent, 0)
+
+
+def end_of_statement(tokens: list[Token], index: int, place: Place) -> int:
+    """The `_NL`, `}` or `$END` behind the statement, seen from a token in it."""
+    depth = 0
+    if place.depth is not None:
+        for token in tokens[place.first : index]:
+            depth += (token.kind == "{") - (token.kind == "}")
+    depth = max(depth, 0)
+    while True:
+        token = tokens[index]
+        if token.kind == "$END":
+            return index
+        if token.kind == "{":
+            depth += 1
+        elif token.kind == "}":
+            if depth == 0 and place.nested:
+                return index
+            depth = max(depth - 1, 0)
+        elif token.kind == "_NL":
+            following = tokens[index + 1]
+            begun = following.indent < place.indent and begins_statement(tokens, index + 1)
+            if begun or (depth == 0 and following.indent <= place.indent and following.kind not in ")]}"):
+                return index
+        index += 1
+
+
+# Tried in this order: what is forgotten most, and hardly changes what is meant, comes first.
+_FIRST = (
+    ",",
+    "_NL",
+    ")",
+    "]",
+    "}",
+    "=",
+    ":",
+    ";",
+    "(",
+    "[",
+    "{",
+    "->",
+    "over",
+    "from",
+    "|>",
+    "NAME",
+    "NUMBER",
+)
+
+
+def repair(
+    table: Table, states: list[int], tokens: list[Token], index: int, goal: int, forgotten: Collection[int]
+) -> Repair | None:
+    """The first single change at a token after which everything up to `goal` reads."""
+    row = [kind for kind in table.states[states[-1]] if not kind.startswith(":") and kind != "$END"]
+    order = {kind: place for place, kind in enumerate(_FIRST)}
+    row.sort(key=lambda kind: (order.get(kind, len(_FIRST)), kind))
+    for kind in row:
+        if _reads(table, states, tokens, index, goal, forgotten, kind):
+            return Repair(kind, 0)
+    if tokens[index].kind in ("$END", "_NL"):
+        return None
+    if goal > index and _reads(table, states, tokens, index + 1, goal, forgotten, None):
+        return Repair(None, 1)
+    for kind in row:
+        if goal > index and _reads(table, states, tokens, index + 1, goal, forgotten, kind):
+            return Repair(kind, 1)
+    return None
+
+
+def _reads(
+    table: Table,
+    stack: list[int],
+    tokens: list[Token],
+    index: int,
+    goal: int,
+    forgotten: Collection[int],
+    insert: str | None,
+) -> bool:
+    """Whether the tokens up to and with `goal` fit, after one that is put in."""
+    states = list(stack)
+    if insert is not None and not _shift(table, states, insert):
+        return False
+    while index <= goal:
+        token = tokens[index]
+        kind = token.kind
+        if kind == "NAME":
+            word = table.words.get(token.text)
+            if word is not None and word in table.states[states[-1]] and table.accepts(states, word):
+                kind = word
+        if kind == "$END":
+            return table.accepts(states, kind)
+        if not _shift(table, states, kind) and index not in forgotten:
+            return False
+        index += 1
+    return True
+
+
+def _shift(table: Table, states: list[int], kind: str) -> bool:
+    """Take one token, changing `states`; False (and `states` of no use, unless unchanged) if it does not fit."""
+    if not table.accepts(states, kind):
+        return False
+    while (action := table.states[states[-1]][kind]) < 0:
+        rule = table.rules[-1 - action]
+        if rule.size:
+            del states[-rule.size :]
+        states.append(table.states[states[-1]][rule.origin])
+    states.append(action)
+    return True
