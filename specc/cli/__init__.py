@@ -1,0 +1,72 @@
+"""The command line: a thin face over the library, one file a command.
+
+Promises: `specc --help` and every command that needs no tensors answer without torch. A command's module is
+imported when it is called, or asked for its help.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+# By command its section in the help, and its one line there.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("Specs", "Check specs; report all faults at once."),
+    "fmt": ("Specs", "Rewrite specs in their one canonical form."),
+    "explain": ("Specs", "Explain a diagnostic's code, with examples."),
+    "show": ("Specs", "Draw a model: SVG, HTML or Mermaid."),
+    "dump": ("Specs", "Print any stage of the compiler as text."),
+    "compile": ("Models", "Compile a spec to a PyTorch module."),
+    "plan": ("Models", "Predict memory by device, and propose places."),
+    "variants": ("Models", "Count, list and sample the variants a spec stands for."),
+    "test": ("Models", "Property-test a spec."),
+    "prepare": ("Data", "Turn an event log into examples for a spec."),
+    "train": ("Data", "Train a compiled model."),
+    "evaluate": ("Data", "Evaluate a trained model beside baselines."),
+    "score": ("Data", "Score candidates for requests."),
+    "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
+}
+
+
+class _Commands(click.Group):
+    """Commands by name, each imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = import_module(f"specc.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from specc.report.suggest import nearest
+
+            close = nearest(args[0], COMMANDS)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, (section, line) in COMMANDS.items():
+            sections.setdefault(section, []).append((name, line))
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine, 1 faults in a spec or in data, 2 wrong usage.",
+)
+@click.version_option(version("arec"), prog_name="specc")
+def main() -> None:
+    """Compile arec specs of recommendation models to PyTorch, and train, test and score them."""

@@ -1,0 +1,92 @@
+"""What several commands share: overrides of params and places, and how diagnostics are shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from specc.report import Report
+
+FAULTS = 1  # exit code: faults in a spec or in data
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def set_option(command: F) -> F:
+    """`--set NAME=VALUE`, as a dict `params`."""
+    return click.option(
+        "--set",
+        "params",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda ctx, param, given: settings(given),
+        help="Override a param of the spec, such as --set dim=32 or --set 'sizes=[64, 32]'. Repeatable.",
+    )(command)
+
+
+def place_options(command: F) -> F:
+    """`--place` and `--device` and `--placement`, as `places`, `devices` and `placement_file`."""
+    command = click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="[NAME=]TARGET",
+        help="Where a declared device is, such as --device dense=cuda:1; without a name, all of them.",
+    )(command)
+    command = click.option(
+        "--place",
+        "places",
+        multiple=True,
+        metavar="NAMES=DEVICE",
+        help="Where declared things live, such as --place tables=cpu. Repeatable.",
+    )(command)
+    return click.option(
+        "--placement",
+        "placement_file",
+        type=click.Path(exists=True, dir_okay=False),
+        help="A YAML file with devices: and places:.",
+    )(command)
+
+
+def settings(given: Iterable[str]) -> dict[str, Any]:
+    """`dim=32`, `sizes=[64, 32]`, `fusion=pooling` as values by name. Raises click.BadParameter."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier() or not value.strip():
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE, such as dim=32")
+        if name in found:
+            raise click.BadParameter(f"{name} is set twice")
+        found[name] = static_value(value.strip())
+    return found
+
+
+def static_value(text: str) -> Any:
+    """A value as a spec writes it: a number, true, false, a list, a text, or a bare word."""
+    try:
+        return json.loads(text.replace("_", "") if text[:1].isdigit() else text)
+    except ValueError:
+        return text
+
+
+def show(report: Report, style: str = "terminal") -> None:
+    """Diagnostics on stderr; JSON, which programs read, on stdout."""
+    if style == "json":
+        from specc.report.render import render
+
+        click.echo(render(report, "json"), nl=False)
+    elif len(report):
+        from specc.report.render import render
+
+        # click takes the colours out where stderr is no terminal.
+        click.echo(render(report, style, colour=True), err=True, nl=False)
+
+
+def fail(message: str) -> NoReturn:
+    """End with a fault of the user's data or files."""
+    click.echo(f"error: {message}", err=True)
+    sys.exit(FAULTS)

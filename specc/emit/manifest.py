@@ -1,0 +1,202 @@
+"""What a compiled model reads, gives and consists of, as `manifest.json` says it.
+
+Promises: everything that the runtime needs to encode raw columns, train, place, save and score, in terms of
+the spec's names; the same graph gives the same text. Unknown keys are errors when it is read again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from specc.emit.axes import axis_id
+from specc.graph.ir import FieldSpec, Graph, Node
+from specc.passes.placement import device_of_weight
+from specc.types.axis import Axis
+
+FORMAT = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AxisEntry(_Part):
+    """A ragged axis of a space: `id` is "visits.step", `parent` the id of the axis it is nested in."""
+
+    id: str
+    name: str
+    bound: int
+    parent: str | None
+
+
+class FieldEntry(_Part):
+    """A field: its raw column (or, where that is absent, `fallback`), and how it becomes numbers.
+
+    axes: ids, outermost first. encoding and options are the spec's. table: the path of the weight that its
+    ids index. vocabulary: fields with the same one share it. width: channels of the value.
+    """
+
+    path: str
+    space: str
+    name: str
+    column: str
+    fallback: str | None
+    role: Literal["request", "candidate"]
+    axes: list[str]
+    encoding: str
+    options: dict[str, Any]
+    table: str | None
+    vocabulary: str | None
+    width: int
+
+
+class SpaceEntry(_Part):
+    name: str
+    role: Literal["request", "candidate"]
+    axes: list[str]
+    fields: list[str]
+
+
+class PredictionEntry(_Part):
+    """classes: 0 unless the kind is "class". column: where its labels are."""
+
+    name: str
+    kind: Literal["binary", "real", "class"]
+    column: str
+    classes: int
+
+
+class WeightEntry(_Part):
+    """device: the name of a device of the spec, or None for a model without places."""
+
+    path: str
+    shape: list[int]
+    kind: str
+    l2: float
+    l2_by_frequency: bool
+    frozen: bool
+    pretrained: str | None
+    device: str | None
+
+
+class AttentionEntry(_Part):
+    """axes: names of the axes of its weights, as `Model.attention` gives positions along them."""
+
+    path: str
+    axes: list[str]
+
+
+class Manifest(_Part):
+    format: int
+    edition: int
+    name: str
+    doc: str | None
+    source: str
+    params: dict[str, Any]
+    axes: list[AxisEntry]
+    spaces: list[SpaceEntry]
+    fields: list[FieldEntry]
+    predictions: list[PredictionEntry]
+    losses: list[str]
+    attentions: list[AttentionEntry]
+    weights: list[WeightEntry]
+    devices: dict[str, str]
+    places: dict[str, str]
+    train: dict[str, Any]
+
+
+def manifest_of(graph: Graph) -> dict[str, Any]:
+    """The manifest of a graph, JSON-able."""
+    homes = device_of_weight(graph)
+    return Manifest(
+        format=FORMAT,
+        edition=graph.edition,
+        name=graph.name,
+        doc=graph.doc,
+        source=graph.source,
+        params=dict(graph.params),
+        axes=_axes(graph),
+        spaces=[
+            SpaceEntry(
+                name=s.name,
+                role=_role(s.role),
+                axes=[axis_id(a) for a in s.axes],
+                fields=[f.path for f in s.fields],
+            )
+            for s in graph.spaces
+        ],
+        fields=[_field(f) for s in graph.spaces for f in s.fields],
+        predictions=[
+            PredictionEntry(name=p.name, kind=_kind(p.kind), column=p.column, classes=p.classes)
+            for p in graph.predictions
+        ],
+        losses=[x.name for x in graph.losses],
+        attentions=[
+            AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight))])
+            for a in graph.attentions
+        ],
+        weights=[
+            WeightEntry(
+                path=w.path,
+                shape=list(w.shape),
+                kind=w.kind,
+                l2=w.l2,
+                l2_by_frequency=w.l2_by_frequency,
+                frozen=w.frozen,
+                pretrained=w.pretrained,
+                device=homes.get(w.path),
+            )
+            for w in graph.weights.values()
+        ],
+        devices=dict(graph.devices),
+        places=dict(graph.places),
+        train=dict(graph.train),
+    ).model_dump()
+
+
+def _axes(graph: Graph) -> list[AxisEntry]:
+    """Every space's own axes, parents first."""
+    found: dict[str, AxisEntry] = {}
+
+    def enter(axis: Axis) -> None:
+        if axis.parent is not None:
+            enter(axis.parent)
+        id = axis_id(axis)
+        parent = None if axis.parent is None else axis_id(axis.parent)
+        found.setdefault(id, AxisEntry(id=id, name=axis.name, bound=axis.bound, parent=parent))
+
+    for space in graph.spaces:
+        for axis in space.axes:
+            enter(axis)
+    return list(found.values())
+
+
+def _axes_of(node: Node) -> tuple[Axis, ...]:
+    return node.type.axes
+
+
+def _field(spec: FieldSpec) -> FieldEntry:
+    return FieldEntry(
+        path=spec.path,
+        space=spec.space,
+        name=spec.name,
+        column=spec.column,
+        fallback=spec.fallback,
+        role=_role(spec.role),
+        axes=[axis_id(a) for a in spec.axes],
+        encoding=spec.encoding,
+        options=dict(spec.options),
+        table=spec.table,
+        vocabulary=spec.vocabulary,
+        width=spec.width,
+    )
+
+
+def _role(role: str) -> Literal["request", "candidate"]:
+    return "candidate" if role == "candidate" else "request"
+
+
+def _kind(kind: str) -> Literal["binary", "real", "class"]:
+    return "class" if kind == "class" else "real" if kind == "real" else "binary"
