@@ -7,9 +7,9 @@ runs only on what is sound. Leaves passes and emission to `compile`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from specc.graph.elaborate import elaborate
 from specc.graph.ir import Graph
@@ -22,6 +22,7 @@ from specc.syntax.parse import parse
 
 # Expressions nest and bindings chain; both are walked by recursion, up to this many frames.
 _DEPTH = 20_000
+T = TypeVar("T")
 
 
 def read(path: Path | str, report: Report) -> Source | None:
@@ -71,12 +72,10 @@ def load_source(
 def load_program(source: Source, directory: Path | None, report: Report) -> Program | None:
     """Every name of a text and of the files it uses, or None if the text has faults already."""
     file: tree.File = parse(source, report)
-    program = _deep(lambda: resolve(file, directory, report), file.ident.span, report)
-    assert program is None or isinstance(program, Program)
-    return program
+    return _deep(lambda: resolve(file, directory, report), file.ident.span, report)
 
 
-def _deep(stage: Any, span: Span, report: Report) -> Any:
+def _deep(stage: Callable[[], T | None], span: Span, report: Report) -> T | None:
     """Run a stage with room for deep recursion; deeper still is the spec's fault (E0002)."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEPTH))

@@ -88,7 +88,8 @@ class Table(nn.Module):
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:
-    return torch.unique(torch.cat([transfer(i, weight.device).flatten() for i in ids]))
+    rows: Tensor = torch.unique(torch.cat([transfer(i, weight.device).flatten() for i in ids]))
+    return rows
 
 
 class Linear(nn.Module):

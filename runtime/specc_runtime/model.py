@@ -94,7 +94,8 @@ class Model(nn.Module):
                 inner = holder._modules[step] = nn.Module()
             holder = inner
         if isinstance(what, nn.Parameter):
-            holder._parameters[name] = what.requires_grad_(not frozen)
+            what.requires_grad_(not frozen)
+            holder._parameters[name] = what
         else:
             holder._modules[name] = what.requires_grad_(not frozen)
 

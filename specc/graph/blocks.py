@@ -7,6 +7,8 @@ declared type. Leaves scans to `scans`, single statements to `declarations`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from specc.graph.expressions import all_of, entry_value, static_or_layer, value
@@ -372,9 +374,9 @@ def _body(block: tree.Block, scope: Scope) -> Node:
         )
     final = returned
     # Every statement is elaborated, so that a fault in an unused one is seen too.
-    makers = [lambda: value(final.value, Site(scope, scope.frame, scope.path))]
+    makers: list[Callable[[], Any]] = [lambda: value(final.value, Site(scope, scope.frame, scope.path))]
     makers += [
-        (lambda n=name, e=entry: entry_value(scope, e, n))
+        partial(entry_value, scope, entry, name)
         for name, entry in scope.entries.items()
         if entry.state == "waiting"
     ]

@@ -170,7 +170,7 @@ class Graph:
         if index is None:
             index = {n.id: n for n in walk(self.nodes)}
             object.__setattr__(self, "_by_id", index)
-        return index  # type: ignore[no-any-return]
+        return index
 
     @property
     def outputs(self) -> tuple[int, ...]:

@@ -89,7 +89,8 @@ OPS: dict[str, Op] = {
         Op("cross_entropy", "a b", "", "", "-log softmax(a)[b]: channels are classes, b (width 1) a class."),
         # recurrence
         Op("scan", "*", "axis backward", "",
-           "Walks the axis; inputs are the captures, then the states' starts. Its value is the first state at each position."),
+           "Walks the axis; inputs are the captures, then the states' starts. "
+           "Its value is the first state at each position."),
         Op("scan_out", "scan", "index", "", "State number `index` at each position."),
         Op("capture", "", "index", "", "Inside a region: the scan's input number `index` at this position."),
         Op("state", "", "index", "", "Inside a region: state number `index` before this position."),
@@ -102,7 +103,8 @@ OPS: dict[str, Op] = {
         Op("recurrence", "*", "axis backward", "",
            "A scan whose step has a compiled derivative; the same value as the scan."),
         Op("tiled", "*", "axis", "",
-           "A region without states, computed for a few examples at a time; its one next value is its value."),
+           "A region without states, computed for a few examples at a time; "
+           "its one next value is its value."),
         Op("transfer", "x", "device", "", "The same value on another device."),
     )
 }  # fmt: skip

@@ -87,7 +87,7 @@ def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticVa
     world = site.world
     match expr:
         case tree.Number(value=value) | tree.Text(value=value) | tree.Bool(value=value):
-            if is_number(value) and abs(value) > 10**15:
+            if not isinstance(value, str) and abs(value) > 10**15:
                 raise world.fault("E0403", "the number is too large", expr.span, help="the limit is 1e15")
             return value
         case tree.List(items=items):

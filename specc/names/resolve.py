@@ -7,6 +7,7 @@ twice, libraries that are not there, and cycles as a path (a -> b -> a).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,7 +145,7 @@ class _Loader:
                         )
         self.declare(module, list(extends.body), replaces=frozenset(base.named))
 
-    def declare(self, module: Module, body: list[tree.Declaration], replaces: frozenset[str]) -> None:
+    def declare(self, module: Module, body: Sequence[tree.Declaration], replaces: frozenset[str]) -> None:
         seen: dict[str, Named] = {} if replaces else dict(module.named)
         for item in body:
             match item:

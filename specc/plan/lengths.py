@@ -106,7 +106,7 @@ def from_data(path: Path | str, graph: Graph) -> Lengths:
                 for axis in own:
                     length = f"least(coalesce(len({values}), 0), {axis.bound})"
                     query = rows.aggregate(f"avg({length}), avg({length} * {length})")
-                    first, second = query.fetchone() or (None, None)
+                    first, second = query.fetchall()[0]
                     found[space.name, axis.name] = (float(first or 0), float(second or 0))
                     rows = rows.project(f"unnest({values}) as inner_values")
                     values = "inner_values"

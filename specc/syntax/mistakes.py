@@ -29,6 +29,10 @@ _DECLARATIONS = (
     "use", "extends", "drop", "param", "require", "table", "space", "learned", "layer", "block", "encoder",
     "attention", "predict", "loss", "device", "place", "train",
 )  # fmt: skip
+_LINES = (
+    "a statement ends at the end of its line, except inside `( )` or `[ ]`, "
+    "or when the next line starts with `|>`"
+)
 _CLOSERS = frozenset([")", "]", "}"])
 # `kinds` of places in a grammar that go together, as one phrase.
 _STATEMENT_WORDS = frozenset(_DECLARATIONS) - {"block", "encoder", "attention"} | {"KIND_OF_BLOCK"}
@@ -107,7 +111,7 @@ def unexpected(
                      help="begin with `model NAME`, or `library NAME` for a file of blocks")  # fmt: skip
         return
     assert before is not None
-    if token.kind == "_NL" or token.kind == "$END":
+    if token.kind in ("_NL", "$END"):
         following = tokens[index + 1] if token.kind == "_NL" else None
         advice = "finish the statement on this line"
         if following is not None and following.kind not in ("NAME", "}"):
@@ -115,8 +119,7 @@ def unexpected(
         elif before.kind in _OPERATORS:
             advice = f"put the whole in `( )`, or remove `{before.text}`: a statement ends with its line"
         report.error("E0107", "the statement ends before it is complete", span, expected=wanted,
-                     found=found(token), why="a statement ends at the end of its line, except inside `( )` or "
-                     "`[ ]`, or when the next line starts with `|>`", help=advice)  # fmt: skip
+                     found=found(token), why=_LINES, help=advice)  # fmt: skip
         return
     first = tokens[place.first]
     at_start = index == place.first + 1 and place.depth is not None and first.kind == "NAME"
@@ -137,7 +140,8 @@ def unexpected(
                      expected="a declaration, or `NAME = …`", found=f"`{first.text}`",
                      why="what is unknown is an error, so that a misspelt word cannot be ignored",
                      help=f"did you mean `{close}`?" if close else "a binding is written `NAME = …`",
-                     fix=Fix(here, close, f"write `{close}`") if close and token.kind == "NAME" else None)  # fmt: skip
+                     fix=Fix(here, close, f"write `{close}`")
+                     if close and token.kind == "NAME" else None)  # fmt: skip
         return
     if repair is not None and repair.insert == "_NL":
         report.error("E0113", f"{found(token)} begins a second statement on one line", span,
@@ -162,8 +166,9 @@ def unexpected(
     elif token.kind == "=" and "==" in table.states[states[-1]]:
         advice = "to compare, write `==`"
     word = first.text if place.depth is not None and first.text in table.words else ""
-    report.error("E0103", f"unexpected {found(token)}" + (f" in this `{word}`" if word else ""), span,
-                 label="does not fit here", expected=wanted, found=found(token), help=advice, fix=fix)  # fmt: skip
+    inside = f" in this `{word}`" if word else ""
+    report.error("E0103", f"unexpected {found(token)}{inside}", span, label="does not fit here",
+                 expected=wanted, found=found(token), help=advice, fix=fix)  # fmt: skip
 
 
 def _opened(tokens: list[Token], index: int, closer: str) -> bool:

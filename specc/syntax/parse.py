@@ -11,6 +11,7 @@ a value on (`number` is a `power` is a `product` …) are walked once and rememb
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,7 +189,8 @@ class _Parser:
             self.has_header = True
         if rule.action not in _STATEMENTS:
             return self.builder.rules[rule.action](kids, span)
-        built = self.builder.rules[rule.action](kids, span, self.lexed.docs.get(start))
+        build: Callable[..., Any] = self.builder.rules[rule.action]
+        built = build(kids, span, self.lexed.docs.get(start))
         if self.faults and self.faults[-1] >= first:
             self.forget(first, index)
             return None

@@ -160,7 +160,7 @@ def _reads(
 
 
 def _shift(table: Table, states: list[int], kind: str) -> bool:
-    """Take one token, changing `states`; False (and `states` of no use, unless unchanged) if it does not fit."""
+    """Take one token, changing `states`; False if it does not fit (and `states` is of no more use)."""
     if not table.accepts(states, kind):
         return False
     while (action := table.states[states[-1]][kind]) < 0:

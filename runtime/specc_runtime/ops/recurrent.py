@@ -80,11 +80,11 @@ def scan_together(
         if not trace:
             results.append(start.new_zeros(0, *start.shape[1:]))
             continue
-        number, sequence = rows.position(axis), rows.index(without)
+        position, sequence = rows.position(axis), rows.index(without)
         if backward:
-            number = without.lengths_of(axis)[sequence] - 1 - number
+            position = without.lengths_of(axis)[sequence] - 1 - position
         whole = torch.cat([state[index] for state in trace])
-        results.append(pick(whole, number * without.count + sequence))
+        results.append(pick(whole, position * without.count + sequence))
     return tuple(results)
 
 

@@ -95,4 +95,5 @@ def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
     [of.count, ..., w] to [to.count, ..., bound * w]."""
     place = of.index(to) * axis.bound + of.position(axis)
     whole = x.new_zeros(to.count * axis.bound, *x.shape[1:]).index_copy(0, place.to(x.device), x)
-    return whole.unflatten(0, (to.count, axis.bound)).movedim(1, -2).flatten(-2)
+    apart: Tensor = whole.unflatten(0, (to.count, axis.bound))
+    return apart.movedim(1, -2).flatten(-2)

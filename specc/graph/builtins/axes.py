@@ -270,9 +270,18 @@ for _builtin in (
         "pairs", "axes", ("x",), _pairs,
         "Products x_i * x_j of all pairs i < j of a static axis.", clauses={"over": True, "as": True},
     ),
-    Builtin("rename", "axes", ("x",), _rename, "The same values along a copy of the axis.", clauses={"to": True}),
-    Builtin("init", "axes", ("x",), _derive("init", _shorter), "All positions but the last.", clauses=_OVER_NEW),
-    Builtin("tail", "axes", ("x",), _derive("tail", _shorter), "All positions but the first.", clauses=_OVER_NEW),
+    Builtin(
+        "rename", "axes", ("x",), _rename,
+        "The same values along a copy of the axis.", clauses={"to": True},
+    ),
+    Builtin(
+        "init", "axes", ("x",), _derive("init", _shorter),
+        "All positions but the last.", clauses=_OVER_NEW,
+    ),
+    Builtin(
+        "tail", "axes", ("x",), _derive("tail", _shorter),
+        "All positions but the first.", clauses=_OVER_NEW,
+    ),
     Builtin(
         "append", "axes", ("x", "y"), _append,
         "A vector at the end of a sequence, or two sequences joined.", clauses=_OVER_NEW,
