@@ -8,7 +8,7 @@ which example (layout).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,31 @@ class Schema:
         return Schema(fields, axes)
 
 
+class _Moved(Mapping[str, Any]):
+    """Tensors on another device, each moved when it is first asked for."""
+
+    def __init__(self, here: Mapping[str, Tensor | Bag], device: torch.device) -> None:
+        self._here = here
+        self._device = device
+        self._there: dict[str, Tensor | Bag] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._there:
+            values = self._here[name]
+            if isinstance(values, Bag):
+                lengths = transfer(values.lengths, self._device)
+                self._there[name] = Bag(transfer(values.values, self._device), lengths)
+            else:
+                self._there[name] = transfer(values, self._device)
+        return self._there[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._here)
+
+    def __len__(self) -> int:
+        return len(self._here)
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Examples, or requests with candidates, for one forward pass.
@@ -102,7 +127,7 @@ class Batch:
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     candidates: Tensor | None = None
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
         """Where the batch's tensors are."""
         for values in (*self.lengths.values(), *self.fields.values()):
@@ -114,17 +139,25 @@ class Batch:
         """Where the rows of each combination of axes are; built once, as far as it is asked for."""
         return Layout(self.size, self.lengths, self.candidates, self.device)
 
-    def layout_on(self, device: torch.device) -> Layout:
-        """The layout with its index tensors on a device: only the lengths are moved there."""
+    def on(self, device: torch.device) -> Batch:
+        """The batch as it is read on a device: what is read of it is moved there, once and only then.
+
+        Its layout has its index tensors on that device; of them, only lengths are moved.
+        """
         if device == self.device:
-            return self.layout
-        known = self.__dict__.setdefault("_layouts", {})
+            return self
+        known: dict[torch.device, Batch] = self.__dict__.setdefault("_elsewhere", {})
         if device not in known:
-            candidates = None if self.candidates is None else transfer(self.candidates, device)
-            lengths = {axis: transfer(x, device) for axis, x in self.lengths.items()}
-            known[device] = Layout(self.size, lengths, candidates, device)
-        layout: Layout = known[device]
-        return layout
+            there = replace(
+                self,
+                fields=_Moved(self.fields, device),
+                lengths=_Moved(self.lengths, device),
+                labels=_Moved(self.labels, device),
+                candidates=None if self.candidates is None else transfer(self.candidates, device),
+            )
+            there.__dict__["device"] = device
+            known[device] = there
+        return known[device]
 
     def column(self, path: str) -> Tensor:
         """A field with one value a row: int64 ids [rows] or float32 numbers [rows, n]."""
