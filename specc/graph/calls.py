@@ -50,13 +50,15 @@ def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
             if isinstance(target, Symbol):
                 renamed = tree.Call(tree.Ref(target.name, span=callee.span), expr.args, span=expr.span)
                 return _global(renamed, target.name, site, first)
-            raise world.fault(
-                "E0211",
-                f"`{callee.name}` is {kind_of(target)}, not a layer",
-                callee.span,
-                found=describe(target),
-            )
-        if not known_callable(callee.name, site):
+            # A number may be called like a built-in: `dropout(dropout)`, `norm` as a param.
+            if not known_callable(callee.name, site):
+                raise world.fault(
+                    "E0211",
+                    f"`{callee.name}` is {kind_of(target)}, not a layer",
+                    callee.span,
+                    found=describe(target),
+                )
+        elif not known_callable(callee.name, site):
             raise world.fault(
                 "E0211",
                 f"`{callee.name}` is a {KIND_WORDS.get(type(statement), 'value')}, not a block or layer",
