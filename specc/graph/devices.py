@@ -40,8 +40,10 @@ def devices(scope: Scope) -> dict[str, str]:
     return found
 
 
-def places(scope: Scope, items: list[tree.Place], known: dict[str, str]) -> dict[str, str]:
-    """Placed names (and "rest") with the device each is on."""
+def places(
+    scope: Scope, items: list[tree.Place], known: dict[str, str]
+) -> tuple[dict[str, str], dict[str, Span]]:
+    """Placed names (and "rest") with the device each is on, and where that is said."""
     report = scope.world.report
     found: dict[str, str] = {}
     spans: dict[str, Span] = {}
@@ -90,4 +92,4 @@ def places(scope: Scope, items: list[tree.Place], known: dict[str, str]) -> dict
                 entry.span,
                 help=f"write `place … on {name}`, or remove it",
             )
-    return found
+    return found, spans

@@ -51,7 +51,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
                 continue
     predictions, losses = _outputs(scope)
     known = devices(scope)
-    placed = places(scope, module.places, known)
+    placed, place_spans = places(scope, module.places, known)
     settings: dict[str, Any] = {}
     with contextlib.suppress(Fault):
         settings = training(scope, module.trains)
@@ -87,6 +87,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
         settings,
         module.edition,
         module.ident.span.source.name,
+        place_spans,
     )
     lint(graph, world)
     return prune(graph, {use.record.path: use.result for use in world.attentions})

@@ -160,6 +160,7 @@ class Graph:
     train: Mapping[str, Any]  # JSON-able: optimizer {"name", "options"}, batch, epochs, metric, group
     edition: int = 1
     source: str = ""  # name of the spec file
+    place_spans: Mapping[str, Span] = field(default_factory=dict)  # where each placed name is placed
 
     def node(self, id: int) -> Node:
         return self._index[id]

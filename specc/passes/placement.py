@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from specc.graph.ir import Graph, Node, walk
-from specc.report import Report
+from specc.passes.lift import lift_sources
+from specc.report import Label, Report
+from specc.source import Source, Span
 from specc.types.axis import Type
 
 REST, TABLES = "rest", "tables"
@@ -58,87 +60,131 @@ def device_of_weight(graph: Graph) -> dict[str, str]:
 # ---------------------------------------------------------------- homes
 
 
+@dataclass(frozen=True)
+class _Declared:
+    """The names at the top of a spec, by what they are."""
+
+    values: frozenset[str]  # bindings, predictions, losses
+    spaces: frozenset[str]
+    owners: frozenset[str]  # tables, learned values, layers
+
+    @staticmethod
+    def of(graph: Graph) -> _Declared:
+        values = {*graph.bindings, *(p.name for p in graph.predictions), *(x.name for x in graph.losses)}
+        spaces = {s.name for s in graph.spaces}
+        owners = {w.owner for w in graph.weights.values()} - values
+        return _Declared(frozenset(values), frozenset(spaces), frozenset(owners))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values or name in self.spaces or name in self.owners
+
+
 def _homes(graph: Graph) -> dict[int, str]:
     """The device of each outermost node. Nodes that share a weight are on one device: where its owner is
-    placed, or else where the first of them is."""
-    wished = {node.id: _wish(graph, node) for node in graph.nodes}
-    leaders: dict[str, str] = {}
-    for weights in (_weights(node) for node in graph.nodes):
-        for path in weights:
-            _join(leaders, weights[0], path)
+    placed, else where the first of them that is placed is, else with the rest."""
+    declared = _Declared.of(graph)
+    bound = {id: graph.places[name] for name, id in graph.bindings.items() if name in graph.places}
+    wished = {n.id: bound.get(n.id) or _wish(graph, n, declared) for n in graph.nodes}
+    groups = _Groups.of(graph)
     homes: dict[str, str] = {}
+    for path in groups.paths:
+        owned = _owner_place(graph, path, declared)
+        if owned is not None:
+            homes.setdefault(groups.leader(path), owned)
     for node in graph.nodes:
-        for path in _weights(node):
-            owned = _owner_place(graph, path)
-            if owned is not None:
-                homes.setdefault(_leader(leaders, path), owned)
+        wish = wished[node.id]
+        if wish is not None and (weights := _weights(node)):
+            homes.setdefault(groups.leader(weights[0]), wish)
+    rest = graph.places.get(REST, REST)
     placed: dict[int, str] = {}
     for node in graph.nodes:
+        weights = _weights(node)
         if node.op == "scan_out":
             placed[node.id] = placed[node.inputs[0]]
-            continue
-        weights = _weights(node)
-        wish = wished[node.id]
-        placed[node.id] = homes.setdefault(_leader(leaders, weights[0]), wish) if weights else wish
+        elif weights:
+            placed[node.id] = _canonical(graph, homes.get(groups.leader(weights[0]), rest))
+        else:
+            placed[node.id] = _canonical(graph, wished[node.id] or rest)
     return placed
+
+
+class _Groups:
+    """Weights that are on one device because one operation reads them."""
+
+    def __init__(self) -> None:
+        self._leaders: dict[str, str] = {}
+
+    @staticmethod
+    def of(graph: Graph) -> _Groups:
+        groups = _Groups()
+        for weights in map(_weights, graph.nodes):
+            for path in weights:
+                one, other = groups.leader(weights[0]), groups.leader(path)
+                groups._leaders[other] = one
+        return groups
+
+    @property
+    def paths(self) -> Iterable[str]:
+        return self._leaders
+
+    def leader(self, path: str) -> str:
+        while (above := self._leaders.get(path, path)) != path:
+            path = above
+        return path
 
 
 def _weights(node: Node) -> list[str]:
     return [path for inner in walk((node,)) for path in inner.weights]
 
 
-def _leader(leaders: dict[str, str], path: str) -> str:
-    while leaders.get(path, path) != path:
-        path = leaders[path]
-    return path
-
-
-def _join(leaders: dict[str, str], first: str, second: str) -> None:
-    one, other = _leader(leaders, first), _leader(leaders, second)
-    leaders[other] = one
-
-
-def _wish(graph: Graph, node: Node) -> str:
-    """Where a node's own names put it: its space, else the innermost placed block or binding, else the
-    rest."""
+def _wish(graph: Graph, node: Node, declared: _Declared) -> str | None:
+    """Where a node's own names put it: its field or space, else the innermost placed instance, block or
+    binding that it stands in."""
     field = node.attrs.get("field")
-    if isinstance(field, str) and (space := field.partition(".")[0]) in graph.places:
-        return _canonical(graph, graph.places[space])
-    values = _values(graph)
-    parts = _parts(node)
-    for part in reversed(parts):
-        # Inside a block a name may be anything: only at the top is it the declared value.
-        if part in graph.places and (part not in values or part == parts[0]):
-            return _canonical(graph, graph.places[part])
-    return _canonical(graph, graph.places.get(REST, REST))
-
-
-def _owner_place(graph: Graph, path: str) -> str | None:
-    """Where the declaration that a weight belongs to is placed, if it is named in a `place`.
-
-    Only declarations that hold weights are asked (tables, learned values, layers): bindings and blocks
-    are by name in the nodes' scopes.
-    """
-    weight = graph.weights[path]
-    if weight.owner in graph.places and weight.owner not in _values(graph):
-        return _canonical(graph, graph.places[weight.owner])
-    if weight.kind == "table" and TABLES in graph.places:
-        return _canonical(graph, graph.places[TABLES])
+    if isinstance(field, str):
+        for name in (field, field.partition(".")[0]):
+            if name in graph.places:
+                return graph.places[name]
+    for names in reversed(list(_names(node, declared))):
+        for name in names:
+            if name in graph.places:
+                return graph.places[name]
     return None
 
 
-def _values(graph: Graph) -> set[str]:
-    """The names of top-level bindings, predictions and losses."""
-    return {*graph.bindings, *(p.name for p in graph.predictions), *(x.name for x in graph.losses)}
-
-
-def _parts(node: Node) -> list[str]:
-    """The names of the instances and bindings a node stands in, second calls by their block's name."""
-    names: list[str] = []
-    for part in (*node.scope.split("."), node.name or ""):
+def _names(node: Node, declared: _Declared) -> Iterator[tuple[str, ...]]:
+    """By what names a node may be placed, outermost first: the path of each instance it stands in
+    (`joined.activation_2`), and that instance's block. At the top a name is a declaration; within a block a
+    name may be anything, so there only those count that are not declared at the top as something else."""
+    path = ""
+    # A field's node has a made-up name.
+    name = "" if "field" in node.attrs else node.name or ""
+    for part in (*node.scope.split("."), name):
+        if not part:
+            continue
+        if not path:
+            path = part
+            yield (path,)
+            continue
+        path = f"{path}.{part}"
         stem, _, number = part.rpartition("_")
-        names += [stem, part] if stem and number.isdigit() else [part]
-    return [name for name in names if name]
+        blocks = [part, stem] if stem and number.isdigit() else [part]
+        yield (path, *(name for name in blocks if name not in declared))
+
+
+def _owner_place(graph: Graph, path: str, declared: _Declared) -> str | None:
+    """Where the declaration that a weight belongs to is placed, if it is named in a `place`.
+
+    Only declarations that hold weights are asked (tables, learned values, layers): bindings and blocks
+    are by name in the nodes' scopes. Of tables within a space, their field (`user.id`) may be placed.
+    """
+    weight = graph.weights[path]
+    for name in (path.rpartition(".")[0], weight.owner):
+        if name in graph.places and name not in declared.values:
+            return graph.places[name]
+    if weight.kind == "table" and TABLES not in declared:
+        return graph.places.get(TABLES)
+    return None
 
 
 def _canonical(graph: Graph, device: str) -> str:
@@ -253,31 +299,51 @@ def value_name(graph: Graph, node: Node) -> str:
 
 def check_places(graph: Graph, report: Report) -> None:
     """Report places that contradict each other (E0605) or that nothing is at (W0709)."""
-    values = _values(graph)
+    if not graph.places:
+        return
+    graph = lift_sources(graph)
+    declared = _Declared.of(graph)
+    groups = _Groups.of(graph)
+    start = Span(Source(graph.source, ""), 0, 0)
+    seen: dict[str, dict[str, str]] = {}  # by group, its homes and who asks for each
     for node in graph.nodes:
-        owners = {graph.weights[path].owner for path in _weights(node)} - values
-        homes = {_canonical(graph, graph.places[o]): o for o in sorted(owners) if o in graph.places}
-        if len(homes) > 1:
-            (one, first), (other, second) = list(homes.items())[:2]
-            report.error(
-                "E0605",
-                f"`{first}` is placed on {one} and `{second}` on {other}, and one operation reads both",
-                node.span,
-                why="what one step of a scan reads is on one device: a step cannot wait for a move",
-                help=f"place `{first}` and `{second}` on the same device",
-            )
-    known = {REST, TABLES, *_values(graph), *(s.name for s in graph.spaces)}
-    known |= {w.owner for w in graph.weights.values()}
-    known |= {part for node in graph.nodes for part in _parts(node)}
-    for name in _unused(graph.places, known):
+        for path in _weights(node):
+            home = _owner_place(graph, path, declared)
+            if home is None:
+                continue
+            asked = seen.setdefault(groups.leader(path), {})
+            asked.setdefault(_canonical(graph, home), graph.weights[path].owner)
+            if len(asked) > 1:
+                (one, first), (other, second) = list(asked.items())[:2]
+                report.error(
+                    "E0605",
+                    f"`{first}` is placed on {one} and `{second}` on {other}, and one operation reads both",
+                    node.span,
+                    why="what one step of a scan reads is on one device: a step cannot wait for a move",
+                    help=f"place `{first}` and `{second}` on the same device",
+                    secondary=tuple(
+                        Label(graph.place_spans[name], f"`{name}` is placed here")
+                        for name in (first, second)
+                        if name in graph.place_spans
+                    ),
+                )
+    for name in _unused(graph, declared):
         report.warning(
             "W0709",
             f"`{name}` is placed on {graph.places[name]}, but no value of the model is there",
-            graph.nodes[0].span,
+            graph.place_spans.get(name, start),
             help=f"use `{name}`, or remove it from `place`",
         )
 
 
-def _unused(places: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    found = set(known)
-    return [name for name in places if name not in found]
+def placeable(graph: Graph) -> set[str]:
+    """Every name that a place of this graph may have."""
+    declared = _Declared.of(graph)
+    known = {REST, TABLES, *declared.values, *declared.spaces, *declared.owners}
+    known |= {f.path for s in graph.spaces for f in s.fields}
+    return known | {name for node in graph.nodes for names in _names(node, declared) for name in names}
+
+
+def _unused(graph: Graph, declared: _Declared) -> list[str]:
+    found = placeable(graph)
+    return [name for name in graph.places if name not in found]
