@@ -16,6 +16,7 @@ from specc.graph.ir import Graph
 from specc.names.program import Program
 from specc.names.resolve import resolve
 from specc.report import Report
+from specc.report.suggest import nearest
 from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.parse import parse
@@ -28,23 +29,68 @@ T = TypeVar("T")
 def read(path: Path | str, report: Report) -> Source | None:
     """The text of a spec file; what cannot be read is reported (E0001)."""
     name = str(path)
-    why, advice = "", ""
     try:
-        data = Path(path).read_bytes()
-        text = data.decode("utf-8-sig")
-        return Source(name, text.replace("\r\n", "\n"))
+        return decode(name, Path(path).read_bytes(), report)
     except FileNotFoundError:
-        why, advice = "there is no such file", "check the path"
+        why, advice = "there is no such file", _beside(Path(path))
     except IsADirectoryError:
         why, advice = "this is a folder", "name the .arec file in it"
-    except UnicodeDecodeError as fault:
-        line = data[: fault.start].count(b"\n") + 1
-        why = f"it is not UTF-8: byte 0x{data[fault.start]:02x} in line {line} means nothing there"
-        advice = "save it as UTF-8"
-    except OSError as fault:
-        why, advice = str(fault.strerror or fault), "check the file and its permissions"
+    except (OSError, ValueError) as fault:
+        why, advice = str(getattr(fault, "strerror", None) or fault), "check the file and its permissions"
     report.error("E0001", f"cannot read {name}: {why}", Span(Source(name, ""), 0, 0), help=advice)
     return None
+
+
+def decode(name: str, data: bytes, report: Report) -> Source | None:
+    """The text of a file's bytes; what is not UTF-8 is reported (E0001)."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = data[: fault.start].count(b"\n") + 1
+        report.error(
+            "E0001",
+            f"cannot read {name}: it is not UTF-8",
+            Span(Source(name, ""), 0, 0),
+            why=f"byte 0x{data[fault.start]:02x} in line {line} means nothing there",
+            help="save it as UTF-8; in another encoding, or as a binary file, it is no spec",
+        )
+        return None
+    return Source(name, text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _beside(path: Path) -> str:
+    """What the reader may have meant by a path that is not there."""
+    try:
+        names = [other.name for other in path.parent.glob("*.arec")]
+    except OSError:
+        names = []
+    close = nearest(path.name, names)
+    return f"did you mean {path.parent / close}?" if close else "check the path"
+
+
+def check(path: Path | str, **params: Any) -> Report:
+    """Everything there is to say about a spec file: its faults and its warnings.
+
+    params: overrides of the spec's params.
+    """
+    report = Report()
+    source = read(path, report)
+    if source is not None:
+        check_source(source, Path(path).parent, params, report)
+    return report
+
+
+def check_source(
+    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
+) -> None:
+    """Report everything there is to say about a text, its places on devices included."""
+    graph = load_source(source, directory, params, report)
+    if graph is not None:
+        if graph.places:
+            from specc.passes.placement import check_places
+
+            check_places(graph, report)
+        report.judge_allowances(source.name)
 
 
 def load(path: Path | str, params: Mapping[str, Any] | None = None) -> tuple[Graph | None, Report]:

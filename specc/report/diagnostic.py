@@ -1,6 +1,7 @@
 """What is wrong, as data. Prose about a code lives in `codes.py`, drawing in the renderers.
 
-Promises: a `Report` keeps every fault once, in source order, and never raises.
+Promises: a `Report` keeps every fault once, in source order, and never raises; warnings that the spec
+allows in place (`allow`) are as if never given.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from specc.report.allow import Allowance, allowance
 from specc.source import Span
 
 
@@ -61,6 +63,7 @@ class Report:
     """Collects diagnostics; stages write to it and the driver stops at stage ends."""
 
     _items: dict[tuple[str, str, int, int], Diagnostic] = field(default_factory=dict)
+    _allowances: dict[tuple[str, int], Allowance] = field(default_factory=dict)
 
     def error(
         self,
@@ -93,7 +96,7 @@ class Report:
         secondary: tuple[Label, ...] = (),
         fix: Fix | None = None,
     ) -> None:
-        """Record a lint. Lints can be silenced in place with `# allow W0401`."""
+        """Record a lint, unless the spec allows it in place with `# allow W0703`."""
         self.add(Diagnostic(code, Severity.WARNING, message, span, label, "", "", why, help, secondary, fix))
 
     def add(self, diagnostic: Diagnostic) -> None:
@@ -101,12 +104,55 @@ class Report:
         key = (diagnostic.code, span.source.name, span.start, span.stop)
         self._items.setdefault(key, diagnostic)
 
+    def comment(self, span: Span, trailing: bool) -> None:
+        """Take notice of a comment of a spec: it may allow warnings."""
+        found = allowance(span, trailing)
+        if found is not None:
+            self._allowances[span.source.name, span.start] = found
+
+    def judge_allowances(self, file: str, unjudged: frozenset[str] = frozenset()) -> None:
+        """Warn of what a file allows for no reason (W0710). Call it when its lints have been given.
+
+        unjudged: codes of lints that were not looked for.
+        """
+        from specc.report.codes import CODES
+        from specc.report.suggest import nearest
+
+        given = {(d.code, d.span.source.name, d.span.line) for d in self._items.values()}
+        for allowed in [a for a in self._allowances.values() if a.file == file]:
+            for code, span in allowed.codes:
+                if code not in CODES:
+                    close = nearest(code, CODES)
+                    advice = f"did you mean `{close}`?" if close else "`specc explain` lists them all"
+                    self.warning("W0710", f"there is no warning {code} to allow", span, help=advice)
+                elif code.startswith("E"):
+                    self.warning("W0710", f"{code} is an error, which cannot be allowed", span,
+                                 help="mend what it reports, and remove this")  # fmt: skip
+                elif code not in unjudged and not any(
+                    (code, allowed.file, line) in given for line in allowed.lines
+                ):
+                    self.warning("W0710", f"nothing here gives {code}", span, label="silences nothing",
+                                 why="a comment like this is for its own line and for the line below",
+                                 help="remove it, or move it to the line of the warning")  # fmt: skip
+
+    def _silenced(self, diagnostic: Diagnostic) -> bool:
+        if diagnostic.severity is Severity.ERROR or not self._allowances:
+            return False
+        span = diagnostic.span
+        return any(
+            allowed.file == span.source.name
+            and span.line in allowed.lines
+            and any(code == diagnostic.code for code, _ in allowed.codes)
+            for allowed in self._allowances.values()
+        )
+
     @property
     def has_errors(self) -> bool:
         return any(item.severity is Severity.ERROR for item in self._items.values())
 
     def __iter__(self) -> Iterator[Diagnostic]:
-        return iter(sorted(self._items.values(), key=lambda d: (d.span.source.name, d.span.start, d.code)))
+        seen = (d for d in self._items.values() if not self._silenced(d))
+        return iter(sorted(seen, key=lambda d: (d.span.source.name, d.span.start, d.code)))
 
     def __len__(self) -> int:
-        return len(self._items)
+        return sum(not self._silenced(d) for d in self._items.values())

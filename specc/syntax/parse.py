@@ -66,6 +66,8 @@ _STATEMENTS = frozenset(
 def parse(source: Source, report: Report) -> tree.File:
     """The tree of a text; faults go to the report, and what they touch is left out of the tree."""
     lexed = lex(source, report)
+    for comment in lexed.comments:
+        report.comment(comment.span, comment.trailing)
     return _Parser(source, report, lexed, lay_out(lexed.tokens, len(source.text))).file()
 
 
