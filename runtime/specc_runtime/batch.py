@@ -159,6 +159,10 @@ class Batch:
             known[device] = there
         return known[device]
 
+    def layout_on(self, device: torch.device) -> Layout:
+        """The layout with its index tensors on a device."""
+        return self.on(device).layout
+
     def column(self, path: str) -> Tensor:
         """A field with one value a row: int64 ids [rows] or float32 numbers [rows, n]."""
         values = self.fields[path]
