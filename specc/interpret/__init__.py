@@ -1,0 +1,154 @@
+"""The definition of the language: what a graph means, for one example.
+
+Promises: no batch, no padding, no masks, no layout; every value is a table from positions to vectors of
+channels, filled one position after another, in the order in which a reader would do it by hand. Slow and
+obvious: compiled models are held against it in value, and by autograd in gradient.
+What looks across examples, batch statistics, is evaluated for several examples side by side.
+
+Leaves to others: soundness of the graph (graph/verify), speed (everything else).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specc.graph.ir import Graph, Node, Weight
+from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
+from specc.interpret.examples import examples_of
+from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
+from specc.interpret.values import Example, Setting, Value
+
+__all__ = [
+    "ACROSS",
+    "MEANINGS",
+    "Example",
+    "Result",
+    "Value",
+    "axes",
+    "examples_of",
+    "interpret",
+    "interpret_together",
+    "layers",
+    "losses",
+    "pointwise",
+    "recurrences",
+    "reductions",
+    "sources",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a graph gives for one example.
+
+    values: by node id, every value outside of regions. predictions: by name, the logit or value [1], or
+    the logits [classes]. losses: by name, each extra loss, a scalar. attention: by path, the weights of
+    every instance of an `attention` block.
+    """
+
+    values: Mapping[int, Value]
+    predictions: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor]
+    attention: Mapping[str, Value]
+
+
+def interpret(
+    graph: Graph, weights: Mapping[str, Tensor], example: Example, training: bool = False
+) -> Result:
+    """What a graph gives for one example, with weights by path."""
+    return interpret_together(graph, weights, [example], training)[0]
+
+
+def interpret_together(
+    graph: Graph, weights: Mapping[str, Tensor], examples: Sequence[Example], training: bool = False
+) -> list[Result]:
+    """What a graph gives for each example of a batch. Only batch statistics can tell that it is one."""
+    settings = [Setting(example, weights, training) for example in examples]
+    known = evaluate(graph.nodes, settings)
+    return [
+        Result(
+            values,
+            {p.name: values[p.node].only for p in graph.predictions},
+            {x.name: values[x.node].only.squeeze(0) for x in graph.losses},
+            {a.path: values[a.weight] for a in graph.attentions},
+        )
+        for values in known
+    ]
+
+
+def losses(
+    graph: Graph,
+    weights: Mapping[str, Tensor],
+    examples: Sequence[Example],
+    training: bool = False,
+    counts: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """By prediction and extra loss its mean over the examples, scalars; "l2" is the sum of penalties,
+    and is there only if some weight has one.
+
+    counts: by path, how often each row of a table occurs in the training data.
+    """
+    results = interpret_together(graph, weights, examples, training)
+    found: dict[str, Tensor] = {}
+    for prediction in graph.predictions:
+        found[prediction.name] = _mean(
+            _loss(prediction.kind, r.predictions[prediction.name], e.labels[prediction.name])
+            for r, e in zip(results, examples, strict=True)
+        )
+    for extra in graph.losses:
+        found[extra.name] = _mean(r.losses[extra.name] for r in results)
+    penalties = [
+        w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
+        for w in graph.weights.values()
+        if w.l2
+    ]
+    if penalties:
+        found["l2"] = torch.stack(penalties).sum()
+    return found
+
+
+def _mean(values: object) -> Tensor:
+    return torch.stack(list(values)).mean()  # type: ignore[call-overload]
+
+
+def _loss(kind: str, value: Tensor, label: Tensor) -> Tensor:
+    """The loss of one example's prediction."""
+    match kind:
+        case "binary":
+            return F.binary_cross_entropy_with_logits(value.squeeze(0), label.to(value.dtype))
+        case "real":
+            return (value.squeeze(0) - label.to(value.dtype)) ** 2
+        case "class":
+            return -torch.log_softmax(value, 0)[int(label)]
+    raise AssertionError(kind)
+
+
+def _penalty(
+    graph: Graph, weight: Weight, tensor: Tensor, examples: Sequence[Example], counts: Mapping[str, Tensor]
+) -> Tensor:
+    """The sum of a weight's squares. Of a table only the rows that occur in the batch count, each once,
+    and with `l2_by_frequency` each divided by its count in the training data (DIN, eq. 6; 1 where that is
+    not known)."""
+    if weight.kind != "table":
+        return (tensor**2).sum()
+    rows = sorted({row for node in graph.nodes for row in _rows(node, weight.path, examples)})
+    squares = [(tensor[row] ** 2).sum() for row in rows]
+    if weight.l2_by_frequency and weight.path in counts:
+        squares = [s / max(int(counts[weight.path][r]), 1) for s, r in zip(squares, rows, strict=True)]
+    return torch.stack(squares).sum() if squares else tensor.new_zeros(())
+
+
+def _rows(node: Node, path: str, examples: Sequence[Example]) -> set[int]:
+    """The rows of a table that a node reads."""
+    if path not in node.weights or node.op not in ("embed", "embed_bag"):
+        return set()
+    found: set[int] = set()
+    for example in examples:
+        for held in example.fields[node.attrs["field"]].values():
+            found.update(held if isinstance(held, tuple) else (int(held),))
+    return found

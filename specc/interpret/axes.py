@@ -1,0 +1,107 @@
+"""Axes made and unmade. Each value is read at the place of the old axes that a place of the new ones
+stands for."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from specc.graph.ir import Node
+from specc.interpret.meaning import Inputs, means
+from specc.interpret.values import Place, Setting, Value
+from specc.types.axis import Axis
+
+
+@means("split")
+def _split(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position i has the i-th run of channels."""
+    (x,), axis, n = inputs, node.attrs["axis"], node.type.width
+    return s.value(node.type, lambda place: x[place][place[axis] * n : (place[axis] + 1) * n])
+
+
+@means("join")
+def _join(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The channels of every position of a static axis, side by side."""
+    (x,), axis = inputs, node.attrs["axis"]
+    return s.value(node.type, lambda place: torch.cat([x[{**place, axis: i}] for i in range(axis.size)]))
+
+
+@means("stack")
+def _stack(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position i has the i-th value."""
+    axis = node.attrs["axis"]
+    return s.value(node.type, lambda place: inputs[place[axis]][place])
+
+
+@means("pairs")
+def _pairs(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """x_i * x_j for the pairs i < j in the order (0,1), (0,2), .., (1,2), .."""
+    (x,), over, axis = inputs, node.attrs["over"], node.attrs["axis"]
+    order = list(itertools.combinations(range(over.size), 2))
+
+    def product(place: Place) -> Tensor:
+        i, j = order[place[axis]]
+        return x[{**place, over: i}] * x[{**place, over: j}]
+
+    return s.value(node.type, product)
+
+
+@means("rename", "init", "take")
+def _same_position(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The same positions along a new axis, which may have fewer of them."""
+    (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    return s.value(node.type, lambda place: x[{**place, old: place[axis]}])
+
+
+@means("tail")
+def _tail(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position p is the old p + 1."""
+    (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    return s.value(node.type, lambda place: x[{**place, old: place[axis] + 1}])
+
+
+@means("append")
+def _append(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The positions of x, then y: one vector, or the positions of its axis `second`."""
+    x, y = inputs
+    old, axis, second = node.attrs["old"], node.attrs["axis"], node.attrs["second"]
+
+    def joined(place: Place) -> Tensor:
+        p, length = place[axis], s.length(old, place)
+        if p < length:
+            return x[{**place, old: p}]
+        return y[place if second is None else {**place, second: p - length}]
+
+    return s.value(node.type, joined)
+
+
+@means("top")
+def _top(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position p is that of the p-th highest score; of equal scores the earlier comes first."""
+    x, score = inputs
+    old, axis = node.attrs["old"], node.attrs["axis"]
+
+    def best(place: Place) -> Tensor:
+        ranking = sorted(_positions(old, place, s), key=lambda p: -score[{**place, old: p}].item())
+        return x[{**place, old: ranking[place[axis]]}]
+
+    return s.value(node.type, best)
+
+
+@means("flatten")
+def _flatten(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The channels of every position side by side, and zeros up to the axis's bound."""
+    (x,), axis = inputs, node.attrs["axis"]
+
+    def flat(place: Place) -> Tensor:
+        channels = [x[{**place, axis: p}] for p in _positions(axis, place, s)]
+        there = torch.cat([s.number(0)[:0], *channels])
+        return torch.cat([there, there.new_zeros(node.type.width - len(there))])
+
+    return s.value(node.type, flat)
+
+
+def _positions(axis: Axis, place: Place, s: Setting) -> range:
+    return range(s.length(axis, place))

@@ -1,0 +1,119 @@
+"""Layers: products with matrices, normalisation, and activations that have weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specc.graph.ir import Node
+from specc.graph.products import Product
+from specc.interpret.meaning import Inputs, means, means_across
+from specc.interpret.values import Place, Setting, Value
+
+
+@means("linear")
+def _linear(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """x W^T + b."""
+    (x,) = inputs
+    matrix, *bias = (s.weights[path] for path in node.weights)
+    return s.value(node.type, lambda place: matrix @ x[place] + (bias[0] if bias else 0))
+
+
+@means("project")
+def _project(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Several products of x, side by side."""
+    (x,) = inputs
+    products: tuple[Product, ...] = node.attrs["products"]
+    return s.value(node.type, lambda place: torch.cat([_product(p, x[place], s) for p in products]))
+
+
+def _product(product: Product, x: Tensor, s: Setting) -> Tensor:
+    """Each run of x's channels times its columns of the matrix; runs are as wide as their columns."""
+    matrix = s.weights[product.matrix]
+    total = s.weights[product.bias] if product.bias else matrix.new_zeros(product.width)
+    start = 0
+    for block in product.blocks:
+        stop = start + block[0].stop - block[0].start
+        for columns in block:
+            total = total + columns.coefficient * (matrix[:, columns.start : columns.stop] @ x[start:stop])
+        start = stop
+    assert start == len(x)
+    return total
+
+
+@means("norm")
+def _norm(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Each vector to mean 0 and (biased) variance 1, then scale and shift."""
+    (x,) = inputs
+    scale, shift = (s.weights[path] for path in node.weights)
+
+    def normal(place: Place) -> Tensor:
+        centred = x[place] - x[place].mean()
+        return centred / torch.sqrt((centred**2).mean() + node.attrs["eps"]) * scale + shift
+
+    return s.value(node.type, normal)
+
+
+@means("dropout")
+def _dropout(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """In training each channel is 0 with probability p, else scaled by 1 / (1 - p)."""
+    (x,) = inputs
+    return s.value(node.type, lambda place: F.dropout(x[place], node.attrs["p"], s.training))
+
+
+@means("prelu")
+def _prelu(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """x where it is positive, else slope * x, a slope a channel."""
+    (x,), slope = inputs, s.weights[node.weights[0]]
+    return s.value(node.type, lambda place: torch.where(x[place] > 0, x[place], slope * x[place]))
+
+
+@means_across("batch_norm")
+def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
+    scale, shift, *running = (settings[0].weights[path] for path in node.weights)
+    mean, variance = _statistics(node, inputs, settings, running, always=False)
+
+    def normal(x: Tensor) -> Tensor:
+        return (x - mean) / torch.sqrt(variance + node.attrs["eps"]) * scale + shift
+
+    return [_each(x, normal) for (x,) in inputs]
+
+
+@means_across("dice")
+def _dice(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
+    """p x + (1 - p) slope x with p = sigmoid((x - mean) / sqrt(variance + eps))."""
+    slope, *running = (settings[0].weights[path] for path in node.weights)
+    always = node.attrs["statistics"] == "batch"
+    mean, variance = _statistics(node, inputs, settings, running, always)
+
+    def gated(x: Tensor) -> Tensor:
+        p = torch.sigmoid((x - mean) / torch.sqrt(variance + node.attrs["eps"]))
+        return p * x + (1 - p) * slope * x
+
+    return [_each(x, gated) for (x,) in inputs]
+
+
+def _each(x: Value, change: Callable[[Tensor], Tensor]) -> Value:
+    return Value(x.axes, {place: change(channels) for place, channels in x.at.items()})
+
+
+def _statistics(
+    node: Node, inputs: list[Inputs], settings: list[Setting], running: list[Tensor], always: bool
+) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel over all positions of all examples.
+
+    In training those of the batch (the running ones if it has fewer than two vectors), else the running
+    ones. With `always` those of the batch in evaluation too. Inside of a scan there is no batch: examples
+    are at other positions, or at their end.
+    """
+    training = settings[0].training
+    assert not (training and settings[0].here), f"{node.op} is trained inside of a scan"
+    vectors = [x for (value,) in inputs for x in value.at.values()]
+    if len(vectors) > 1 if training else always and vectors:
+        together = torch.stack(vectors)
+        return together.mean(0), together.var(0, correction=0)
+    mean, variance = running
+    return mean, variance

@@ -1,0 +1,50 @@
+"""The table of meanings: for every op what it computes, and the evaluation of nodes by it.
+
+`means` enters a function for one example: (node, its inputs, the setting) -> value.
+`means_across` enters one for several examples side by side: (node, the inputs of each, their settings) ->
+a value for each. Only batch statistics need that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from specc.graph.ir import Node
+from specc.interpret.values import Setting, Value
+
+Inputs = tuple[Value, ...]
+Meaning = Callable[[Node, Inputs, Setting], Value]
+Across = Callable[[Node, list[Inputs], list[Setting]], list[Value]]
+
+MEANINGS: dict[str, Meaning] = {}
+ACROSS: dict[str, Across] = {}
+
+
+def means(*ops: str) -> Callable[[Meaning], Meaning]:
+    def enter(meaning: Meaning) -> Meaning:
+        MEANINGS.update(dict.fromkeys(ops, meaning))
+        return meaning
+
+    return enter
+
+
+def means_across(*ops: str) -> Callable[[Across], Across]:
+    def enter(meaning: Across) -> Across:
+        ACROSS.update(dict.fromkeys(ops, meaning))
+        return meaning
+
+    return enter
+
+
+def evaluate(nodes: Sequence[Node], settings: Sequence[Setting]) -> list[dict[int, Value]]:
+    """The value of every node by its id, for each of several examples."""
+    known: list[dict[int, Value]] = [{} for _ in settings]
+    for node in nodes:
+        inputs = [tuple(values[i] for i in node.inputs) for values in known]
+        if node.op in ACROSS:
+            results = ACROSS[node.op](node, inputs, list(settings))
+        else:
+            results = [MEANINGS[node.op](node, x, s) for x, s in zip(inputs, settings, strict=True)]
+        for values, result in zip(known, results, strict=True):
+            values[node.id] = result
+    return known

@@ -1,0 +1,94 @@
+"""Reductions and softmax, over an axis or over channels, and attention, which is made of them.
+
+Over an axis: of the positions that exist those count at which the second input, if there is one, is
+not 0. It may bring in axes of its own. Over nothing every reduction is 0 and has no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from specc.graph.ir import Node
+from specc.interpret.meaning import Inputs, means
+from specc.interpret.values import Place, Setting, Value
+from specc.types.axis import Axis
+
+
+def _counted(inputs: Inputs, axis: Axis, place: Place, s: Setting) -> list[int]:
+    """The positions of the axis that count at a place."""
+    positions = range(s.length(axis, place))
+    if len(inputs) == 1:
+        return list(positions)
+    where = inputs[1]
+    return [p for p in positions if where[{**place, axis: p}].item() != 0]
+
+
+def _reduction(op: str, reduce: Callable[[Tensor], Tensor]) -> None:
+    """Enter a reduction by what it makes of [n, ...] with n > 0."""
+
+    @means(op)
+    def meaning(node: Node, inputs: Inputs, s: Setting) -> Value:
+        x, axis = inputs[0], node.attrs["axis"]
+
+        def reduced(place: Place) -> Tensor:
+            if axis is None:
+                return reduce(x[place]).unsqueeze(0)
+            found = [x[{**place, axis: p}] for p in _counted(inputs, axis, place, s)]
+            return reduce(torch.stack(found)) if found else s.number(0).expand(node.type.width)
+
+        return s.value(node.type, reduced)
+
+
+_reduction("sum", lambda x: x.sum(0))
+_reduction("mean", lambda x: x.mean(0))
+# The gradient of the largest (smallest) is shared equally among equals.
+_reduction("max", lambda x: x.amax(0))
+_reduction("min", lambda x: x.amin(0))
+_reduction("last", lambda x: x[-1])
+_reduction("first", lambda x: x[0])
+
+
+@means("softmax")
+def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """exp(x) / sum exp(x) over the positions that count, 0 at those that do not."""
+    x, axis = inputs[0], node.attrs["axis"]
+
+    def share(place: Place) -> Tensor:
+        if axis is None:
+            return torch.softmax(x[place], 0)
+        counted = _counted(inputs, axis, place, s)
+        if place[axis] not in counted:
+            return s.number(0).expand(node.type.width)
+        weights = torch.softmax(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
+        return weights[counted.index(place[axis])]
+
+    return s.value(node.type, share)
+
+
+_SEEN: dict[str, Callable[[int, int], bool]] = {
+    "all": lambda key, query: True,
+    "until": lambda key, query: key <= query,
+    "before": lambda key, query: key < query,
+    "others": lambda key, query: key != query,
+}
+
+
+@means("attention")
+def _attention(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """sum(softmax(scale * dot(query, key), over s) * value, over s), s running over the keys seen."""
+    query, key, value = inputs
+    query_axis, key_axis = node.attrs["query_axis"], node.attrs["key_axis"]
+    seen = _SEEN[node.attrs["where"]]
+
+    def attended(place: Place) -> Tensor:
+        keys = [p for p in range(s.length(key_axis, place)) if seen(p, place[query_axis])]
+        if not keys:
+            return s.number(0).expand(node.type.width)
+        places = [{**place, key_axis: p} for p in keys]
+        scores = torch.stack([(query[place] * key[p]).sum() for p in places]) * node.attrs["scale"]
+        return (torch.softmax(scores, 0).unsqueeze(1) * torch.stack([value[p] for p in places])).sum(0)
+
+    return s.value(node.type, attended)

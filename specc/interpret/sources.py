@@ -1,0 +1,91 @@
+"""Where values come from: fields, free parameters, constants, and the axes themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specc.graph.ir import Node
+from specc.interpret.meaning import Inputs, means
+from specc.interpret.values import Held, Place, Setting, Value
+
+
+def _held(node: Node, place: Place, s: Setting) -> Held:
+    """What the node's field holds at a place."""
+    positions = tuple({**s.here, **place}[a] for a in node.type.axes)
+    return s.example.fields[node.attrs["field"]][positions]
+
+
+@means("input")
+def _input(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The numbers as they were encoded."""
+
+    def numbers(place: Place) -> Tensor:
+        held = _held(node, place, s)
+        assert isinstance(held, Tensor)
+        return held.to(s.dtype)
+
+    return s.value(node.type, numbers)
+
+
+@means("embed")
+def _embed(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The table's row that the id names."""
+    table = s.weights[node.weights[0]]
+
+    def row(place: Place) -> Tensor:
+        held = _held(node, place, s)
+        assert isinstance(held, int)
+        assert 0 <= held < len(table), held
+        return table[held]
+
+    return s.value(node.type, row)
+
+
+@means("embed_bag")
+def _embed_bag(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Sum, mean or largest of the rows that the ids name, an id counted as often as it is there; 0 for a
+    bag without ids. The gradient of the largest is shared equally among equals."""
+    table = s.weights[node.weights[0]]
+
+    def bag(place: Place) -> Tensor:
+        held = _held(node, place, s)
+        assert isinstance(held, tuple)
+        if not held:
+            return table.new_zeros(node.type.width)
+        rows = torch.stack([table[i] for i in held])
+        match node.attrs["mode"]:
+            case "sum":
+                return rows.sum(0)
+            case "mean":
+                return rows.mean(0)
+            case "max":
+                return rows.amax(0)
+        raise AssertionError(node.attrs["mode"])
+
+    return s.value(node.type, bag)
+
+
+@means("learned")
+def _learned(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The parameter at the position along the axes it was declared with."""
+    parameter = s.weights[node.weights[0]]
+    axes = node.attrs["axes"]
+    return s.value(node.type, lambda place: parameter[tuple(place[a] for a in axes)])
+
+
+@means("constant")
+def _constant(node: Node, inputs: Inputs, s: Setting) -> Value:
+    return s.value(node.type, lambda place: s.number(node.attrs["value"]))
+
+
+@means("index")
+def _index(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The position along the axis, counted from 0."""
+    return s.value(node.type, lambda place: s.number(place[node.attrs["axis"]]))
+
+
+@means("length")
+def _length(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """How many positions the axis has; at each position of its parents."""
+    return s.value(node.type, lambda place: s.number(s.length(node.attrs["axis"], place)))

@@ -1,0 +1,131 @@
+"""What the definition computes with: an example, a value, and the place in a program where one is read.
+
+Promises: a value has a vector at every position that exists and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from specc.types.axis import Axis, Type, union
+
+Positions = tuple[int, ...]
+"""Positions along some axes, in their order."""
+
+Place = Mapping[Axis, int]
+"""Positions by axis."""
+
+Held = Tensor | int | tuple[int, ...]
+"""What a field holds at one position: numbers [n], an id, or the ids of a bag."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example: a request with one candidate.
+
+    fields: by path, what is held at each position of the field's axes.
+    lengths: by the key of a space's own axis, its length at each position of its parents.
+    labels: by prediction, a scalar. May be empty.
+    """
+
+    fields: Mapping[str, Mapping[Positions, Held]]
+    lengths: Mapping[Axis, Mapping[Positions, int]]
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A vector of channels at every position of some axes. `states` are those of a scan, each at every
+    position; the value itself is the first."""
+
+    axes: tuple[Axis, ...]
+    at: Mapping[Positions, Tensor]
+    states: tuple[Value, ...] = ()
+
+    def __getitem__(self, place: Place) -> Tensor:
+        """The vector at a place; axes that the value lacks do not matter: it is the same along them."""
+        return self.at[tuple(place[a] for a in self.axes)]
+
+    @property
+    def only(self) -> Tensor:
+        """The vector of a value without axes."""
+        return self.at[()]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where nodes are evaluated: for one example, with the model's weights, and inside of a scan at one
+    position (`here`) of its axis and that axis's parents.
+
+    captures, states: what the region's `capture` and `state` nodes stand for.
+    """
+
+    example: Example
+    weights: Mapping[str, Tensor]
+    training: bool = False
+    here: Place = field(default_factory=dict)
+    captures: tuple[Value, ...] = ()
+    states: tuple[Value, ...] = ()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in: the type of its weights."""
+        for weight in self.weights.values():
+            if weight.dtype.is_floating_point:
+                return weight.dtype
+        return torch.get_default_dtype()
+
+    def inside(self, here: Place, captures: tuple[Value, ...], states: tuple[Value, ...]) -> Setting:
+        return replace(self, here={**self.here, **here}, captures=captures, states=states)
+
+    def number(self, value: float) -> Tensor:
+        return torch.tensor([float(value)], dtype=self.dtype)
+
+    def length(self, axis: Axis, place: Place) -> int:
+        """How many positions an axis has, at a place that says where along its parents."""
+        if axis.size is not None:
+            return axis.size
+        match axis.kind:
+            case "space":
+                return self.example.lengths[axis][_parents(axis, {**self.here, **place})]
+            case "renamed":
+                return self.length(axis.source[0], place)
+            case "shorter":
+                return max(self.length(axis.source[0], place) - 1, 0)
+            case "appended":
+                first, *second = (self.length(a, place) for a in axis.source)
+                return first + (second[0] if second else 1)
+            case "taken" | "top":
+                return min(self.length(axis.source[0], place), int(axis.key[2]))
+        raise AssertionError(axis.kind)
+
+    def places(self, axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
+        """Every place along some axes that exists. Inside of a scan the axes of `here` are settled."""
+        yield from self._places(union(Type(axes, 1)), {})
+
+    def _places(self, axes: tuple[Axis, ...], place: dict[Axis, int]) -> Iterator[dict[Axis, int]]:
+        if not axes:
+            yield place
+            return
+        axis, *rest = axes
+        settled = self.here.get(axis)
+        for p in range(self.length(axis, place)) if settled is None else (settled,):
+            yield from self._places(tuple(rest), {**place, axis: p})
+
+    def value(self, type_: Type, channels: Callable[[Place], Tensor]) -> Value:
+        """A value of a type, given its channels at each place."""
+        at: dict[Positions, Tensor] = {}
+        for place in self.places(type_.axes):
+            found = channels(place)
+            assert found.shape == (type_.width,), (type_, tuple(found.shape))
+            at[tuple(place[a] for a in type_.axes)] = found
+        return Value(type_.axes, at)
+
+
+def _parents(axis: Axis, place: Place) -> Positions:
+    """Where a place is along an axis's parents, outermost first."""
+    return () if axis.parent is None else (*_parents(axis.parent, place), place[axis.parent])
