@@ -5,7 +5,8 @@ is what `--set` can say. Leaves building the variants' graphs to the driver.
 """
 
 from specc.variants.choose import Count, count, covering, every, sample
-from specc.variants.space import Interval, Variant, VariantSpace, load_space
+from specc.variants.load import load_space
+from specc.variants.space import Interval, Variant, VariantSpace
 from specc.variants.write import write
 
 __all__ = [
