@@ -120,64 +120,67 @@ class LayerNorm(nn.Module):
 class Statistics(nn.Module):
     """Mean and variance of each channel over all examples and positions, and running ones.
 
-    In training the batch's (biased variance), which move the running ones by `momentum` (unbiased
-    variance); else the running ones, as also for a batch of fewer than two values a channel.
+    statistics: "running": in training the batch's (biased variance), which move the running ones by
+        `momentum` (unbiased variance); else the running ones, as also for a batch of fewer than two
+        values a channel. "batch": the batch's in evaluation too. "fixed": the running ones always,
+        which stay as they are.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int, eps: float, momentum: float) -> None:
+    def __init__(self, width: int, eps: float, momentum: float, statistics: str = "running") -> None:
         super().__init__()
         self.eps = eps
         self.momentum = momentum
+        self.statistics = statistics
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
     def normalise(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        training = self.training and len(flat) > 1
+        if self.statistics == "batch" and not self.training and len(flat):
+            variance, mean = torch.var_mean(flat, 0, correction=0)
+            return (x - mean) / torch.sqrt(variance + self.eps)
+        moving = self.training and len(flat) > 1 and self.statistics != "fixed"
         normal = F.batch_norm(
-            flat, self.running_mean, self.running_var, None, None, training, self.momentum, self.eps
+            flat, self.running_mean, self.running_var, None, None, moving, self.momentum, self.eps
         )
         return normal.reshape(x.shape)
 
 
 class BatchNorm(Statistics):
-    """Batch normalisation with scale and shift (Ioffe and Szegedy 2015)."""
+    """Batch normalisation (Ioffe and Szegedy 2015), with scale and shift if `affine`."""
 
-    def __init__(self, width: int, eps: float, momentum: float) -> None:
-        super().__init__(width, eps, momentum)
-        self.scale = learned(width, init=("ones",))
-        self.shift = learned(width, init=("zeros",))
+    def __init__(
+        self, width: int, eps: float, momentum: float, statistics: str = "running", affine: bool = True
+    ) -> None:
+        super().__init__(width, eps, momentum, statistics)
+        self.scale = learned(width, init=("ones",)) if affine else None
+        self.shift = learned(width, init=("zeros",)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.normalise(x) * self.scale + self.shift
+        normal = self.normalise(x)
+        return normal if self.scale is None or self.shift is None else normal * self.scale + self.shift
 
 
 class Dice(Statistics):
     """p x + (1 - p) slope x, p = sigmoid of x normalised without scale and shift (DIN, eq. 8)."""
 
-    def __init__(self, width: int, eps: float, momentum: float, init: Init = ("zeros",)) -> None:
-        super().__init__(width, eps, momentum)
+    def __init__(
+        self,
+        width: int,
+        eps: float,
+        momentum: float,
+        statistics: str = "running",
+        init: Init = ("zeros",),
+    ) -> None:
+        super().__init__(width, eps, momentum, statistics)
         self.slope = learned(width, init=init)
 
     def forward(self, x: Tensor) -> Tensor:
         p = torch.sigmoid(self.normalise(x))
         return p * x + (1 - p) * self.slope * x
-
-
-class BatchDice(Dice):
-    """Dice that takes the batch's statistics in evaluation too, as DIEN's published code does."""
-
-    def normalise(self, x: Tensor) -> Tensor:
-        if self.training:
-            return super().normalise(x)
-        flat = x.reshape(-1, x.shape[-1])
-        if not len(flat):
-            return x
-        variance, mean = torch.var_mean(flat, 0, correction=0)
-        return (x - mean) / torch.sqrt(variance + self.eps)
 
 
 class PReLU(nn.Module):

@@ -75,13 +75,14 @@ OPS: dict[str, Op] = {
         # layers
         Op("linear", "x", "", "weight bias?", "x W^T + b; weight is (n, in) as in torch."),
         Op("norm", "x", "eps", "scale shift", "Layer norm over channels (Ba et al. 2016)."),
-        Op("batch_norm", "x", "eps momentum", "scale shift running_mean running_var",
-           "Batch norm over examples and positions (Ioffe and Szegedy 2015); running statistics "
-           "in evaluation."),
+        Op("batch_norm", "x", "eps momentum statistics", "scale? shift? running_mean running_var",
+           "Batch norm over examples and positions (Ioffe and Szegedy 2015). attrs.statistics: running "
+           "(of the batch in training, else running), batch (of the batch always) or fixed (the stored "
+           "ones always, which then never move)."),
         Op("dropout", "x", "p", "", "Zeroes channels at rate p in training, scales the rest by 1/(1-p)."),
         Op("dice", "x", "eps momentum statistics", "slope running_mean running_var",
-           "p x + (1-p) a x, p = sigmoid of x normalised without affine (DIN, eq. 8). attrs.statistics: "
-           "running (of the batch in training, else running) or batch (of the batch always)."),
+           "p x + (1-p) a x, p = sigmoid of x normalised without affine (DIN, eq. 8). attrs.statistics "
+           "as for batch_norm."),
         Op("prelu", "x", "", "slope", "x where positive, else slope * x, one slope a channel."),
         # losses: per position, width 1
         Op("bce", "a b", "", "", "Binary cross entropy of logit a against target b in [0, 1]."),

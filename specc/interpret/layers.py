@@ -73,8 +73,10 @@ def _prelu(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 @means_across("batch_norm")
 def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
-    scale, shift, *running = (settings[0].weights[path] for path in node.weights)
-    mean, variance = _statistics(node, inputs, settings, running, always=False)
+    """x to mean 0 and variance 1, then scale and shift if it has them."""
+    *affine, running_mean, running_var = (settings[0].weights[path] for path in node.weights)
+    mean, variance = _statistics(node, inputs, settings, [running_mean, running_var])
+    scale, shift = affine or (1, 0)
 
     def normal(x: Tensor) -> Tensor:
         return (x - mean) / torch.sqrt(variance + node.attrs["eps"]) * scale + shift
@@ -86,8 +88,7 @@ def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> li
 def _dice(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
     """p x + (1 - p) slope x with p = sigmoid((x - mean) / sqrt(variance + eps))."""
     slope, *running = (settings[0].weights[path] for path in node.weights)
-    always = node.attrs["statistics"] == "batch"
-    mean, variance = _statistics(node, inputs, settings, running, always)
+    mean, variance = _statistics(node, inputs, settings, running)
 
     def gated(x: Tensor) -> Tensor:
         p = torch.sigmoid((x - mean) / torch.sqrt(variance + node.attrs["eps"]))
@@ -101,18 +102,19 @@ def _each(x: Value, change: Callable[[Tensor], Tensor]) -> Value:
 
 
 def _statistics(
-    node: Node, inputs: list[Inputs], settings: list[Setting], running: list[Tensor], always: bool
+    node: Node, inputs: list[Inputs], settings: list[Setting], running: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over all positions of all examples.
 
-    In training those of the batch (the running ones if it has fewer than two vectors), else the running
-    ones. With `always` those of the batch in evaluation too. Inside of a scan there is no batch: examples
-    are at other positions, or at their end.
+    `running`: in training those of the batch (the running ones if it has fewer than two vectors), else
+    the running ones. `batch`: those of the batch in evaluation too. `fixed`: the running ones always.
+    Inside of a scan there is no batch: examples are at other positions, or at their end.
     """
-    training = settings[0].training
+    kind = node.attrs["statistics"]
+    training = settings[0].training and kind != "fixed"
     assert not (training and settings[0].here), f"{node.op} is trained inside of a scan"
     vectors = [x for (value,) in inputs for x in value.at.values()]
-    if len(vectors) > 1 if training else always and vectors:
+    if len(vectors) > 1 if training else kind == "batch" and vectors:
         together = torch.stack(vectors)
         return together.mean(0), together.var(0, correction=0)
     mean, variance = running

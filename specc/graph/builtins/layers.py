@@ -62,7 +62,12 @@ def _norm(args: Arguments) -> Node:
     return args.add("norm", [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
 
 
-def _statistics(args: Arguments, path: str, n: int) -> tuple[str, str]:
+def _statistics(args: Arguments) -> dict[str, Any]:
+    attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
+    return {**attrs, "statistics": args.options["statistics"]}
+
+
+def _running(args: Arguments, path: str, n: int) -> tuple[str, str]:
     return (
         weight(args, path, "running_mean", (n,), "buffer", ("zeros",)),
         weight(args, path, "running_var", (n,), "buffer", ("ones",)),
@@ -71,20 +76,18 @@ def _statistics(args: Arguments, path: str, n: int) -> tuple[str, str]:
 
 def _batch_norm(args: Arguments) -> Node:
     path, n = args.site.child("batch_norm"), args.x.type.width
-    weights: tuple[str, ...] = (
-        weight(args, path, "scale", (n,), "scale", ("ones",)),
-        weight(args, path, "shift", (n,), "shift", ("zeros",)),
-    )
-    attrs = {k: float(args.options[k]) for k in ("eps", "momentum")}
-    return args.add("batch_norm", [args.x], args.x.type, attrs, weights + _statistics(args, path, n))
+    weights: tuple[str, ...] = ()
+    if args.options["affine"]:
+        weights += (weight(args, path, "scale", (n,), "scale", ("ones",)),)
+        weights += (weight(args, path, "shift", (n,), "shift", ("zeros",)),)
+    weights += _running(args, path, n)
+    return args.add("batch_norm", [args.x], args.x.type, _statistics(args), weights)
 
 
 def _dice(args: Arguments) -> Node:
     path, n = args.site.child("dice"), args.x.type.width
     slope = weight(args, path, "slope", (n,), "slope", ("zeros",))
-    attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
-    attrs["statistics"] = args.options["statistics"]
-    return args.add("dice", [args.x], args.x.type, attrs, (slope, *_statistics(args, path, n)))
+    return args.add("dice", [args.x], args.x.type, _statistics(args), (slope, *_running(args, path, n)))
 
 
 def _prelu(args: Arguments) -> Node:
@@ -166,6 +169,10 @@ def _lookup(args: Arguments) -> Node:
 
 
 _EPS = Option("eps", "number", 1e-5)
+_STATISTICS = (
+    Option("momentum", "rate", 0.1),
+    Option("statistics", "choice", "running", choices=("running", "batch", "fixed")),
+)
 _LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0))
 for _builtin in (
     Builtin("linear", "layers", ("x",), _linear, "x W^T + b, to n channels.",
@@ -178,13 +185,12 @@ for _builtin in (
             "Layer normalisation over channels, with scale and shift (Ba et al. 2016).", options=(_EPS,)),
     Builtin("batch_norm", "layers", ("x",), _batch_norm,
             "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).",
-            options=(_EPS, Option("momentum", "rate", 0.1))),
+            options=(_EPS, *_STATISTICS, Option("affine", "bool", True))),
     Builtin("dropout", "layers", ("x",), _dropout,
             "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",
             options=(Option("p", "rate"),)),
     Builtin("dice", "layers", ("x",), _dice, "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.",
-            options=(Option("eps", "number", 1e-8), Option("momentum", "rate", 0.1),
-                     Option("statistics", "choice", "running", choices=("running", "batch")))),
+            options=(Option("eps", "number", 1e-8), *_STATISTICS)),
     Builtin("prelu", "layers", ("x",), _prelu,
             "x where positive, else slope * x, a slope a channel (He et al. 2015).",
             options=(Option("init", "number", 0.25),)),
