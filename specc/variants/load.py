@@ -1,7 +1,7 @@
 """From a spec to the space of its variants.
 
 Promises: faults of params, domains and conditions are reported as the elaborator would; what leaves no
-variant gives E0407, with the condition to blame and the domains it was asked about.
+variant gives E0408, with the condition to blame and the domains it was asked about.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _ordered(params: Sequence[str], reads: Mapping[str, frozenset[str]]) -> tupl
 
 
 def _something_left(space: VariantSpace, report: Report) -> bool:
-    """E0407 where no choice of the params keeps all conditions; E0512 where the defaults do not."""
+    """E0408 where no choice of the params keeps all conditions; E0512 where the defaults do not."""
     for part in space.parts:
         try:
             left = next(space.completions(part, {}, 3, patience=PATIENCE), None) is not None
@@ -167,7 +167,7 @@ def _report_nothing(space: VariantSpace, part: Sequence[str], report: Report) ->
     blamed = (alone or own)[:1]
     if not blamed:
         name = part[0]
-        report.error("E0407", f"the domain of `{name}` holds nothing", space.param(name).span)
+        report.error("E0408", f"the domain of `{name}` holds nothing", space.param(name).span)
         return
     others = [item for item, _ in own if item is not blamed[0][0]] if not alone else []
     names = [n for n in part if n in blamed[0][1] or others]
@@ -181,7 +181,7 @@ def _report_nothing(space: VariantSpace, part: Sequence[str], report: Report) ->
             else f"{name} in {describe_domain(domain, site)}"
         )
     report.error(
-        "E0407",
+        "E0408",
         "no variant is left: no choice of params keeps "
         + ("this condition" if not others else "these conditions together"),
         blamed[0][0].condition.span,

@@ -151,9 +151,9 @@ def test_points_of_an_interval() -> None:
 @pytest.mark.parametrize(
     ("lines", "code", "says"),
     [
-        ("require dim % heads == 7", "E0407", "this condition"),
-        ("require dim < heads\nrequire heads < dim", "E0407", "these conditions together"),
-        ("require dim / 0 > heads", "E0407", "this condition"),
+        ("require dim % heads == 7", "E0408", "this condition"),
+        ("require dim < heads\nrequire heads < dim", "E0408", "these conditions together"),
+        ("require dim / 0 > heads", "E0408", "this condition"),
         ("param p = 1 in 3 .. 1", "E0406", "holds nothing"),
         ("param p = 7 in {1, 2}", "E0406", "cannot be 7"),
         ("require dim == 4", "E0512", "it is required"),
