@@ -358,7 +358,7 @@ def _product(block: Block, node: Node, inputs: Inputs) -> Type:
 @_rule("norm", "batch_norm", "dice", "prelu")
 def _layer(block: Block, node: Node, inputs: Inputs) -> Type:
     block.shapes(node, *[(inputs[0].width,)] * len(node.weights))
-    trains = node.op in ("batch_norm", "dice")
+    trains = node.attrs.get("statistics", "fixed") != "fixed"
     block.require(node, not (trains and block.region is not None), "a batch has no statistics in a region")
     return inputs[0]
 

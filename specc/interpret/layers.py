@@ -73,25 +73,23 @@ def _prelu(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 @means_across("batch_norm")
 def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
-    """x to mean 0 and variance 1, then scale and shift if it has them."""
-    *affine, running_mean, running_var = (settings[0].weights[path] for path in node.weights)
-    mean, variance = _statistics(node, inputs, settings, [running_mean, running_var])
-    scale, shift = affine or (1, 0)
-
-    def normal(x: Tensor) -> Tensor:
-        return (x - mean) / torch.sqrt(variance + node.attrs["eps"]) * scale + shift
-
-    return [_each(x, normal) for (x,) in inputs]
+    """Each channel to mean 0 and variance 1, then scale and shift, if it has them."""
+    *affine, running_mean, running_variance = (settings[0].weights[path] for path in node.weights)
+    normal = _normaliser(node, inputs, settings, running_mean, running_variance)
+    if not affine:
+        return [_each(x, normal) for (x,) in inputs]
+    scale, shift = affine
+    return [_each(x, lambda channels: normal(channels) * scale + shift) for (x,) in inputs]
 
 
 @means_across("dice")
 def _dice(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
-    """p x + (1 - p) slope x with p = sigmoid((x - mean) / sqrt(variance + eps))."""
-    slope, *running = (settings[0].weights[path] for path in node.weights)
-    mean, variance = _statistics(node, inputs, settings, running)
+    """p x + (1 - p) slope x, p = sigmoid of the normalised x."""
+    slope, running_mean, running_variance = (settings[0].weights[path] for path in node.weights)
+    normal = _normaliser(node, inputs, settings, running_mean, running_variance)
 
     def gated(x: Tensor) -> Tensor:
-        p = torch.sigmoid((x - mean) / torch.sqrt(variance + node.attrs["eps"]))
+        p = torch.sigmoid(normal(x))
         return p * x + (1 - p) * slope * x
 
     return [_each(x, gated) for (x,) in inputs]
@@ -101,21 +99,21 @@ def _each(x: Value, change: Callable[[Tensor], Tensor]) -> Value:
     return Value(x.axes, {place: change(channels) for place, channels in x.at.items()})
 
 
-def _statistics(
-    node: Node, inputs: list[Inputs], settings: list[Setting], running: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel over all positions of all examples.
+def _normaliser(
+    node: Node, inputs: list[Inputs], settings: list[Setting], mean: Tensor, variance: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """(x - mean) / sqrt(variance + eps), a channel at a time.
 
-    `running`: in training those of the batch (the running ones if it has fewer than two vectors), else
-    the running ones. `batch`: those of the batch in evaluation too. `fixed`: the running ones always.
-    Inside of a scan there is no batch: examples are at other positions, or at their end.
+    `running`: in training with the mean and (biased) variance over all positions of all examples, if
+    there are two or more of them; else with the stored ones. `batch`: of the batch in evaluation too.
+    `fixed`: the stored ones always. Inside of a scan there is no batch, as examples are at other
+    positions or at their end, so nothing is trained there but what is fixed.
     """
-    kind = node.attrs["statistics"]
-    training = settings[0].training and kind != "fixed"
-    assert not (training and settings[0].here), f"{node.op} is trained inside of a scan"
+    statistics, training = node.attrs["statistics"], settings[0].training
     vectors = [x for (value,) in inputs for x in value.at.values()]
-    if len(vectors) > 1 if training else kind == "batch" and vectors:
-        together = torch.stack(vectors)
-        return together.mean(0), together.var(0, correction=0)
-    mean, variance = running
-    return mean, variance
+    if statistics != "fixed" and (training or statistics == "batch"):
+        assert not settings[0].here, f"{node.op} is trained inside of a scan"
+        if len(vectors) > 1 or (vectors and not training):
+            together = torch.stack(vectors)
+            mean, variance = together.mean(0), together.var(0, correction=0)
+    return lambda x: (x - mean) / torch.sqrt(variance + node.attrs["eps"])
