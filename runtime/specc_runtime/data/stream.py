@@ -1,0 +1,143 @@
+"""Batches of example files, shuffled, in an order that can be taken up again anywhere.
+
+Promises: an epoch gives every example once. Row groups come in a random order, and the examples of as
+many row groups as fill a buffer are shuffled together; the order depends on the seed and the epoch alone.
+A `Place` is where an epoch stands: from it the rest comes exactly as it would have. Ranks read different
+row groups, and all give equally many batches.
+Memory: one buffer of encoded examples, and one row group.
+Leaves to others: encoding (encode), moving batches to devices (train).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from specc_runtime.batch import Batch
+from specc_runtime.data.files import Unit, read, units_of
+from specc_runtime.data.select import select
+from specc_runtime.encode import Encoders
+
+
+@dataclass(frozen=True)
+class Place:
+    """The first example that has not been given: unit counts row groups in the epoch's order, row
+    counts examples of the buffer that begins there."""
+
+    epoch: int = 0
+    unit: int = 0
+    row: int = 0
+
+
+class Stream:
+    """The batches of some files, epoch by epoch.
+
+    batch: examples a batch; the last one of an epoch may be smaller.
+    buffer: how many examples are shuffled together, at least.
+    keys: a column whose hashes go along as `labels["@keys"]`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        encoders: Encoders,
+        batch: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        buffer: int = 1 << 16,
+        labels: bool = True,
+        keys: str | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.units = units_of(files)
+        self.encoders, self.batch, self.seed, self.shuffle = encoders, batch, seed, shuffle
+        self.buffer, self.labels, self.keys, self.rank, self.ranks = buffer, labels, keys, rank, ranks
+
+    @property
+    def examples(self) -> int:
+        return sum(unit.rows for unit in self.units)
+
+    def steps(self, epoch: int = 0) -> int:
+        """How many batches an epoch has. Unequal row groups would give ranks unequal many: the fewest."""
+        if self.ranks == 1:
+            return -(-self.examples // self.batch)
+        return min(
+            sum(unit.rows for unit in self._order(epoch, rank)) // self.batch for rank in range(self.ranks)
+        )
+
+    def epoch(self, start: Place) -> Iterator[tuple[Batch, Place]]:
+        """The batches of an epoch from a place on, each with the place after it."""
+        units = self._order(start.epoch, self.rank)
+        given = 0
+        most = self.steps(start.epoch) if self.ranks > 1 else None
+        left: Batch | None = None  # examples of the buffer before, too few for a batch
+        unit, row = start.unit, start.row
+        while unit < len(units):
+            after = self._buffer_end(units, unit)
+            whole = self._encoded(units[unit:after])
+            order = self._shuffled(start.epoch, unit, whole.size)
+            last = after == len(units)
+            while row < whole.size:
+                need = self.batch - (0 if left is None else left.size)
+                if whole.size - row < need and not last:
+                    break
+                part = select(whole, order[row : row + need])
+                row += part.size
+                done = row == whole.size
+                place = Place(start.epoch, after if done else unit, 0 if done else row)
+                yield (part if left is None else Batch.collate([left, part])), place
+                left = None
+                given += 1
+                if given == most:
+                    return
+            if row < whole.size:
+                rest = select(whole, order[row:])
+                left = rest if left is None else Batch.collate([left, rest])
+            unit, row = after, 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch, _ in self.epoch(Place()):
+            yield batch
+
+    def _order(self, epoch: int, rank: int) -> list[Unit]:
+        units = self.units
+        if self.shuffle:
+            order = torch.randperm(len(units), generator=_generator(self.seed, epoch, -1))
+            units = [units[i] for i in order.tolist()]
+        return units[rank :: self.ranks]
+
+    def _buffer_end(self, units: Sequence[Unit], unit: int) -> int:
+        rows = 0
+        while unit < len(units) and rows < self.buffer:
+            rows += units[unit].rows
+            unit += 1
+        return unit
+
+    def _encoded(self, units: Sequence[Unit]) -> Batch:
+        def columns(present: Iterable[str]) -> list[str]:
+            names = list(present)
+            found = self.encoders.columns(names, self.labels)
+            return [*found, *(n for n in names if n == self.keys and n not in found)]
+
+        parts = [
+            self.encoders.encode(read(unit, columns), unit.origin, labels=self.labels, keys=self.keys)
+            for unit in units
+        ]
+        return parts[0] if len(parts) == 1 else Batch.collate(parts)
+
+    def _shuffled(self, epoch: int, unit: int, size: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(size)
+        return torch.randperm(size, generator=_generator(self.seed, epoch, unit))
+
+
+def _generator(seed: int, epoch: int, unit: int) -> torch.Generator:
+    # Spread by large odd numbers, so that neighbouring seeds and epochs share no order.
+    mixed = (seed * 0x9E3779B1 + epoch * 0x85EBCA77 + (unit + 1) * 0xC2B2AE3D) % (1 << 63)
+    return torch.Generator().manual_seed(mixed)

@@ -1,0 +1,17 @@
+"""Raw columns to packed batches, and what is learned from the training data for it."""
+
+from specc_runtime.encode.encoders import KEYS, Encoders
+from specc_runtime.encode.faults import DataError, Fault, Origin
+from specc_runtime.encode.store import load_encoders, save_encoders
+from specc_runtime.encode.vocabulary import Vocabulary
+
+__all__ = [
+    "KEYS",
+    "DataError",
+    "Encoders",
+    "Fault",
+    "Origin",
+    "Vocabulary",
+    "load_encoders",
+    "save_encoders",
+]

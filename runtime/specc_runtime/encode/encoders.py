@@ -1,0 +1,286 @@
+"""From tables to batches: every field of a model's manifest, with what was learned from the training data.
+
+Promises: all faults of a table are found before one error names them. The same table gives the same batch.
+With `candidates` a table has one request a row, and the columns of candidates hold one more list: the
+candidates of the request.
+Leaves to others: reading files (data), what the batch is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.encode.columns import Ints, Packed, unpack
+from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit
+from specc_runtime.encode.kinds import (
+    Moments,
+    Scale,
+    filled,
+    integers_of,
+    keys_of,
+    numbers_of,
+    refuse,
+    scaled,
+    table_rows,
+)
+from specc_runtime.encode.vocabulary import Tally, Vocabulary, hashed
+
+KEYS = "@keys"
+"""Among a batch's labels: for each example the hash of a column that groups them, int64 [B]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoders:
+    """vocabularies: by the manifest's names of them. scales: by path of the number fields that need one."""
+
+    manifest: Mapping[str, Any]
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+
+    @staticmethod
+    def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
+        """What the encodings need to know, from the training data, in one pass.
+
+        Raises DataError, with the faults of the first table that has any.
+        """
+        tallies: dict[str, Tally] = {}
+        moments: dict[str, Moments] = {}
+        for table, origin in tables:
+            read = _Reading(manifest, table, origin)
+            for entry, packed in read.fields():
+                of, default = _of(entry), entry["options"].get("default")
+                with read.noting(entry, packed):
+                    if entry["vocabulary"] is not None:
+                        tally = tallies.setdefault(entry["vocabulary"], Tally())
+                        tally.add(keys_of(filled(packed.values, of[1].get("default", default))))
+                    elif _needs_scale(entry):
+                        moments.setdefault(entry["path"], Moments()).add(packed.values, default)
+            read.finish()
+        return Encoders(
+            manifest,
+            {
+                name: tallies.get(name, Tally()).vocabulary(most)
+                for name, most in _vocabularies(manifest).items()
+            },
+            {
+                entry["path"]: moments.get(entry["path"], Moments()).scale(entry["options"]["scale"])
+                for entry in manifest["fields"]
+                if _needs_scale(entry)
+            },
+        )
+
+    def columns(self, present: Iterable[str], labels: bool = True) -> list[str]:
+        """Those of a table's columns that the model reads."""
+        names = set(present)
+        wanted = [c for f in self.manifest["fields"] if (c := _column(f, names)) is not None]
+        if labels:
+            wanted += [p["column"] for p in self.manifest["predictions"] if p["column"] in names]
+        return list(dict.fromkeys(wanted))
+
+    def encode(
+        self,
+        table: pa.Table,
+        origin: Origin,
+        *,
+        candidates: bool = False,
+        labels: bool = True,
+        keys: str | None = None,
+    ) -> Batch:
+        """The batch of a table's rows.
+
+        keys: a column whose hashes go along as `labels["@keys"]`.
+        Raises DataError with every fault of the table.
+        """
+        read = _Reading(self.manifest, table, origin, candidates)
+        fields: dict[str, Tensor | Bag] = {}
+        for entry, packed in read.fields():
+            with read.noting(entry, packed):
+                fields[entry["path"]] = self._values(entry, packed)
+        found: dict[str, Tensor] = {}
+        if labels:
+            for prediction in self.manifest["predictions"]:
+                with read.noting(prediction, None):
+                    found[prediction["name"]] = _labels(prediction, read.column(prediction["column"]))
+        if keys is not None:
+            with read.noting({"column": keys}, None):
+                values = keys_of(unpack(read.column(keys), ()).values)
+                if pa.types.is_null(values.type) or values.null_count:
+                    raise Unfit("a column that groups examples has no value in some row")
+                found[KEYS] = torch.from_numpy(hashed(values).view(np.int64))
+        read.finish()
+        return Batch(
+            Schema.of(self.manifest),
+            len(table),
+            fields,
+            {axis: torch.from_numpy(x) for axis, x in read.lengths.items()},
+            found,
+            None if read.candidates is None else torch.from_numpy(read.candidates),
+        )
+
+    def _values(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
+        encoding, options = entry["encoding"], entry["options"]
+        if encoding == "bag":
+            inner, own = _of(entry)
+            if "default" in options:
+                own = {**own, "default": options["default"]}
+            rows = table_rows(inner, own, packed.values, self.vocabularies.get(entry["vocabulary"]))
+            return Bag(torch.from_numpy(rows), torch.from_numpy(packed.lengths[-1]))
+        if entry["table"] is not None:
+            return torch.from_numpy(
+                table_rows(encoding, options, packed.values, self.vocabularies.get(entry["vocabulary"]))
+            )
+        found = numbers_of(filled(packed.values, options.get("default")))
+        if encoding == "vector":
+            n, lengths = options["n"], packed.lengths[-1]
+            refuse(lengths != n, lengths, f"numbers are there, and `vector({n})` has {n}", level=-1)
+            return torch.from_numpy(found.reshape(-1, n).astype(np.float32))
+        found = scaled(options["scale"], found, self.scales.get(entry["path"]))
+        return torch.from_numpy(found.reshape(-1, 1).astype(np.float32))
+
+
+class _Reading:
+    """One table while it is read: its columns taken apart, and the faults met on the way."""
+
+    def __init__(
+        self, manifest: Mapping[str, Any], table: pa.Table, origin: Origin, candidates: bool = False
+    ) -> None:
+        self.manifest, self.table, self.origin = manifest, table, origin
+        self.names = set(table.column_names)
+        self.per_request = candidates
+        self.candidates: Ints | None = None
+        self.lengths: dict[str, Ints] = {}
+        self.faults: list[Fault] = []
+        self._bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
+        self._given: dict[str, tuple[Ints, str]] = {}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        if name not in self.names:
+            raise self._missing(name, None)
+        return self.table.column(name)
+
+    def fields(self) -> Iterator[tuple[Mapping[str, Any], Packed]]:
+        """Every field whose column could be taken apart, and agrees with those of its axes."""
+        for entry in self.manifest["fields"]:
+            with self.noting(entry, None):
+                name = _column(entry, self.names)
+                if name is None:
+                    raise self._missing(entry["column"], entry["fallback"])
+                column = self.table.column(name)
+                outer = ["@candidates"] if self.per_request and entry["role"] == "candidate" else []
+                axes = [*outer, *entry["axes"]]
+                inner = [None] if entry["encoding"] in ("bag", "vector") else []
+                packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
+                with self.noting(entry, packed):
+                    self._agree(axes, packed, name)
+                    yield entry, packed
+
+    def _agree(self, axes: list[str], packed: Packed, name: str) -> None:
+        """Note the lengths of the axes, which are to be the same in every column that has them."""
+        for level, axis in enumerate(axes):
+            given = packed.given[level]
+            first, other = self._given.setdefault(axis, (given, name))
+            if first is not given:
+                # An outer list that differs was reported before its inner ones can be compared.
+                wrong = first != given
+                if wrong.any():
+                    place = int(wrong.argmax())
+                    what = "candidates" if axis == "@candidates" else f"positions of {axis}"
+                    raise Unfit(
+                        f"there are {given[place]} {what}, and column `{other}` has {first[place]}",
+                        place,
+                        int(wrong.sum()) - 1,
+                        "columns of one axis have a value for each of its positions",
+                        level,
+                    )
+            if axis == "@candidates":
+                self.candidates = packed.lengths[level]
+            else:
+                self.lengths[axis] = packed.lengths[level]
+
+    def noting(self, entry: Mapping[str, Any], packed: Packed | None) -> _Noting:
+        return _Noting(self, entry, packed)
+
+    def _missing(self, name: str, fallback: str | None) -> Unfit:
+        either = f" (nor `{fallback}`)" if fallback else ""
+        return Unfit(
+            f"there is no such column{either}",
+            help=f"the file has {', '.join(sorted(self.names)) or 'none'}; add the column, or name "
+            'another one in the spec with `from "…"`',
+        )
+
+    def finish(self) -> None:
+        if self.faults:
+            raise DataError(self.faults)
+
+
+@dataclass
+class _Noting:
+    """Turns an Unfit of its block into a fault of the reading, which goes on."""
+
+    reading: _Reading
+    entry: Mapping[str, Any]
+    packed: Packed | None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, unfit: object, trace: object) -> bool:
+        if not isinstance(unfit, Unfit):
+            return False
+        reading, row = self.reading, unfit.index
+        if row is not None and self.packed is not None:
+            row = self.packed.row(row, unfit.level)
+        name = _column(self.entry, reading.names) or self.entry["column"]
+        at = None if row is None else reading.origin.first + row
+        reading.faults.append(Fault(reading.origin.file, unfit.what, name, at, unfit.help, unfit.more))
+        return True
+
+
+def _column(entry: Mapping[str, Any], names: set[str]) -> str | None:
+    """Which of the columns that a field may be read from is there."""
+    options = (entry["column"], entry.get("fallback"))
+    return next((name for name in options if name is not None and name in names), None)
+
+
+def _of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The encoding of a field's values: for a bag that of its table."""
+    if entry["encoding"] != "bag":
+        return entry["encoding"], entry["options"]
+    inner = dict(entry["options"]["of"])
+    return inner.pop("encoding"), inner
+
+
+def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """By name, the rows of the table that a vocabulary is for."""
+    return {
+        entry["vocabulary"]: _of(entry)[1]["max"]
+        for entry in manifest["fields"]
+        if entry["vocabulary"] is not None
+    }
+
+
+def _needs_scale(entry: Mapping[str, Any]) -> bool:
+    return entry["encoding"] == "number" and entry["options"]["scale"] in ("standard", "minmax")
+
+
+def _labels(prediction: Mapping[str, Any], column: pa.ChunkedArray) -> Tensor:
+    values = filled(unpack(column, ()).values, None)
+    match prediction["kind"]:
+        case "class":
+            classes, found = prediction["classes"], integers_of(values)
+            refuse((found < 0) | (found >= classes), found, f"is not one of the classes 0 to {classes - 1}")
+            return torch.from_numpy(found)
+        case "binary":
+            numbers = numbers_of(values)
+            refuse((numbers < 0) | (numbers > 1), numbers, "is not a label from 0 to 1")
+        case _:
+            numbers = numbers_of(values)
+    return torch.from_numpy(numbers.astype(np.float32))

@@ -1,0 +1,211 @@
+"""What each encoding makes of raw values.
+
+Promises: vectorised; a value that cannot be taken is an `Unfit` with its place. By encoding:
+
+    ids       an integer from 0 to n - 1, which is its row
+    vocab     texts or integers; the learned row, 0 for an unknown or absent one
+    hash      texts or integers; hash modulo n
+    bucket    edges: how many of them are at most the value; log2: 0 below 1, then 1 + floor(log2(value)),
+              at most n - 1
+    number    none: itself; standard: less the mean, over the standard deviation; minmax: from 0 to 1 over
+              the training data; log1p: log(1 + |x|) with the sign of x
+    vector    exactly n numbers
+    bag       any number of what its table's encoding takes
+
+A null is the field's `default`, where it has one; without it, it is the unknown value of a vocabulary, an
+empty bag or history, and a fault anywhere else. NaN counts as null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.vocabulary import Rows, Vocabulary, hashed
+
+Floats = npt.NDArray[np.float64]
+
+
+def filled(values: pa.Array, default: Any) -> pa.Array:
+    """NaN as null, and nulls as the default if there is one."""
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    if default is None:
+        return values
+    if pa.types.is_null(values.type):
+        return pa.array([default] * len(values))
+    if not values.null_count:
+        return values
+    try:
+        return values.fill_null(pa.scalar(default).cast(values.type))
+    except pa.ArrowInvalid:
+        raise Unfit(f"the column is {values.type}, and the default {default!r} is not") from None
+
+
+def keys_of(values: pa.Array) -> pa.Array:
+    """Texts as large_string, integers as int64: what vocabularies and hashes work on."""
+    kind = values.type
+    if pa.types.is_null(kind):
+        return values
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return values.cast(pa.large_string())
+    return _integers(values, "texts or integers")
+
+
+def numbers_of(values: pa.Array) -> Floats:
+    """Finite numbers, none of them null. Raises Unfit."""
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        values = values.cast(pa.int8())
+    elif not (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise Unfit(f"the column is {kind}, and it should hold numbers")
+    _present(values)
+    if pa.types.is_null(kind):
+        return np.zeros(0)
+    found: Floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    refuse(~np.isfinite(found), found, "is not a finite number")
+    return found
+
+
+def integers_of(values: pa.Array) -> Rows:
+    """Integers, none of them null. Raises Unfit."""
+    found = _integers(values, "integers")
+    _present(found)
+    integers: Rows = found.to_numpy(zero_copy_only=False)
+    return integers
+
+
+def _integers(values: pa.Array, wanted: str) -> pa.Array:
+    kind = values.type
+    if pa.types.is_null(kind):
+        return values.cast(pa.int64())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        if pa.types.is_uint64(kind):
+            # Hashes come as uint64: the same bits, as int64.
+            return pa.Array.from_buffers(pa.int64(), len(values), values.buffers(), offset=values.offset)
+        return (
+            values.cast(pa.int8()).cast(pa.int64()) if pa.types.is_boolean(kind) else values.cast(pa.int64())
+        )
+    if pa.types.is_floating(kind):
+        # Data frames write integers with gaps as floats.
+        whole = values.fill_null(0).to_numpy(zero_copy_only=False)
+        refuse((whole != np.floor(whole)) | (np.abs(whole) >= 2.0**53), whole, "is not an integer")
+        return values.cast(pa.int64())
+    raise Unfit(f"the column is {kind}, and it should hold {wanted}")
+
+
+def _present(values: pa.Array) -> None:
+    if values.null_count:
+        absent = values.is_null().to_numpy(zero_copy_only=False)
+        raise Unfit(
+            "there is no value",
+            int(absent.argmax()),
+            int(absent.sum()) - 1,
+            "fill it in, or give the field a `default = …` in the spec",
+        )
+
+
+def refuse(
+    bad: npt.NDArray[np.bool_], values: Any, what: str, help: str = "", level: int | None = None
+) -> None:
+    """Raise Unfit if any value is bad, with the first of them."""
+    if bad.any():
+        first = int(bad.argmax())
+        raise Unfit(f"{values[first]} {what}", first, int(bad.sum()) - 1, help, level)
+
+
+def table_rows(
+    encoding: str, options: Mapping[str, Any], values: pa.Array, vocabulary: Vocabulary | None
+) -> Rows:
+    """The rows of a table that stand for values. Raises Unfit."""
+    values = filled(values, options.get("default"))
+    match encoding:
+        case "ids":
+            n, found = options["n"], integers_of(values)
+            refuse(
+                (found < 0) | (found >= n),
+                found,
+                f"is not one of the ids 0 to {n - 1:,}",
+                f"correct the data, raise n in `ids({n}, …)`, or use `vocab` for values of any kind",
+            )
+            return found
+        case "vocab":
+            if vocabulary is None:
+                raise Unfit("no vocabulary has been learned for it", help="train the model first")
+            return vocabulary.rows(keys_of(values))
+        case "hash":
+            keys = keys_of(values)
+            _present(keys)
+            return (hashed(keys) % np.uint64(options["n"])).astype(np.int64)
+        case "bucket":
+            return _bucket(options, numbers_of(values))
+    raise AssertionError(encoding)
+
+
+def _bucket(options: Mapping[str, Any], found: Floats) -> Rows:
+    if "edges" in options:
+        return np.searchsorted(np.asarray(options["edges"], dtype=np.float64), found, side="right")
+    # The exponent of a float is exact, where the logarithm of 2^k may fall short of k.
+    _, exponent = np.frexp(np.maximum(found, 0.5))
+    return np.clip(exponent, 0, options["log2"] - 1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A number's learned scale: (x - shift) / by."""
+
+    shift: float
+    by: float
+
+
+@dataclass
+class Moments:
+    """Mean, spread and range of numbers as they come by, in one pass (Chan et al. 1979)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    least: float = np.inf
+    most: float = -np.inf
+
+    def add(self, values: pa.Array, default: Any) -> None:
+        found = numbers_of(filled(values, default))
+        if not len(found):
+            return
+        count, mean = len(found), float(found.mean())
+        whole, off = self.count + count, mean - self.mean
+        self.squares += float(((found - mean) ** 2).sum()) + off * off * self.count * count / whole
+        self.mean += off * count / whole
+        self.count = whole
+        self.least, self.most = min(self.least, float(found.min())), max(self.most, float(found.max()))
+
+    def scale(self, kind: str) -> Scale:
+        """A constant column is scaled to 0."""
+        if not self.count:
+            return Scale(0.0, 1.0)
+        if kind == "minmax":
+            return Scale(self.least, (self.most - self.least) or 1.0)
+        return Scale(self.mean, float(np.sqrt(self.squares / self.count)) or 1.0)
+
+
+def scaled(kind: str, found: Floats, scale: Scale | None) -> Floats:
+    match kind:
+        case "log1p":
+            return np.sign(found) * np.log1p(np.abs(found))
+        case "standard" | "minmax":
+            if scale is None:
+                raise Unfit("no scale has been learned for it", help="train the model first")
+            return (found - scale.shift) / scale.by
+    return found

@@ -1,0 +1,60 @@
+"""Encoders beside a model's weights: `encoders.json`, and one Arrow file a vocabulary.
+
+Promises: what is loaded encodes as what was saved. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import feather
+
+from specc_runtime.artefact import ArtefactError
+from specc_runtime.encode.encoders import Encoders
+from specc_runtime.encode.kinds import Scale
+from specc_runtime.encode.vocabulary import Vocabulary
+
+ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 1
+
+
+def save_encoders(encoders: Encoders, directory: Path) -> None:
+    """Write encoders into a model's directory."""
+    (directory / FOLDER).mkdir(parents=True, exist_ok=True)
+    for name, vocabulary in encoders.vocabularies.items():
+        table = pa.table({"key": vocabulary.keys, "count": vocabulary.counts})
+        feather.write_feather(table, str(directory / FOLDER / f"{name}.arrow"), compression="zstd")
+    state = {
+        "format": FORMAT,
+        "vocabularies": sorted(encoders.vocabularies),
+        "scales": {path: {"shift": s.shift, "by": s.by} for path, s in encoders.scales.items()},
+    }
+    (directory / ENCODERS).write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_encoders(directory: Path, manifest: Mapping[str, Any]) -> Encoders:
+    """The encoders of a trained model's directory. Raises ArtefactError if it has none that can be read."""
+    path = directory / ENCODERS
+    if not path.is_file():
+        raise ArtefactError(
+            f"{directory} has no {ENCODERS}: the model has not been trained; `specc train {directory} DATA`"
+        )
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            raise ArtefactError(f"{path} is not of format {FORMAT}; train the model again")
+        vocabularies = {}
+        for name in state["vocabularies"]:
+            table = feather.read_table(str(directory / FOLDER / f"{name}.arrow"), memory_map=False)
+            vocabularies[name] = Vocabulary(
+                table.column("key").combine_chunks(), table.column("count").combine_chunks().to_numpy()
+            )
+        scales = {name: Scale(s["shift"], s["by"]) for name, s in state["scales"].items()}
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, ArtefactError):
+            raise
+        raise ArtefactError(f"{path} cannot be read: {error}") from None
+    return Encoders(manifest, vocabularies, scales)
