@@ -14,7 +14,7 @@ from typing import Any
 
 from specc.graph.devices import TARGET
 from specc.graph.ir import Graph
-from specc.passes.placement import REST, TABLES, check_places
+from specc.passes.placement import REST, TABLES, check_places, placeable
 from specc.report import Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
@@ -55,13 +55,16 @@ def from_options(places: Iterable[str], devices: Iterable[str]) -> Placement:
     found: dict[str, str] = {}
     for option in places:
         names, equals, device = option.partition("=")
-        if not equals or not names or not device:
+        parts = [name.strip() for name in names.split(",")]
+        if not equals or not all(parts) or not device.strip():
             faults.append(f"--place {option}: write --place NAME=DEVICE, such as --place tables=cpu")
-        found |= dict.fromkeys((name.strip() for name in names.split(",")), device)
+        found |= dict.fromkeys(parts, device.strip())
     targets: dict[str, str] = {}
     everywhere = None
     for option in devices:
-        name, equals, target = option.rpartition("=")
+        name, equals, target = (part.strip() for part in option.rpartition("="))
+        if equals and not name:
+            faults.append(f"--device {option}: write --device NAME=TARGET, such as --device dense=cuda:1")
         if not TARGET.fullmatch(target):
             faults.append(
                 f"--device {option}: {target or 'nothing'} is no device; use cpu, cuda:1, mps or auto"
@@ -133,24 +136,16 @@ def to_lines(graph: Graph) -> str:
 
 def with_placement(graph: Graph, wanted: Placement, report: Report) -> Graph:
     """The graph with its devices and places overridden and checked; what is wrong is reported."""
-    devices, places = dict(graph.devices), dict(graph.places)
     at = Span(Source(graph.source, ""), 0, 0)
-    for name, target in wanted.devices.items():
-        if name not in devices:
-            close = nearest(name, devices)
-            report.error(
-                "E0603",
-                f"there is no device `{name}` to override",
-                at,
-                help=f"did you mean `{close}`?" if close else f"its devices: {', '.join(devices) or 'none'}",
-            )
-        devices[name] = target
-    if wanted.everywhere is not None:
-        devices = dict.fromkeys(devices, wanted.everywhere)
-    placeable = _placeable(graph)
+    devices = _devices(graph, wanted, at, report)
+    places = dict(graph.places)
+    if wanted.everywhere not in (None, "cpu") and not places and not wanted.places:
+        # A model without places is on one device as a whole.
+        places[REST] = next(iter(devices))
+    names = placeable(graph) | set(graph.places)
     for name, device in wanted.places.items():
-        if name not in placeable:
-            close = nearest(name, placeable)
+        if name not in names:
+            close = nearest(name, names)
             report.error(
                 "E0602",
                 f"there is nothing called `{name}` to place",
@@ -166,29 +161,41 @@ def with_placement(graph: Graph, wanted: Placement, report: Report) -> Graph:
                     at,
                     help=f"did you mean `{close}`?" if close else "use a declared one, cpu, cuda:1 or auto",
                 )
-            devices[_name_for(device, devices)] = device
-            device = _name_for(device, devices)
+            target, device = device, _name_for(device, devices)
+            devices[device] = target
         places[name] = device
     if TABLES in wanted.places:  # said of all tables, so also of those that the spec places by name
         for owner in {w.owner for w in graph.weights.values() if w.kind == "table"}:
             if owner not in wanted.places:
                 places.pop(owner, None)
-    placed = replace(graph, devices=devices, places=places)
+    spans = {name: span for name, span in graph.place_spans.items() if name not in wanted.places}
+    placed = replace(graph, devices=devices, places=places, place_spans=spans)
     if not report.has_errors:
         check_places(placed, report)
     return placed
+
+
+def _devices(graph: Graph, wanted: Placement, at: Span, report: Report) -> dict[str, str]:
+    """The devices by name, with the targets that are wanted of them."""
+    devices = {**graph.devices, **{n: t for n, t in wanted.devices.items() if n in wanted.places.values()}}
+    if graph.places and REST not in graph.places:
+        devices.setdefault(REST, "auto")
+    for name, target in wanted.devices.items():
+        if name not in devices:
+            close = nearest(name, devices)
+            report.error(
+                "E0603",
+                f"there is no device `{name}` to override",
+                at,
+                help=f"did you mean `{close}`?" if close else f"its devices: {', '.join(devices) or 'none'}",
+            )
+        devices[name] = target
+    if wanted.everywhere is not None:
+        devices = dict.fromkeys(devices or [_name_for(wanted.everywhere, {})], wanted.everywhere)
+    return devices
 
 
 def _name_for(target: str, devices: Mapping[str, str]) -> str:
     """A device name for a target: `cuda:1` -> `cuda_1`."""
     known = next((name for name, other in devices.items() if other == target), None)
     return known or re.sub(r"\W", "_", target)
-
-
-def _placeable(graph: Graph) -> set[str]:
-    names = {REST, TABLES, *graph.bindings, *graph.places}
-    names |= {s.name for s in graph.spaces} | {w.owner for w in graph.weights.values()}
-    names |= {p.name for p in graph.predictions} | {x.name for x in graph.losses}
-    # Blocks, by the instances of them.
-    names |= {part for node in graph.nodes for part in node.scope.split(".") if part}
-    return names

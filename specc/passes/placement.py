@@ -18,7 +18,7 @@ from specc.graph.ir import Graph, Node, walk
 from specc.passes.lift import lift_sources
 from specc.report import Label, Report
 from specc.source import Source, Span
-from specc.types.axis import Type
+from specc.types.axis import Axis, Type
 
 REST, TABLES = "rest", "tables"
 BYTES = 4  # of one channel
@@ -31,7 +31,9 @@ _MADE_ANYWHERE = frozenset({"constant", "index", "length"})
 class Move:
     """A value that goes to another device once a batch.
 
+    origin: a device's name, or "batch" for what was read from data.
     bytes: of one example with every sequence at its bound; histories shorter than that move less.
+    training: whether it moves in training only (labels).
     """
 
     value: str
@@ -39,6 +41,7 @@ class Move:
     origin: str
     destination: str
     bytes: int
+    training: bool = False
 
 
 def place(graph: Graph) -> Graph:
@@ -176,10 +179,11 @@ def _owner_place(graph: Graph, path: str, declared: _Declared) -> str | None:
     """Where the declaration that a weight belongs to is placed, if it is named in a `place`.
 
     Only declarations that hold weights are asked (tables, learned values, layers): bindings and blocks
-    are by name in the nodes' scopes. Of tables within a space, their field (`user.id`) may be placed.
+    are by name in the nodes' scopes. A table within a space is placed by its field (`user.id`) or space.
     """
     weight = graph.weights[path]
-    for name in (path.rpartition(".")[0], weight.owner):
+    space = weight.owner.partition(".")[0]
+    for name in (weight.owner, *((space,) if space in declared.spaces else ())):
         if name in graph.places and name not in declared.values:
             return graph.places[name]
     if weight.kind == "table" and TABLES not in declared:
@@ -246,9 +250,9 @@ def _without_idle(nodes: tuple[Node, ...], graph: Graph) -> tuple[Node, ...]:
 
 
 def moves(graph: Graph) -> tuple[Move, ...]:
-    """The moves of a placed graph, in their order: ids and numbers from the batch to where they are read,
-    then every transfer. Empty for a model without places."""
-    found = list(_feeds(graph))
+    """The moves of a placed graph: ids, numbers, lengths and labels from the batch to where they are read,
+    then every transfer in its order. Empty for a model without places."""
+    found = [*_feeds(graph), *_lengths(graph), *_labels(graph)]
     for node in graph.nodes:
         if node.op == "transfer":
             source = graph.node(node.inputs[0])
@@ -259,18 +263,60 @@ def moves(graph: Graph) -> tuple[Move, ...]:
     return tuple(found)
 
 
+def _away(graph: Graph, device: str | None) -> bool:
+    """Whether a device is another than that of batches, which are made on the CPU."""
+    return device is not None and graph.devices.get(device) != "cpu"
+
+
 def _feeds(graph: Graph) -> Iterator[Move]:
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     seen: set[tuple[str, str]] = set()
     for node in graph.nodes:
-        path = node.attrs.get("field")
-        if not isinstance(path, str) or node.device is None or (path, node.device) in seen:
+        path, device = node.attrs.get("field"), node.device
+        if not isinstance(path, str) or device is None or (path, device) in seen or not _away(graph, device):
             continue
-        seen.add((path, node.device))
-        if graph.devices.get(node.device) == "cpu":
-            continue  # where batches come from
+        seen.add((path, device))
         width = BYTES * fields[path].width if node.op == "input" else _ID_BYTES
-        yield Move(path, node.type, "batch", node.device, width * positions(node.type))
+        yield Move(path, node.type, "batch", device, width * positions(node.type))
+
+
+def _lengths(graph: Graph) -> Iterator[Move]:
+    """Lengths of the sequences that a device has values along: how many rows there are, and whose."""
+    seen: set[tuple[Axis, str]] = set()
+    for node in walk(graph.nodes):
+        device, own = node.device, node.attrs.get("axis")
+        if device is None or not _away(graph, device):
+            continue
+        for axis in (*node.type.axes, *((own,) if isinstance(own, Axis) else ())):
+            for root in roots(axis):
+                if (root, device) in seen:
+                    continue
+                seen.add((root, device))
+                type_ = Type(tuple(_parents(root)), 1)
+                name = f"length of {root.key[1]}.{root.key[2]}"
+                yield Move(name, type_, "batch", device, _ID_BYTES * positions(type_))
+
+
+def roots(axis: Axis) -> Iterator[Axis]:
+    """The axes of spaces that an axis comes from or lies in, parents first."""
+    if axis.parent is not None:
+        yield from roots(axis.parent)
+    for source in axis.source:
+        yield from roots(source)
+    if axis.kind == "space" and axis.ragged:
+        yield axis
+
+
+def _parents(axis: Axis) -> list[Axis]:
+    return [] if axis.parent is None else [*_parents(axis.parent), axis.parent]
+
+
+def _labels(graph: Graph) -> Iterator[Move]:
+    for prediction in graph.predictions:
+        device = graph.node(prediction.node).device
+        if device is not None and _away(graph, device):
+            size = _ID_BYTES if prediction.kind == "class" else BYTES
+            yield Move(f"label of {prediction.name}", Type((), 1), "batch", device, size, training=True)
 
 
 def positions(type_: Type) -> int:
