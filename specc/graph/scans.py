@@ -169,13 +169,20 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
     return nexts
 
 
+def _path(scope: Scope, scan: tree.Scan) -> str:
+    """What heads the names of a body's weights: where a block has several scans, a state of each, so
+    that a gate of one is not the gate of the same name in another."""
+    scans = {id(e.statement) for e in scope.entries.values() if isinstance(e.statement, tree.Scan)}
+    return scope.path if len(scans) == 1 else f"{scope.path}.{scan.states[0].ident.name}"
+
+
 def _elaborate(
     scope: Scope, scan: tree.Scan, axis: Axis, types: list[Type], nexts: dict[str, tree.Next]
 ) -> tuple[Frame, list[Node], list[Node]]:
     """The region for states of the given types: its frame, the states and their next values."""
     world = scope.world
     frame = Frame(scope.frame, axis)
-    body = Scope(world, scope.module, scope.path, frame, scope)
+    body = Scope(world, scope.module, _path(scope, scan), frame, scope)
     states = []
     for index, (state, type_) in enumerate(zip(scan.states, types, strict=True)):
         node = world.put(frame, "state", (), type_, state.span, {"index": index}, (), scope.path)
