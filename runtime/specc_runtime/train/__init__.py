@@ -1,0 +1,19 @@
+"""Training and evaluation of compiled models."""
+
+from specc_runtime.train.census import Baselines, count
+from specc_runtime.train.evaluate import Results, evaluate
+from specc_runtime.train.loop import Interrupted, Outcome, Progress, TrainingError, train
+from specc_runtime.train.recipe import Recipe
+
+__all__ = [
+    "Baselines",
+    "Interrupted",
+    "Outcome",
+    "Progress",
+    "Recipe",
+    "Results",
+    "TrainingError",
+    "count",
+    "evaluate",
+    "train",
+]

@@ -1,0 +1,117 @@
+"""What is counted in the training data before training: how often table rows occur, which items are popular.
+
+Promises: one pass. `Baselines` are what a model must beat: an item's popularity, and the labels' mean. They
+are kept beside the weights, so that evaluation needs no training data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from specc_runtime.artefact import ArtefactError
+from specc_runtime.batch import Bag, Batch
+from specc_runtime.data import Stream
+from specc_runtime.model import Model
+
+BASELINES = "baselines.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines:
+    """item: the path of the candidate's field that names what is scored, or None if there is none.
+
+    means: by prediction the mean label (not of class predictions). positives: by prediction, how many
+    labels above 0.5 each row of the item's table has, int64 [rows]. unknown_first: row 0 of that table is
+    the unknown item's.
+    """
+
+    item: str | None
+    means: Mapping[str, float] = field(default_factory=dict)
+    positives: Mapping[str, Tensor] = field(default_factory=dict)
+    unknown_first: bool = False
+
+    def popularity(self, prediction: str, batch: Batch) -> Tensor | None:
+        """A score for each example: how popular its item is."""
+        counts = self.positives.get(prediction)
+        if self.item is None or counts is None:
+            return None
+        ids = batch.column(self.item)
+        known = torch.cat([counts, counts.new_zeros(1)])
+        # An item that the model does not know is as popular as one that nobody took.
+        ids = torch.where((ids == 0) & self.unknown_first | (ids >= len(counts)), len(counts), ids)
+        return torch.log1p(known[ids].double())
+
+    def save(self, directory: Path) -> None:
+        about = {"item": self.item, "means": dict(self.means), "unknown_first": self.unknown_first}
+        save_file(dict(self.positives), directory / BASELINES, metadata={"about": json.dumps(about)})
+
+    @staticmethod
+    def load(directory: Path) -> Baselines | None:
+        """None where a model has been trained without."""
+        path = directory / BASELINES
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads(file.metadata()["about"])
+                counts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Baselines(about["item"], about["means"], counts, about["unknown_first"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{path} cannot be read: {error}") from None
+
+
+def count(model: Model, stream: Stream) -> Baselines:
+    """Count the training data, and tell the model's tables how often their rows occur, where their
+    penalty asks for it (`l2 = by_frequency(…)`)."""
+    manifest = model.manifest
+    item = _item_of(manifest)
+    wanted = {w["path"]: w["shape"][0] for w in manifest["weights"] if w["l2_by_frequency"]}
+    tables = {f["path"]: f["table"] for f in manifest["fields"] if f["table"] in wanted}
+    rows = {path: torch.zeros(n, dtype=torch.int64) for path, n in wanted.items()}
+    positives: dict[str, Tensor] = {}
+    sums: dict[str, float] = {}
+    examples = 0
+    for batch in stream:
+        examples += batch.size
+        for path, table in tables.items():
+            values = batch.fields[path]
+            ids = values.values if isinstance(values, Bag) else values
+            rows[table] += torch.bincount(ids, minlength=len(rows[table]))
+        for prediction in manifest["predictions"]:
+            name, labels = prediction["name"], batch.labels[prediction["name"]]
+            if prediction["kind"] == "class":
+                continue
+            sums[name] = sums.get(name, 0.0) + float(labels.double().sum())
+            if item is not None:
+                taken = batch.column(item["path"])[labels > 0.5]
+                found = torch.bincount(taken, minlength=len(positives.get(name, taken[:0])))
+                found[: len(positives.get(name, taken[:0]))] += positives.get(name, taken[:0])
+                positives[name] = found
+    for path, counts in rows.items():
+        model.set_row_counts(path, counts)
+    return Baselines(
+        None if item is None else item["path"],
+        {name: total / max(examples, 1) for name, total in sums.items()},
+        positives,
+        item is not None and item["encoding"] == "vocab",
+    )
+
+
+def _item_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The candidate's field that says which item it is: the one called so, else that of the most rows."""
+    shapes = {w["path"]: w["shape"][0] for w in manifest["weights"]}
+    found = [
+        f
+        for f in manifest["fields"]
+        if f["role"] == "candidate" and not f["axes"] and f["encoding"] in ("ids", "vocab", "hash")
+    ]
+    return max(found, key=lambda f: ("item" in f["name"], shapes[f["table"]]), default=None)
