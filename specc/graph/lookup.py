@@ -22,6 +22,7 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
         # An axis that this scope has no name for (it came out of a block) goes by its own name.
         found = [a for a in axes if a.name == ident.name and not site.scope.knows_axis(a)]
     if len(found) == 1:
+        unwalked(found[0], ident.span, site)
         return found[0]
     if len(found) > 1:
         raise site.world.fault(
@@ -51,8 +52,10 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
 def axis_by_name(name: str, span: Span, site: Site) -> Axis:
     """The axis that a name means with no value at hand (`length(t)`, `learned w[t, 1]`)."""
     found = site.scope.axes_named(name)
-    if len(found) == 1:
-        return found[0]
+    # An axis derived from another keeps its name unless it is given one: the name alone means the first.
+    first = [a for a in found if not any(b != a and is_made_of(a, b) for b in found)]
+    if len(first) == 1:
+        return first[0]
     if not found:
         scope, known = site.scope, set[str]()
         while scope is not None:
@@ -68,3 +71,27 @@ def axis_by_name(name: str, span: Span, site: Site) -> Axis:
         why="each space has axes of its own, unless one is declared `like` the other",
         help="give them different names, or share one with `like`",
     )
+
+
+def is_made_of(axis: Axis, other: Axis) -> bool:
+    """Whether an axis was derived from another, in however many steps."""
+    return any(source == other or is_made_of(source, other) for source in axis.source)
+
+
+def unwalked(axis: Axis, span: Span, site: Site) -> None:
+    """A scan's body sees one sequence at a time, so the axes that its axis lives in are settled there."""
+    frame = site.frame
+    while frame.outer is not None:
+        walked = frame.axis
+        outer = None if walked is None else walked.parent
+        while outer is not None and walked is not None:
+            if outer == axis:
+                raise site.world.fault(
+                    "E0307",
+                    f"`{axis.name}` is settled inside a scan over `{walked.name}`",
+                    span,
+                    why=f"each `{axis.name}` has `{walked.name}`s of its own, and is walked by itself",
+                    help=f"work over `{axis.name}` before the scan or after it",
+                )
+            outer = outer.parent
+        frame = frame.outer

@@ -10,7 +10,7 @@ from specc.graph.blocks import declare_name
 from specc.graph.builtins.axes import with_parents
 from specc.graph.expressions import all_of, entry_value, value
 from specc.graph.ir import Node, Region
-from specc.graph.lookup import axis_by_name
+from specc.graph.lookup import axis_by_name, unwalked
 from specc.graph.statics import static
 from specc.graph.world import Fault, Frame, Scope, Site
 from specc.report import Label
@@ -36,6 +36,7 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
     world = scope.world
     site = Site(scope, scope.frame, scope.path)
     axis = axis_by_name(scan.axis.name, scan.axis.span, site)
+    unwalked(axis, scan.axis.span, site)
     nexts = _nexts(scan, site)
     widths: list[int] = all_of(*((lambda s=s: _width(s, site)) for s in scan.states))
     inits = all_of(

@@ -259,6 +259,12 @@ class World:
                 self.space_fields[capture.id] = fields
         return frame.captured[outer.id]
 
+    def outermost(self, node: Node, frame: Frame) -> Node:
+        """The node that a capture stands for, through all scans."""
+        while node.op == "capture" and frame.outer is not None:
+            node, frame = frame.order[node.attrs["index"]], frame.outer
+        return node
+
     def weight(self, weight: Weight) -> str:
         """Register a weight; the same path again must be the same tensor (a shared layer)."""
         known = self.weights.get(weight.path)

@@ -8,7 +8,7 @@ from specc.graph.builtins.signature import Arguments, Builtin, Option, declare
 from specc.graph.builtins.widths import static_axis, without_axis_named
 from specc.graph.expressions import broadcast
 from specc.graph.ir import Node
-from specc.graph.lookup import axis_by_name, axis_of_value
+from specc.graph.lookup import axis_by_name, axis_of_value, unwalked
 from specc.graph.world import Frame, Site
 from specc.report import Label
 from specc.source import Span
@@ -20,15 +20,15 @@ def _over(args: Arguments) -> Axis:
     return axis_of_value(args.over, args.x, args.site)
 
 
-def no_children(args: Arguments, node: Node, axis: Axis, span: Span) -> None:
+def no_children(args: Arguments, type_: Type, axis: Axis, span: Span) -> None:
     """An axis cannot go or change while another axis of the value lives inside it."""
-    for other in node.type.axes:
+    for other in type_.axes:
         if other.parent == axis:
             raise args.world.fault(
                 "E0307",
                 f"`{other.name}` lives inside `{axis.name}`",
                 span,
-                found=str(node.type),
+                found=str(type_),
                 why=f"each `{axis.name}` has `{other.name}`s of its own, so they must go first",
                 help=f"reduce over `{other.name}` before",
             )
@@ -41,7 +41,7 @@ def replaced(type_: Type, old: Axis, new: Axis) -> Type:
 def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arguments], Node]:
     def rule(args: Arguments) -> Node:
         old = _over(args)
-        no_children(args, args.x, old, args.span)
+        no_children(args, args.x.type, old, args.span)
         new = make(old, args)
         _register(args, new)
         attrs = {"old": old, "axis": new}
@@ -77,7 +77,7 @@ def _taken(old: Axis, args: Arguments) -> Axis:
 def _rename(args: Arguments) -> Node:
     assert args.to is not None
     old = axis_of_value(args.to.old, args.x, args.site)
-    no_children(args, args.x, old, args.span)
+    no_children(args, args.x.type, old, args.span)
     without_axis_named(args, args.x, args.nodes[0][1], args.to.new)
     name = args.to.new.name
     key = ("renamed", old.key, name, args.site.scope.path)
@@ -89,7 +89,7 @@ def _rename(args: Arguments) -> Node:
 def _append(args: Arguments) -> Node:
     (x, _), (y, place) = args.nodes
     old = _over(args)
-    no_children(args, x, old, args.span)
+    no_children(args, x.type, old, args.span)
     if x.type.width != y.type.width:
         raise args.world.fault(
             "E0301",
@@ -112,7 +112,8 @@ def _append(args: Arguments) -> Node:
         )
     second = extra[0] if extra else None
     if second is not None:
-        no_children(args, y, second, place)
+        unwalked(second, place, args.site)
+        no_children(args, y.type, second, place)
         if second.parent != old.parent:
             raise args.world.fault(
                 "E0303",
@@ -143,7 +144,7 @@ def _append(args: Arguments) -> Node:
 def _top(args: Arguments) -> Node:
     assert args.by is not None
     old = _over(args)
-    no_children(args, args.x, old, args.span)
+    no_children(args, args.x.type, old, args.span)
     score, place = args.by
     if score.type.width != 1 or not score.type.has(old):
         raise args.world.fault(
@@ -178,7 +179,7 @@ def _top(args: Arguments) -> Node:
 
 def _flatten(args: Arguments) -> Node:
     axis = _over(args)
-    no_children(args, args.x, axis, args.span)
+    no_children(args, args.x.type, axis, args.span)
     type_ = args.x.type.without(axis).with_width(args.x.type.width * axis.bound)
     return args.add("flatten", [args.x], type_, {"axis": axis})
 
@@ -232,6 +233,11 @@ def position(axis: Axis, site: Site, span: Span) -> Node:
     return _about("index", axis, with_parents(axis), site, span)
 
 
+def length(axis: Axis, site: Site, span: Span) -> Node:
+    """How many positions an axis has."""
+    return _about("length", axis, with_parents(axis.parent) if axis.parent else (), site, span)
+
+
 def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:
     """A number about an axis itself; made outside of a scan that walks it."""
     frame: Frame | None = site.frame
@@ -255,9 +261,7 @@ def _index(args: Arguments) -> Node:
 
 def _length(args: Arguments) -> Node:
     ident = args.options["axis"]
-    axis = axis_by_name(ident.name, ident.span, args.site)
-    parents = with_parents(axis.parent) if axis.parent else ()
-    return _about("length", axis, parents, args.site, args.span)
+    return length(axis_by_name(ident.name, ident.span, args.site), args.site, args.span)
 
 
 _OVER_NEW = {"over": True, "new": False}

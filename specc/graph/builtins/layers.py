@@ -63,6 +63,17 @@ def _norm(args: Arguments) -> Node:
 
 
 def _statistics(args: Arguments) -> dict[str, Any]:
+    frame = args.site.frame
+    if frame.outer is not None and args.options["statistics"] != "fixed":
+        assert frame.axis is not None
+        raise args.world.fault(
+            "E0514",
+            "a batch has no statistics inside of a scan",
+            args.span,
+            label=f"inside of a scan over `{frame.axis.name}`",
+            why="at each step the examples are at other positions, and some have ended already",
+            help="use `norm`, which needs no batch, or `statistics = fixed`",
+        )
     attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
     return {**attrs, "statistics": args.options["statistics"]}
 
@@ -138,10 +149,12 @@ def _fan(args: Arguments) -> Node:
 def _lookup(args: Arguments) -> Node:
     world, width = args.world, args.options["width"]
     fields = world.space_fields.get(args.x.id)
+    if fields is None and "field" in world.outermost(args.x, args.site.frame).attrs:
+        fields = (args.x,)
     if fields is None:
         raise world.fault(
             "E0315",
-            "`lookup` takes a space",
+            "`lookup` takes a space, or a field of one",
             args.nodes[0][1],
             found=f"a value of type {args.x.type}",
             why="it gives the space's fields a second set of tables, such as first-order weights",
@@ -149,19 +162,21 @@ def _lookup(args: Arguments) -> Node:
     path = args.site.child("lookup")
     parts: list[Node] = []
     for field in fields:
-        raw = field
-        name = field.attrs["field"]
+        raw = world.outermost(field, args.site.frame)
+        name = raw.attrs["field"]
         if raw.op == "input":
             leaf = weight(
                 args, f"{path}.{name}", "weight", (width, raw.type.width), "matrix", ("normal", 0.01)
             )
-            parts.append(args.add("linear", [raw], raw.type.with_width(width), {}, (leaf,)))
+            parts.append(args.add("linear", [field], field.type.with_width(width), {}, (leaf,)))
             continue
         table = world.weights[raw.weights[0]]
         # Fields that share a table share its second set of rows too.
         stem = table.path.removesuffix(".weight")
         leaf = weight(args, f"{path}.{stem}", "weight", (table.shape[0], width), "table", ("normal", 0.01))
-        parts.append(args.add(raw.op, [], raw.type.with_width(width), raw.attrs, (leaf,)))
+        type_ = raw.type.with_width(width)
+        rows = world.put(world.root, raw.op, [], type_, args.span, raw.attrs, (leaf,), args.site.path)
+        parts.append(world.localize(rows, args.site.frame))
     if len(parts) == 1:
         return parts[0]
     type_ = Type(args.x.type.axes, width * len(parts))
@@ -200,7 +215,7 @@ for _builtin in (
     Builtin("fan", "layers", ("x",), _fan, "n copies of a layer side by side, each with its own weights.",
             options=(Option("n", "count"), Option("layer", "layer")), clauses={"as": True}),
     Builtin("lookup", "layers", ("space",), _lookup,
-            "A second set of tables for a space's fields, such as first-order weights.",
+            "A second set of tables for a space's fields (or one of them), such as first-order weights.",
             options=(Option("width", "count", 1),)),
 ):  # fmt: skip
     declare(_builtin)

@@ -19,13 +19,12 @@ def _reduction(op: str) -> Callable[[Arguments], Node]:
             width = x.type.width if op == "softmax" else 1
             return args.add(op, [x], x.type.with_width(width), {"axis": None})
         axis = axis_of_value(args.over, x, args.site)
-        if op != "softmax":
-            no_children(args, x, axis, args.span)
         inputs, type_ = [x], x.type
         if args.where is not None:
             mask = condition(args.where, args.site, x.type)
             type_ = Type(union(x.type, mask.type), x.type.width)
             inputs.append(mask)
+        no_children(args, type_, axis, args.span)
         if op == "softmax" and axis.size == 1:
             args.site.report.warning(
                 "W0703",
