@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc.graph.elaborate import elaborate
 from specc.graph.ir import Graph
@@ -21,9 +21,24 @@ from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.parse import parse
 
+if TYPE_CHECKING:  # torch is loaded only where values flow
+    from specc.devices import Placement
+    from specc.passes import Selection
+    from specc_runtime import Model
+
 # Expressions nest and bindings chain; both are walked by recursion, up to this many frames.
 _DEPTH = 20_000
 T = TypeVar("T")
+
+
+class SpecError(ValueError):
+    """A spec with faults. `report` holds them; the message shows them all."""
+
+    def __init__(self, report: Report) -> None:
+        from specc.report.render import render
+
+        super().__init__("the spec has faults\n" + render(report, "terminal"))
+        self.report = report
 
 
 def read(path: Path | str, report: Report) -> Source | None:
@@ -121,12 +136,70 @@ def load_program(source: Source, directory: Path | None, report: Report) -> Prog
     return _deep(lambda: resolve(file, directory, report), file.ident.span, report)
 
 
-def _deep(stage: Callable[[], T | None], span: Span, report: Report) -> T | None:
-    """Run a stage with room for deep recursion; deeper still is the spec's fault (E0002)."""
+def emitted(graph: Graph, passes: Selection = "default") -> dict[str, str]:
+    """`model.py` and `manifest.json` of a graph. Raises PassError for a pass that there is not."""
+    from specc.emit import emit
+    from specc.passes import optimise
+
+    return _roomy(lambda: emit(optimise(graph, passes)))
+
+
+def compile(
+    spec: Path | str,
+    passes: Selection = "default",
+    placement: Placement | None = None,
+    **params: Any,
+) -> Model:
+    """The PyTorch module of a spec, untrained, on the CPU or where the spec's places put it.
+
+    spec: a file. passes: "default", "none", or names. placement: overrides of devices and places.
+    params: overrides of the spec's params.
+    Raises SpecError with every fault, PassError, or DeviceError where this machine lacks a device.
+    """
+    from specc_runtime import from_texts
+
+    report = Report()
+    texts = compile_texts(spec, passes, placement, params, report)
+    if texts is None:
+        raise SpecError(report)
+    return from_texts(texts, Path(spec).stem).place()
+
+
+def compile_texts(
+    spec: Path | str,
+    passes: Selection,
+    placement: Placement | None,
+    params: Mapping[str, Any],
+    report: Report,
+) -> dict[str, str] | None:
+    """What a compiled model consists of, as texts by file name; None after reporting why there is none."""
+    source = read(spec, report)
+    if source is None:
+        return None
+    graph = load_source(source, Path(spec).parent, params, report)
+    if graph is not None and placement is not None:
+        from specc.devices import with_placement
+
+        graph = with_placement(graph, placement, report)
+    if graph is None or report.has_errors:
+        return None
+    return {**emitted(graph, passes), "spec.arec": source.text}
+
+
+def _roomy(stage: Callable[[], T]) -> T:
+    """Run a stage with room for deep recursion."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEPTH))
     try:
         return stage()
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _deep(stage: Callable[[], T | None], span: Span, report: Report) -> T | None:
+    """Run a stage with room for deep recursion; deeper still is the spec's fault (E0002)."""
+    try:
+        return _roomy(stage)
     except RecursionError:
         report.error(
             "E0002",
@@ -136,5 +209,3 @@ def _deep(stage: Callable[[], T | None], span: Span, report: Report) -> T | None
             help="declare bindings in the order in which they need each other, and split expressions",
         )
         return None
-    finally:
-        sys.setrecursionlimit(limit)

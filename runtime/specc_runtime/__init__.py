@@ -1,6 +1,6 @@
 """What a compiled model needs to run: packed batches, layers, operations, saving and loading."""
 
-from specc_runtime.artefact import ArtefactError, assign_weights, load, save
+from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
 from specc_runtime.batch import Bag, Batch, Schema
 from specc_runtime.devices import DeviceError
 from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
@@ -19,6 +19,7 @@ __all__ = [
     "Schema",
     "Weights",
     "assign_weights",
+    "from_texts",
     "load",
     "save",
 ]

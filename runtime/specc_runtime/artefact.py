@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import linecache
 import sys
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,6 +77,30 @@ def load(directory: str | Path, devices: Wanted = None) -> Model:
         except SafetensorError as error:
             raise ArtefactError(f"{directory / WEIGHTS} cannot be read: {error}") from None
     return model.place(devices)
+
+
+def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
+    """The model of an artefact's texts (`model.py`, `manifest.json` and what belongs to them), untrained.
+
+    origin: what tracebacks call the source. It is on the CPU until `place` puts it elsewhere.
+    """
+    manifest = json.loads(files[MANIFEST])
+    number = next(_numbers)
+    module = ModuleType(f"arec_{manifest['name']}_{number}")
+    module.__file__ = f"<{origin}:{number}>"
+    source = files[MODEL]
+    # So that tracebacks and `inspect` show the lines, each with its place in the spec.
+    linecache.cache[module.__file__] = (len(source), None, source.splitlines(True), module.__file__)
+    sys.modules[module.__name__] = module
+    # The compiler's own text: of the spec it holds names that the checker admitted, and numbers.
+    exec(compile(source, module.__file__, "exec"), vars(module))  # noqa: S102
+    model = model_in(module)
+    model.manifest = manifest
+    model.files = dict(files)
+    return model
+
+
+_numbers = count()
 
 
 def _module(path: Path) -> ModuleType:

@@ -152,6 +152,25 @@ class Model(nn.Module):
             return weight.dtype
         return torch.get_default_dtype()
 
+    def constant(self, value: float, device: torch.device | None = None) -> Tensor:
+        """A number as a value that is the same everywhere, [1, 1]."""
+        return torch.full((1, 1), value, dtype=self.dtype, device=device or self.home)
+
+    def positions(self, size: int, device: torch.device | None = None) -> Tensor:
+        """The positions along a static axis, [1, size, 1]."""
+        return torch.arange(size, dtype=self.dtype, device=device or self.home).reshape(1, size, 1)
+
+    def zero(self, width: int) -> Tensor:
+        """What stands for a bias that is not there, [width]."""
+        return torch.zeros(width, dtype=self.dtype, device=self.home)
+
+    @property
+    def home(self) -> torch.device:
+        """Where a model without places is: where its weights are."""
+        for weight in self.parameters():
+            return weight.device
+        return torch.device("cpu")
+
     def numbers(self, values: Tensor) -> Tensor:
         """Positions, lengths or conditions [rows] as values [rows, 1]."""
         return values.to(self.dtype).unsqueeze(-1)

@@ -1,0 +1,17 @@
+"""Graph to source: what a compiled model consists of, as texts."""
+
+from __future__ import annotations
+
+import json
+
+from specc.emit.manifest import manifest_of
+from specc.emit.module import source_of
+from specc.graph.ir import Graph
+
+__all__ = ["emit", "manifest_of", "source_of"]
+
+
+def emit(graph: Graph) -> dict[str, str]:
+    """`model.py` and `manifest.json` of a graph that has been through `passes.optimise`."""
+    manifest = json.dumps(manifest_of(graph), indent=2, ensure_ascii=False)
+    return {"model.py": source_of(graph), "manifest.json": manifest + "\n"}

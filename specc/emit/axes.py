@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from specc.emit.code import quoted
 from specc.emit.names import Names
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
@@ -36,7 +37,7 @@ class Axes:
             words = (axis.name, f"{axis.name}_{_WORDS.get(axis.kind, axis.kind)}")
             name = self._names.take(*(w.upper() for w in words))
             self._known[axis] = name
-            self.lines.append(f"{name} = {text.replace('NAME', repr(name.lower()))}")
+            self.lines.append(f"{name} = {text.replace('NAME', quoted(name.lower()))}")
         return self._known[axis]
 
     def _declaration(self, axis: Axis) -> str:
@@ -52,7 +53,7 @@ class Axes:
                 elif axis_role(axis, self._spaces) == CANDIDATE:
                     self.uses_candidate = True
                     parent = ", parent=CANDIDATE"
-                return f"Axis({axis_id(axis)!r}, bound={axis.bound}{parent})"
+                return f"Axis({quoted(axis_id(axis))}, bound={axis.bound}{parent})"
             case "renamed":
                 return f"{sources[0]}.renamed(NAME)"
             case "shorter":

@@ -47,6 +47,12 @@ def number(value: float) -> Expr:
     return Expr(text, UNARY if text.startswith("-") else ATOM, literal=True)
 
 
+def quoted(text: str) -> str:
+    """A text as Python writes it, in double quotes where that needs no escapes."""
+    plain = text.isprintable() and not any(c in text for c in "\"'\\")
+    return f'"{text}"' if plain else repr(text)
+
+
 def comment(text: str) -> str:
     """Text that is safe in a comment of one line."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
@@ -67,7 +73,7 @@ def broken(text: str, indent: int) -> list[str]:
         middle = [" " * (indent + 4) + inner]
     else:
         # A lone argument that is a generator or a parenthesised expression takes no comma.
-        comma = "," if len(parts) > 1 else ""
+        comma = "," if len(parts) > 1 or text[start + 1 : stop].rstrip().endswith(",") else ""
         middle = []
         for part in parts:
             lines = broken(part, indent + 4)

@@ -10,106 +10,24 @@ import builtins
 import keyword
 import re
 
+from specc.emit.code import quoted
+
 PYTHON = frozenset(keyword.kwlist) | frozenset(dir(builtins))
 IMPORTED = frozenset(
-    [
-        "self",
-        "batch",
-        "at",
-        "values",
-        "torch",
-        "Tensor",
-        "F",
-        "NamedTuple",
-        "partial",
-        "ops",
-        "layers",
-        "Axis",
-        "Batch",
-        "Model",
-        "Weights",
-        "CANDIDATE",
-        "fixed",
-        "binary_loss",
-        "real_loss",
-        "class_loss",
-        "Values",
-    ]
+    """self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights CANDIDATE fixed
+    binary_loss real_loss class_loss Values""".split()
 )
 # The public attributes of a torch module and of specc_runtime.Model: a part of the model of such a
 # name cannot be read as an attribute. A test holds this against the installed versions.
 TAKEN = frozenset(
-    [
-        "T_destination",
-        "add",
-        "add_module",
-        "apply",
-        "attention",
-        "bfloat16",
-        "buffers",
-        "call_super_init",
-        "children",
-        "compile",
-        "constant",
-        "cpu",
-        "cuda",
-        "device",
-        "double",
-        "dtype",
-        "dump_patches",
-        "eval",
-        "extra_repr",
-        "files",
-        "float",
-        "forward",
-        "get_buffer",
-        "get_extra_state",
-        "get_parameter",
-        "get_submodule",
-        "half",
-        "indices",
-        "ipu",
-        "load_state_dict",
-        "loss",
-        "losses",
-        "manifest",
-        "modules",
-        "mtia",
-        "named_buffers",
-        "named_children",
-        "named_modules",
-        "named_parameters",
-        "numbers",
-        "parameters",
-        "part",
-        "register_backward_hook",
-        "register_buffer",
-        "register_forward_hook",
-        "register_forward_pre_hook",
-        "register_full_backward_hook",
-        "register_full_backward_pre_hook",
-        "register_load_state_dict_post_hook",
-        "register_load_state_dict_pre_hook",
-        "register_module",
-        "register_parameter",
-        "register_state_dict_post_hook",
-        "register_state_dict_pre_hook",
-        "requires_grad_",
-        "set_extra_state",
-        "set_row_counts",
-        "set_submodule",
-        "share_memory",
-        "state_dict",
-        "to",
-        "to_empty",
-        "train",
-        "training",
-        "type",
-        "values",
-        "xpu",
-        "zero_grad",
-        "zeros",
-    ]
+    """T_destination add add_module apply attention bfloat16 buffers call_super_init children compile constant cpu cuda
+    device double dtype dump_patches eval extra_repr files float forward get_buffer get_extra_state get_parameter
+    get_submodule half home indices ipu load_state_dict loss losses manifest modules mtia named_buffers named_children
+    named_modules named_parameters numbers parameters part place positions register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_row_counts
+    set_submodule share_memory state_dict to to_empty train training type values xpu zero zero_grad zeros""".split()
 )
 
 
@@ -149,6 +67,9 @@ def class_name(model: str) -> str:
 def attribute(path: str) -> str:
     """How the part at a weight path's prefix is read in a method."""
     steps = path.split(".")
-    if all(s.isidentifier() and not s.startswith("_") and s not in TAKEN | PYTHON for s in steps):
+    if all(
+        s.isidentifier() and not s.startswith("_") and not keyword.iskeyword(s) and s not in TAKEN
+        for s in steps
+    ):
         return ".".join(["self", *steps])
-    return f"self.part({path!r})"
+    return f"self.part({quoted(path)})"

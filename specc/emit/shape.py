@@ -31,6 +31,8 @@ class Domain:
 
 
 EXAMPLES = Domain(frozenset())
+# Draws and statistics are of every example, also where what they are given is the same in all.
+_EACH = frozenset({"scan_out", "dropout", "batch_norm", "dice"})
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Shapes:
                 if not any(a.ragged for a in node.type.axes) and not _measures(node):
                     self._same.add(node.id)
             elif node.id in captured or (
-                node.op != "scan_out" and node.inputs and all(i in self._same for i in node.inputs)
+                node.op not in _EACH and node.inputs and all(i in self._same for i in node.inputs)
             ):
                 self._same.add(node.id)
 

@@ -1,0 +1,90 @@
+"""The passes in their order.
+
+Promises: `prepared` does what the emitter relies on and changes no meaning; the passes named in `DEFAULT` are
+each optional, in any selection; `place` comes last. `stages` shows the graph after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from specc.graph.ir import Graph
+from specc.passes.attention import recognise_attention
+from specc.passes.distribute import distribute
+from specc.passes.fold import fold
+from specc.passes.hoist import hoist
+from specc.passes.lift import lift_sources
+from specc.passes.merge import merge_products
+from specc.passes.placement import place
+from specc.passes.positions import choose_positions
+from specc.passes.recurrence import compile_recurrences
+from specc.passes.roles import assign_roles
+from specc.passes.share import share
+from specc.passes.tiles import tile_pairs
+from specc.report.suggest import nearest
+
+Pass = Callable[[Graph], Graph]
+
+PASSES: Mapping[str, Pass] = {
+    "fold": fold,
+    "share": share,
+    "positions": choose_positions,
+    "attention": recognise_attention,
+    "distribute": distribute,
+    "hoist": hoist,
+    "merge": merge_products,
+    "recurrence": compile_recurrences,
+    "tiles": tile_pairs,
+}
+DEFAULT: tuple[str, ...] = tuple(PASSES)
+# What is taken out of loops meets its like: common values are shared once more.
+_ORDER = (*DEFAULT[: DEFAULT.index("merge")], "share", *DEFAULT[DEFAULT.index("merge") :])
+
+Selection = str | Iterable[str]
+
+
+class PassError(ValueError):
+    """A selection of passes that names one there is not."""
+
+
+def selected(selection: Selection) -> frozenset[str]:
+    """The passes of "none", "default", or a list of names (also in one text, with commas between).
+
+    Raises PassError for an unknown name.
+    """
+    if selection == "default":
+        return frozenset(DEFAULT)
+    if selection == "none":
+        return frozenset()
+    names = selection.split(",") if isinstance(selection, str) else list(selection)
+    names = [name.strip() for name in names if name.strip()]
+    for name in names:
+        if name not in PASSES:
+            close = nearest(name, PASSES)
+            advice = f"did you mean `{close}`?" if close else f"there are {', '.join(PASSES)}"
+            raise PassError(f"there is no pass `{name}`; {advice}")
+    return frozenset(names)
+
+
+def prepared(graph: Graph) -> Graph:
+    """Sources out of scans, and a role for every node: what all later passes and the emitter assume."""
+    return assign_roles(lift_sources(graph))
+
+
+def stages(graph: Graph, selection: Selection = "default") -> Iterator[tuple[str, Graph]]:
+    """The graph after each step, by the step's name. Raises PassError."""
+    wanted = selected(selection)
+    graph = prepared(graph)
+    yield "prepared", graph
+    for name in _ORDER:
+        if name in wanted:
+            graph = PASSES[name](graph)
+            yield name, graph
+    yield "place", place(graph)
+
+
+def optimise(graph: Graph, selection: Selection = "default") -> Graph:
+    """The graph after all selected passes, placed. Raises PassError."""
+    for _, graph in stages(graph, selection):  # noqa: B020 the last is wanted
+        pass
+    return graph

@@ -60,6 +60,7 @@ def sum(x: Tensor, dim: int, where: Tensor) -> Tensor:
 
 
 def mean(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    x, where = torch.broadcast_tensors(x, where)
     return sum(x, dim, where) / where.to(x.dtype).sum(dim).clamp(min=1)
 
 
@@ -72,11 +73,13 @@ def min(x: Tensor, dim: int, where: Tensor) -> Tensor:
 
 
 def last(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    x, where = torch.broadcast_tensors(x, where)
     size = x.shape[dim]
     return _at(x, dim, where, size - 1 - where.flip(dim).to(torch.uint8).argmax(dim, keepdim=True))
 
 
 def first(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    x, where = torch.broadcast_tensors(x, where)
     return _at(x, dim, where, where.to(torch.uint8).argmax(dim, keepdim=True))
 
 

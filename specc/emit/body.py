@@ -1,0 +1,248 @@
+"""The statements of one function of the emitted source.
+
+Promises: every node's value is computed once, under the name that the spec gives it; what has no name and is
+read once stands inside the expression that reads it. Values meet with their static axes in one order and
+their rows expanded to the rows of what they are combined with.
+Leaves what each operation is called to `operations`, and loops to `loops`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from specc.emit.axes import Axes
+from specc.emit.code import ATOM, COMPARISON, Expr, Line, quoted
+from specc.emit.names import Names, attribute
+from specc.emit.shape import EXAMPLES, Domain, Shape, Shapes
+from specc.graph.ir import Graph, Node
+from specc.passes.roles import CANDIDATE, axis_role
+from specc.types.axis import Axis
+
+# A nested expression longer than this gets a name of its own.
+_LONGEST = 72
+_MADE_UP = {
+    "add": "total",
+    "attention": "seen",
+    "concat": "joined",
+    "div": "ratio",
+    "dot": "product",
+    "embed": "found",
+    "embed_bag": "found",
+    "mul": "product",
+    "project": "projected",
+    "sub": "difference",
+}
+
+
+@dataclass
+class Unit:
+    """What all functions of a module share: the graph, its axes' constants, and functions of the module."""
+
+    graph: Graph
+    shapes: Shapes
+    axes: Axes
+    names: Names
+    roles: Mapping[str, str]
+    functions: list[Line] = field(default_factory=list)
+
+    @staticmethod
+    def of(graph: Graph, *taken: str) -> Unit:
+        roles = {space.name: space.role for space in graph.spaces}
+        names = Names(*taken)
+        return Unit(graph, Shapes(graph), Axes(roles, names), names, roles)
+
+
+class Body:
+    """`flat` bodies see rows of one kind only (a step of a loop, a tile): nothing is expanded in them.
+    `outer` is the function that a local function stands in."""
+
+    def __init__(self, unit: Unit, names: Names, flat: bool = False, outer: Body | None = None) -> None:
+        self.unit = unit
+        self.names = names
+        self.indent = 8 if outer is None else outer.indent + 4
+        self.flat = flat
+        self.outer = outer
+        self.lines: list[Line] = []
+        self.values: dict[int, Expr] = {}
+        self.nodes: dict[int, Node] = {}
+        self.devices: dict[str, str] = {}
+        self.layouts: dict[str | None, str] = {}
+        self.wishes: dict[int, str] = {}
+        self._given: dict[int, str] = {}
+        self._weights: dict[str, str] = {}
+        self._uses: Counter[int] = Counter()
+        self._expanded: dict[tuple[int, Domain], Expr] = {}
+
+    # ------------------------------------------------------------ statements
+
+    def emit(self, nodes: Iterable[Node], ends: Iterable[int] = ()) -> None:
+        """All nodes that are not known yet, in order. `ends` are read from outside."""
+        from specc.emit.operations import expression
+
+        nodes = list(nodes)
+        self.nodes |= {n.id: n for n in nodes}
+        self._uses.update(i for n in nodes for i in n.inputs)
+        self._uses.update(ends)
+        for node in nodes:  # the spec's names come before those that are made up
+            wish = self.wishes.get(node.id, node.name)
+            if wish is not None and node.id not in self.values and node.id not in self._given:
+                last = node.scope.rpartition(".")[2]
+                self._given[node.id] = self.names.take(
+                    wish, f"{last}_{wish}" if last not in ("", wish) else wish
+                )
+        for node in nodes:
+            if node.id in self.values:
+                continue
+            expr = expression(self, node)
+            if expr is not None:
+                self.values[node.id] = self._bound(node, expr)
+
+    def _bound(self, node: Node, expr: Expr) -> Expr:
+        if expr.literal or (expr.text.isidentifier() and node.name is None):
+            return expr
+        if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= _LONGEST:
+            return expr
+        name = self.name_of(node)
+        self.say(f"{name} = {expr.text}", node)
+        return Expr(name, boolean=expr.boolean)
+
+    def say(self, text: str, node: Node | None = None) -> None:
+        """A statement, with the place in the spec that it comes from."""
+        self.lines.append(Line(" " * self.indent + text, node.span if node is not None else None))
+
+    def name_of(self, node: Node) -> str:
+        """The name of a node's value: the spec's, else one made up of what it is."""
+        if node.id not in self._given:
+            layer = node.weights[0].split(".")[-2:][0] if node.weights else ""
+            self._given[node.id] = self.names.take(_MADE_UP.get(node.op) or layer or node.op)
+        return self._given[node.id]
+
+    def weight(self, path: str) -> str:
+        """A local for a weight of which parts are read."""
+        if path not in self._weights:
+            text = attribute(path)
+            name = self.names.take("_".join(path.split(".")[-2:]))
+            self.say(f"{name} = {text}")
+            self._weights[path] = name
+        return self._weights[path]
+
+    def named(self, wish: str, text: str, node: Node) -> Expr:
+        """An expression under a name."""
+        name = self.names.take(wish)
+        self.say(f"{name} = {text}", node)
+        return Expr(name)
+
+    # ------------------------------------------------------------------ rows
+
+    def shape(self, node: Node) -> Shape:
+        return self.unit.shapes.of(node)
+
+    def layout(self, device: str | None) -> str:
+        """The local that holds the batch's layout on a device."""
+        if self.outer is not None:
+            return self.outer.layout(device)
+        if device not in self.layouts:
+            text = "batch.layout" if device is None else f"batch.layout_on({self.device(device)})"
+            name = self.names.take(f"at_{device}") if self.layouts else "at"
+            self.layouts[device] = name
+            self.lines.insert(len(self.devices), Line(" " * self.indent + f"{name} = {text}"))
+        return self.layouts[device]
+
+    def device(self, name: str) -> str:
+        """The local that holds a device."""
+        if self.outer is not None:
+            return self.outer.device(name)
+        if name not in self.devices:
+            local = self.names.take(name, f"on_{name}")
+            self.lines.insert(
+                len(self.devices), Line(" " * self.indent + f"{local} = self.device({quoted(name)})")
+            )
+            self.devices[name] = local
+        return self.devices[name]
+
+    def on(self, node: Node) -> str:
+        """A last argument that says a node's device, if it has one."""
+        return f", {self.device(node.device)}" if node.device is not None else ""
+
+    def rows(self, domain: Domain, node: Node) -> str:
+        """The rows of a domain, for a node's device."""
+        parts = []
+        inner = [a for a in domain.axes if not any(b.parent == a for b in domain.axes)]
+        own = any(axis_role(a, self.unit.roles) == CANDIDATE for a in inner)
+        if domain.candidate and not own:
+            self.unit.axes.uses_candidate = True
+            parts.append("CANDIDATE")
+        parts += sorted(self.unit.axes.constant(a) for a in inner)
+        return f"{self.layout(node.device)}[{', '.join(parts) or '()'}]"
+
+    def axis(self, axis: Axis) -> str:
+        return self.unit.axes.constant(axis)
+
+    # ---------------------------------------------------------------- inputs
+
+    def of(self, id: int) -> Expr:
+        """A value as a tensor of its own shape; conditions as numbers."""
+        expr = self.values[id]
+        if expr.literal:
+            node = self.nodes[id]
+            return Expr(f"self.constant({expr.text}{self.on(node)})")
+        if expr.boolean:
+            return Expr(f"{expr.at(ATOM)}.to(self.dtype)")
+        return expr
+
+    def mask(self, id: int, shape: Shape, node: Node) -> Expr:
+        """A value as a condition, with the rows and dimensions of a shape."""
+        expr = self.values[id]
+        if expr.boolean:
+            return self._fitted(id, expr, shape, node, whole=True)
+        fitted = self.at(id, shape, node, whole=True)
+        return Expr(f"{fitted.at(COMPARISON + 1)} != 0", COMPARISON, boolean=True)
+
+    def at(self, id: int, shape: Shape, node: Node, whole: bool = False) -> Expr:
+        """An input of a node, with the rows and dimensions of a shape.
+
+        whole: a value that is the same everywhere is repeated, too; else it broadcasts.
+        """
+        return self._fitted(id, self.of(id), shape, node, whole)
+
+    def pointwise(self, id: int, shape: Shape, node: Node) -> Expr:
+        """An input that broadcasts; a number stays one."""
+        expr = self.values[id]
+        return expr if expr.literal else self.at(id, shape, node)
+
+    def _fitted(self, id: int, expr: Expr, shape: Shape, node: Node, whole: bool) -> Expr:
+        source = self.nodes[id]
+        own = self.shape(source)
+        if not self.flat and shape.domain is not None and own.domain != shape.domain:
+            if own.domain is not None:
+                expr = self._expand(id, expr, own.domain, shape.domain, node)
+            elif whole:
+                expr = Expr(f"ops.repeat({expr.text}, {self.rows(shape.domain, node)})")
+        return self.spread(expr, own.dims, shape.dims)
+
+    def _expand(self, id: int, expr: Expr, own: Domain, to: Domain, node: Node) -> Expr:
+        key = (id, to)
+        if key not in self._expanded:
+            source = self.nodes[id]
+            text = f"ops.expand({expr.text}, {self.rows(own, node)}, {self.rows(to, node)})"
+            base = source.name or (expr.text if expr.text.isidentifier() else "")
+            self._expanded[key] = self.named(f"each_{base}" if base else "each", text, source)
+        return self._expanded[key]
+
+    def spread(self, expr: Expr, have: tuple[Axis, ...], want: tuple[Axis, ...]) -> Expr:
+        """A dimension of size 1 for each static axis that the value lacks."""
+        text = expr.text
+        if have != want:
+            text = expr.at(ATOM)
+            for number, axis in enumerate(want):
+                if axis not in have:
+                    text += f".unsqueeze({1 + number})"
+            return Expr(text, boolean=expr.boolean)
+        return expr
+
+
+def whole_shape(shape: Shape) -> Shape:
+    """The shape with rows, also where the value is the same everywhere."""
+    return shape if shape.domain is not None else Shape(EXAMPLES, shape.dims)

@@ -1,0 +1,311 @@
+"""A graph as the source of a Python module: one class, readable, with the spec's names.
+
+Promises: the text imports only torch and specc_runtime, says each value once, and cites the line of the spec
+that each statement comes from; the same graph gives the same text.
+Assumes: a graph that `passes.prepared` has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from specc.emit.body import Body, Unit
+from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
+from specc.emit.modules import layers_of
+from specc.emit.names import Names, attribute, class_name, identifier
+from specc.emit.shape import Domain, Shape
+from specc.graph.ir import Graph, Node
+
+_PREDICTED = Domain(frozenset(), candidate=True)
+
+
+def source_of(graph: Graph) -> str:
+    """The text of `model.py`."""
+    unit = Unit.of(graph, class_name(graph.name))
+    emitter = _Module(graph, unit)
+    methods = emitter.methods()
+    head = _head(graph, unit, emitter)
+    text = [
+        *head,
+        *_rendered(unit.functions),
+        f"class {class_name(graph.name)}(Model):",
+        *([f'    """{_sentence(graph)}"""', ""] if graph.doc else []),
+        "    def __init__(self) -> None:",
+        "        super().__init__()",
+        *(line for path, call in layers_of(graph) for line in broken(f"self.add({quoted(path)}, {call})", 8)),
+        *methods,
+    ]
+    return "\n".join(text).rstrip() + "\n"
+
+
+def _sentence(graph: Graph) -> str:
+    """The first line of the spec's doc comment."""
+    first = comment((graph.doc or "").strip().split("\n")[0])
+    return first.replace("\\", "/").replace('"', "'")
+
+
+def _head(graph: Graph, unit: Unit, emitter: _Module) -> list[str]:
+    lines = [f'"""Compiled from {comment(PurePath(graph.source).name)}: edit that, not this."""', ""]
+    if emitter.keeps:
+        lines += ["from typing import NamedTuple", ""]
+    body = "\n".join(line.text for line in unit.functions) + emitter.text
+    if "torch." in body:
+        lines.append("import torch")
+    lines.append("from torch import Tensor")
+    if "F." in body:
+        lines.append("from torch.nn import functional as F")
+    names = ["CANDIDATE"] if unit.axes.uses_candidate else []
+    names += ["Axis"] if any("= Axis(" in line for line in unit.axes.lines) else []
+    names += ["Batch", "Model"]
+    names += ["Weights"] if graph.attentions else []
+    lines += ["", f"from specc_runtime import {', '.join([*names, 'layers', 'ops'])}"]
+    if unit.axes.uses_fixed:
+        lines.append("from specc_runtime.layout import fixed")
+    kinds = sorted({f"{p.kind}_loss" for p in graph.predictions})
+    if kinds:
+        lines.append(f"from specc_runtime.model import {', '.join(kinds)}")
+    lines += ["", *unit.axes.lines, ""] if unit.axes.lines else [""]
+    if emitter.keeps:
+        lines += [
+            "",
+            "class Values(NamedTuple):",
+            '    """What is computed once for predictions, losses and attentions."""',
+            "",
+            *(f"    {name}: Tensor" for name in emitter.keeps),
+            "",
+        ]
+    return [*lines, ""]
+
+
+class _Module:
+    """The methods. `keeps`: by field of `Values` the node it holds; empty if there is no need of it."""
+
+    def __init__(self, graph: Graph, unit: Unit) -> None:
+        self.graph = graph
+        self.unit = unit
+        self.index = {n.id: n for n in graph.nodes}
+        self.predicted = _closure(self.index, (p.node for p in graph.predictions))
+        self.lost = _closure(self.index, (x.node for x in graph.losses))
+        self.attended = _closure(self.index, (a.weight for a in graph.attentions))
+        self.keeps: dict[str, int] = {}
+        self.text = ""
+
+    def methods(self) -> list[str]:
+        parts = [self._forward()] if not (self.graph.losses or self.graph.attentions) else self._shared()
+        parts.append(self._losses())
+        if self.graph.attentions:
+            parts.append(self._attention())
+        lines: list[str] = []
+        for part in parts:
+            lines += ["", *part]
+        self.text = "\n".join(lines)
+        return lines
+
+    # --------------------------------------------------------------- forward
+
+    def _forward(self) -> list[str]:
+        """Predictions, where nothing else is asked of the model."""
+        body = self._body()
+        body.emit(self._in_order(self.predicted), (p.node for p in self.graph.predictions))
+        results = self._predictions(body)
+        return [
+            "    def forward(self, batch: Batch) -> dict[str, Tensor]:",
+            *_rendered(body.lines),
+            *broken(f"return {results}", 8),
+        ]
+
+    def _predictions(self, body: Body) -> str:
+        parts = []
+        for prediction in self.graph.predictions:
+            node = self.index[prediction.node]
+            value = body.at(node.id, Shape(_PREDICTED, ()), node, whole=True)
+            squeezed = value.text if prediction.kind == "class" else f"{value.at(9)}.squeeze(-1)"
+            parts.append(f"{quoted(prediction.name)}: {squeezed}")
+        return "{" + ", ".join(parts) + "}"
+
+    def _shared(self) -> list[list[str]]:
+        """`values` computes what predictions need; `forward`, `losses` and `attention` go on from there."""
+        body = self._body()
+        further = (self.lost | self.attended) - self.predicted
+        read = {i for id in further for i in self.index[id].inputs}
+        asked = {a.weight for a in self.graph.attentions} | {x.node for x in self.graph.losses}
+        bounds = [
+            n.id
+            for n in self._in_order(self.predicted)
+            if (n.id in read | asked or any(p.node == n.id for p in self.graph.predictions))
+            and n.op != "constant"
+        ]
+        bounds = self._with_scans(bounds)
+        body.emit(self._in_order(self.predicted), [*bounds, *bounds])
+        names = Names("count", "index")
+        given = []
+        for id in bounds:
+            node = self.index[id]
+            expr = body.of(id)
+            wish = expr.text if expr.text.isidentifier() else body.name_of(node)
+            field = names.take(wish)
+            self.keeps[field] = id
+            given.append(expr.text)
+        values = [
+            "    def values(self, batch: Batch) -> Values:",
+            *_rendered(body.lines),
+            *broken(f"return Values({', '.join(given)})", 8),
+        ]
+        further_body = self._body()
+        self._know(further_body)
+        results = self._predictions(further_body)
+        forward = [
+            "    def forward(self, batch: Batch) -> dict[str, Tensor]:",
+            "        values = self.values(batch)",
+            *_rendered(further_body.lines),
+            *broken(f"return {results}", 8),
+        ]
+        return [values, forward]
+
+    def _with_scans(self, bounds: list[int]) -> list[int]:
+        """States of a scan are read one by one, so the scan itself need not be kept for them."""
+        return bounds
+
+    def _body(self) -> Body:
+        body = Body(self.unit, Names())
+        body.nodes = dict(self.index)
+        body.wishes = {p.node: p.name for p in self.graph.predictions}
+        body.wishes |= {x.node: x.name for x in self.graph.losses}
+        return body
+
+    def _know(self, body: Body) -> None:
+        """What `values` holds, and the numbers."""
+        for field, id in self.keeps.items():
+            body.values[id] = Expr(f"values.{field}")
+
+    def _in_order(self, ids: set[int]) -> list[Node]:
+        return [n for n in self.graph.nodes if n.id in ids]
+
+    def _needed(self, body: Body, roots: Iterable[int]) -> list[Node]:
+        """What still has to be computed for some nodes."""
+        return self._in_order(_closure(self.index, roots, frozenset(body.values)) - set(body.values))
+
+    # ---------------------------------------------------------------- losses
+
+    def _losses(self) -> list[str]:
+        body = self._body()
+        lines = ["    def losses(self, batch: Batch) -> dict[str, Tensor]:"]
+        self._know(body)
+        if self.keeps:
+            lines.append("        values = self.values(batch)")
+            roots = [x.node for x in self.graph.losses]
+            body.emit(self._needed(body, roots), roots)
+            found = dict(
+                part.split(": ", 1) for part in _entries(self._predictions(body)) if self.graph.predictions
+            )
+        else:
+            lines.append("        predicted = self(batch)")
+            found = {quoted(p.name): f"predicted[{quoted(p.name)}]" for p in self.graph.predictions}
+        entries = []
+        for p in self.graph.predictions:
+            label = f"batch.labels[{quoted(p.name)}]"
+            home = self.index[p.node].device
+            if home is not None:
+                label = f"ops.transfer({label}, {body.device(home)})"
+            entries.append(f"{quoted(p.name)}: {p.kind}_loss({found[quoted(p.name)]}, {label})")
+        for loss in self.graph.losses:
+            entries.append(f"{quoted(loss.name)}: {body.of(loss.node).at(9)}.mean()")
+        penalty = self._penalties(body)
+        if penalty:
+            entries.append(f'"l2": {penalty}')
+        return [*lines, *_rendered(body.lines), *broken("return {" + ", ".join(entries) + "}", 8)]
+
+    def _penalties(self, body: Body) -> str:
+        """The sum of all L2 penalties."""
+        parts: list[tuple[str, str | None]] = []
+        for weight in self.graph.weights.values():
+            if not weight.l2 or weight.frozen:
+                continue
+            readers = [n for n in self.graph.nodes if weight.path in n.weights]
+            home = readers[0].device if readers else None
+            if weight.kind == "table":
+                ids = dict.fromkeys(
+                    f"batch.bag({quoted(n.attrs['field'])}).values"
+                    if n.op == "embed_bag"
+                    else f"batch.column({quoted(n.attrs['field'])})"
+                    for n in readers
+                )
+                kind = "penalty_by_frequency" if weight.l2_by_frequency else "penalty"
+                table = attribute(weight.path.removesuffix(".weight"))
+                text = f"{weight.l2!r} * {table}.{kind}({', '.join(ids)})"
+            else:
+                text = f"{weight.l2!r} * {attribute(weight.path)}.square().sum()"
+            parts.append((text, home))
+        if not parts:
+            return ""
+        first = parts[0][1]
+        body.say(f"penalty = {parts[0][0]}")
+        for text, home in parts[1:]:
+            if home != first and first is not None:
+                text = f"ops.transfer({text}, {body.device(first)})"
+            body.say(f"penalty = penalty + {text}")
+        return "penalty"
+
+    # ------------------------------------------------------------- attention
+
+    def _attention(self) -> list[str]:
+        body = self._body()
+        self._know(body)
+        roots = [a.weight for a in self.graph.attentions]
+        body.emit(self._needed(body, roots), [*roots, *roots])
+        entries = []
+        for record in self.graph.attentions:
+            node = self.index[record.weight]
+            shape = self.unit.shapes.of(node)
+            domain = shape.domain if shape.domain is not None else _PREDICTED
+            value = body.at(node.id, Shape(domain, shape.dims), node, whole=True)
+            ragged = ", ".join(f"{quoted(a.name)}: {body.axis(a)}" for a in node.type.axes if a.ragged)
+            rows = body.rows(domain, node)
+            entries.append(f"{quoted(record.path)}: Weights.of({value.text}, {rows}, {{{ragged}}})")
+        return [
+            "    def attention(self, batch: Batch) -> dict[str, Weights]:",
+            "        values = self.values(batch)",
+            *_rendered(body.lines),
+            *broken("return {" + ", ".join(entries) + "}", 8),
+        ]
+
+
+def _entries(text: str) -> list[str]:
+    from specc.emit.code import _arguments
+
+    return _arguments(text[1:-1])
+
+
+def _closure(index: dict[int, Node], roots: Iterable[int], known: frozenset[int] = frozenset()) -> set[int]:
+    found: set[int] = set()
+    stack = list(roots)
+    while stack:
+        id = stack.pop()
+        if id not in found:
+            found.add(id)
+            if id not in known:
+                stack.extend(index[id].inputs)
+    return found
+
+
+def _rendered(lines: list[Line]) -> list[str]:
+    """Statements broken to the width, each with the line of the spec where that changes."""
+    result: list[str] = []
+    last = ""
+    for line in lines:
+        indent = len(line.text) - len(line.text.lstrip())
+        place = "" if line.span is None else f"{PurePath(line.span.source.name).name}:{line.span.line}"
+        pieces = broken(line.text.lstrip(), indent) if line.text.strip() else [""]
+        if place and place != last:
+            note = f"  # {comment(place)}"
+            if len(pieces[0]) + len(note) <= WIDTH + 12:
+                pieces[0] += note
+            else:
+                pieces.insert(0, " " * indent + note.strip())
+            last = place
+        result += pieces
+    return result
+
+
+__all__ = ["identifier", "source_of"]

@@ -1,0 +1,60 @@
+"""The modules and parameters that hold a model's weights, as calls in `__init__`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from specc.graph.ir import Graph, Node, Weight, walk
+
+_DEFAULT_INIT = {"matrix": ("xavier",), "table": ("normal", 0.01)}
+
+
+def layers_of(graph: Graph) -> Iterator[tuple[str, str]]:
+    """By path, the call that makes each part of the model, in the order of the spec."""
+    parts: dict[str, dict[str, Weight]] = {}
+    for weight in graph.weights.values():
+        if weight.kind == "learned":
+            parts[weight.path] = {"": weight}
+            continue
+        path, _, leaf = weight.path.rpartition(".")
+        parts.setdefault(path, {})[leaf] = weight
+    readers = {path: node for node in walk(graph.nodes) for path in node.weights}
+    for path, weights in parts.items():
+        first = next(iter(weights.values()))
+        call = _call(weights, readers.get(first.path))
+        yield path, call + (", frozen=True" if first.frozen else "")
+
+
+def _call(weights: dict[str, Weight], reader: Node | None) -> str:
+    first = next(iter(weights.values()))
+    sizes = ", ".join(_count(n) for n in first.shape)
+    attrs = reader.attrs if reader is not None else {}
+    match first.kind:
+        case "learned":
+            return f"layers.learned({sizes}, init={first.init!r})"
+        case "table":
+            return f"layers.Table({sizes}{_init(first)})"
+        case "matrix":
+            n, width = first.shape
+            bias = "" if "bias" in weights else ", bias=False"
+            init = _init(first)
+            return f"layers.Linear({width}, {n}{bias}{init and f', init={first.init!r}'})"
+        case "scale":
+            if "running_mean" in weights:
+                return f"layers.BatchNorm({sizes}, {attrs['eps']!r}, {attrs['momentum']!r})"
+            return f"layers.LayerNorm({sizes}, {attrs['eps']!r})"
+        case "slope":
+            if "running_mean" in weights:
+                kind = "BatchDice" if attrs.get("statistics") == "batch" else "Dice"
+                return f"layers.{kind}({sizes}, {attrs['eps']!r}, {attrs['momentum']!r})"
+            return f"layers.PReLU({sizes}, {first.init!r})"
+    raise AssertionError(first.kind)
+
+
+def _init(weight: Weight) -> str:
+    return "" if weight.init == _DEFAULT_INIT[weight.kind] else f", {weight.init!r}"
+
+
+def _count(number: int) -> str:
+    """A size as a person writes it: 1_000_000."""
+    return f"{number:_}" if number >= 10_000 else str(number)

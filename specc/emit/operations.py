@@ -1,0 +1,474 @@
+"""Every operation as an expression of the emitted source.
+
+Promises: one function a family, entered in a table by operation; a node becomes an expression over what its
+inputs already are. Loops are in `loops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from specc.emit import loops
+from specc.emit.body import Body, whole_shape
+from specc.emit.code import (
+    ATOM,
+    BOTH,
+    COMPARISON,
+    EITHER,
+    POWER,
+    PRODUCT,
+    SUM,
+    UNARY,
+    Expr,
+    infix,
+    number,
+    quoted,
+)
+from specc.emit.names import attribute
+from specc.emit.products import product_text
+from specc.emit.shape import Domain, Shape
+from specc.graph.ir import Node, axis_of
+from specc.types.axis import Axis
+
+Emitter = Callable[[Body, Node], Expr | None]
+
+_ARITHMETIC = {
+    "add": ("+", SUM),
+    "sub": ("-", SUM),
+    "mul": ("*", PRODUCT),
+    "div": ("/", PRODUCT),
+}
+_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_FUNCTIONS = {
+    **{name: f"torch.{name}" for name in ("exp", "log", "sqrt", "abs", "tanh", "sigmoid", "relu")},
+    "silu": "F.silu",
+    "gelu": "F.gelu",
+}
+
+
+def expression(body: Body, node: Node) -> Expr | None:
+    """What a node is; None if it has been said as statements, and its values are known to the body."""
+    return _EMITTERS[node.op](body, node)
+
+
+# -------------------------------------------------------------------- sources
+
+
+def _input(body: Body, node: Node) -> Expr:
+    return Expr(f"{_batch(body, node)}.column({quoted(node.attrs['field'])}).to(self.dtype)")
+
+
+def _batch(body: Body, node: Node) -> str:
+    """The batch as it is read on a node's device."""
+    return "batch" if node.device is None else f"batch.on({body.device(node.device)})"
+
+
+def _embed(body: Body, node: Node) -> Expr:
+    return Expr(
+        f"ops.embed({attribute(node.weights[0])}, {_batch(body, node)}.column({quoted(node.attrs['field'])}))"
+    )
+
+
+def _embed_bag(body: Body, node: Node) -> Expr:
+    bag = f"{_batch(body, node)}.bag({quoted(node.attrs['field'])})"
+    return Expr(f"ops.embed_bag({attribute(node.weights[0])}, {bag}, {quoted(node.attrs['mode'])})")
+
+
+def _learned(body: Body, node: Node) -> Expr:
+    """The ragged axes of the parameter are read by position, the static ones become dimensions."""
+    axes: tuple[Axis, ...] = node.attrs["axes"]
+    ragged = [a for a in axes if a.ragged]
+    order = [axes.index(a) for a in (*ragged, *body.unit.shapes.dims(axes))] + [len(axes)]
+    weight = attribute(node.weights[0])
+    if order != sorted(order):
+        weight = f"{weight}.permute({', '.join(map(str, order))})"
+    if not ragged:
+        return Expr(f"{weight}.unsqueeze(0)")
+    domain = body.shape(node).domain
+    assert domain is not None
+    rows = body.rows(domain, node)
+    positions = ", ".join(f"{rows}.position({body.axis(a)})" for a in ragged)
+    return Expr(f"ops.along({weight}, {positions})")
+
+
+def _constant(body: Body, node: Node) -> Expr:
+    return number(float(node.attrs["value"]))
+
+
+def _index(body: Body, node: Node) -> Expr:
+    axis = node.attrs["axis"]
+    shape = body.shape(node)
+    if not axis.ragged:
+        own = Expr(f"self.positions({axis.size}{body.on(node)})")
+        return body.spread(own, (axis,), shape.dims)
+    assert shape.domain is not None
+    return Expr(f"self.numbers({body.rows(shape.domain, node)}.position({body.axis(axis)}))")
+
+
+def _length(body: Body, node: Node) -> Expr:
+    axis = node.attrs["axis"]
+    if not axis.ragged:
+        return number(float(axis.size))
+    shape = body.shape(node)
+    assert shape.domain is not None
+    return Expr(f"self.numbers({body.rows(shape.domain, node)}.lengths_of({body.axis(axis)}))")
+
+
+# ------------------------------------------------------------------ pointwise
+
+
+def _operands(body: Body, node: Node) -> list[Expr]:
+    """Inputs that broadcast; of numbers alone the first becomes a tensor."""
+    shape = body.shape(node)
+    found = [body.pointwise(i, shape, node) for i in node.inputs]
+    if all(f.literal for f in found):
+        found[0] = body.of(node.inputs[0])
+    return found
+
+
+def _arithmetic(body: Body, node: Node) -> Expr:
+    a, b = _operands(body, node)
+    return infix(a, _ARITHMETIC[node.op][0], b, _ARITHMETIC[node.op][1])
+
+
+def _pow(body: Body, node: Node) -> Expr:
+    a, b = _operands(body, node)
+    return Expr(f"{a.at(ATOM)} ** {b.at(UNARY)}", POWER)
+
+
+def _comparison(body: Body, node: Node) -> Expr:
+    a, b = _operands(body, node)
+    text = f"{a.at(COMPARISON + 1)} {_COMPARISONS[node.op]} {b.at(COMPARISON + 1)}"
+    return Expr(text, COMPARISON, boolean=True)
+
+
+def _both(body: Body, node: Node) -> Expr:
+    shape = body.shape(node)
+    a, b = (body.mask(i, shape, node) for i in node.inputs)
+    sign, level = ("&", BOTH) if node.op == "and" else ("|", EITHER)
+    return infix(a, sign, b, level, boolean=True)
+
+
+def _not(body: Body, node: Node) -> Expr:
+    mask = body.mask(node.inputs[0], body.shape(node), node)
+    return Expr(f"~{mask.at(UNARY)}", UNARY, boolean=True)
+
+
+def _neg(body: Body, node: Node) -> Expr:
+    return Expr(f"-{body.of(node.inputs[0]).at(UNARY)}", UNARY)
+
+
+def _function(body: Body, node: Node) -> Expr:
+    return Expr(f"{_FUNCTIONS[node.op]}({body.of(node.inputs[0]).text})")
+
+
+def _stop_gradient(body: Body, node: Node) -> Expr:
+    return Expr(f"{body.of(node.inputs[0]).at(ATOM)}.detach()")
+
+
+def _leaky_relu(body: Body, node: Node) -> Expr:
+    return Expr(f"F.leaky_relu({body.of(node.inputs[0]).text}, {node.attrs['slope']!r})")
+
+
+# --------------------------------------------------------------------- widths
+
+
+def _aligned(body: Body, node: Node) -> str:
+    shape = body.shape(node)
+    return ", ".join(body.at(i, shape, node).text for i in node.inputs)
+
+
+def _concat(body: Body, node: Node) -> Expr:
+    shape = body.shape(node)
+    own = [body.shape(body.nodes[i]) for i in node.inputs]
+    parts = [body.at(i, shape, node).text for i in node.inputs]
+    alike = all(s.domain is not None or shape.domain is None for s in own) and not body.flat
+    if alike and all(s.dims == shape.dims for s in own):
+        return Expr(f"torch.cat([{', '.join(parts)}], -1)")
+    return Expr(f"ops.concat({', '.join(parts)})")
+
+
+def _slice(body: Body, node: Node) -> Expr:
+    return Expr(f"{body.of(node.inputs[0]).at(ATOM)}[..., {node.attrs['start']}:{node.attrs['stop']}]")
+
+
+def _split(body: Body, node: Node) -> Expr:
+    axis = node.attrs["axis"]
+    text = f"{body.of(node.inputs[0]).at(ATOM)}.unflatten(-1, ({axis.size}, {node.type.width}))"
+    dims = body.shape(node).dims
+    if dims[-1] != axis:
+        text += f".movedim(-2, {1 + dims.index(axis)})"
+    return Expr(text)
+
+
+def _join(body: Body, node: Node) -> Expr:
+    return _joined(body, node, node.attrs["axis"])
+
+
+def _joined(body: Body, node: Node, axis: Axis) -> Expr:
+    dims = body.shape(body.nodes[node.inputs[0]]).dims
+    text = body.of(node.inputs[0]).at(ATOM)
+    if dims[-1] != axis:
+        text += f".movedim({1 + dims.index(axis)}, -2)"
+    return Expr(f"{text}.flatten(-2)")
+
+
+def _called(function: str) -> Emitter:
+    def emit(body: Body, node: Node) -> Expr:
+        return Expr(f"{function}({_aligned(body, node)})")
+
+    return emit
+
+
+# ----------------------------------------------------------------------- axes
+
+
+def _stack(body: Body, node: Node) -> Expr:
+    shape = body.shape(node)
+    axis = node.attrs["axis"]
+    inner = Shape(shape.domain, tuple(a for a in shape.dims if a != axis))
+    parts = ", ".join(body.at(i, inner, node).text for i in node.inputs)
+    return Expr(f"ops.stack([{parts}], {shape.dim(axis)})")
+
+
+def _placed(body: Body, node: Node, text: str, place: int) -> Expr:
+    """A dimension that now is the node's own axis, moved to where that axis belongs."""
+    wanted = body.shape(node).dim(node.attrs["axis"])
+    return Expr(text if place == wanted else f"{text}.movedim({place}, {wanted})")
+
+
+def _pairs(body: Body, node: Node) -> Expr:
+    place = body.shape(body.nodes[node.inputs[0]]).dim(node.attrs["over"])
+    return _placed(body, node, f"ops.pairs({body.of(node.inputs[0]).text}, {place})", place)
+
+
+def _moved(function: str) -> Emitter:
+    """rename, init, tail and take: positions of one axis as those of another."""
+
+    def emit(body: Body, node: Node) -> Expr:
+        old, new = node.attrs["old"], node.attrs["axis"]
+        x = body.of(node.inputs[0])
+        own, shape = body.shape(body.nodes[node.inputs[0]]), body.shape(node)
+        if old.ragged:
+            assert own.domain is not None
+            assert shape.domain is not None
+            of, to = body.rows(own.domain, node), body.rows(shape.domain, node)
+            return Expr(f"ops.{function}({x.text}, {of}, {to}, {body.axis(old)}, {body.axis(new)})")
+        place = own.dim(old)
+        if node.op == "rename":
+            return _placed(body, node, x.at(ATOM), place)
+        start = min(1, old.size) if node.op == "tail" else 0
+        return _placed(body, node, f"{x.at(ATOM)}.narrow({place}, {start}, {new.size})", place)
+
+    return emit
+
+
+def _append(body: Body, node: Node) -> Expr:
+    old, new, second = node.attrs["old"], node.attrs["axis"], node.attrs["second"]
+    shape = whole_shape(body.shape(node))
+    if not new.ragged:
+        place = shape.dim(new)
+        rest = tuple(a for a in shape.dims if a != new)
+        x = _with_dim(body, node, 0, Shape(shape.domain, rest), old, place)
+        y = _with_dim(body, node, 1, Shape(shape.domain, rest), second, place)
+        return Expr(f"ops.dense.append({x}, {y}, {place})")
+    assert shape.domain is not None
+    x, of_x = _as_rows(body, node, 0, shape, old)
+    y, of_y = _as_rows(body, node, 1, shape, second)
+    to = body.rows(shape.domain, node)
+    last = "None" if second is None else body.axis(second)
+    return Expr(f"ops.append({x}, {y}, {of_x}, {of_y}, {to}, {body.axis(old)}, {body.axis(new)}, {last})")
+
+
+def _with_dim(body: Body, node: Node, number: int, rest: Shape, axis: Axis | None, place: int) -> str:
+    """An input of `append` along a static axis, with that axis (or one of size 1) at dimension `place`."""
+    id = node.inputs[number]
+    own = body.shape(body.nodes[id])
+    if axis is None:
+        return f"{body.at(id, rest, node).at(ATOM)}.unsqueeze({place})"
+    want = body.unit.shapes.dims((*rest.dims, axis))
+    text = body.at(id, Shape(rest.domain if own.domain is not None else None, want), node)
+    source = 1 + want.index(axis)
+    return text.text if source == place else f"{text.at(ATOM)}.movedim({source}, {place})"
+
+
+def _as_rows(body: Body, node: Node, number: int, shape: Shape, axis: Axis | None) -> tuple[str, str]:
+    """An input of `append` along a ragged axis as packed values, and its rows."""
+    id = node.inputs[number]
+    own = whole_shape(body.shape(body.nodes[id]))
+    assert own.domain is not None
+    dims = shape.dims if axis is None or axis.ragged else body.unit.shapes.dims((*shape.dims, axis))
+    x = body.at(id, Shape(own.domain, dims), node, whole=True)
+    if axis is None or axis.ragged:
+        return x.text, body.rows(own.domain, node)
+    to = own.domain.with_axis(axis)
+    name = body.axis(axis)
+    of, whole = body.rows(own.domain, node), body.rows(to, node)
+    return f"ops.unroll({x.text}, {of}, {whole}, {name}, {1 + dims.index(axis)})", whole
+
+
+def _top(body: Body, node: Node) -> Expr:
+    old, new = node.attrs["old"], node.attrs["axis"]
+    shape = body.shape(node)
+    if not old.ragged:
+        dims = body.unit.shapes.dims((*(a for a in shape.dims if a != new), old))
+        inner = Shape(shape.domain, dims)
+        x, score = (body.at(i, inner, node, whole=True) for i in node.inputs)
+        place = inner.dim(old)
+        return _placed(body, node, f"ops.dense.top({x.text}, {score.text}, {place}, {new.size})", place)
+    assert shape.domain is not None
+    inner = Shape(shape.domain.without(new).with_axis(old), shape.dims)
+    assert inner.domain is not None
+    x, score = (body.at(i, inner, node, whole=True) for i in node.inputs)
+    of, to = body.rows(inner.domain, node), body.rows(shape.domain, node)
+    return Expr(f"ops.top({x.text}, {score.text}, {of}, {to}, {body.axis(old)}, {body.axis(new)})")
+
+
+def _flatten(body: Body, node: Node) -> Expr:
+    axis = node.attrs["axis"]
+    if not axis.ragged:
+        return _joined(body, node, axis)
+    own, shape = body.shape(body.nodes[node.inputs[0]]), body.shape(node)
+    assert own.domain is not None
+    assert shape.domain is not None
+    of, to = body.rows(own.domain, node), body.rows(shape.domain, node)
+    return Expr(f"ops.flatten({body.of(node.inputs[0]).text}, {of}, {to}, {body.axis(axis)})")
+
+
+# ----------------------------------------------------------------- reductions
+
+_CHANNELS = {
+    "sum": "{x}.sum(-1, keepdim=True)",
+    "mean": "{x}.mean(-1, keepdim=True)",
+    "max": "{x}.amax(-1, keepdim=True)",
+    "min": "{x}.amin(-1, keepdim=True)",
+    "last": "{x}[..., -1:]",
+    "first": "{x}[..., :1]",
+    "softmax": "{x}.softmax(-1)",
+}
+_ALONG = {
+    "sum": "{x}.sum({dim})",
+    "mean": "{x}.mean({dim})",
+    "max": "{x}.amax({dim})",
+    "min": "{x}.amin({dim})",
+    "last": "{x}.select({dim}, -1)",
+    "first": "{x}.select({dim}, 0)",
+    "softmax": "{x}.softmax({dim})",
+}
+
+
+def _reduction(body: Body, node: Node) -> Expr:
+    axis = axis_of(node)
+    if axis is None:
+        return Expr(_CHANNELS[node.op].format(x=body.of(node.inputs[0]).at(ATOM)))
+    shape = body.shape(node)
+    if not axis.ragged:
+        inner = Shape(shape.domain, body.unit.shapes.dims({*shape.dims, axis}))
+        x = body.at(node.inputs[0], inner, node)
+        if len(node.inputs) == 1:
+            return Expr(_ALONG[node.op].format(x=x.at(ATOM), dim=inner.dim(axis)))
+        mask = body.mask(node.inputs[1], inner, node)
+        return Expr(f"ops.dense.{node.op}({x.text}, {inner.dim(axis)}, {mask.text})")
+    domain = _with_axis(shape, axis)
+    inner = Shape(domain, shape.dims)
+    parts = [body.at(node.inputs[0], inner, node, whole=True).text, body.rows(domain, node), body.axis(axis)]
+    if len(node.inputs) > 1:
+        parts.append(body.mask(node.inputs[1], inner, node).text)
+    return Expr(f"ops.segment.{node.op}({', '.join(parts)})")
+
+
+def _with_axis(shape: Shape, axis: Axis) -> Domain:
+    assert shape.domain is not None
+    return shape.domain.with_axis(axis)
+
+
+# --------------------------------------------------------------------- layers
+
+
+def _module(body: Body, node: Node) -> Expr:
+    """A layer that is a module: linear, norm, batch_norm, dice, prelu."""
+    x = body.of(node.inputs[0])
+    shape = body.shape(node)
+    if node.op in ("batch_norm", "dice"):
+        x = body.at(node.inputs[0], shape, node, whole=True)
+    return Expr(f"{attribute(node.weights[0].rpartition('.')[0])}({x.text})")
+
+
+def _dropout(body: Body, node: Node) -> Expr:
+    x = body.at(node.inputs[0], body.shape(node), node, whole=True)
+    return Expr(f"F.dropout({x.text}, {node.attrs['p']!r}, self.training)")
+
+
+def _project(body: Body, node: Node) -> Expr:
+    x = body.of(node.inputs[0])
+    return Expr(product_text(x.text, node, body.nodes[node.inputs[0]].type.width, body.weight))
+
+
+def _attention(body: Body, node: Node) -> Expr:
+    query_axis, key_axis = node.attrs["query_axis"], node.attrs["key_axis"]
+    shape = body.shape(node)
+    assert shape.domain is not None
+    asked = shape.domain
+    known = asked.without(query_axis).with_axis(key_axis)
+    query, key, value = node.inputs
+    parts = [
+        body.at(query, Shape(asked, shape.dims), node, whole=True).text,
+        body.at(key, Shape(known, shape.dims), node, whole=True).text,
+        body.at(value, Shape(known, shape.dims), node, whole=True).text,
+        body.rows(asked, node),
+        body.rows(known, node),
+        body.axis(query_axis),
+        body.axis(key_axis),
+        repr(node.attrs["scale"]),
+    ]
+    if node.attrs["where"] != "all":
+        parts.append(quoted(node.attrs["where"]))
+    return Expr(f"ops.attend({', '.join(parts)})")
+
+
+def _transfer(body: Body, node: Node) -> Expr:
+    return Expr(f"ops.transfer({body.of(node.inputs[0]).text}{body.on(node)})")
+
+
+_EMITTERS: dict[str, Emitter] = {
+    "input": _input,
+    "embed": _embed,
+    "embed_bag": _embed_bag,
+    "learned": _learned,
+    "constant": _constant,
+    "index": _index,
+    "length": _length,
+    **dict.fromkeys(_ARITHMETIC, _arithmetic),
+    "pow": _pow,
+    **dict.fromkeys(_COMPARISONS, _comparison),
+    **dict.fromkeys(("and", "or"), _both),
+    "not": _not,
+    "neg": _neg,
+    **dict.fromkeys(_FUNCTIONS, _function),
+    "stop_gradient": _stop_gradient,
+    "leaky_relu": _leaky_relu,
+    "concat": _concat,
+    "slice": _slice,
+    "split": _split,
+    "join": _join,
+    **{name: _called(f"ops.{name}") for name in ("dot", "bce", "mse", "cross_entropy")},
+    "stack": _stack,
+    "pairs": _pairs,
+    "rename": _moved("rename"),
+    "init": _moved("head"),
+    "tail": _moved("tail"),
+    "take": _moved("head"),
+    "append": _append,
+    "top": _top,
+    "flatten": _flatten,
+    **dict.fromkeys(_CHANNELS, _reduction),
+    **dict.fromkeys(("linear", "norm", "batch_norm", "dice", "prelu"), _module),
+    "dropout": _dropout,
+    "project": _project,
+    "attention": _attention,
+    "transfer": _transfer,
+    "scan": loops.scan,
+    "recurrence": loops.recurrence,
+    "scan_out": loops.scan_out,
+    "tiled": loops.tiled,
+}

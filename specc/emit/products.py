@@ -1,0 +1,76 @@
+"""Products with parts of matrices (graph/products.py) as expressions.
+
+`local` gives a short name for a matrix of which parts are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from specc.emit.names import attribute
+from specc.graph.ir import Node
+from specc.graph.products import Columns, Product, products_of
+
+Local = Callable[[str], str]
+
+
+def product_text(x: str, node: Node, width: int, local: Local) -> str:
+    """A `project` of an input of `width` channels."""
+    products = products_of(node, width)
+    if len({bool(p.bias) for p in products}) == 1:
+        bias = bias_text(products)
+        return f"F.linear({x}, {matrix_text(products, width, local)}{f', {bias}' if bias else ''})"
+    parts = []
+    for product in products:
+        bias = f", {attribute(product.bias)}" if product.bias else ""
+        parts.append(f"F.linear({x}, {matrix_text([product], width, local)}{bias})")
+    return f"torch.cat([{', '.join(parts)}], -1)"
+
+
+def matrix_text(products: Sequence[Product], width: int, local: Local) -> str:
+    """The matrix of some products of the same input, one below the other."""
+    parts = [_matrix(p, local) for p in products]
+    return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
+
+
+def bias_text(products: Sequence[Product]) -> str:
+    """Their biases, zeros where there is none; nothing if none has one."""
+    if not any(p.bias for p in products):
+        return ""
+    parts = [attribute(p.bias) if p.bias else f"self.zero({p.width})" for p in products]
+    return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
+
+
+def _matrix(product: Product, local: Local) -> str:
+    weight = local(product.matrix)
+    blocks = [_block(block, weight) for block in _together(product.blocks)]
+    return blocks[0] if len(blocks) == 1 else f"torch.cat([{', '.join(blocks)}], 1)"
+
+
+def _together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
+    """Blocks that follow each other in the matrix, too, as one."""
+    found: list[tuple[Columns, ...]] = []
+    for block in blocks:
+        before = found[-1] if found else ()
+        if len(block) == len(before) and all(
+            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
+        ):
+            pairs = zip(before, block, strict=True)
+            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
+        else:
+            found.append(block)
+    return found
+
+
+def _block(block: tuple[Columns, ...], weight: str) -> str:
+    text = ""
+    for columns in block:
+        part = f"{weight}[:, {columns.start}:{columns.stop}]"
+        size = abs(columns.coefficient)
+        if size != 1.0:
+            part = f"{size!r} * {part}"
+        if not text:
+            text = part if columns.coefficient > 0 else f"-{part}"
+        else:
+            text = f"{text} {'+' if columns.coefficient > 0 else '-'} {part}"
+    return text
