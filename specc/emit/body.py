@@ -61,7 +61,7 @@ class Body:
     def __init__(self, unit: Unit, names: Names, flat: bool = False, outer: Body | None = None) -> None:
         self.unit = unit
         self.names = names
-        self.indent = 8 if outer is None else outer.indent + 4
+        self.indent: int = 8 if outer is None else outer.indent + 4
         self.flat = flat
         self.outer = outer
         self.lines: list[Line] = []

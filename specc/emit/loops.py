@@ -12,27 +12,29 @@ from math import prod
 from specc.emit.body import Body, whole_shape
 from specc.emit.cell import cell_source
 from specc.emit.code import Expr, Line
-from specc.emit.names import Names, attribute, identifier
-from specc.emit.products import matrix_text
+from specc.emit.names import Names, identifier
+from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
 from specc.graph.ir import Node, Region, axis_of
+from specc.graph.products import Product
 from specc.types.axis import Axis
 
 
-def scan(body: Body, node: Node) -> Expr | None:
+def scan(body: Body, node: Node) -> None:
     axis, region = axis_of(node), node.region
     assert axis is not None
     assert region is not None
     if not axis.ragged:
-        return _along(body, node, region, axis)
-    if _by_sequence(body, node, region, axis):
-        return _sequences(body, node, region, axis)
-    return _together(body, node, region, axis)
+        _along(body, node, region, axis)
+    elif _by_sequence(body, node, region, axis):
+        _sequences(body, node, region, axis)
+    else:
+        _together(body, node, region, axis)
 
 
-def scan_out(body: Body, node: Node) -> Expr | None:
+def scan_out(body: Body, node: Node) -> None:
     """Said already, with the scan."""
-    return None
+    return
 
 
 # ------------------------------------------------------------------ state tuples
@@ -118,9 +120,7 @@ def _step(
 def _next(inner: Body, state: Node, following: Node) -> str:
     """A state's next value, with all rows and dimensions of the state."""
     own, shape = inner.shape(following), whole_shape(inner.shape(state))
-    value = inner.at(following.id, shape, following) if inner.flat else inner.at(
-        following.id, shape, following, whole=True
-    )  # fmt: skip
+    value = inner.at(following.id, shape, following, whole=True)
     if own.dims != shape.dims or own.domain is None:
         return f"{value.at(9)}.expand_as({inner.values[state.id].text})"
     return value.text
@@ -274,11 +274,7 @@ def recurrence(body: Body, node: Node) -> None:
     values = [body.at(node.inputs[i], Shape(domain, ()), node, whole=True).text for i in source.seen]
     constants = [body.at(node.inputs[i], Shape(without, ()), node, whole=True).text for i in source.held]
     matrices = [matrix_text(products, width, body.weight) for products, width in source.products]
-    biases = []
-    for products, _ in source.products:
-        parts = [attribute(p.bias) if p.bias else f"self.zero({p.width})" for p in products]
-        if any(p.bias for p in products):
-            biases.append(parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])")
+    biases = [text for products, _ in source.products if (text := bias_text(products))]
     states = [_init(body, node, region, i, Shape(without, ())) for i in range(len(region.states))]
     parts = [cell, body.rows(domain, node), body.axis(axis)]
     parts += [_list(p) for p in (values, constants, matrices, biases, states)]
@@ -287,12 +283,8 @@ def recurrence(body: Body, node: Node) -> None:
     _assigned(body, node, f"ops.recur({', '.join(parts)})")
 
 
-def _biased(products: tuple[tuple[object, ...], ...]) -> tuple[int, ...]:
-    return tuple(
-        number
-        for number, (group, _) in enumerate(products)
-        if any(p.bias for p in group)  # type: ignore[attr-defined]
-    )
+def _biased(products: tuple[tuple[tuple[Product, ...], int], ...]) -> tuple[int, ...]:
+    return tuple(number for number, (group, _) in enumerate(products) if any(p.bias for p in group))
 
 
 def _cell(body: Body, node: Node, step: list[str], back: list[str], biased: tuple[int, ...]) -> str:

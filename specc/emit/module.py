@@ -13,7 +13,7 @@ from pathlib import PurePath
 from specc.emit.body import Body, Unit
 from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
 from specc.emit.modules import layers_of
-from specc.emit.names import Names, attribute, class_name, identifier
+from specc.emit.names import Names, attribute, class_name
 from specc.emit.shape import Domain, Shape
 from specc.graph.ir import Graph, Node
 
@@ -116,13 +116,17 @@ class _Module:
         ]
 
     def _predictions(self, body: Body) -> str:
-        parts = []
+        return "{" + ", ".join(f"{name}: {value}" for name, value in self._outputs(body).items()) + "}"
+
+    def _outputs(self, body: Body) -> dict[str, str]:
+        """By quoted name, every prediction: one for each candidate."""
+        found = {}
         for prediction in self.graph.predictions:
             node = self.index[prediction.node]
             value = body.at(node.id, Shape(_PREDICTED, ()), node, whole=True)
             squeezed = value.text if prediction.kind == "class" else f"{value.at(9)}.squeeze(-1)"
-            parts.append(f"{quoted(prediction.name)}: {squeezed}")
-        return "{" + ", ".join(parts) + "}"
+            found[quoted(prediction.name)] = squeezed
+        return found
 
     def _shared(self) -> list[list[str]]:
         """`values` computes what predictions need; `forward`, `losses` and `attention` go on from there."""
@@ -136,7 +140,6 @@ class _Module:
             if (n.id in read | asked or any(p.node == n.id for p in self.graph.predictions))
             and n.op != "constant"
         ]
-        bounds = self._with_scans(bounds)
         body.emit(self._in_order(self.predicted), [*bounds, *bounds])
         names = Names("count", "index")
         given = []
@@ -162,10 +165,6 @@ class _Module:
             *broken(f"return {results}", 8),
         ]
         return [values, forward]
-
-    def _with_scans(self, bounds: list[int]) -> list[int]:
-        """States of a scan are read one by one, so the scan itself need not be kept for them."""
-        return bounds
 
     def _body(self) -> Body:
         body = Body(self.unit, Names())
@@ -196,9 +195,7 @@ class _Module:
             lines.append("        values = self.values(batch)")
             roots = [x.node for x in self.graph.losses]
             body.emit(self._needed(body, roots), roots)
-            found = dict(
-                part.split(": ", 1) for part in _entries(self._predictions(body)) if self.graph.predictions
-            )
+            found = self._outputs(body)
         else:
             lines.append("        predicted = self(batch)")
             found = {quoted(p.name): f"predicted[{quoted(p.name)}]" for p in self.graph.predictions}
@@ -209,8 +206,7 @@ class _Module:
             if home is not None:
                 label = f"ops.transfer({label}, {body.device(home)})"
             entries.append(f"{quoted(p.name)}: {p.kind}_loss({found[quoted(p.name)]}, {label})")
-        for loss in self.graph.losses:
-            entries.append(f"{quoted(loss.name)}: {body.of(loss.node).at(9)}.mean()")
+        entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.losses]
         penalty = self._penalties(body)
         if penalty:
             entries.append(f'"l2": {penalty}')
@@ -271,12 +267,6 @@ class _Module:
         ]
 
 
-def _entries(text: str) -> list[str]:
-    from specc.emit.code import _arguments
-
-    return _arguments(text[1:-1])
-
-
 def _closure(index: dict[int, Node], roots: Iterable[int], known: frozenset[int] = frozenset()) -> set[int]:
     found: set[int] = set()
     stack = list(roots)
@@ -306,6 +296,3 @@ def _rendered(lines: list[Line]) -> list[str]:
             last = place
         result += pieces
     return result
-
-
-__all__ = ["identifier", "source_of"]

@@ -363,7 +363,7 @@ def _reduction(body: Body, node: Node) -> Expr:
         return Expr(_CHANNELS[node.op].format(x=body.of(node.inputs[0]).at(ATOM)))
     shape = body.shape(node)
     if not axis.ragged:
-        inner = Shape(shape.domain, body.unit.shapes.dims({*shape.dims, axis}))
+        inner = Shape(shape.domain, body.unit.shapes.dims(frozenset((*shape.dims, axis))))
         x = body.at(node.inputs[0], inner, node)
         if len(node.inputs) == 1:
             return Expr(_ALONG[node.op].format(x=x.at(ATOM), dim=inner.dim(axis)))

@@ -85,6 +85,5 @@ def stages(graph: Graph, selection: Selection = "default") -> Iterator[tuple[str
 
 def optimise(graph: Graph, selection: Selection = "default") -> Graph:
     """The graph after all selected passes, placed. Raises PassError."""
-    for _, graph in stages(graph, selection):  # noqa: B020 the last is wanted
-        pass
-    return graph
+    *_, (_, last) = stages(graph, selection)
+    return last
