@@ -23,8 +23,8 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
     """Fill a tensor with starting values.
 
     init: ("normal", std), ("uniform", a) in [-a, a], ("xavier",) (Glorot and Bengio 2010, uniform),
-    ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",) or ("constant", c).
-    For xavier and he a weight is (..., out, in).
+    ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",), ("identity",) (1 where row and
+    column agree, else 0) or ("constant", c). For xavier and he a weight is (..., out, in).
     """
     with torch.no_grad():
         match init:
@@ -41,6 +41,8 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
                 return weight.zero_()
             case ("ones",):
                 return weight.fill_(1.0)
+            case ("identity",):
+                return weight.copy_(torch.eye(weight.shape[-2], weight.shape[-1]))
             case ("constant", value):
                 return weight.fill_(value)
     raise ValueError(f"there is no initializer {init[0]!r}")

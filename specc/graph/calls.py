@@ -281,7 +281,8 @@ def _unknown_option(name: str, ident: tree.Ident, known: list[str], site: Site) 
     )
 
 
-_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0}
+_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0,
+                 "identity": 0}  # fmt: skip
 
 
 def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
