@@ -1,0 +1,415 @@
+"""Random well-typed expressions: every built-in, by the types that it takes and gives.
+
+Promises: a step is offered only where its rule is met, so nothing is thrown away; values stay of a moderate
+size, so that results can be compared. Leaves statements to `programs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, union
+
+Step = Callable[[Env, Val], Val | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`make` gives the new value, or None where the rule is not met. `in_scan`: also in a scan's body."""
+
+    name: str
+    make: Step
+    in_scan: bool = True
+
+
+RULES: list[Rule] = []
+
+
+def rule(in_scan: bool = True) -> Callable[[Step], Step]:
+    def enter(make: Step) -> Step:
+        RULES.append(Rule(make.__name__.strip("_"), make, in_scan))
+        return make
+
+    return enter
+
+
+def expression(env: Env, start: Val, steps: int) -> Val:
+    """A value and so many steps from it."""
+    value = start
+    for _ in range(steps):
+        value = step(env, value)
+    return value
+
+
+def step(env: Env, value: Val) -> Val:
+    """One built-in applied, from those whose rule is met."""
+    rules = [r for r in RULES if r.in_scan or env.walked is None]
+    for _ in range(4):
+        made = env.one(rules).make(env, value)
+        if made is not None and env.fits(made.type):
+            return made
+    return Val(f"tanh({value.text})", value.type)
+
+
+def call(env: Env, function: str, value: Val, *arguments: str) -> str:
+    """`f(x, a)` or `x |> f(a)`."""
+    rest = ", ".join(arguments)
+    if env.chance():
+        return f"{function}({value.text}{', ' if rest else ''}{rest})"
+    return f"({value.text} |> {function}{f'({rest})' if rest else ''})"
+
+
+def named(x: Val) -> bool:
+    """Whether a value can be written twice: an expression written twice is two instances."""
+    return x.text.replace(".", "_").isidentifier()
+
+
+def width(env: Env, most: int = 6) -> int:
+    return env.number(1, most)
+
+
+# ------------------------------------------------------------------- pointwise
+
+_POINTWISE = ("tanh", "sigmoid", "relu", "silu", "gelu", "abs", "leaky_relu", "stop_gradient")
+_SAFE = ("exp(tanh({}))", "log(1 + abs({}))", "sqrt(1 + abs({}))", "(-{})", "(2 * {})", "({} - 0.5)")
+
+
+@rule()
+def pointwise(env: Env, x: Val) -> Val | None:
+    name = env.one(_POINTWISE)
+    return Val(call(env, name, x, *(["0.1"] if name == "leaky_relu" else [])), x.type)
+
+
+@rule()
+def safe(env: Env, x: Val) -> Val | None:
+    return Val(env.one(_SAFE).format(x.text), x.type)
+
+
+@rule()
+def arithmetic(env: Env, x: Val) -> Val | None:
+    widths = range(1, WIDEST + 1) if x.type.width == 1 else (1, x.type.width)
+    among = env.partners(x.type, widths)
+    if not among:
+        return None
+    y = env.one(among)
+    type_ = union([x.type, y.type], max(x.type.width, y.type.width))
+    text = env.one(("({} + {})", "({} - {})", "({} * {})", "({} / (1 + abs({})))", "(tanh({}) ^ 2 * {})"))
+    return Val(text.format(x.text, y.text), type_)
+
+
+@rule()
+def dot(env: Env, x: Val) -> Val | None:
+    among = env.partners(x.type, [x.type.width])
+    if not among:
+        return None
+    y = env.one(among)
+    return Val(f"dot({x.text}, {y.text})", union([x.type, y.type]))
+
+
+@rule()
+def concat(env: Env, x: Val) -> Val | None:
+    among = [v for v in env.partners(x.type) if v.type.width + x.type.width <= WIDEST]
+    if not among:
+        return None
+    y = env.one(among)
+    first, second = (x, y) if env.chance() else (y, x)
+    type_ = union([first.type, second.type], x.type.width + y.type.width)
+    return Val(f"concat({first.text}, {second.text})", type_)
+
+
+# ----------------------------------------------------------------- static axes
+
+
+def static_name(env: Env, size: int, type_: Ty) -> tuple[str, Ax]:
+    """A static axis: one of this size that the scope has already, or a new one."""
+    known = [
+        (name, axes[0])
+        for name, axes in env.names.items()
+        if len(axes) == 1 and axes[0].id == ("static", name, size, env.scope) and axes[0] not in type_.axes
+    ]
+    name = env.one([*(n for n, _ in known), ""]) or env.fresh("f")
+    axis = Ax(("static", name, size, env.scope), name, size, True)
+    return name, axis
+
+
+def _made(env: Env, name: str, axis: Ax, text: str, type_: Ty) -> Val | None:
+    if not env.fits(type_):
+        return None
+    env.register(name, axis)
+    return Val(text, type_)
+
+
+@rule(in_scan=False)
+def split(env: Env, x: Val) -> Val | None:
+    parts = [n for n in (1, 2, 3, 4) if x.type.width % n == 0]
+    n = env.one(parts)
+    name, axis = static_name(env, n, x.type)
+    type_ = Ty((*x.type.axes, axis), x.type.width // n)
+    return _made(env, name, axis, call(env, "split", x, str(n), f"as {name}"), type_)
+
+
+@rule()
+def join(env: Env, x: Val) -> Val | None:
+    for axis in x.type.axes:
+        name = env.name(axis, x.type)
+        if axis.static and name and x.type.width * axis.bound <= WIDEST:
+            return Val(call(env, "join", x, name), x.type.without(axis).wide(x.type.width * axis.bound))
+    return None
+
+
+@rule(in_scan=False)
+def stack(env: Env, x: Val) -> Val | None:
+    among = env.partners(x.type, [x.type.width])
+    if not among:
+        return None
+    y = env.one(among)
+    parts = 2
+    name, axis = static_name(env, parts, union([x.type, y.type]))
+    both = union([x.type, y.type], x.type.width)
+    if x.space or y.space or axis in both.axes:
+        return None
+    return _made(env, name, axis, f"stack({x.text}, {y.text}, as {name})", Ty((*both.axes, axis), both.width))
+
+
+@rule(in_scan=False)
+def pairs(env: Env, x: Val) -> Val | None:
+    for over in x.type.axes:
+        name = env.name(over, x.type)
+        if over.static and name and 2 <= over.bound <= 4:
+            new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
+            text = call(env, "pairs", x, f"over {name}", f"as {new}")
+            return _made(env, new, axis, text, x.type.replaced(over, axis))
+    return None
+
+
+@rule(in_scan=False)
+def fan(env: Env, x: Val) -> Val | None:
+    n, size = env.number(2, 3), width(env, 4)
+    name, axis = static_name(env, n, x.type)
+    return _made(
+        env, name, axis, call(env, "fan", x, str(n), f"linear({size})", f"as {name}"),
+        Ty((*x.type.axes, axis), size),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- derived axes
+
+
+def _leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
+    """An axis of a value that can go or change, with a name for it."""
+    found = [
+        (axis, name)
+        for axis in x.type.leaves
+        if axis not in env.settled and (name := env.name(axis, x.type)) and not (ragged and axis.static)
+    ]
+    return env.one(found) if found else None
+
+
+def _derived(env: Env, x: Val, old: Ax, new: Ax, name: str, text: str, type_: Ty) -> Val | None:
+    made = _made(env, name, new, text, type_)
+    return made if old in x.type.axes else None
+
+
+@rule(in_scan=False)
+def rename(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    old, name = leaf
+    new = env.fresh("s")
+    axis = Ax(("renamed", old.id, new, env.scope), new, old.bound, old.static, old.parent)
+    return _made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
+
+
+@rule(in_scan=False)
+def shorter(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None or leaf[0].bound < 2:
+        return None
+    old, name = leaf
+    new = env.fresh("u") if env.chance() else name
+    axis = Ax(("shorter", old.id), new if new != name else old.name, old.bound - 1, old.static, old.parent)
+    over = f"over {name}" + (f" as {new}" if new != name else "")
+    return _made(env, new, axis, call(env, env.one(("init", "tail")), x, over), x.type.replaced(old, axis))
+
+
+@rule(in_scan=False)
+def take(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    (old, name), k = leaf, env.number(1, 4)
+    new = env.fresh("u")
+    axis = Ax(("taken", old.id, k), new, min(old.bound, k), old.static, old.parent)
+    return _made(
+        env, new, axis, call(env, "take", x, str(k), f"over {name} as {new}"), x.type.replaced(old, axis)
+    )
+
+
+@rule(in_scan=False)
+def top(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    (old, name), k = leaf, env.number(1, 3)
+    scores = [
+        v for v in env.values
+        if v.type.width == 1 and old in v.type.axes and set(v.type.axes) <= set(x.type.axes)
+    ]  # fmt: skip
+    if not scores and not named(x):
+        return None
+    score = env.one(scores).text if scores else f"sum({x.text})"
+    new = env.fresh("u")
+    axis = Ax(("top", env.fresh("")), new, min(old.bound, k), old.static, old.parent)
+    text = call(env, "top", x, str(k), f"by {score}", f"over {name} as {new}")
+    return _made(env, new, axis, text, x.type.replaced(old, axis))
+
+
+@rule(in_scan=False)
+def append(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    old, name = leaf
+    rest = set(x.type.axes) - {old}
+    choices: list[tuple[Val, Ax | None]] = []
+    for y in env.values:
+        extra = [a for a in y.type.axes if a in env.names[name]] or [
+            a for a in y.type.axes if a not in x.type.axes
+        ]
+        if y.type.width != x.type.width or len(extra) > 1:
+            continue
+        second = extra[0] if extra else None
+        if set(y.type.axes) - {second} <= rest and (
+            second is None or (second.parent == old.parent and second in y.type.leaves)
+        ):
+            choices.append((y, second))
+    if not choices:
+        return None
+    y, second = env.one(choices)
+    new = env.fresh("u")
+    bound = old.bound + (second.bound if second else 1)
+    static = old.static and (second is None or second.static)
+    axis = Ax(("appended", old.id, second.id if second else None), new, bound, static, old.parent)
+    text = f"append({x.text}, {y.text}, over {name} as {new})"
+    return _made(env, new, axis, text, x.type.replaced(old, axis))
+
+
+@rule()
+def flatten(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None or leaf[0].bound * x.type.width > WIDEST:
+        return None
+    axis, name = leaf
+    return Val(call(env, "flatten", x, f"over {name}"), x.type.without(axis).wide(axis.bound * x.type.width))
+
+
+# ------------------------------------------------------------------ reductions
+
+_REDUCTIONS = ("sum", "mean", "max", "min", "last", "first")
+
+
+@rule()
+def reduce(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    axis, name = leaf
+    over = f"over {name}" + (f" where {_condition(env, x, axis, name)}" if env.chance() else "")
+    return Val(call(env, env.one(_REDUCTIONS), x, over), x.type.without(axis))
+
+
+@rule()
+def soften(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    axis, name = leaf
+    over = f"over {name}" + (f" where {_condition(env, x, axis, name)}" if env.chance() else "")
+    return Val(call(env, "softmax", x, over), x.type)
+
+
+@rule()
+def over_channels(env: Env, x: Val) -> Val | None:
+    name = env.one((*_REDUCTIONS, "softmax"))
+    return Val(call(env, name, x), x.type if name == "softmax" else x.type.wide(1))
+
+
+def _condition(env: Env, x: Val, axis: Ax, name: str) -> str:
+    others = [n for a in x.type.axes if a != axis and (n := env.name(a, x.type))]
+    atoms = [f"{name} < 2", f"{name} >= 1", f"{name} != 0", f"{name} * 2 > 1"]
+    atoms += [form.format(name, o) for o in others for form in ("{} <= {}", "{} < {} + 1", "{} != {}")]
+    atoms.append(f"{name} + 1 < length({name})")
+    numbers = [v for v in env.values if v.type.width == 1 and set(v.type.axes) <= set(x.type.axes)]
+    atoms += [f"{v.text} > 0" for v in numbers if v.text.isidentifier() and v.text not in env.names]
+    first = env.one(atoms)
+    joined = env.one(("{}", "{}", "not ({})", "{} or {}", "{} and {}"))
+    return joined.format(first, env.one(atoms))
+
+
+# ---------------------------------------------------------------------- layers
+
+
+@rule()
+def linear(env: Env, x: Val) -> Val | None:
+    n = width(env)
+    return Val(call(env, "linear", x, str(n), *(["bias = false"] if env.chance() else [])), x.type.wide(n))
+
+
+@rule()
+def layer(env: Env, x: Val) -> Val | None:
+    d = x.type.width
+    text = env.one(
+        ("norm", "prelu", "residual(linear({}))", "residual(mlp([3, {}], act = tanh))", "dropout(0.2)")
+    )
+    name, _, argument = text.format(d).partition("(")
+    return Val(call(env, name, x, *([argument[:-1]] if argument else [])), x.type)
+
+
+@rule(in_scan=False)
+def statistics(env: Env, x: Val) -> Val | None:
+    return Val(call(env, env.one(("batch_norm", "dice")), x), x.type)
+
+
+@rule()
+def mlp(env: Env, x: Val) -> Val | None:
+    n, act = width(env), env.one(("relu", "tanh", "prelu", "silu"))
+    return Val(call(env, "mlp", x, f"[{width(env)}, {n}]", f"act = {act}"), x.type.wide(n))
+
+
+@rule()
+def repeat(env: Env, x: Val) -> Val | None:
+    n = width(env, 4)
+    return Val(call(env, "repeat", x, "2", f"linear({n}) |> tanh"), x.type.wide(n))
+
+
+@rule(in_scan=False)
+def recurrent(env: Env, x: Val) -> Val | None:
+    """A recurrent encoder of the standard library."""
+    leaf = _leaf(env, x)
+    if leaf is None:
+        return None
+    axis, name = leaf
+    n = width(env, 3)
+    kind = env.one(("gru", "lstm", "bigru", "bilstm", "gru_backward", "augru", "agru", "aigru"))
+    arguments = [str(n)]
+    if kind in ("augru", "agru", "aigru"):
+        gates = [v for v in env.partners(x.type, [1]) if v.type.axes and axis in v.type.axes]
+        gates = [v for v in gates if set(v.type.axes) <= set(x.type.axes)]
+        if not gates and not named(x):
+            return None
+        gate = env.one(gates).text if gates else f"mean({x.text})"
+        arguments.insert(0, f"sigmoid({gate})")
+    text = call(env, kind, x, *arguments, f"over {name}")
+    return Val(text, x.type.wide(2 * n if kind.startswith("bi") else n))
+
+
+@rule(in_scan=False)
+def transformer(env: Env, x: Val) -> Val | None:
+    leaf = _leaf(env, x)
+    if leaf is None or x.type.width > 6:
+        return None
+    heads = env.one([h for h in (1, 2, 3) if x.type.width % h == 0])
+    options = [f"heads = {heads}", "ff = 3", *(["causal = true"] if env.chance() else [])]
+    return Val(call(env, "transformer", x, *options, f"over {leaf[1]}"), x.type)

@@ -1,0 +1,331 @@
+"""Random specs: well-typed programs as text, for laws that hold of every program.
+
+Promises: by the rules of the language each is sound, so the checker may have nothing against it; bounds and
+widths are small, so that the definition of the language runs on it. They shrink to few and short statements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from specc.testing.environment import Ax, Env, Ty, Val, closed, union
+from specc.testing.expressions import expression, width
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import DrawFn, SearchStrategy
+
+
+def programs(max_bindings: int = 5) -> SearchStrategy[str]:
+    """A Hypothesis strategy of specs' texts."""
+    from hypothesis import strategies as st
+
+    @st.composite
+    def program(draw: DrawFn) -> str:
+        return _Program(Env(draw, [0]), max_bindings).text()
+
+    return program()
+
+
+@dataclass
+class _Program:
+    """One program while it is written."""
+
+    env: Env
+    max_bindings: int
+
+    def text(self) -> str:
+        env = self.env
+        self.head: list[str] = []
+        self.blocks: list[str] = []
+        self.body: list[str] = []
+        self.layers: dict[tuple[str, int], int] = {}  # a declared layer: name, input width -> output width
+        self.placeable: list[str] = []
+        self.spaces()
+        if env.chance():
+            self.learned()
+        for _ in range(env.number(1, self.max_bindings)):
+            self.binding()
+        self.predictions()
+        if env.number(0, 3) == 3:
+            self.loss()
+        if env.number(0, 3) == 3:
+            self.places()
+        return "\n".join(["model random", "", *self.head, "", *self.blocks, "", *self.body]) + "\n"
+
+    # ------------------------------------------------------------- declarations
+
+    def spaces(self) -> None:
+        env = self.env
+        items, tags = env.number(1, 4), env.number(1, 3)
+        self.head.append(f"table items = vocab(7, {items})")
+        self.placeable.append("items")
+        self.space("ad", (), f"item: items, price: number(standard), group: ids(3, {tags})", (items, 1, tags))
+        first = Ax(("space", "history", "t"), "t", env.number(2, 4))
+        self.space("history", (first,), f"item: items, tags: bag(ids(4, {tags}), sum)", (items, tags))
+        if env.chance():
+            session = Ax(("space", "visits", "session"), "session", env.number(1, 3))
+            inner = Ax(("space", "visits", "step"), "step", env.number(1, 3), parent=session)
+            self.space("visits", (session, inner), "item: items", (items,))
+        if env.chance():
+            self.head.append("space noise[like t] from request { item: items, x: vector(2) }")
+            self.enter_space("noise", (first,), ("item", "x"), (items, 2))
+        if env.chance():
+            other = Ax(("space", "clicked", "c"), "c", env.number(1, 3))
+            self.space("clicked", (other,), "item: items", (items,), env.one(("request", "candidate")))
+
+    def space(
+        self, name: str, axes: tuple[Ax, ...], fields: str, widths: tuple[int, ...], role: str = ""
+    ) -> None:
+        bounds = ", ".join(f"{a.name} <= {a.bound}" for a in axes)
+        role = role or ("candidate" if name == "ad" else "request")
+        self.head.append(f"space {name}{f'[{bounds}]' if axes else ''} from {role} {{ {fields} }}")
+        for axis in axes:
+            self.env.register(axis.name, axis)
+        parts = [part.split(":")[0].strip() for part in fields.split(", ") if ":" in part]
+        self.enter_space(name, axes, tuple(parts), widths)
+
+    def enter_space(
+        self, name: str, axes: tuple[Ax, ...], fields: tuple[str, ...], widths: tuple[int, ...]
+    ) -> None:
+        self.env.values.append(Val(name, Ty(axes, sum(widths)), space=True))
+        self.env.values += [
+            Val(f"{name}.{field}", Ty(axes, w)) for field, w in zip(fields, widths, strict=True)
+        ]
+
+    def learned(self) -> None:
+        env = self.env
+        name, n = env.fresh("w"), width(env, 4)
+        axis = env.one([None, *{a for v in env.values for a in v.type.axes}])
+        if axis is None and env.chance():
+            static = env.fresh("slot")
+            axis = Ax(("static", static, 2, ()), static, 2, True)
+            env.register(static, axis)
+            self.body.append(f"learned {name}[{static} = 2, {n}]")
+        else:
+            self.body.append(f"learned {name}[{f'{axis.name}, ' if axis else ''}{n}]")
+        env.values.append(Val(name, Ty(closed([axis]) if axis else (), n)))
+        self.placeable.append(name)
+
+    # ----------------------------------------------------------------- bindings
+
+    def binding(self) -> None:
+        env = self.env
+        start = env.one(env.values)
+        forms = [self.plain, self.plain, self.plain, self.layer, self.block, self.scan, self.attention]
+        value = env.one(forms)(start)
+        name = env.fresh("v")
+        self.body.append(f"{name} = {value.text}")
+        env.values.append(Val(name, value.type))
+
+    def plain(self, start: Val) -> Val:
+        return expression(self.env, start, self.env.number(1, 4))
+
+    def layer(self, start: Val) -> Val:
+        """A declared layer, new or used again."""
+        env = self.env
+        known = [key for key in self.layers if key[1] == start.type.width]
+        if known and env.chance():
+            name = env.one(known)
+            return Val(f"({start.text} |> {name[0]})", start.type.wide(self.layers[name]))
+        name, n = env.fresh("layer"), width(env, 4)
+        what = env.one((f"linear({n})", f"mlp([3, {n}], act = prelu)", f"linear({n}) |> norm |> tanh"))
+        self.body.append(f"layer {name} = {what}")
+        self.layers[name, start.type.width] = n
+        self.placeable.append(name)
+        return Val(f"{name}({start.text})", start.type.wide(n))
+
+    def block(self, start: Val) -> Val:
+        """A block of its own, with what it is called with."""
+        env = self.env
+        given = [start]
+        partners = [v for v in env.partners(start.type) if v is not start]
+        if partners and env.chance():
+            given.append(env.one(partners))
+        inner, signature, variables = self.signature(given)
+        lines: list[str] = []
+        last = expression(inner, env.one(inner.values), env.number(1, 3))
+        for _ in range(env.number(0, 2)):
+            name = inner.fresh("y")
+            lines.append(f"{name} = {last.text}")
+            inner.values.append(Val(name, last.type))
+            last = expression(inner, env.one(inner.values), env.number(1, 3))
+        name = env.fresh("block")
+        return self.call("block", name, given, signature, variables, lines, last, inner)
+
+    def signature(self, given: list[Val]) -> tuple[Env, list[str], dict[Ax, str]]:
+        """The names that the arguments have in a block; axes without one pass through it."""
+        env = self.env
+        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        every = union(v.type for v in given).axes
+        variables: dict[Ax, str] = {}
+        for axis in every:
+            # The name decides which axis is meant where there are several, so it is the caller's.
+            name = env.plain_name(axis)
+            if name is not None and env.chance():
+                variables[axis] = name
+                inner.register(name, axis)
+        signature = []
+        for value in given:
+            name = inner.fresh("x")
+            axes = [variables[a] for a in value.type.axes if a in variables]
+            signature.append(f"{name}[{', '.join([*axes, str(value.type.width)])}]")
+            inner.values.append(Val(name, value.type, value.space))
+        return inner, signature, variables
+
+    def call(
+        self, kind: str, name: str, given: list[Val], signature: list[str], variables: dict[Ax, str],
+        lines: list[str], result: Val, inner: Env,
+    ) -> Val:  # fmt: skip
+        """Declare a block and call it."""
+        passing = {a for v in given for a in v.type.axes} - set(variables)
+        declared = []
+        for axis in result.type.axes:
+            own = inner.name(axis, result.type)
+            if axis not in passing and own is not None:
+                declared.append(own)
+        self.blocks += [
+            f"{kind} {name}({', '.join(signature)}) -> [{', '.join([*declared, str(result.type.width)])}] {{",
+            *(f"  {line}" for line in lines),
+            f"  return {result.text}",
+            "}",
+        ]
+        for axis in result.type.axes:
+            if not any(axis in axes for axes in self.env.names.values()):
+                self.env.register(axis.name, axis)
+        return Val(f"{name}({', '.join(v.text for v in given)})", result.type)
+
+    def sequences(self, ragged: bool = False) -> list[tuple[Val, Ax]]:
+        """The values that a block can walk, each with the axis."""
+        env = self.env
+        return [
+            (v, a)
+            for v in env.values
+            for a in v.type.leaves
+            if env.plain_name(a) is not None and not (ragged and a.static)
+        ]
+
+    def scan(self, start: Val) -> Val:
+        """An encoder that walks an axis with one or two states."""
+        env = self.env
+        x, axis = env.one(self.sequences())
+        name = env.plain_name(axis)
+        assert name is not None
+        given = [x]
+        others = [v for v in env.values if axis not in v.type.axes and set(v.type.axes) <= set(x.type.axes)]
+        if others and env.chance():
+            given.append(env.one(others))
+        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        inner.register(name, axis)
+        signature = []
+        for value in given:
+            argument = inner.fresh("x")
+            axes = [name] if axis in value.type.axes else []
+            signature.append(f"{argument}[{', '.join([*axes, str(value.type.width)])}]")
+            inner.values.append(Val(argument, value.type, value.space))
+        # The states have the axes in which the walked one lives; a start may bring others.
+        own = set(closed([axis.parent])) if axis.parent else set()
+        starts = [v for v in inner.values if axis not in v.type.axes]
+        begun = env.one(starts) if starts and env.chance() else None
+        allowed = frozenset(own | (set(begun.type.axes) if begun else set()))
+        seen = [replace(v, type=v.type.without(axis)) for v in inner.values]
+        body = replace(
+            inner, values=[v for v in seen if set(v.type.axes) <= allowed], walked=axis, allowed=allowed
+        )
+        order = [a for a in union(v.type for v in given).axes if a in allowed]
+        states, heads = [], []
+        for number in range(env.number(1, 2)):
+            state, n = inner.fresh("h"), begun.type.width if begun and not number else width(env, 4)
+            states.append(Val(state, Ty(tuple(order), n)))
+            heads.append(f"{state}[{n}]" + (f" = {begun.text}" if begun and not number else ""))
+        if begun and len(states) == 2:
+            # The second state has fewer axes than the first, unless it is begun likewise.
+            states, heads = states[:1], heads[:1]
+        body.values += states
+        lines = [f"scan {', '.join(heads)} over {name}{' backward' if env.chance() else ''} {{"]
+        if env.chance():
+            local = inner.fresh("y")
+            made = expression(body, env.one(body.values), env.number(1, 2))
+            lines.append(f"  {local} = {made.text}")
+            body.values.append(Val(local, made.type))
+        for state in states:
+            value = expression(body, env.one(body.values), env.number(1, 3))
+            lines.append(f"  next {state.text} = tanh({value.text} |> linear({state.type.width}))")
+        lines.append("}")
+        last = env.one(states)
+        type_ = Ty((*order, axis), last.type.width)
+        result = (
+            Val(f"last({last.text}, over {name})", type_.without(axis))
+            if env.chance()
+            else Val(last.text, type_)
+        )
+        block = env.fresh("walk")
+        return self.call("encoder", block, given, signature, {axis: name}, lines, result, inner)
+
+    def attention(self, start: Val) -> Val:
+        """An attention of a value to a sequence."""
+        env = self.env
+        key, axis = env.one(self.sequences())
+        name = env.plain_name(axis)
+        assert name is not None
+        queries = [
+            v for v in env.values
+            if axis not in v.type.axes and env.fits(union([v.type, key.type], key.type.width))
+        ]  # fmt: skip
+        if not queries:
+            return self.plain(start)
+        query, d = env.one(queries), key.type.width
+        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        inner.register(name, axis)
+        signature = [f"query[{query.type.width}]", f"key[{name}, {d}]"]
+        asked = f"(query |> linear({d}, bias = false))"
+        score = env.one(
+            (
+                f"dot({asked}, key) / sqrt({d})",
+                f"concat({asked}, key, {asked} - key, {asked} * key) |> mlp([3], act = prelu) |> linear(1)",
+                "tanh((query |> linear(3)) + (key |> linear(3))) |> linear(1, bias = false)",
+            )
+        )
+        where = env.one(("", "", f" where {name} != 0"))
+        weight = env.one((f"softmax(score, over {name}{where})", "sigmoid(score)"))
+        both = union([query.type, key.type], d)
+        lines = [f"score = {score}", f"weight = {weight}"]
+        result = Val(f"sum(weight * key, over {name})", both.without(axis))
+        block = env.fresh("look")
+        return self.call("attention", block, [query, key], signature, {axis: name}, lines, result, inner)
+
+    # ------------------------------------------------------------------ outputs
+
+    def reduced(self, value: Val) -> Val:
+        """A value as one vector."""
+        while value.type.axes:
+            axis = value.type.leaves[-1]
+            name = self.env.name(axis, value.type) or axis.name
+            over = self.env.one(("sum", "mean", "max", "last", "first"))
+            value = Val(f"{over}({value.text}, over {name})", value.type.without(axis))
+        return value
+
+    def predictions(self) -> None:
+        env = self.env
+        made = [v for v in env.values if v.text.startswith(("v", "w")) and v.text[1:].isdigit()]
+        parts = [self.reduced(v).text for v in (made or env.values)[-3:]]
+        self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
+        kinds = [env.one(("binary", "real", "class(3)")) for _ in range(env.number(1, 2))]
+        for number, kind in enumerate(kinds):
+            n = 3 if kind.startswith("class") else 1
+            self.body.append(f"predict p{number}: {kind} = joined |> linear({n})")
+
+    def loss(self) -> None:
+        env = self.env
+        start = env.one([v for v in env.values if not v.space])
+        logit = f"({start.text} |> linear(1))"
+        losses = [f"bce({logit}, 1)", f"mse({start.text}, 0.5)"]
+        losses.append(f"cross_entropy({start.text} |> linear(3), 1)")
+        value = self.reduced(Val(env.one(losses), start.type.wide(1)))
+        self.body.append(f"loss extra = 0.1 * {value.text}")
+
+    def places(self) -> None:
+        env = self.env
+        self.body += ['device host = "cpu"', 'device dense = "auto"']
+        self.body.append(f"place {env.one(self.placeable)} on host")
+        self.body.append("place rest on dense")
