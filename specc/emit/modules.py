@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from specc.graph.ir import Graph, Node, Weight, walk
 
@@ -41,14 +42,20 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
             return f"layers.Linear({width}, {n}{bias}{init and f', init={first.init!r}'})"
         case "scale":
             if "running_mean" in weights:
-                return f"layers.BatchNorm({sizes}, {attrs['eps']!r}, {attrs['momentum']!r})"
+                return f"layers.BatchNorm({sizes}, {_statistics(attrs)})"
             return f"layers.LayerNorm({sizes}, {attrs['eps']!r})"
         case "slope":
             if "running_mean" in weights:
-                kind = "BatchDice" if attrs.get("statistics") == "batch" else "Dice"
-                return f"layers.{kind}({sizes}, {attrs['eps']!r}, {attrs['momentum']!r})"
+                return f"layers.Dice({sizes}, {_statistics(attrs)})"
             return f"layers.PReLU({sizes}, {first.init!r})"
+        case "buffer":
+            return f"layers.BatchNorm({sizes}, {_statistics(attrs)}, affine=False)"
     raise AssertionError(first.kind)
+
+
+def _statistics(attrs: Mapping[str, Any]) -> str:
+    kind = attrs["statistics"]
+    return f"{attrs['eps']!r}, {attrs['momentum']!r}" + ("" if kind == "running" else f", {kind!r}")
 
 
 def _init(weight: Weight) -> str:
