@@ -244,7 +244,6 @@ class _Parser:
 
     def give_up(self, stacks: _Stacks, place: Place, index: int, goal: int) -> int:
         """Unwind to where the statement began, as if it had been read, and go on at its end."""
-        states = self.table.states
         if not self.has_header:
             self.faults.clear()
             if self.tokens[goal].kind == "_NL" and self.tokens[goal + 1].text in ("model", "library"):
@@ -255,9 +254,7 @@ class _Parser:
                 at = self.tokens[0].start
                 self.inserted = Token("_NL", "", at, at, -1)
             self.unwind(stacks, 0)
-            for symbol, value in ((":edition", None), (":header", ("model", tree.Ident("unnamed")))):
-                if symbol in states[stacks.states[-1]]:
-                    self.push(stacks, symbol, value, goal)
+            self.push(stacks, ":header", ("model", tree.Ident("unnamed")), goal)
             self.has_header = True
             return goal
         if place.depth is not None:
