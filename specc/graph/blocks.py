@@ -55,8 +55,9 @@ def call_block(module: Module, block: tree.Block, expr: tree.Call, site: Site, f
         world.call_sites.pop()
     if block.kind == "attention" and site.frame.outer is None:
         _record(block, inputs, result, scope)
+    # What passed through keeps whatever name it has here, if any: its own may mean another axis here.
     for axis in result.type.axes:
-        if not site.scope.knows_axis(axis):
+        if axis not in passing and not site.scope.knows_axis(axis):
             site.scope.name_axis(axis.name, axis)
     return result
 

@@ -11,7 +11,7 @@ from specc.graph.lookup import axis_by_name
 from specc.graph.statics import is_static, static
 from specc.graph.world import Site
 from specc.syntax import tree
-from specc.types.axis import Type, union
+from specc.types.axis import Axis, Type, union
 from specc.types.static import is_number, kind_of
 
 
@@ -54,14 +54,15 @@ def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
 
 def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
     """A side of a comparison: arithmetic in which an axis name is the position along it."""
-    from specc.graph.builtins.axes import position
+    from specc.graph.builtins.axes import length, position
 
     match expr:
+        case tree.Call(tree.Ref("length"), (tree.Positional(tree.Ref(name)),)) if axes := _axes_named(
+            name, site, type_
+        ):
+            return length(axes[0], site, expr.span)
         case tree.Ref(name=name):
-            local = site.scope.axes_named(name)
-            axes = [a for a in type_.axes if a in local] or [
-                a for a in type_.axes if a.name == name and not site.scope.knows_axis(a)
-            ]
+            axes = _axes_named(name, site, type_)
             if not axes and site.scope.find(name) is None:
                 # An axis the value lacks: the condition brings it in, as in a running mean.
                 axes = [axis_by_name(name, expr.span, site)]
@@ -82,3 +83,11 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
             return value(expr, site)
         case _:
             return value(expr, site)
+
+
+def _axes_named(name: str, site: Site, type_: Type) -> list[Axis]:
+    """The axes of the value itself that a name means in its condition."""
+    local = site.scope.axes_named(name)
+    return [a for a in type_.axes if a in local] or [
+        a for a in type_.axes if a.name == name and not site.scope.knows_axis(a)
+    ]

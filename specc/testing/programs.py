@@ -126,8 +126,8 @@ class _Program:
         env = self.env
         known = [key for key in self.layers if key[1] == start.type.width]
         if known and env.chance():
-            name = env.one(known)
-            return Val(f"({start.text} |> {name[0]})", start.type.wide(self.layers[name]))
+            again = env.one(known)
+            return Val(f"({start.text} |> {again[0]})", start.type.wide(self.layers[again]))
         name, n = env.fresh("layer"), width(env, 4)
         what = env.one((f"linear({n})", f"mlp([3, {n}], act = prelu)", f"linear({n}) |> norm |> tanh"))
         self.body.append(f"layer {name} = {what}")
@@ -248,9 +248,9 @@ class _Program:
             made = expression(body, env.one(body.values), env.number(1, 2))
             lines.append(f"  {local} = {made.text}")
             body.values.append(Val(local, made.type))
-        for state in states:
+        for following in states:
             value = expression(body, env.one(body.values), env.number(1, 3))
-            lines.append(f"  next {state.text} = tanh({value.text} |> linear({state.type.width}))")
+            lines.append(f"  next {following.text} = tanh({value.text} |> linear({following.type.width}))")
         lines.append("}")
         last = env.one(states)
         type_ = Ty((*order, axis), last.type.width)
