@@ -367,6 +367,8 @@ def _body(block: tree.Block, scope: Scope) -> Node:
     if failed:
         raise Fault
     if returned is None:
+        if world.report.lost("return"):
+            raise Fault
         raise world.fault(
             "E0501",
             f"`{block.ident.name}` returns nothing",
@@ -479,6 +481,8 @@ def _record(block: tree.Block, inputs: dict[str, Given], result: Node, scope: Sc
     world = scope.world
     entry = scope.entries.get("weight")
     if entry is None or not isinstance(entry.statement, tree.Binding | tree.Scan):
+        if world.report.lost("weight"):
+            raise Fault
         raise world.fault(
             "E0504",
             f"attention `{block.ident.name}` does not say what its weights are",
@@ -521,10 +525,14 @@ def check_block(block: tree.Block, world: World) -> None:
             expected="at least one input with an axis, such as `x[t, d]`",
             help="give an input an axis, or declare it as a `block`",
         )
-    if block.kind == "attention" and not any(
-        (isinstance(s, tree.Binding) and s.ident.name == "weight")
-        or (isinstance(s, tree.Scan) and any(state.ident.name == "weight" for state in s.states))
-        for s in block.body
+    if (
+        block.kind == "attention"
+        and not world.report.lost("weight")
+        and not any(
+            (isinstance(s, tree.Binding) and s.ident.name == "weight")
+            or (isinstance(s, tree.Scan) and any(state.ident.name == "weight" for state in s.states))
+            for s in block.body
+        )
     ):
         world.report.error(
             "E0504",
@@ -545,7 +553,7 @@ def check_block(block: tree.Block, world: World) -> None:
             )
         seen.setdefault(ident.name, ident)
     returns = [s for s in block.body if isinstance(s, tree.Return)]
-    if not returns:
+    if not returns and not world.report.lost("return"):
         world.report.error(
             "E0501",
             f"`{block.ident.name}` returns nothing",

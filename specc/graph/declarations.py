@@ -164,11 +164,11 @@ def _make_axis(scope: Scope, name: str) -> None:
     for key, entry in list(scope.entries.items()):
         statement = entry.statement
         if isinstance(statement, tree.Binding) and entry.state == "waiting":
-            if name in _made_axes(statement.value):
+            if name in made_axes(statement.value):
                 entry_value(scope, entry, key)
 
 
-def _made_axes(node: Any) -> Iterator[str]:
+def made_axes(node: Any) -> Iterator[str]:
     """The names after `as` and `to` anywhere in an expression."""
     match node:
         case tree.Over(new=tree.Ident(name=name)) | tree.As(axis=tree.Ident(name=name)):
@@ -177,11 +177,11 @@ def _made_axes(node: Any) -> Iterator[str]:
             yield name
     if isinstance(node, tuple):
         for item in node:
-            yield from _made_axes(item)
+            yield from made_axes(item)
     elif isinstance(node, tree.Node):
         for field in dataclass_fields(node):
             if field.name != "span":
-                yield from _made_axes(getattr(node, field.name))
+                yield from made_axes(getattr(node, field.name))
 
 
 def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:

@@ -48,7 +48,7 @@ def places(
     found: dict[str, str] = {}
     spans: dict[str, Span] = {}
     for item in items:
-        if item.device.name not in known:
+        if item.device.name not in known and not report.lost(item.device.name):
             close = nearest(item.device.name, known)
             report.error(
                 "E0603",
@@ -61,6 +61,8 @@ def places(
             )
         for ident in item.names or (tree.Ident("rest", span=item.span),):
             entry = scope.entries.get(ident.name)
+            if report.lost(ident.name):
+                continue
             if ident.name != "rest" and (entry is None or not isinstance(entry.statement, _PLACED)):
                 names = [n for n, e in scope.entries.items() if isinstance(e.statement, _PLACED)]
                 close = nearest(ident.name, names)

@@ -228,7 +228,7 @@ def _attribute(expr: tree.Attribute, site: Site) -> Node:
 
 def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
     """What a name stands for; elaborated on first use. Raises Fault."""
-    from specc.graph.declarations import elaborate_entry
+    from specc.graph.declarations import elaborate_entry, made_axes
 
     if entry.state == "done":
         return entry.value
@@ -247,6 +247,8 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
         entry.value = elaborate_entry(scope, entry, name)
     except Fault:
         entry.state = "faulty"
+        if isinstance(entry.statement, tree.Binding):
+            scope.world.report.lose(made_axes(entry.statement.value))
         raise
     entry.state = "done"
     return entry.value

@@ -138,6 +138,9 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
             continue
         name = item.ident.name
         if name not in names:
+            failed = True
+            if site.report.lost(name):
+                continue
             close = nearest(name, names)
             site.report.error(
                 "E0507",
@@ -158,13 +161,15 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
         nexts.setdefault(name, item)
     for state in scan.states:
         if state.ident.name not in nexts:
+            failed = True
+            if site.report.lost("next"):
+                continue
             site.report.error(
                 "E0507",
                 f"state `{state.ident.name}` never changes",
                 state.span,
                 help=f"give it its new value: `next {state.ident.name} = …`",
             )
-            failed = True
     if failed:
         raise Fault
     return nexts

@@ -187,6 +187,8 @@ class World:
         return Fault(message)
 
     def unknown(self, code: str, what: str, name: str, span: Span, among: Iterable[str]) -> Fault:
+        if self.report.lost(name):
+            return Fault(name)
         close = nearest(name, among)
         return self.fault(
             code,

@@ -135,7 +135,7 @@ class _Loader:
         for item in extends.body:
             if isinstance(item, tree.Drop):
                 for ident in item.names:
-                    if module.named.pop(ident.name, None) is None:
+                    if module.named.pop(ident.name, None) is None and not self.report.lost(ident.name):
                         close = nearest(ident.name, module.named)
                         self.report.error(
                             "E0209",

@@ -6,7 +6,7 @@ allows in place (`allow`) are as if never given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -64,6 +64,7 @@ class Report:
 
     _items: dict[tuple[str, str, int, int], Diagnostic] = field(default_factory=dict)
     _allowances: dict[tuple[str, int], Allowance] = field(default_factory=dict)
+    _lost: set[str] = field(default_factory=set)
 
     def error(
         self,
@@ -103,6 +104,13 @@ class Report:
         span = diagnostic.span
         key = (diagnostic.code, span.source.name, span.start, span.stop)
         self._items.setdefault(key, diagnostic)
+
+    def lose(self, names: Iterable[str]) -> None:
+        """Names whose declarations could not be read: that they are unknown is no further fault."""
+        self._lost.update(names)
+
+    def lost(self, name: str) -> bool:
+        return name in self._lost
 
     def comment(self, span: Span, trailing: bool) -> None:
         """Take notice of a comment of a spec: it may allow warnings."""

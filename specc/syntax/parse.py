@@ -1,6 +1,7 @@
 """From a text to its tree, whatever the text is.
 
-Promises: always a `tree.File`, with every item that could be read; every fault once (E01xx). A fault is first
+Promises: always a `tree.File`, with every item that could be read; every fault once (E01xx), and the names
+that are lost with what could not be read known to the report. A fault is first
 met with the smallest repair after which the rest of its statement reads (`recover`), otherwise the
 statement is given up; either way the statement is left out of the tree and the next one is read as if
 nothing had been. Time grows with the length of the text, and no nesting is too deep for it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from specc.report import Report
@@ -38,6 +40,9 @@ _MADE_UP = {
 }
 # Right-nested expressions (brackets, `-`, `^`, `if`) beyond this are refused: later stages walk by recursion.
 _DEEPEST = 2_000
+# Statements that declare no name right after their keyword, and those that declare several.
+_NAMELESS = frozenset(["return", "require", "place", "train"])
+_HOLDS_NAMES = frozenset(["space", "scan", "use", "learned"])
 _STATEMENTS = frozenset(
     [
         "use",
@@ -90,7 +95,6 @@ class _Parser:
         self.table: Table = table()
         self.builder = Builder(source, report)
         self.faults: list[int] = []  # token indices, ascending, of faults whose statement is not left out yet
-        self.lost: list[tree.Ident] = []
         self.inserted: Token | None = None  # a repair: read before the next token
         self.has_header = False
         self.met = 0
@@ -106,7 +110,6 @@ class _Parser:
             tuple(item for item in body if item is not None),
             doc=self.lexed.docs.get(first),
             comments=tuple(self.lexed.comments),
-            lost=tuple(self.lost),
             span=Span(self.source, 0, len(self.source.text)),
         )
 
@@ -204,11 +207,20 @@ class _Parser:
         """Leave out the statement of these tokens: its faults are dealt with, its name is lost."""
         while self.faults and self.faults[-1] >= first:
             self.faults.pop()
-        named = self.tokens[first : min(stop, first + 2)]
-        if len(named) == 2 and named[0].text in self.table.words and named[1].kind == "NAME":
-            self.lost.append(self.builder.ident(named[1]))
-        elif named and named[0].kind == "NAME":
-            self.lost.append(self.builder.ident(named[0]))
+        begun = self.tokens[first]
+        ends = max(stop, first + 1)
+        words = [t for t in self.tokens[first:ends] if t.kind == "NAME"]
+        if begun.text in _HOLDS_NAMES:
+            # Its axes, states or members are lost with it.
+            lost = words[1:]
+        elif begun.text in self.table.words and begun.text not in _NAMELESS:
+            lost = words[:2]
+        else:
+            lost = words[:1]
+        for before, word in pairwise(words):
+            if before.text in ("as", "to"):
+                lost.append(word)  # an axis that is made here
+        self.report.lose(t.text for t in lost)
 
     def note(self, index: int) -> None:
         """A fault was reported at a token: the statement around it will be left out."""

@@ -413,5 +413,3 @@ class File(Node):
     body: tuple[Declaration, ...]
     doc: str | None = field(default=None, compare=False)
     comments: tuple[Comment, ...] = field(default=(), compare=False, repr=False)
-    # Names of the statements that were left out because they could not be read.
-    lost: tuple[Ident, ...] = field(default=(), compare=False, repr=False)
