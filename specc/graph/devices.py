@@ -87,7 +87,8 @@ def places(
                 found.setdefault(ident.name, item.device.name)
                 spans.setdefault(ident.name, ident.span)
     for name, entry in scope.entries.items():
-        if isinstance(entry.statement, tree.Device) and name not in found.values():
+        inherited = entry.span.source.name != scope.module.ident.span.source.name
+        if isinstance(entry.statement, tree.Device) and name not in found.values() and not inherited:
             report.warning(
                 "W0708",
                 f"nothing is placed on device `{name}`",

@@ -129,8 +129,7 @@ class _Loader:
         ):
             target.update(origin)  # type: ignore[arg-type]
         module.requires.extend(base.requires)
-        replaced = [p for p in extends.body if isinstance(p, tree.Place)]
-        module.places.extend(kept for p in base.places if (kept := _without(p, replaced)))
+        module.places.extend(kept for p in base.places if (kept := _without(p, extends.body)))
         module.trains.extend(base.trains)
         for item in extends.body:
             if isinstance(item, tree.Drop):
@@ -232,12 +231,15 @@ class _Loader:
         return (self._std_modules[source.name], block) if isinstance(block, tree.Block) else None
 
 
-def _without(place: tree.Place, replaced: list[tree.Place]) -> tree.Place | None:
-    """A base's `place` without the names that the extending model places anew."""
+def _without(place: tree.Place, body: Sequence[tree.Declaration]) -> tree.Place | None:
+    """A base's `place` without the names that the extending model drops, or places anew."""
+    others = [item for item in body if isinstance(item, tree.Place)]
     if not place.names:
-        return None if any(not other.names for other in replaced) else place
-    taken = {ident.name for other in replaced for ident in other.names}
-    names = tuple(ident for ident in place.names if ident.name not in taken)
+        return None if any(not other.names for other in others) else place
+    taken = {ident.name for other in others for ident in other.names}
+    declared = {item.ident.name for item in body if isinstance(item, Named)}
+    dropped = {ident.name for item in body if isinstance(item, tree.Drop) for ident in item.names} - declared
+    names = tuple(i for i in place.names if i.name not in taken and i.name.split(".")[0] not in dropped)
     return replace(place, names=names) if names else None
 
 
