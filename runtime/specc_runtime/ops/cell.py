@@ -135,7 +135,8 @@ class _Walk(torch.autograd.Function):
                 states = tuple(t[before : before + running] for t in traces)
             else:
                 states = tuple(s[:running] for s in starts)
-            d_next = tuple(d[:running].add_(t[begin:end]) for d, t in zip(d_states, d_traces, strict=True))
+            # Not in place: what `back` gives may be a view of it, and is kept.
+            d_next = tuple(d[:running] + t[begin:end] for d, t in zip(d_states, d_traces, strict=True))
             d_seen, d_held, d_before, pairs = ctx.cell.back(
                 tuple(x[begin:end] for x in values),
                 tuple(c[:running] for c in constants),
