@@ -1,0 +1,174 @@
+"""Devices without the hardware: tensors in main memory that are tagged with the device they stand for.
+
+    with VirtualDevices() as machine:
+        model.place({"host": "cpu", "dense": "meta:0", "other": "meta:1"})
+        machine.moves.clear()
+        model.loss(batch).backward()
+    machine.moves  # what went from where to where, forward and back
+
+Promises: results and gradients are those of the CPU, bit by bit. `meta:0`, `meta:1`, … are devices, beside
+the CPU; a tensor's `device` is the one it is tagged with. An operation that sees two of them raises
+MixedDevices, as a GPU would (and numbers on the CPU may meet anything, as there). Every move is recorded,
+also those of gradients, and those that no `transfer` asked for.
+Leaves to others: which moves there should be (passes/placement).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+CPU = torch.device("cpu")
+_DEVICE: Any = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+_COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
+
+
+class MixedDevices(AssertionError):
+    """An operation whose inputs are on several devices."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A value that went to another device. back: as a gradient."""
+
+    origin: torch.device
+    destination: torch.device
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    back: bool
+
+    @property
+    def bytes(self) -> int:
+        number = self.dtype.itemsize
+        for size in self.shape:
+            number *= size
+        return number
+
+
+class VirtualDevices:
+    """A machine with virtual devices, while it is entered. moves: everything that moved so far."""
+
+    def __init__(self) -> None:
+        self.moves: list[Moved] = []
+        self._tags: dict[int, tuple[StorageWeakRef, torch.device]] = {}
+        self._modes: Sequence[Any] = (_Operations(self), _Attributes(self))
+
+    def __enter__(self) -> VirtualDevices:
+        for mode in self._modes:
+            mode.__enter__()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        for mode in reversed(self._modes):
+            mode.__exit__(*fault)
+
+    def device(self, x: Tensor) -> torch.device:
+        """The device that a tensor stands on; views are where the whole is."""
+        if x.layout != torch.strided:
+            return self.device(x._indices())
+        storage = x.untyped_storage()
+        _, device = self._tags.get(storage._cdata, (None, CPU))
+        return device
+
+    def tag(self, x: Tensor, device: torch.device) -> Tensor:
+        if x.layout == torch.strided:
+            storage = x.untyped_storage()
+            # The weak reference keeps the address from being given to another tensor.
+            self._tags[storage._cdata] = (StorageWeakRef(storage), device)
+        return x
+
+    def move(self, x: Tensor, destination: torch.device, back: bool = False) -> Tensor:
+        origin = self.device(x)
+        if origin == destination:
+            return x
+        self.moves.append(Moved(origin, destination, tuple(x.shape), x.dtype, back))
+        return self.tag(x.clone(), destination)
+
+
+class _Move(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, machine: VirtualDevices, destination: torch.device) -> Tensor:
+        ctx.machine, ctx.origin = machine, machine.device(x)
+        return machine.move(x, destination)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.machine.move(grad, ctx.origin, back=True), None, None
+
+
+class _Attributes(TorchFunctionMode):
+    """What a tensor says of its device, and how it is asked to go to another."""
+
+    def __init__(self, machine: VirtualDevices) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._machine = machine
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func == _DEVICE:
+            return self._machine.device(args[0])
+        if func is torch.Tensor.cpu:
+            func, args = torch.Tensor.to, (*args, CPU)
+        if func is torch.Tensor.to:
+            return self._to(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _to(self, x: Tensor, *wanted: Any, **options: Any) -> Tensor:
+        device, dtype = options.get("device"), options.get("dtype")
+        for item in (*wanted, options.get("other")):
+            if isinstance(item, Tensor):
+                device, dtype = self._machine.device(item), item.dtype
+            elif isinstance(item, torch.dtype):
+                dtype = item
+            elif isinstance(item, str | torch.device):
+                device = item
+        if device is not None and torch.device(device) != self._machine.device(x):
+            moved: Any = _Move.apply(x, self._machine, torch.device(device))  # type: ignore[no-untyped-call]
+            x = moved
+        return x if dtype is None else torch.Tensor.to(x, dtype)
+
+
+class _Operations(TorchDispatchMode):
+    """What every operation sees, and where its results are."""
+
+    def __init__(self, machine: VirtualDevices) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._machine = machine
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        wanted = kwargs.get("device")
+        if wanted is not None:
+            wanted = torch.device(wanted)
+            kwargs["device"] = CPU
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+        there = {self._machine.device(x): x for x in tensors}
+        # A number on the CPU goes along with any operation.
+        several = {d for d, x in there.items() if d != CPU or any(_counts(t, self._machine) for t in tensors)}
+        if len(several) > 1:
+            if func.name().split(".")[0] not in _COPIES:
+                shapes = ", ".join(f"{tuple(x.shape)} on {self._machine.device(x)}" for x in tensors)
+                raise MixedDevices(f"{func} sees {shapes}")
+            source, target = self._machine.device(args[1]), self._machine.device(args[0])
+            self._machine.moves.append(Moved(source, target, tuple(args[1].shape), args[1].dtype, False))
+            several = {target}
+        result = func(*args, **kwargs)
+        device = wanted or next(iter(several), CPU)
+        return tree_map_only(Tensor, lambda x: self._machine.tag(x, device), result)
+
+
+def _counts(x: Tensor, machine: VirtualDevices) -> bool:
+    """Whether a tensor ties an operation to the CPU."""
+    return x.dim() > 0 and machine.device(x) == CPU
