@@ -39,10 +39,14 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
     if not any(isinstance(e.statement, tree.Predict) and e.statement.kind == tree.Ref("binary")
                for e in scope.entries.values()):  # fmt: skip
         settings["metric"] = "rmse"
+    last = {entry.ident.name: entry for item in items for entry in item.entries}
+    own = scope.module.ident.span.source
     failed = False
     for item in items:
         seen: set[str] = set()
         for entry in item.entries:
+            if entry is not last[entry.ident.name] and entry.span.source is not own:
+                continue  # a base's value that is replaced may speak of what is no longer there
             try:
                 _entry(scope, entry, seen, settings)
             except Fault:
@@ -66,6 +70,9 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
     if key in seen:
         raise world.fault("E0404", f"`{key}` is given twice", entry.ident.span)
     seen.add(key)
+    if key in ("group", "clip") and entry.value == tree.Ref("none"):
+        settings[key] = None
+        return
     match key:
         case "optimizer":
             settings[key] = _optimizer(entry.value, site)
