@@ -191,10 +191,7 @@ def _din(activation: str) -> Golden:
         fields,
         lambda model, batch: {"logits": model(batch)["click"]},
         # The user's table is looked up by nothing; the second norm is for the other scored item alone.
-        (
-            "user_emb_w:0",
-            *(f"hist_bn/{leaf}:0" for leaf in ("beta", "gamma", "moving_mean", "moving_variance")),
-        ),
+        ("user_emb_w:0", *(f"hist_bn/{x}:0" for x in ("beta", "gamma", "moving_mean", "moving_variance"))),
     )
 
 
