@@ -34,7 +34,7 @@ def mend_file(path: Path, params: Mapping[str, Any]) -> tuple[Report, str]:
     report, mended = mend_bytes(str(path), data, path.parent, params)
     if mended == data:
         return report, ""
-    _write(path, mended)
+    write_whole(path, mended)
     return report, _difference(str(path), data, mended)
 
 
@@ -88,7 +88,7 @@ def _difference(name: str, before: bytes, after: bytes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Replace a file's content whole or not at all; through a link, that of what it points to."""
     target = path.resolve()
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
