@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from specc.cli.common import FAULTS, fail, show
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def device_option(command: F) -> F:
+    """`--device`, as `devices`."""
+    return click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="[NAME=]TARGET",
+        help="Where the model is: cpu, cuda:1, auto; or one of its devices, such as dense=cuda:1.",
+    )(command)
 
 
 def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
@@ -30,3 +46,36 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     if graph is None or report.has_errors:
         sys.exit(FAULTS)
     return manifest_of(graph)
+
+
+def model_from(path: Path, params: dict[str, Any], devices: Any, seed: int = 0, anew: bool = False) -> Any:
+    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
+    Ends the command where there is none, or a device is lacking."""
+    import torch
+
+    import specc
+    from specc_runtime import ArtefactError, DeviceError, from_texts, load
+
+    torch.manual_seed(seed)
+    try:
+        if path.is_dir():
+            if params:
+                fail(f"{path} is compiled already: --set is for specs")
+            model = load(path, devices)
+            if anew:
+                torch.manual_seed(seed)
+                model = from_texts(model.files, path.name).place(devices)
+            return model
+        return specc.compile(path, **params).place(devices)
+    except specc.SpecError as error:
+        show(error.report)
+        sys.exit(FAULTS)
+    except (ArtefactError, DeviceError) as error:
+        fail(str(error))
+
+
+def devices_from(given: tuple[str, ...]) -> Any:
+    """`--device cuda:0` for all, or `--device dense=cuda:1` by name."""
+    named = {name: target for name, equals, target in (text.partition("=") for text in given) if equals}
+    plain = [text for text in given if "=" not in text]
+    return named or (plain[-1] if plain else None)

@@ -75,7 +75,8 @@ def splits(log: Log, settings: Settings) -> list[Split]:
         if not len(chosen):
             raise PrepareError(f"no positive event is left for the {name} examples; set --test or --valid")
         random = np.random.default_rng([settings.seed, place])
-        pool = log.item[log.time < end]
+        # Drawn from what was on offer then: an item that comes up later, or is gone, would be told by that.
+        pool = log.item[(log.time >= begin) & (log.time < end)]
         drawn = draw(
             random, pool, settings.sampling, log.session[chosen], settings.negatives, taken, len(log.items)
         )

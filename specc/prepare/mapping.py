@@ -89,7 +89,8 @@ def map_fields(manifest: Mapping[str, Any], log: Log, settings: Settings) -> Sou
         for p in manifest["predictions"]
     }
     named = [*(settings.positive or ())]
-    for source in (*spaces.values(), *labels.values()):
+    sources: list[SpaceSource | LabelSource] = [*spaces.values(), *labels.values()]
+    for source in sources:
         named += source.behaviours or ()
     for behaviour in dict.fromkeys(named):
         if behaviour not in kinds:

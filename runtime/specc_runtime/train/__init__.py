@@ -4,6 +4,7 @@ from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, TrainingError, train
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.train.session import evaluate_files, fit
 
 __all__ = [
     "Baselines",
@@ -15,5 +16,7 @@ __all__ = [
     "TrainingError",
     "count",
     "evaluate",
+    "evaluate_files",
+    "fit",
     "train",
 ]

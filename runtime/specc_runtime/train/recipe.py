@@ -46,10 +46,13 @@ class Recipe:
             **{key: train[key] for key in ("batch", "epochs", "metric", "group", "clip")},
         )
 
-    def changed(self, lr: float | None = None, **others: Any) -> Recipe:
-        """With what is not None put in its place."""
-        options = self.options if lr is None else {**self.options, "lr": lr}
-        return replace(self, options=options, **{k: v for k, v in others.items() if v is not None})
+    def changed(self, optimizer: str | None = None, lr: float | None = None, **others: Any) -> Recipe:
+        """With what is not None put in its place; another optimizer has torch's options but for `lr`."""
+        options = dict(self.options) if optimizer in (None, self.optimizer) else {}
+        if lr is not None:
+            options["lr"] = lr
+        changes = {k: v for k, v in others.items() if v is not None}
+        return replace(self, optimizer=optimizer or self.optimizer, options=options, **changes)
 
     def build(self, model: nn.Module) -> Optimizer:
         options: dict[str, Any] = {_TORCH.get(k, k): v for k, v in self.options.items()}

@@ -1,0 +1,160 @@
+"""`specc train`: a model learns from examples."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specc.cli.common import fail, set_option
+from specc.cli.models import device_option, devices_from, model_from
+
+if TYPE_CHECKING:
+    from specc_runtime.train import Progress
+
+PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=True)
+INTERRUPTED = 130  # exit code, as a shell has it for Ctrl-C
+
+
+@click.command("train", short_help="Train a model on examples.")
+@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path))
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the trained model goes; without it MODEL itself, or build/NAME for a spec.",
+)
+@set_option
+@click.option(
+    "--valid", multiple=True, type=click.Path(path_type=Path), help="Examples to choose the best epoch by."
+)
+@click.option(
+    "--test", multiple=True, type=click.Path(path_type=Path), help="Examples to evaluate on at the end."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--batch", type=click.IntRange(min=1), help="Examples a step, instead of the recipe's.")
+@click.option("--optimizer", help="Instead of the recipe's: adam, adamw, adagrad, sgd or rmsprop.")
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate, instead of the recipe's."
+)
+@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
+@click.option("--seed", type=click.IntRange(min=0), help="For weights, order and dropout (0).")
+@click.option(
+    "--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better one."
+)
+@click.option("--every", type=click.IntRange(min=1), help="Write a checkpoint after so many steps, too.")
+@device_option
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def command(
+    model_path: Path,
+    data: tuple[Path, ...],
+    output: Path | None,
+    params: dict[str, Any],
+    valid: tuple[Path, ...],
+    test: tuple[Path, ...],
+    devices: tuple[str, ...],
+    resume: bool,
+    as_json: bool,
+    **changes: Any,
+) -> None:
+    """Train MODEL (a spec, or a compiled directory) on the Parquet files or folders DATA.
+
+    A folder that `specc prepare` wrote has train.parquet to learn from, and perhaps valid.parquet to choose
+    the best epoch by and test.parquet to evaluate on. Ctrl-C writes a checkpoint; --resume goes on from it
+    exactly as if nothing had been.
+    """
+    from specc.cli.results import as_text
+    from specc_runtime import ArtefactError, DeviceError
+    from specc_runtime.encode import DataError
+    from specc_runtime.train import Interrupted, Recipe, TrainingError, evaluate_files, fit
+
+    directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
+    source = directory if resume and (directory / "model.py").is_file() else model_path
+    model = model_from(source, {} if source is directory else params, devices_from(devices),
+                       changes["seed"] or 0, anew=True)  # fmt: skip
+    recipe = Recipe.of(model.manifest).changed(**changes)
+    begun = time.monotonic()
+    try:
+        found, held, rest = parts_of(data)
+        with _shown(recipe.epochs) as (watch, say):
+            outcome = fit(model, found, directory, recipe, valid=files_of(valid) or held, resume=resume,
+                          watch=watch, say=say)  # fmt: skip
+        seconds = time.monotonic() - begun
+        tests = files_of(test) or rest
+        results = evaluate_files(model, directory, tests, recipe.group) if tests else {}
+    except (DataError, ArtefactError, DeviceError, TrainingError, ValueError) as error:
+        fail(str(error))
+    except Interrupted:
+        again = " ".join(["specc train", str(model_path), *map(str, data), "-o", str(directory), "--resume"])
+        click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {again}", err=True)
+        sys.exit(INTERRUPTED)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"model": str(directory), "seconds": seconds, "epochs": outcome.epochs, "best": outcome.best,
+                 "test": results},
+                indent=2,
+            )
+        )  # fmt: skip
+        return
+    for entry in outcome.epochs:
+        click.echo(f"epoch {entry['epoch']}: loss {entry['loss']:.5f}" + "".join(
+            f"  {name} {metric} {value:.5f}" for name, of in entry.get("valid", {}).items()
+            for metric, value in of.items()))  # fmt: skip
+    if len(outcome.epochs) > 1 and any("valid" in entry for entry in outcome.epochs):
+        click.echo(f"the best epoch was {outcome.best}")
+    if results:
+        click.echo(as_text(results))
+    click.echo(f"{directory}: trained in {seconds:.1f} s")
+
+
+def parts_of(data: tuple[Path, ...]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Files to train on, to choose by and to evaluate on. Raises DataError."""
+    prepared = [path for path in data if (path / "train.parquet").is_file()]
+    others = [path for path in data if path not in prepared]
+    train = [path / "train.parquet" for path in prepared] + (files_of(tuple(others)) if others else [])
+    valid = [p for path in prepared if (p := path / "valid.parquet").is_file()]
+    test = [p for path in prepared if (p := path / "test.parquet").is_file()]
+    return train, valid, test
+
+
+def files_of(paths: tuple[Path, ...]) -> list[Path]:
+    from specc_runtime.data import find_files
+
+    return find_files(paths) if paths else []
+
+
+@contextmanager
+def _shown(epochs: int) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """A progress bar on stderr, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None, lambda text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.fields[more]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None, more="")
+
+        def watch(now: Any) -> None:
+            bar.update(
+                task,
+                description=f"epoch {now.epoch}/{now.epochs}",
+                completed=now.step,
+                total=now.steps,
+                more=f"loss {now.loss:.4f}  {now.speed:,.0f} examples/s",
+            )
+
+        yield watch, lambda text: bar.update(task, description=text)
