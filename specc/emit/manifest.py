@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from specc.emit.axes import axis_id
+from specc.emit.shape import Shapes
 from specc.graph.ir import FieldSpec, Graph, Node
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
@@ -82,7 +83,8 @@ class WeightEntry(_Part):
 
 
 class AttentionEntry(_Part):
-    """axes: names of the axes of its weights, as `Model.attention` gives positions along them."""
+    """axes: names of the axes of its weights: the ragged ones, along which `Model.attention` gives positions,
+    then the static ones in the order of the weights' dimensions."""
 
     path: str
     axes: list[str]
@@ -109,7 +111,7 @@ class Manifest(_Part):
 
 def manifest_of(graph: Graph) -> dict[str, Any]:
     """The manifest of a graph, JSON-able."""
-    homes = device_of_weight(graph)
+    homes, shapes = device_of_weight(graph), Shapes(graph)
     return Manifest(
         format=FORMAT,
         edition=graph.edition,
@@ -134,7 +136,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
         ],
         losses=[x.name for x in graph.losses],
         attentions=[
-            AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight))])
+            AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight), shapes)])
             for a in graph.attentions
         ],
         weights=[
@@ -173,8 +175,9 @@ def _axes(graph: Graph) -> list[AxisEntry]:
     return list(found.values())
 
 
-def _axes_of(node: Node) -> tuple[Axis, ...]:
-    return node.type.axes
+def _axes_of(node: Node, shapes: Shapes) -> tuple[Axis, ...]:
+    axes = node.type.axes
+    return (*(a for a in axes if a.ragged), *shapes.dims(axes))
 
 
 def _field(spec: FieldSpec) -> FieldEntry:

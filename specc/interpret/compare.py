@@ -54,7 +54,8 @@ def differences(graph: Graph, model: Model, batch: Batch, tolerance: float = 1e-
     if batch.candidates is None:
         wanted, actual = losses(graph, weights, examples, model.training), model.losses(batch)
         found += _losses(wanted, actual, tolerance)
-        found += _attention(model.attention(batch), results, tolerance)
+        axes = {entry["path"]: entry["axes"] for entry in model.manifest["attentions"]}
+        found += _attention(model.attention(batch), results, axes, tolerance)
         expected, given = expected + _total(wanted), given + _total(actual)
     parameters = {path: w for path, w in known.items() if w.requires_grad}
     return found + list(_gradients(expected, given, parameters, tolerance))
@@ -84,15 +85,21 @@ def _losses(
         yield from _compared(f"loss {name}", expected[name], given[name], tolerance)
 
 
-def _attention(given: Mapping[str, Weights], results: list[Result], tolerance: float) -> Iterator[Difference]:
+def _attention(
+    given: Mapping[str, Weights], results: list[Result], axes: Mapping[str, list[str]], tolerance: float
+) -> Iterator[Difference]:
     """Every row of every attention against the weights at its place."""
+    if results and given.keys() != results[0].attention.keys():
+        yield Difference(f"the attentions {list(given)}", math.nan, math.nan)
+        return
     for path, weights in given.items():
         places = [r.attention[path] for r in results]
         count = sum(len(_rows(value)) for value in places)
         if count != len(weights.values):
             yield Difference(f"the rows of attention {path}", count, len(weights.values))
             continue
-        expected = [_row(places[e], path, weights, i) for i, e in enumerate(weights.example.tolist())]
+        rows = enumerate(weights.example.tolist())
+        expected = [_row(places[e], weights, row, axes[path]) for row, e in rows]
         if expected:
             yield from _compared(f"attention {path}", torch.stack(expected), weights.values, tolerance)
 
@@ -102,10 +109,10 @@ def _rows(value: Value) -> set[Positions]:
     return {tuple(place[i] for i in ragged) for place in value.at}
 
 
-def _row(value: Value, path: str, weights: Weights, row: int) -> Tensor:
-    """A value at the ragged positions of a row: [*static axes, width], static axes in the value's order."""
+def _row(value: Value, weights: Weights, row: int, names: list[str]) -> Tensor:
+    """A value at the ragged positions of a row: [*static axes, width], its axes in the order of names."""
     place = {a: int(weights.positions[a.name][row]) for a in value.axes if a.ragged}
-    static = [a for a in value.axes if not a.ragged]
+    static = sorted((a for a in value.axes if not a.ragged), key=lambda a: names.index(a.name))
 
     def nested(index: int) -> Tensor:
         if index == len(static):
