@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specc.testing.environment import Ax, Env, Ty, Val, closed, union
-from specc.testing.expressions import expression, width
+from specc.testing.expressions import expression, pair_attention, static_name, width
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 
-def programs(max_bindings: int = 5) -> SearchStrategy[str]:
+def programs(max_bindings: int = 6) -> SearchStrategy[str]:
     """A Hypothesis strategy of specs' texts."""
     from hypothesis import strategies as st
 
@@ -63,6 +63,9 @@ class _Program:
         self.space("ad", (), f"item: items, price: number(standard), group: ids(3, {tags})", (items, 1, tags))
         first = Ax(("space", "history", "t"), "t", env.number(2, 4))
         self.space("history", (first,), f"item: items, tags: bag(ids(4, {tags}), sum)", (items, tags))
+        if env.chance():
+            fields = ", ".join(f"{name}: ids(3, {tags})" for name in ("first", "second", "third"))
+            self.space("fields", (), fields, (tags,) * 3, env.one(("request", "candidate")))
         if env.chance():
             session = Ax(("space", "visits", "session"), "session", env.number(1, 3))
             inner = Ax(("space", "visits", "step"), "step", env.number(1, 3), parent=session)
@@ -112,7 +115,7 @@ class _Program:
     def binding(self) -> None:
         env = self.env
         start = env.one(env.values)
-        forms = [self.plain, self.plain, self.plain, self.layer, self.block, self.scan, self.attention]
+        forms = [self.plain, self.plain, self.block, self.scan, self.attention, self.layer, self.crossed]
         value = env.one(forms)(start)
         name = env.fresh("v")
         self.body.append(f"{name} = {value.text}")
@@ -120,6 +123,20 @@ class _Program:
 
     def plain(self, start: Val) -> Val:
         return expression(self.env, start, self.env.number(1, 4))
+
+    def crossed(self, start: Val) -> Val:
+        """The fields of a space, two by two, weighed by an attention."""
+        env = self.env
+        fields = [v for v in env.values if v.text == "fields"]
+        if not fields:
+            return self.plain(start)
+        name, axis = static_name(env, 3, fields[0].type)
+        env.register(name, axis)
+        value = Val(env.fresh("v"), Ty((*fields[0].type.axes, axis), fields[0].type.width // 3))
+        self.body.append(f"{value.text} = stack(fields, as {name})")
+        env.values.append(value)
+        made = pair_attention(env, value)
+        return made if made is not None else expression(env, value, env.number(1, 3))
 
     def layer(self, start: Val) -> Val:
         """A declared layer, new or used again."""
@@ -308,7 +325,7 @@ class _Program:
     def predictions(self) -> None:
         env = self.env
         made = [v for v in env.values if v.text.startswith(("v", "w")) and v.text[1:].isdigit()]
-        parts = [self.reduced(v).text for v in (made or env.values)[-3:]]
+        parts = [self.reduced(v).text for v in (made or env.values)[-4:]]
         self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
         kinds = [env.one(("binary", "real", "class(3)")) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):

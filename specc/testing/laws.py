@@ -1,0 +1,330 @@
+"""What holds of every compiled model: the laws that `specc test` and our own tests ask about.
+
+Promises: a law gives None where it is kept, else one line that says what broke it. Those of a `Case` are
+asked of a batch; those of a `Subject` once. None of them knows what the model is for.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from specc.testing.batches import random_batch
+from specc.testing.subject import Subject, gradients, outputs, worst
+from specc_runtime import CANDIDATE, Bag, Batch
+
+VALUE, GRADIENT = 1e-9, 1e-7  # of 1 + the value, in float64
+
+
+@dataclass(eq=False)
+class Case:
+    """A batch of examples, and one of requests with candidates, for a subject."""
+
+    subject: Subject
+    batch: Batch
+    requests: Batch
+    _kept: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def values(self) -> dict[str, Tensor]:
+        return _detached(outputs(self.subject.model, self.batch))
+
+    @cached_property
+    def predictions(self) -> dict[str, Tensor]:
+        return _detached(self.subject.model(self.batch))
+
+    @cached_property
+    def gradients(self) -> dict[str, Tensor]:
+        return gradients(self.subject.model, self.batch)
+
+    @cached_property
+    def defined(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Values and gradients as the definition of the language has them."""
+        return defined(self.subject, self.batch)
+
+
+def defined(subject: Subject, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What `interpret` gives for a batch: outputs by name, gradients of the whole loss by path."""
+    from specc.interpret import examples_of, interpret_together, losses
+
+    graph = subject.graph
+    weights = {
+        path: value.clone().requires_grad_(not graph.weights[path].frozen)
+        for path, value in subject.weights.items()
+    }
+    examples = examples_of(graph, batch)
+    results = interpret_together(graph, weights, examples)
+    found: dict[str, Tensor] = {}
+    for p in graph.predictions:
+        value = torch.stack([r.predictions[p.name] for r in results])
+        found[p.name] = value if p.kind == "class" else value.squeeze(-1)
+    terms = losses(graph, weights, examples)
+    found.update({f"loss {name}": value for name, value in terms.items()})
+    total = torch.stack(list(terms.values())).sum()
+    if total.requires_grad:
+        total.backward()
+    grads = {p: torch.zeros_like(w) if w.grad is None else w.grad for p, w in weights.items()}
+    return _detached(found), grads
+
+
+@dataclass(frozen=True)
+class Law:
+    """One law. `alone`: it says that examples do not know of each other, which statistics of the batch do."""
+
+    name: str
+    says: str
+    of_case: Callable[[Case], str | None] | None = None
+    of_subject: Callable[[Subject], str | None] | None = None
+    alone: bool = False
+
+
+LAWS: dict[str, Law] = {}
+
+
+def _of_case(
+    name: str, says: str, alone: bool = False
+) -> Callable[[Callable[[Case], str | None]], Callable[[Case], str | None]]:
+    def enter(check: Callable[[Case], str | None]) -> Callable[[Case], str | None]:
+        LAWS[name] = Law(name, says, of_case=check, alone=alone)
+        return check
+
+    return enter
+
+
+def _of_subject(
+    name: str, says: str
+) -> Callable[[Callable[[Subject], str | None]], Callable[[Subject], str | None]]:
+    def enter(check: Callable[[Subject], str | None]) -> Callable[[Subject], str | None]:
+        LAWS[name] = Law(name, says, of_subject=check)
+        return check
+
+    return enter
+
+
+# -------------------------------------------------------------------- of a batch
+
+
+@_of_case("interpret", "the compiled model gives what the spec means, example by example")
+def _interpret(case: Case) -> str | None:
+    return worst(case.values, case.defined[0], VALUE)
+
+
+@_of_case("gradient", "its gradient is that of what the spec means")
+def _gradient(case: Case) -> str | None:
+    wanted = {path: case.defined[1][path] for path in case.gradients}
+    return worst(case.gradients, wanted, GRADIENT)
+
+
+@_of_case("finite", "results and gradients are finite, whatever is empty")
+def _finite(case: Case) -> str | None:
+    for name, value in case.values.items():
+        if not value.isfinite().all():
+            return f"{name} is not finite"
+    for path, value in case.gradients.items():
+        if not value.isfinite().all():
+            return f"the gradient of {path} is not finite"
+    return None
+
+
+@_of_case("order", "the order of a batch's examples changes nothing", alone=True)
+def _order(case: Case) -> str | None:
+    turned = Batch.collate([case.batch.example(i) for i in reversed(range(case.batch.size))])
+    found = {name: value.flip(0) for name, value in case.subject.model(turned).items()}
+    return worst(_detached(found), case.predictions, VALUE)
+
+
+@_of_case("alone", "an example by itself gives what it gives in a batch", alone=True)
+def _alone(case: Case) -> str | None:
+    each = [case.subject.model(case.batch.example(i)) for i in range(case.batch.size)]
+    found = {name: torch.cat([one[name] for one in each]) for name in case.predictions}
+    return worst(_detached(found), case.predictions, VALUE)
+
+
+@_of_case("neighbours", "what the other examples hold, and how much of it, changes nothing", alone=True)
+def _neighbours(case: Case) -> str | None:
+    others = random_batch(case.subject.manifest, 2, seed=case.batch.size, full=True, longest=9)
+    before, after = others.example(0), others.example(1)
+    found = case.subject.model(Batch.collate([before, case.batch, after]))
+    return worst(_detached({k: v[1:-1] for k, v in found.items()}), case.predictions, VALUE)
+
+
+@_of_case("requests", "a request's candidates scored together get what each gets alone", alone=True)
+def _requests(case: Case) -> str | None:
+    together = _detached(case.subject.model(case.requests))
+    each = [case.subject.model(one) for one in candidates_apart(case.requests)]
+    if not each:
+        return next((f"{k} has values for nobody" for k, v in together.items() if v.numel()), None)
+    return worst(together, _detached({k: torch.cat([e[k] for e in each]) for k in together}), VALUE)
+
+
+# ------------------------------------------------------------------ of a subject
+
+
+@_of_subject("passes", "no optimisation changes anything")
+def _passes(subject: Subject) -> str | None:
+    from specc.passes import DEFAULT
+
+    batch = random_batch(subject.manifest, 4, subject.seed, longest=6)
+    plain = subject.with_passes(())
+    wanted, wanted_grads = _detached(outputs(plain, batch)), gradients(plain, batch)
+    seen = {plain.files["model.py"]}
+    for left_out in (None, *DEFAULT):
+        model = subject.with_passes(p for p in DEFAULT if p != left_out)
+        if model.files["model.py"] in seen:
+            continue
+        seen.add(model.files["model.py"])
+        found = worst(_detached(outputs(model, batch)), wanted, VALUE)
+        found = found or worst(gradients(model, batch), wanted_grads, GRADIENT)
+        if found:
+            return f"with {'all passes' if left_out is None else f'all passes but {left_out}'}, {found}"
+    return None
+
+
+@_of_subject("saved", "a model that was saved and loaded is the same")
+def _saved(subject: Subject) -> str | None:
+    from specc_runtime import load, save
+
+    batch = random_batch(subject.manifest, 3, subject.seed, longest=6)
+    with tempfile.TemporaryDirectory() as folder:
+        save(subject.model, folder)
+        again = load(Path(folder)).double().eval()
+        # Weights are kept as they are; those of a new model are float32, so the round is taken once more.
+        with torch.no_grad():
+            for path, value in again.state_dict().items():
+                if not torch.equal(value.float(), subject.weights[path].float()):
+                    return f"{path} came back changed"
+                value.copy_(subject.weights[path])
+    return worst(_detached(again(batch)), _detached(subject.model(batch)), VALUE)
+
+
+@_of_subject("placement", "where things are placed changes nothing")
+def _placement(subject: Subject) -> str | None:
+    import random
+
+    from specc.devices import placeable
+
+    names = sorted(placeable(subject.graph))
+    generator = random.Random(subject.seed)
+    places = {name: generator.choice(("one", "two")) for name in names if generator.random() < 0.5}
+    placed = replace(
+        subject.graph,
+        devices={"one": "cpu", "two": "cpu"},
+        places={**places, "rest": generator.choice(("one", "two"))},
+    )
+    batch = random_batch(subject.manifest, 4, subject.seed, longest=6)
+    other = Subject(placed, subject.seed).model
+    found = worst(_detached(outputs(other, batch)), _detached(outputs(subject.model, batch)), VALUE)
+    found = found or worst(gradients(other, batch), gradients(subject.model, batch), GRADIENT)
+    said = ", ".join(f"{name} on {device}" for name, device in places.items())
+    return f"with {said}, {found}" if found else None
+
+
+@_of_subject("overfit", "it can learn a dozen examples by heart")
+def _overfit(subject: Subject) -> str | None:
+    if not subject.graph.predictions:
+        return None
+    model = Subject(subject.graph, subject.seed + 1).model
+    batch = random_batch(subject.manifest, 12, subject.seed, empty=0.05, longest=6)
+    target = 0.5 * sum(_constant_loss(p.kind, batch.labels[p.name]) for p in subject.graph.predictions)
+    names = [p.name for p in subject.graph.predictions]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    loss = math.inf
+    for rate in (0.02, 0.005):
+        with torch.no_grad():
+            for path, value in model.state_dict().items():
+                value.copy_(0.4 * subject.weights[path] if value.dim() > 1 else subject.weights[path])
+        optimizer = torch.optim.Adam(trained, lr=rate)
+        for _ in range(200):
+            optimizer.zero_grad()
+            terms = model.losses(batch)
+            total = torch.stack([terms[name] for name in names]).sum()
+            if not total.requires_grad:
+                return "nothing in it is trained"
+            loss = float(total.detach())
+            if loss < target:
+                return None
+            total.backward()
+            optimizer.step()
+    return f"after 200 steps of Adam the loss is {loss:.3g}, and half that of a constant is {target:.3g}"
+
+
+def _constant_loss(kind: str, labels: Tensor) -> float:
+    """The loss of the best constant prediction."""
+    labels = labels.double()
+    if kind == "real":
+        return float(labels.var(correction=0))
+    shares = torch.bincount(labels.long()).double() / len(labels)
+    return float(-(shares * shares.clamp(min=1e-9).log()).sum())
+
+
+def dead(subject: Subject) -> list[str]:
+    """Weights that no prediction or loss depends on, by path: their gradient is 0 for all data."""
+    model = subject.model
+    alive: set[str] = set()
+    trained = {path for path, p in model.named_parameters() if p.requires_grad}
+    for seed in range(4):
+        batch = random_batch(subject.manifest, 6, seed, empty=0.0, longest=6)
+        found = Subject(subject.graph, subject.seed + seed).model if seed else model
+        terms = {k: v for k, v in found.losses(batch).items() if k != "l2"}
+        total = torch.stack(list(terms.values())).sum()
+        if not total.requires_grad:
+            return sorted(trained)
+        total.backward()
+        for path, parameter in found.named_parameters():
+            if parameter.grad is not None and _any(parameter.grad):
+                alive.add(path)
+            parameter.grad = None
+    return sorted(trained - alive)
+
+
+def _any(grad: Tensor) -> bool:
+    return bool((grad.to_dense() if grad.is_sparse else grad).ne(0).any())
+
+
+# ----------------------------------------------------------------------- batches
+
+
+def candidates_apart(batch: Batch) -> list[Batch]:
+    """Each candidate of each request as an example of its own, in order."""
+    assert batch.candidates is not None
+    return [
+        _candidate(batch.example(request), number)
+        for request in range(batch.size)
+        for number in range(int(batch.candidates[request]))
+    ]
+
+
+def _candidate(request: Batch, number: int) -> Batch:
+    """One candidate of a batch that has one request."""
+
+    def kept(axes: tuple[object, ...]) -> Tensor | None:
+        rows = request.layout[axes]  # type: ignore[index]
+        if CANDIDATE not in rows.axes:
+            return None
+        return (rows.position(CANDIDATE) == number).nonzero().squeeze(1)
+
+    fields: dict[str, Tensor | Bag] = {}
+    for path, values in request.fields.items():
+        rows = kept(request.schema.fields[path])
+        if rows is None:
+            fields[path] = values
+        else:
+            fields[path] = values.rows(rows) if isinstance(values, Bag) else values[rows]
+    lengths = {}
+    for id, values in request.lengths.items():
+        parent = request.schema.axes[id].parent
+        rows = kept((parent,) if parent else ())
+        lengths[id] = values if rows is None else values[rows]
+    labels = {name: values[number : number + 1] for name, values in request.labels.items()}
+    return replace(request, fields=fields, lengths=lengths, labels=labels, candidates=None)
+
+
+def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in values.items()}
