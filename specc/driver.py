@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -125,8 +126,11 @@ def load_source(
 ) -> Graph | None:
     """The typed graph of a text; libraries and bases are looked for in `directory`."""
     program = load_program(source, directory, report)
-    if program is None:
-        return None
+    return None if program is None else load_graph(program, params, report)
+
+
+def load_graph(program: Program, params: Mapping[str, Any] | None, report: Report) -> Graph | None:
+    """The typed graph of a program with some params overridden."""
     return _deep(lambda: elaborate(program, params or {}, report), program.main.ident.span, report)
 
 
@@ -136,12 +140,12 @@ def load_program(source: Source, directory: Path | None, report: Report) -> Prog
     return _deep(lambda: resolve(file, directory, report), file.ident.span, report)
 
 
-def emitted(graph: Graph, passes: Selection = "default") -> dict[str, str]:
-    """`model.py` and `manifest.json` of a graph. Raises PassError for a pass that there is not."""
-    from specc.emit import emit
-    from specc.passes import optimise
+@dataclass(frozen=True)
+class Compiled:
+    """A spec as a model: the graph after all passes, and the texts of an artefact by file name."""
 
-    return _roomy(lambda: emit(optimise(graph, passes)))
+    graph: Graph
+    texts: Mapping[str, str]
 
 
 def compile(
@@ -159,31 +163,42 @@ def compile(
     from specc_runtime import from_texts
 
     report = Report()
-    texts = compile_texts(spec, passes, placement, params, report)
-    if texts is None:
+    found = compiled(spec, passes, placement, params, report)
+    if found is None:
         raise SpecError(report)
-    return from_texts(texts, Path(spec).stem).place()
+    return from_texts(found.texts, Path(spec).stem).place()
 
 
-def compile_texts(
+def compiled(
     spec: Path | str,
     passes: Selection,
     placement: Placement | None,
     params: Mapping[str, Any],
     report: Report,
-) -> dict[str, str] | None:
-    """What a compiled model consists of, as texts by file name; None after reporting why there is none."""
+) -> Compiled | None:
+    """A compiled spec; None after reporting why there is none. Raises PassError. Never imports torch."""
+    from specc.devices import Placement, with_placement
+    from specc.emit import emit
+    from specc.names.standalone import libraries, standalone
+    from specc.passes import optimise
+    from specc.syntax.print import print_file
+
     source = read(spec, report)
     if source is None:
         return None
-    graph = load_source(source, Path(spec).parent, params, report)
-    if graph is not None and placement is not None:
-        from specc.devices import with_placement
-
-        graph = with_placement(graph, placement, report)
-    if graph is None or report.has_errors:
+    program = load_program(source, Path(spec).parent, report)
+    graph = None if program is None else load_graph(program, params, report)
+    if graph is not None and (placement is not None or graph.places):
+        graph = with_placement(graph, placement or Placement(), report)
+    if program is None or graph is None or report.has_errors:
         return None
-    return {**emitted(graph, passes), "spec.arec": source.text}
+
+    def texts() -> Compiled:
+        optimised = optimise(graph, passes)
+        spec_text = print_file(standalone(program, graph.params))
+        return Compiled(optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
+
+    return _roomy(texts)
 
 
 def _roomy(stage: Callable[[], T]) -> T:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from specc.report import Report
+
+if TYPE_CHECKING:
+    from specc.devices import Placement
 
 FAULTS = 1  # exit code: faults in a spec or in data
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +52,20 @@ def place_options(command: F) -> F:
         type=click.Path(exists=True, dir_okay=False),
         help="A YAML file with devices: and places:.",
     )(command)
+
+
+def placement_from(places: Iterable[str], devices: Iterable[str], file: str | None) -> Placement:
+    """The placement of the options, over that of the file."""
+    from specc.devices import Placement, PlacementError, from_options, from_yaml
+
+    try:
+        wanted = from_options(places, devices)
+    except PlacementError as fault:
+        raise click.UsageError(str(fault)) from None
+    try:
+        return wanted.over(from_yaml(file) if file else Placement())
+    except PlacementError as fault:
+        fail(str(fault))
 
 
 def settings(given: Iterable[str]) -> dict[str, Any]:

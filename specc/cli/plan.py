@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from specc.cli.common import FAULTS, fail, place_options, set_option, show
+from specc.cli.common import FAULTS, fail, place_options, placement_from, set_option, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,7 +93,7 @@ def command(
     """
     from specc.plan.solver import plan_as_placed, propose
 
-    wanted = _placement(places, devices, placement_file)
+    wanted = placement_from(places, devices, placement_file)
     graph = _graph(file, params, wanted)
     task = _task(graph, batch, lengths, mode, headroom if sizes else 0.0)
     if sizes and not keep:
@@ -106,19 +106,6 @@ def command(
         plan = plan_as_placed(graph, sizes, task)
     _hand_out(plan, task, as_json, write, lines)
     sys.exit(0 if plan.fits else FAULTS)
-
-
-def _placement(places: tuple[str, ...], devices: tuple[str, ...], file: str | None) -> Placement:
-    from specc.devices import Placement, PlacementError, from_options, from_yaml
-
-    try:
-        wanted = from_options(places, devices)
-    except PlacementError as fault:
-        raise click.UsageError(str(fault)) from None
-    try:
-        return wanted.over(from_yaml(file) if file else Placement())
-    except PlacementError as fault:
-        fail(str(fault))
 
 
 def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
@@ -204,6 +191,7 @@ def as_data(plan: Plan, task: Task) -> dict[str, Any]:
                 "from": m.origin,
                 "to": m.destination,
                 "bytes": m.bytes,
+                "once_a_batch": m.once,
                 "training_only": m.training,
             }
             for m in plan.moves
@@ -303,6 +291,8 @@ def _moves(plan: Plan, task: Task) -> Any:
 def _of_batch(move: Any, task: Task) -> float:
     from specc.passes.placement import positions
 
+    if move.once:
+        return float(move.bytes)
     at_bound = positions(move.type) or 1
     return float(move.bytes * task.batch * task.lengths.positions(move.type) / at_bound)
 

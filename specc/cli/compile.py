@@ -1,0 +1,70 @@
+"""`specc compile`: a spec becomes a directory with a PyTorch module, and a summary of it is printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specc.cli.common import FAULTS, fail, place_options, placement_from, set_option, show
+
+
+@click.command()
+@click.argument("file", type=click.Path())
+@click.option("-o", "--out", type=click.Path(file_okay=False), help="The directory; build/NAME without it.")
+@set_option
+@click.option(
+    "--passes",
+    default="default",
+    show_default=True,
+    metavar="none|default|LIST",
+    help="The optimising passes, such as fold,share; results are the same with any.",
+)
+@place_options
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+@click.option("--quiet", "-q", is_flag=True, help="No summary.")
+def command(
+    file: str,
+    out: str | None,
+    params: dict[str, Any],
+    passes: str,
+    places: tuple[str, ...],
+    devices: tuple[str, ...],
+    placement_file: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Compile FILE to a directory: model.py, manifest.json and spec.arec, the spec as it was compiled.
+
+    The module is ready for `specc train`, or for your own loop: specc_runtime.load("build/NAME").
+    Exit codes: 0 compiled, 1 faults in the spec, 2 wrong usage.
+    """
+    from specc.cli.summary import as_data, as_text
+    from specc.driver import compiled
+    from specc.passes import PassError, selected
+    from specc.report import Report
+
+    try:
+        selected(passes)
+    except PassError as fault:
+        raise click.BadParameter(str(fault), param_hint="--passes") from None
+    report = Report()
+    wanted = placement_from(places, devices, placement_file)
+    found = compiled(file, passes, wanted, params, report)
+    show(report)
+    if found is None:
+        sys.exit(FAULTS)
+    directory = Path(out) if out else Path("build") / found.graph.name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in found.texts.items():
+            (directory / name).write_text(text, encoding="utf-8")
+    except OSError as fault:
+        fail(f"{directory} cannot be written: {fault.strerror or fault}")
+    if as_json:
+        click.echo(json.dumps({"directory": str(directory), **as_data(found.graph)}, indent=2))
+    elif not quiet:
+        click.echo(as_text(found.graph, file, directory), nl=False)

@@ -1,0 +1,142 @@
+"""What a person wants to know of a compiled model: inputs, values, parameters, memory, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from specc.graph.ir import FieldSpec, Graph, Weight
+from specc.passes.placement import moves
+from specc.plan.lengths import Lengths
+from specc.plan.memory import predict
+from specc.plan.sizes import human
+
+
+def as_data(graph: Graph) -> dict[str, Any]:
+    """The summary as JSON has it. Bytes are of float32 values, every sequence at its bound."""
+    batch = _batch(graph)
+    return {
+        "name": graph.name,
+        "params": dict(graph.params),
+        "inputs": [
+            {
+                "field": f.path,
+                "columns": _columns(f),
+                "encoding": _encoding(f),
+                "axes": [a.name for a in f.axes],
+                "width": f.width,
+                "role": f.role,
+            }
+            for space in graph.spaces
+            for f in space.fields
+        ],
+        "values": {name: str(graph.node(id).type) for name, id in graph.bindings.items()},
+        "predictions": {p.name: {"kind": p.kind, "column": p.column} for p in graph.predictions},
+        "parameters": {name: count for name, count, _ in _parts(graph)},
+        "batch": batch,
+        "memory": {
+            mode: {device: load.total for device, load in predict(graph, batch, Lengths(), mode).items()}
+            for mode in ("training", "scoring")
+        },
+        "devices": dict(graph.devices),
+        "moves": [
+            {"value": m.value, "from": m.origin, "to": m.destination, "bytes": m.bytes} for m in moves(graph)
+        ],
+    }
+
+
+def as_text(graph: Graph, file: str, directory: Path) -> str:
+    """The summary as sections of aligned columns."""
+    batch = _batch(graph)
+    lines = [f"{graph.name}: {file} -> {directory}/"]
+    if graph.params:
+        lines.append("  " + ", ".join(f"{name} = {_value(v)}" for name, v in graph.params.items()))
+    fields = [f for space in graph.spaces for f in space.fields]
+    rows = [(f.path, " or ".join(_columns(f)), _encoding(f), _type(f), f.role) for f in fields]
+    lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
+    lines += _section("Values", [(name, str(graph.node(id).type)) for name, id in graph.bindings.items()])
+    labels = [(p.name, p.kind, f"label in `{p.column}`") for p in graph.predictions]
+    labels += [(x.name, "loss", "") for x in graph.losses]
+    lines += _section("Predictions", labels)
+    parts = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in _parts(graph)]
+    total = sum(count for _, count, _ in _parts(graph))
+    parts = [("part", "parameters", "memory"), *parts, ("in all", f"{total:,}", human(4 * total))]
+    lines += _section("Parameters", parts, right=(1, 2))
+    memory: list[tuple[str, ...]] = [("", *_devices_of(graph, batch))]
+    for mode in ("training", "scoring"):
+        loads = predict(graph, batch, Lengths(), mode)
+        memory.append((mode, *(human(loads[d].total) if d in loads else "0" for d in memory[0][1:])))
+    lines += _section(f"Memory of a step, {batch:,} examples at their bounds", memory)
+    if graph.places:
+        lines += _section("Devices", list(graph.devices.items()))
+        found = [
+            (m.value, str(m.type), f"{m.origin} -> {m.destination}", human(m.bytes)) for m in moves(graph)
+        ]
+        lines += _section("Moves, at most, for each example", found)
+    return "\n".join(lines) + "\n"
+
+
+def _batch(graph: Graph) -> int:
+    return int(graph.train.get("batch") or 512)
+
+
+def _devices_of(graph: Graph, batch: int) -> list[str]:
+    return sorted(predict(graph, batch, Lengths(), "training"))
+
+
+def _columns(field: FieldSpec) -> list[str]:
+    return [field.column, *([field.fallback] if field.fallback else [])]
+
+
+def _encoding(field: FieldSpec) -> str:
+    options = dict(field.options)
+    of = options.pop("of", None)
+    inner = of["encoding"] if isinstance(of, dict) else ""
+    said = [inner] if inner else []
+    said += [_value(v) if k in ("n", "max", "scale", "mode", "edges") else f"{k} = {_value(v)}"
+             for k, v in options.items()]  # fmt: skip
+    return f"{field.encoding}({', '.join(said)})"
+
+
+def _type(field: FieldSpec) -> str:
+    return "[" + ", ".join([*(f"{a.name} <= {a.bound}" for a in field.axes), str(field.width)]) + "]"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "_") if value >= 10_000 else str(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    return str(value)
+
+
+def _parts(graph: Graph) -> list[tuple[str, int, int]]:
+    """By declaration: how many parameters, and their bytes."""
+    counts: dict[str, int] = {}
+    for weight in graph.weights.values():
+        if weight.kind != "buffer":
+            counts[_part(weight)] = counts.get(_part(weight), 0) + prod(weight.shape)
+    return [(name, count, 4 * count) for name, count in counts.items()]
+
+
+def _part(weight: Weight) -> str:
+    return weight.path.removesuffix(".weight") if weight.kind == "table" else weight.path.partition(".")[0]
+
+
+def _section(title: str, rows: Sequence[Iterable[str]], right: tuple[int, ...] = ()) -> list[str]:
+    cells = [tuple(row) for row in rows]
+    if not cells:
+        return []
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ["", title]
+    for row in cells:
+        padded = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(padded).rstrip())
+    return lines
