@@ -1,17 +1,129 @@
-"""The nearest name to a misspelt one."""
+"""The name that was most likely meant: a misspelt one's nearest, or ours for another library's word."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+
+# What other languages and libraries call it, and what it is called here, best first.
+_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    "true": ("true",),
+    "false": ("false",),
+    "null": ("none",),
+    "nil": ("none",),
+    "embedding": ("vocab", "table"),
+    "emb": ("vocab", "table"),
+    "categorical": ("vocab", "class"),
+    "category": ("vocab",),
+    "sparse": ("vocab",),
+    "onehot": ("vocab",),
+    "one_hot": ("vocab",),
+    "string": ("vocab",),
+    "int": ("ids",),
+    "integer": ("ids",),
+    "float": ("number", "real"),
+    "numeric": ("number",),
+    "numerical": ("number",),
+    "scalar": ("number",),
+    "dense": ("linear", "vector", "number"),
+    "discretize": ("bucket",),
+    "multi_hot": ("bag",),
+    "average": ("mean",),
+    "avg": ("mean",),
+    "maximum": ("max",),
+    "minimum": ("min",),
+    "reduce_sum": ("sum",),
+    "reduce_mean": ("mean",),
+    "standardize": ("standard",),
+    "zscore": ("standard",),
+    "log": ("log1p",),
+    "fc": ("linear",),
+    "projection": ("linear",),
+    "project": ("linear",),
+    "dnn": ("mlp",),
+    "feed_forward": ("mlp",),
+    "layer_norm": ("norm",),
+    "layernorm": ("norm",),
+    "batchnorm": ("batch_norm",),
+    "bn": ("batch_norm",),
+    "swish": ("silu",),
+    "cat": ("concat",),
+    "concatenate": ("concat",),
+    "matmul": ("dot",),
+    "inner_product": ("dot",),
+    "detach": ("stop_gradient",),
+    "no_grad": ("stop_gradient",),
+    "cross_entropy_loss": ("cross_entropy",),
+    "binary_cross_entropy": ("bce",),
+    "mean_squared_error": ("mse",),
+    "units": ("n",),
+    "out_features": ("n",),
+    "output_dim": ("n",),
+    "hidden_units": ("sizes",),
+    "hidden": ("sizes",),
+    "layers": ("sizes",),
+    "activation": ("act",),
+    "dropout_rate": ("dropout", "p"),
+    "rate": ("p", "dropout"),
+    "use_bias": ("bias",),
+    "num_heads": ("heads",),
+    "nhead": ("heads",),
+    "n_heads": ("heads",),
+    "regularizer": ("l2",),
+    "trainable": ("frozen",),
+    "initializer": ("init",),
+    "learning_rate": ("lr",),
+    "betas": ("beta1",),
+    "num_epochs": ("epochs",),
+    "loss": ("metric",),
+    "bool": ("binary",),
+    "boolean": ("binary",),
+    "sigmoid": ("binary",),
+    "logit": ("binary",),
+    "regression": ("real",),
+    "multiclass": ("class",),
+    "softmax": ("class",),
+    "gpu": ("cuda",),
+    "query": ("request",),
+    "user": ("request",),
+    "item": ("candidate",),
+    "candidates": ("candidate",),
+}
 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:
-    """The known name that a misspelt one most likely meant, or None if none is close."""
-    known = [k for k in among if k != name]
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return close[0]
-    # Abbreviations (`cat` for `category`) score low by edit distance but are plain to a reader.
-    begun = sorted((k for k in known if len(name) >= 3 and k.startswith(name)), key=len)
-    return begun[0] if begun else None
+    """The known name that another one most likely meant, or None if none is close."""
+    known = [k for k in dict.fromkeys(among) if k != name]
+    lower = name.lower()
+    ranked = sorted((distance(lower, k.lower()), place) for place, k in enumerate(known))
+    if ranked and ranked[0][0] <= (len(name) + 1) // 3:
+        return known[ranked[0][1]]
+    for meant in _ELSEWHERE.get(lower, ()):
+        if meant in known:
+            return meant
+    # Abbreviations (`cat` for `category`) and their opposites (`batch_size`) are far, but plain to a reader.
+    begun = [k for k in known if (len(name) >= 3 and k.startswith(name)) or name.startswith(f"{k}_")]
+    return min(begun, key=len) if begun else None
+
+
+def certain(name: str, among: Iterable[str]) -> str | None:
+    """The one known name that differs by a single slip, in a word long enough to tell; else None."""
+    if len(name) < 4:
+        return None
+    near = [k for k in dict.fromkeys(among) if k != name and distance(name, k) == 1]
+    return near[0] if len(near) == 1 else None
+
+
+def distance(one: str, other: str) -> int:
+    """How many slips part two words: a letter more, less or other, or two neighbours exchanged."""
+    if abs(len(one) - len(other)) > 8:
+        return max(len(one), len(other))
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row, last = row, [i], before
+        for j, b in enumerate(other, 1):
+            best = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == other[j - 2] and one[i - 2] == b:
+                best = min(best, last[j - 2] + 1)
+            row.append(best)
+    return row[-1]

@@ -30,6 +30,7 @@ from specc.syntax.table import ABSENT, SPLICE, Table, table
 # Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
 _REPAIRS = 40
 _LONGEST_REPAIR = 3_000
+_PATIENCE = 8
 _MADE_UP = {
     "KIND_OF_FILE": "model",
     "KIND_OF_BLOCK": "block",
@@ -99,6 +100,7 @@ class _Parser:
         self.has_header = False
         self.met = 0
         self.last_fault = -1  # the offset of the last fault
+        self.stays, self.stays_at = 0, -1  # how often in a row the token at an index did not fit
 
     def file(self) -> tree.File:
         edition, (kind, ident), *body = self.walk()
@@ -232,7 +234,11 @@ class _Parser:
         """Report the token that does not fit, repair or give up its statement; where to read on."""
         self.inserted = None
         tokens, token = self.tokens, self.tokens[index]
-        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, tokens)
+        self.stays = self.stays + 1 if index == self.stays_at else 0
+        self.stays_at = index
+        if self.stays > _PATIENCE:
+            return self.move_on(stacks, index)
+        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, tokens, index)
         goal = end_of_statement(tokens, index, place)
         if index in self.forgotten:
             opening = self.forgotten[index]
@@ -277,6 +283,14 @@ class _Parser:
             self.faults.clear()
         return goal
 
+    def move_on(self, stacks: _Stacks, index: int) -> int:
+        """Leave out a token that no way of giving up gets past, so that every text has an end."""
+        if self.tokens[index].kind != "$END":
+            return index + 1
+        self.unwind(stacks, 0)
+        self.push(stacks, ":header", ("model", tree.Ident("unnamed")), index)
+        return index
+
     def unwind(self, stacks: _Stacks, depth: int) -> None:
         del stacks.states[depth + 1 :]
         del stacks.values[depth:]
@@ -298,5 +312,5 @@ class _Parser:
         )
         self.note(index - 1)
         self.inserted = None
-        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, self.tokens)
+        place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, self.tokens, index)
         return self.give_up(stacks, place, index, end_of_statement(self.tokens, index, place))

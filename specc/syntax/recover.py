@@ -40,17 +40,17 @@ class Repair:
 
 
 def place_of(
-    table: Table, states: list[int], values: list[Any], firsts: list[int], tokens: list[Token]
+    table: Table, states: list[int], values: list[Any], firsts: list[int], tokens: list[Token], index: int
 ) -> Place:
-    """The innermost statement that the stacks are in."""
-    for depth in range(len(states) - 2, -1, -1):
+    """The innermost statement that the stacks are in, or that the token at `index` should begin."""
+    for depth in range(len(states) - 1, -1, -1):
         row = table.states[states[depth]]
         for symbol in _LISTS:
             if symbol in row:
                 # A finished statement on top of the stack is not being read any more.
-                if states[depth + 1] == row[symbol]:
+                if depth + 1 < len(states) and states[depth + 1] == row[symbol]:
                     continue
-                first = firsts[depth]
+                first = firsts[depth] if depth < len(firsts) else index
                 indent = _indent(tokens, first)
                 nested = any(isinstance(v, Token) and v.kind == "{" for v in values[:depth])
                 return Place(depth, symbol, first, indent, nested)
