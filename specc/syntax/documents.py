@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 
 from specc.syntax import tree
 from specc.syntax.comments import Comments, above, below
-from specc.syntax.pretty import SOFT, SPACE, Doc, Either, Indent, Remark, group
+from specc.syntax.pretty import SOFT, SPACE, WIDTH, Doc, Either, Indent, Remark, group
 
 # A pipe of several stages is broken earlier than anything else: it costs the reader nothing.
-_PIPE_WIDTH = 80
+_PIPE_WIDTH = 85
 
 _PIPE, _IF, _OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _SIGNED, _POWER, _ATOM = range(11)
 _LEVELS = {
@@ -61,6 +61,8 @@ class Documents:
         """An expression that a statement ends in: where it must be broken, it gets brackets to stand in."""
         if isinstance(expr, tree.Binary | tree.If | tree.Unary):
             return group(Either("", "("), Indent((SOFT, self.open(expr))), SOFT, Either("", ")"))
+        if isinstance(expr, tree.Pipe):
+            return self.pipe(expr, _PIPE_WIDTH)
         return self.expr(expr)
 
     def expr(self, expr: tree.Expr) -> Doc:
@@ -138,21 +140,27 @@ class Documents:
         parts.append(self.at(other, _IF))
         return tuple(parts)
 
-    def pipe(self, expr: tree.Pipe) -> Doc:
+    def pipe(self, expr: tree.Pipe, width: int = WIDTH) -> Doc:
+        """`x |> f |> g`, broken beyond `width` if it has several stages."""
         stages: list[tree.Pipe] = [expr]
         while isinstance(left := stages[-1].left, tree.Pipe):
             stages.append(left)
         stages.reverse()
         first = stages[0].left
-        parts: list[Doc] = [self.at(first, _ATOM)]
+        start = self.at(first, _ATOM)
+        parts: list[Doc] = []
         end = first.span.stop
         for stage in stages:
             behind, over = self.comments.between(end, stage.right.span.start)
-            parts += [behind, Indent((SPACE, over, "|> ", self.open(stage.right)))]
+            called = self.open(stage.right)
+            parts += [behind, Indent((SPACE, over, "|> ", called))]
             end = stage.right.span.stop
         if len(stages) > 1:
-            return group(*parts, width=_PIPE_WIDTH)
-        return group(*parts)
+            return group(start, *parts, width=width)
+        if isinstance(first, tree.Ref | tree.Attribute) and behind == over == ():
+            # A name by itself is no line: the call is broken instead.
+            return (start, " |> ", called)
+        return group(start, *parts)
 
     def argument(self, argument: tree.Argument) -> Doc:
         match argument:
@@ -175,8 +183,8 @@ class Documents:
     # ------------------------------------------------------------- brackets
 
     def list(self, opening: str, items: Sequence[tree.Expr], closing: str, start: int, stop: int) -> Doc:
-        """Expressions between brackets; plain ones fill their lines."""
-        fill = all(_level(i) == _ATOM and not isinstance(i, tree.Call | tree.List) for i in items)
+        """Expressions between brackets; numbers and names fill their lines."""
+        fill = not any(isinstance(i, tree.Call | tree.List | tree.Pipe | tree.If) for i in items)
         # A line end between braces ends an item: what must be broken there needs brackets.
         of = self.value if opening == "{" else self.expr
         makers = [(lambda i=i: of(i), i) for i in items]
@@ -193,13 +201,13 @@ class Documents:
         fill: bool = False,
         statics: int | None = None,
     ) -> Doc:
-        """Items between brackets, one a line where they do not fit one, with the comments of that text.
+        """Items between brackets, with the comments of that text.
 
         fill: as many a line as fit. statics: the index of the first item behind a `;`.
         """
         if not items:
             return opening + closing
-        inner: list[Doc] = [SOFT]
+        inner: list[Doc] = []
         end = start
         if statics == 0:
             opening += "; "
@@ -208,15 +216,18 @@ class Documents:
             doc = make()
             # Comments inside that found no place of their own stand above.
             over = (*over, *above(self.comments.take(node.span.start, node.span.stop)))
-            if index == statics:
-                inner += [";" if index else "", behind, SPACE if index else ""]
-            elif index:
-                inner += [",", behind, group(SPACE) if fill and behind == over == () else SPACE]
-            inner += [over, doc]
+            if index:
+                inner += [";" if index == statics else ",", behind]
+            if fill and index not in (0, statics) and behind == over == ():
+                inner.append(group(SPACE, doc))
+            else:
+                inner += [SPACE if index else "", over, doc]
             end = node.span.stop
         behind, under = self.after(end, stop)
         inner += [Either("", ","), behind, under]
-        return group(opening, Indent(tuple(inner)), SOFT, closing)
+        # Unless they fill their lines, all stand on the next line, or else one a line.
+        within = tuple(inner) if fill else group(*inner)
+        return group(opening, Indent((SOFT, within)), SOFT, closing)
 
     def after(self, end: int, stop: int) -> tuple[Doc, Doc]:
         """What stands behind the last item, and below it, before the closing bracket."""

@@ -116,8 +116,8 @@ def lines(doc: Doc, indent: int = 0) -> list[Line]:
                 else:
                     code += flat
             case Group(body=body, forced=forced, width=width):
-                flat_fits = not forced and _fits(width - len(code), body, stack)
-                stack.append((at, not flat_fits, body))
+                flat = not broken or (not forced and _fits(width - len(code), body, stack))
+                stack.append((at, not flat, body))
     out.append(Line(code.rstrip(), remark))
     return out
 

@@ -4,7 +4,7 @@ Promises: the same tree and the same comments; formatting again changes nothing;
 touched (`Unreadable`). A file's layout follows from its tree, its comments and its single blank lines alone.
 
 The form: two columns of indentation, at most 100 columns, a statement on one line if it fits. Pipes of
-several stages are broken beyond 80 columns, a stage a line; brackets beyond 100, an item a line. Fields and
+several stages are broken beyond 85 columns, a stage a line; brackets beyond 100, an item a line. Fields and
 settings in `{ }` stand on one line if they fit, else one a line; bodies of blocks always one a line. The `=`,
 `in` and comments of neighbouring lines of a kind stand below each other. Blank lines are kept, at most one
 in a row; there is one after the header and around each block.
@@ -136,7 +136,9 @@ class _Printer:
             out += self.before(0, header)
         body, remark = self.stack(file.body, file.ident.span.stop, file.span.stop, 0)
         out.append(Line(f"{file.kind} {file.ident.name}", remark))
-        if body:
+        if body and isinstance(file.body[0], tree.Extends) and body[0].code.startswith("extends"):
+            out += body  # what a model extends goes with its name
+        elif body:
             out += [Line(""), *body]
         return "\n".join(align.remarks(out)) + "\n"
 
@@ -229,7 +231,9 @@ class _Printer:
         else:
             opened = Line(head[-1].code + " {", remark)
             laid = [*head[:-1], opened, *inside, Line(" " * indent + "}")]
-        return laid, _parted(laid[0], cells, indent)
+        if len(head) > 1:
+            return laid, ()
+        return laid, (*(lines(cell)[0].code for cell in cells), laid[0].code[len(head[0].code) + 1 :])
 
     # ---------------------------------------------------------- blank lines
 

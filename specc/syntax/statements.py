@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from specc.syntax import tree
 from specc.syntax.documents import Documents, text
-from specc.syntax.pretty import HARD, SPACE, Doc, Indent, group
+from specc.syntax.pretty import HARD, SPACE, Doc, Indent, group, lines
 
 Item = tree.Statement | tree.Field | tree.Entry
 Holder = tree.Block | tree.Scan | tree.Extends | tree.Space | tree.Train
@@ -41,7 +41,10 @@ class Statements(Documents):
                 return (*cells, ("in ", self.domain(domain))) if domain else cells
             case tree.Require(condition=condition, message=message):
                 told = f" {text(message.value)}" if message else ""
-                return (("require ", self.value(condition), told),)
+                needed = ("require ", self.value(condition))
+                # Breaking the condition makes no room for the message.
+                alone = lines(needed)
+                return ((alone[0].code if len(alone) == 1 else needed, told),)
             case tree.Table(ident=ident, encoding=encoding):
                 return (f"table {ident.name}", ("= ", self.value(encoding)))
             case tree.Learned():
