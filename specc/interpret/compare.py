@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from specc.graph.ir import Graph
-from specc.interpret import Result, examples_of, interpret_together, losses
+from specc.interpret import examples_of, interpret_together, losses
 from specc.interpret.values import Positions, Value
 
 if TYPE_CHECKING:
@@ -36,72 +36,94 @@ class Difference:
         return f"{self.what} should be {self.expected!r} and is {self.found!r}"
 
 
-def differences(graph: Graph, model: Model, batch: Batch, tolerance: float = 1e-9) -> list[Difference]:
-    """Where a compiled model disagrees with its graph about a batch.
+@dataclass(frozen=True)
+class Expected:
+    """What the definition says of a batch: each example's predictions, the losses, each example's
+    attentions, and the gradient of every parameter."""
 
-    graph: as elaborated, or after any pass. The model is compared as it is, in training or evaluation.
+    predictions: Mapping[str, Tensor]
+    losses: Mapping[str, Tensor]
+    attentions: Mapping[str, list[Value]]
+    gradients: Mapping[str, Tensor]
+
+    @staticmethod
+    def of(graph: Graph, model: Model, batch: Batch) -> Expected:
+        """With a model's weights, in training or evaluation as the model is.
+
+        graph: as elaborated, or after any pass.
+        """
+        known = dict(model.state_dict(keep_vars=True))
+        trained = {path: w for path, w in known.items() if w.requires_grad}
+        weights = {path: w.detach().clone().requires_grad_(path in trained) for path, w in known.items()}
+        examples = examples_of(graph, batch)
+        results = interpret_together(graph, weights, examples, model.training)
+        predictions = {
+            p.name: torch.stack([r.predictions[p.name] for r in results])
+            for p in graph.predictions
+            if results
+        }
+        terms = {} if batch.candidates is not None else losses(graph, weights, examples, model.training)
+        attentions = {a.path: [r.attention[a.path] for r in results] for a in graph.attentions}
+        gradients = _gradients(predictions, terms, {path: weights[path] for path in trained})
+        return Expected(predictions, terms, attentions, gradients)
+
+
+def differences(graph: Graph, model: Model, batch: Batch, tolerance: float = 1e-9) -> list[Difference]:
+    """Where a compiled model disagrees with its graph about a batch."""
+    return unexpected(model, batch, Expected.of(graph, model, batch), tolerance)
+
+
+def unexpected(model: Model, batch: Batch, expected: Expected, tolerance: float = 1e-9) -> list[Difference]:
+    """Where a model gives something else than is expected of it.
+
     Losses and attention are of single examples, so they are not compared for a batch with candidates; nor
     has such a batch, in which a request counts once, the batch statistics of as many examples.
     """
-    examples = examples_of(graph, batch)
-    known = dict(model.state_dict(keep_vars=True))
-    # Buffers change while the model is trained; parameters are the model's own, for the gradient.
-    weights = {path: w if w.requires_grad else w.detach().clone() for path, w in known.items()}
-    results = interpret_together(graph, weights, examples, model.training)
-    found = list(_predictions(model(batch), results, tolerance))
-    expected = _objective({p: torch.stack([r.predictions[p] for r in results]) for p in _names(results)})
-    given = _objective(model(batch))
+    predictions = model(batch)
+    found = list(_values("prediction", expected.predictions, predictions, tolerance))
+    terms = {}
     if batch.candidates is None:
-        wanted, actual = losses(graph, weights, examples, model.training), model.losses(batch)
-        found += _losses(wanted, actual, tolerance)
-        axes = {entry["path"]: entry["axes"] for entry in model.manifest["attentions"]}
-        found += _attention(model.attention(batch), results, axes, tolerance)
-        expected, given = expected + _total(wanted), given + _total(actual)
-    parameters = {path: w for path, w in known.items() if w.requires_grad}
-    return found + list(_gradients(expected, given, parameters, tolerance))
+        terms = model.losses(batch)
+        found += _values("loss", expected.losses, terms, tolerance)
+        found += _attention(model, batch, expected.attentions, tolerance)
+    parameters = {path: w for path, w in model.state_dict(keep_vars=True).items() if w.requires_grad}
+    gradients = _gradients(predictions, terms, parameters)
+    return found + list(_values("gradient of", expected.gradients, gradients, tolerance))
 
 
-def _names(results: list[Result]) -> list[str]:
-    return list(results[0].predictions) if results else []
-
-
-def _predictions(
-    given: Mapping[str, Tensor], results: list[Result], tolerance: float
+def _values(
+    what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor], tolerance: float
 ) -> Iterator[Difference]:
-    if results and list(given) != _names(results):
-        yield Difference(f"the predictions {list(given)}", math.nan, math.nan)
-    for name, values in given.items():
-        wanted = [r.predictions[name] for r in results]
-        expected = torch.stack(wanted) if wanted else values.new_zeros(0, *values.shape[1:])
-        yield from _compared(f"prediction {name}", expected.reshape(values.shape), values, tolerance)
-
-
-def _losses(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], tolerance: float
-) -> Iterator[Difference]:
-    if set(expected) != set(given):
-        yield Difference(f"the losses {sorted(set(expected) ^ set(given))}", math.nan, math.nan)
-    for name in expected.keys() & given.keys():
-        yield from _compared(f"loss {name}", expected[name], given[name], tolerance)
+    for name in expected.keys() ^ found.keys():
+        if name in expected or found[name].numel():  # of no examples nothing is expected
+            yield Difference(f"{what} {name}, which only one of them has", math.nan, math.nan)
+    for name in expected.keys() & found.keys():
+        a, b = expected[name], found[name].to_dense()
+        # A prediction of width 1 is a number for each example.
+        yield from _compared(
+            f"{what} {name}", a.reshape(b.shape) if a.numel() == b.numel() else a, b, tolerance
+        )
 
 
 def _attention(
-    given: Mapping[str, Weights], results: list[Result], axes: Mapping[str, list[str]], tolerance: float
+    model: Model, batch: Batch, expected: Mapping[str, list[Value]], tolerance: float
 ) -> Iterator[Difference]:
     """Every row of every attention against the weights at its place."""
-    if results and given.keys() != results[0].attention.keys():
+    given = model.attention(batch)
+    names = {entry["path"]: entry["axes"] for entry in model.manifest["attentions"]}
+    if given.keys() != expected.keys():
         yield Difference(f"the attentions {list(given)}", math.nan, math.nan)
         return
     for path, weights in given.items():
-        places = [r.attention[path] for r in results]
-        count = sum(len(_rows(value)) for value in places)
+        values = expected[path]
+        count = sum(len(_rows(value)) for value in values)
         if count != len(weights.values):
-            yield Difference(f"the rows of attention {path}", count, len(weights.values))
+            yield Difference(f"the number of rows of attention {path}", count, len(weights.values))
             continue
         rows = enumerate(weights.example.tolist())
-        expected = [_row(places[e], weights, row, axes[path]) for row, e in rows]
-        if expected:
-            yield from _compared(f"attention {path}", torch.stack(expected), weights.values, tolerance)
+        found = [_row(values[example], weights, row, names[path]) for row, example in rows]
+        if found:
+            yield from _compared(f"attention {path}", torch.stack(found), weights.values, tolerance)
 
 
 def _rows(value: Value) -> set[Positions]:
@@ -126,30 +148,21 @@ def _row(value: Value, weights: Weights, row: int, names: list[str]) -> Tensor:
     return nested(0)
 
 
-def _objective(predictions: Mapping[str, Tensor]) -> Tensor:
-    """All predictions in one number, each counting differently, so that gradients cannot cancel out."""
+def _gradients(
+    predictions: Mapping[str, Tensor], losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The gradient of the sum of all losses and of all predictions, each of these counted differently, so
+    that nothing cancels out."""
     total = torch.zeros((), dtype=torch.float64)
     for values in predictions.values():
-        flat = values.reshape(-1)
-        total = total + (flat * torch.cos(torch.arange(len(flat), dtype=flat.dtype))).sum()
-    return total
-
-
-def _total(parts: Mapping[str, Tensor]) -> Tensor:
-    return torch.stack([p.to(torch.float64) for p in parts.values()]).sum()
-
-
-def _gradients(
-    expected: Tensor, given: Tensor, parameters: Mapping[str, Tensor], tolerance: float
-) -> Iterator[Difference]:
-    wanted, found = (
-        torch.autograd.grad(x, list(parameters.values()), allow_unused=True, materialize_grads=True)
-        if x.requires_grad
-        else [torch.zeros_like(w) for w in parameters.values()]
-        for x in (expected, given)
-    )
-    for path, a, b in zip(parameters, wanted, found, strict=True):
-        yield from _compared(f"gradient of {path}", a, b.to_dense(), tolerance)
+        flat = values.reshape(-1).to(torch.float64)
+        total = total + (flat * torch.cos(torch.arange(len(flat), dtype=torch.float64))).sum()
+    for loss in losses.values():
+        total = total + loss
+    if not total.requires_grad:
+        return {path: torch.zeros_like(w) for path, w in parameters.items()}
+    found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(parameters, found, strict=True))
 
 
 def _compared(what: str, expected: Tensor, found: Tensor, tolerance: float) -> Iterator[Difference]:
