@@ -44,6 +44,10 @@ class Subject:
         """The model with all passes."""
         return self.with_passes(DEFAULT)
 
+    def compiles(self) -> None:
+        """Raises whatever stands in the way."""
+        self.with_passes(DEFAULT)
+
     def with_passes(self, passes: Iterable[str]) -> Model:
         """The model with some of the passes, in evaluation, and with the same weights."""
         wanted = frozenset(passes)

@@ -160,7 +160,7 @@ class Suite:
             self.fail(law, variant, "\n             ".join(errors), "", outcome)
             return None
         subject = Subject.of(graph, self.seed)
-        message = _asked(lambda: subject.model and None)
+        message = _asked(subject.compiles)
         if message:
             self.fail(law, variant, message, "", outcome)
             return None
