@@ -65,6 +65,14 @@ def print_file(file: tree.File) -> str:
     return _Printer(file, None).text()
 
 
+def print_statement(item: tree.Statement) -> list[str]:
+    """The lines of a statement by itself, without its doc and comments."""
+    body, _ = _Printer(tree.File(None, "model", tree.Ident(""), ()), None).stack(
+        (replace(item, doc=None),), 0, 0, 0
+    )
+    return [line.code for line in body]
+
+
 def _verify(file: tree.File, text: str) -> None:
     report = Report()
     again = parse(Source("<formatted>", text), report)
