@@ -93,14 +93,16 @@ class Layout:
     plans: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
     """What kernels worked out about this batch, so that they do it once."""
     _rows: dict[tuple[Axis, ...], Rows] = field(default_factory=dict, repr=False)
-    _known: dict[frozenset[Axis], Rows] = field(default_factory=dict, repr=False)
+    _known: dict[str, Rows] = field(default_factory=dict, repr=False)
     _lengths: dict[Axis, Tensor] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, axes: Axis | Iterable[Axis]) -> Rows:
-        wanted = frozenset((axes,) if isinstance(axes, Axis) else axes)
-        rows = self._known.get(wanted)
+        wanted = (axes,) if isinstance(axes, Axis) else tuple(axes)
+        # By text, as torch.compile cannot rebuild sets.
+        key = " ".join(sorted(a.id for a in wanted))
+        rows = self._known.get(key)
         if rows is None:
-            rows = self._known[wanted] = self._ordered(self._closed(wanted))
+            rows = self._known[key] = self._ordered(self._closed(wanted))
         return rows
 
     def _closed(self, axes: Iterable[Axis]) -> tuple[Axis, ...]:

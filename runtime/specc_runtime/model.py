@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specc_runtime.batch import Batch
+from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import Axis, Rows
@@ -56,6 +57,12 @@ class Model(nn.Module):
         super().__init__()
         self.manifest: dict[str, Any] = {}
         self.files: dict[str, str] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("values", "forward", "losses", "attention"):
+            if name in vars(cls):
+                setattr(cls, name, cited(vars(cls)[name]))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); for a
@@ -159,10 +166,6 @@ class Model(nn.Module):
     def positions(self, size: int, device: torch.device | None = None) -> Tensor:
         """The positions along a static axis, [1, size, 1]."""
         return torch.arange(size, dtype=self.dtype, device=device or self.home).reshape(1, size, 1)
-
-    def zero(self, width: int) -> Tensor:
-        """What stands for a bias that is not there, [width]."""
-        return torch.zeros(width, dtype=self.dtype, device=self.home)
 
     @property
     def home(self) -> torch.device:

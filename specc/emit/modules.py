@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from specc.emit.code import quoted
 from specc.graph.ir import Graph, Node, Weight, walk
 
 _DEFAULT_INIT = {"matrix": ("xavier",), "table": ("normal", 0.01)}
@@ -32,14 +33,14 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
     attrs = reader.attrs if reader is not None else {}
     match first.kind:
         case "learned":
-            return f"layers.learned({sizes}, init={first.init!r})"
+            return f"layers.learned({sizes}, init={_tuple(first)})"
         case "table":
             return f"layers.Table({sizes}{_init(first)})"
         case "matrix":
             n, width = first.shape
             bias = "" if "bias" in weights else ", bias=False"
             init = _init(first)
-            return f"layers.Linear({width}, {n}{bias}{init and f', init={first.init!r}'})"
+            return f"layers.Linear({width}, {n}{bias}{init and f', init={_tuple(first)}'})"
         case "scale":
             if "running_mean" in weights:
                 return f"layers.BatchNorm({sizes}, {_statistics(attrs)})"
@@ -47,7 +48,7 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
         case "slope":
             if "running_mean" in weights:
                 return f"layers.Dice({sizes}, {_statistics(attrs)})"
-            return f"layers.PReLU({sizes}, {first.init!r})"
+            return f"layers.PReLU({sizes}, {_tuple(first)})"
         case "buffer":
             return f"layers.BatchNorm({sizes}, {_statistics(attrs)}, affine=False)"
     raise AssertionError(first.kind)
@@ -59,7 +60,12 @@ def _statistics(attrs: Mapping[str, Any]) -> str:
 
 
 def _init(weight: Weight) -> str:
-    return "" if weight.init == _DEFAULT_INIT[weight.kind] else f", {weight.init!r}"
+    return "" if weight.init == _DEFAULT_INIT[weight.kind] else f", {_tuple(weight)}"
+
+
+def _tuple(weight: Weight) -> str:
+    parts = [quoted(p) if isinstance(p, str) else repr(p) for p in weight.init]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
 def _count(number: int) -> str:

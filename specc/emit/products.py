@@ -35,9 +35,10 @@ def matrix_text(products: Sequence[Product], width: int, local: Local) -> str:
 
 def bias_text(products: Sequence[Product]) -> str:
     """Their biases, zeros where there is none; nothing if none has one."""
-    if not any(p.bias for p in products):
+    known = [attribute(p.bias) for p in products if p.bias]
+    if not known:
         return ""
-    parts = [attribute(p.bias) if p.bias else f"self.zero({p.width})" for p in products]
+    parts = [attribute(p.bias) if p.bias else f"{known[0]}.new_zeros({p.width})" for p in products]
     return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
 
 

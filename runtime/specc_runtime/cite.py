@@ -1,0 +1,47 @@
+"""A fault while a model runs, with the place in the spec that it comes from.
+
+Promises: the fault itself, with one note more; nothing happens where there is none.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+# As the compiler writes it at the end, or on the line above, of the first statement of each line of the spec.
+_PLACE = re.compile(r"# (\S+\.arec:\d+)$")
+
+
+def cited(method: Callable[..., T]) -> Callable[..., T]:
+    """A method of a compiled model that says where in the spec a fault comes from."""
+    name = method.__code__.co_filename
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> T:
+        try:
+            return method(*args, **kwargs)
+        except Exception as fault:
+            _note(fault, fault.__traceback__, name)
+            raise
+
+    return call
+
+
+def _note(fault: Exception, trace: TracebackType | None, name: str) -> None:
+    line = 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == name:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    for number in range(line, 0, -1):
+        found = _PLACE.search(linecache.getline(name, number).rstrip())
+        if found:
+            note = f"This is what {found[1]} compiled to: {linecache.getline(name, line).strip()}"
+            if note not in getattr(fault, "__notes__", ()):
+                fault.add_note(note)
+            return

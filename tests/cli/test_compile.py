@@ -1,0 +1,83 @@
+"""`specc compile` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import specc
+from specc.cli import COMMANDS, main
+from specc.testing.batches import random_batch
+from specc_runtime import load
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+def run(*args: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+def test_a_compiled_directory_is_a_model(tmp_path: Path) -> None:
+    found = run("compile", SPECS / "dsin.arec", "-o", tmp_path, "--set", "dim=8")
+    assert found.exit_code == 0, found.output
+    assert {p.name for p in tmp_path.iterdir()} == {"model.py", "manifest.json", "spec.arec"}
+    for said in ("visits_item", "[session <= 5, step <= 10, 8]", "interests", "host -> dense", "scoring"):
+        assert said in found.stdout
+    model = load(tmp_path, "cpu")
+    assert model.manifest["params"]["dim"] == 8
+    assert model(random_batch(model.manifest, 3, 0))["click"].shape == (3,)
+
+
+def test_the_summary_as_json(tmp_path: Path) -> None:
+    found = run("compile", SPECS / "din.arec", "-o", tmp_path, "--json", "--device", "cpu")
+    data = json.loads(found.stdout)
+    assert data["predictions"] == {"click": {"kind": "binary", "column": "click"}}
+    assert data["parameters"]["items"] == 16_000_000
+    assert set(data["devices"].values()) == {"cpu"}
+    assert all(m["bytes"] > 0 for m in data["moves"])
+
+
+def test_quiet_is_quiet(tmp_path: Path) -> None:
+    found = run("compile", SPECS / "din.arec", "-o", tmp_path, "-q")
+    assert (found.exit_code, found.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["no/such.arec"], 1, "E0001"),
+        ([SPECS / "din.arec", "--set", "hiden=3"], 1, "hiden"),
+        ([SPECS / "din.arec", "--set", "dim"], 2, "NAME=VALUE"),
+        ([SPECS / "din.arec", "--passes", "fuse"], 2, "there is no pass `fuse`"),
+        ([SPECS / "din.arec", "--device", "gpu"], 2, "gpu is no device"),
+        ([SPECS / "din.arec", "--place", "itms=cpu"], 1, "did you mean `items`?"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_mistakes(tmp_path: Path, args: list[str | Path], code: int, said: str) -> None:
+    found = run("compile", *args, "-o", tmp_path / "out")
+    assert found.exit_code == code, found.output
+    assert said in found.output
+    assert "Traceback" not in found.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_library_beside_the_spec_comes_along(tmp_path: Path) -> None:
+    (tmp_path / "mine.arec").write_text("library mine\nblock twice(x[d]) -> [d] {\n  return x + x\n}\n")
+    spec = tmp_path / "small.arec"
+    spec.write_text(
+        "model small\nuse mine\nspace ad from candidate { item: ids(5, 2) }\n"
+        "predict click: binary = ad |> mine.twice |> linear(1)\n"
+    )
+    assert run("compile", spec, "-o", tmp_path / "out").exit_code == 0
+    assert specc.check(tmp_path / "out" / "spec.arec").has_errors is False
+
+
+def test_every_command_has_help() -> None:
+    for name in COMMANDS:
+        found = run(name, "--help")
+        assert found.exit_code == 0, (name, found.output)
+        assert len(found.output.splitlines()) > 5

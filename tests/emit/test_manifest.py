@@ -1,0 +1,42 @@
+"""The manifest: what the runtime is told of a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from specc.driver import load
+from specc.emit.manifest import Manifest, manifest_of
+from specc_runtime import CANDIDATE, Schema
+
+SPECS = Path(__file__).parents[2] / "specs"
+
+
+@pytest.mark.parametrize("spec", sorted(SPECS.glob("*.arec")), ids=lambda p: p.stem)
+def test_it_is_json_and_reads_back(spec: Path) -> None:
+    graph, _ = load(spec)
+    assert graph is not None
+    found = manifest_of(graph)
+    assert Manifest.model_validate(json.loads(json.dumps(found))).model_dump() == found
+    assert {w["path"] for w in found["weights"]} == set(graph.weights)
+
+
+def test_unknown_keys_are_errors() -> None:
+    graph, _ = load(SPECS / "din.arec")
+    assert graph is not None
+    with pytest.raises(ValidationError, match="hiden"):
+        Manifest.model_validate({**manifest_of(graph), "hiden": 1})
+
+
+def test_the_schema_of_nested_axes() -> None:
+    graph, _ = load(SPECS / "dsin.arec")
+    assert graph is not None
+    schema = Schema.of(manifest_of(graph))
+    session, step = schema.fields["visits.item"]
+    assert (session.id, session.bound) == ("visits.session", 5)
+    assert step.parent == session
+    assert schema.fields["ad.item"] == (CANDIDATE,)
+    assert schema.fields["user.id"] == ()
