@@ -1,7 +1,7 @@
 """What `specc check --fix` does: certain remedies applied, checked again, written in one stroke.
 
-Promises: a remedy is kept only if the text has fewer errors after it, or as many and fewer warnings; line
-ends and a byte order mark stay as they were. Leaves which remedies are certain to those who offer them.
+Promises: remedies are kept only if more of the text can be read after them, or as much with fewer faults;
+line ends and a byte order mark stay as they were. Leaves which remedies are certain to those who offer them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def mend_bytes(name: str, data: bytes, directory: Path, params: Mapping[str, Any
         after = Source(name, _applied(source.text, fixes))
         seen = Report()
         check_source(after, directory, params, seen)
-        if _weight(seen) >= _weight(report):
+        if _state(seen, name) >= _state(report, name):
             break
         source, report = after, seen
     end = b"\r\n" if b"\r\n" in data else b"\n"
@@ -60,9 +60,11 @@ def mend_bytes(name: str, data: bytes, directory: Path, params: Mapping[str, Any
     return report, mended
 
 
-def _weight(report: Report) -> tuple[int, int]:
+def _state(report: Report, name: str) -> tuple[int, int, int, int]:
+    """How far a text is from being clean. What cannot be read comes first: behind it faults lie hidden."""
+    unread = [d for d in report if d.code.startswith("E01") and d.span.source.name == name]
     errors = sum(d.severity is Severity.ERROR for d in report)
-    return errors, len(report) - errors
+    return len(unread), -(unread[0].span.start if unread else 0), errors, len(report)
 
 
 def _applied(text: str, fixes: Iterable[Fix]) -> str:

@@ -18,7 +18,7 @@ from specc.graph.statics import describe_domain, in_domain, static, truth
 from specc.graph.world import AttentionUse, Entry, Fault, LayerValue, Scope, Site, World
 from specc.names.program import Module
 from specc.report import Label
-from specc.report.suggest import nearest
+from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis
@@ -27,8 +27,13 @@ from specc.types.static import describe, kind_of
 Given = tuple[Node, Span]
 
 
-def call_block(module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given]) -> Node:
-    """The value of one instance of a block. Raises Fault."""
+def call_block(
+    module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
+) -> Node:
+    """The value of one instance of a block. Raises Fault.
+
+    first: what is piped in; None where that is faulty.
+    """
     world = site.world
     name = block.ident.name
     if any(other is block for other in world.calls):
@@ -40,6 +45,8 @@ def call_block(module: Module, block: tree.Block, expr: tree.Call, site: Site, f
             why=f"every call is written out in place, so this would never end: {path}",
             help="repeat a layer with `repeat(n, layer)`; walk a sequence with `scan`",
         )
+    if _declared_twice(block):
+        raise Fault  # reported where the block is declared
     inputs, statics, over = _bind(block, expr, site, first)
     scope = Scope(world, module, site.child(name), site.frame, module_scope(world, module), block=True)
     passing = _bind_types(block, inputs, over, scope, site)
@@ -84,18 +91,19 @@ def usage(block: tree.Block) -> str:
 
 
 def _bind(
-    block: tree.Block, expr: tree.Call, site: Site, first: list[Given]
+    block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
 ) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], tree.Over | None]:
     """Inputs, statics and the `over` clause by name, every mistake of the call reported."""
     world, name = site.world, block.ident.name
     declared = Label(block.ident.span, "declared here")
-    inputs: dict[str, Given] = dict(zip((i.ident.name for i in block.inputs), first, strict=False))
+    given_names = [i.ident.name for i in block.inputs]
+    inputs: dict[str, Given] = dict(zip(given_names, first or (), strict=False))
     statics: dict[str, tuple[Any, Span]] = {}
     over: tree.Over | None = None
     domains = {s.ident.name: s.domain for s in block.statics}
     order = [i.ident.name for i in block.inputs] + list(domains)
     named = {a.ident.name for a in expr.args if isinstance(a, tree.Keyword)}
-    failed = len(first) > len(block.inputs)
+    failed = (1 if first is None else len(first)) > len(block.inputs)
     if failed:
         site.report.error(
             "E0404", f"`{name}` takes no input", expr.span, expected=usage(block), secondary=(declared,)
@@ -107,7 +115,7 @@ def _bind(
         else:
             inputs[target] = (value(argument, site), span)
 
-    seen: set[str] = set(inputs)
+    seen: set[str] = set(given_names[:1]) if first is None else set(inputs)
     for argument in expr.args:
         try:
             match argument:
@@ -125,15 +133,18 @@ def _bind(
                     give(free[0], given, argument.span)
                 case tree.Keyword(ident=ident, value=given):
                     if ident.name not in order:
-                        close = nearest(ident.name, order)
+                        if site.report.lost(ident.name):
+                            raise Fault
+                        help, fix = suggestion(ident.name, ident.span, order)
                         raise world.fault(
                             "E0402",
                             f"`{name}` has no option `{ident.name}`",
                             ident.span,
                             label="unknown option",
                             expected=usage(block),
-                            help=f"did you mean `{close}`?" if close else "",
+                            help=help,
                             secondary=(declared,),
+                            fix=fix,
                         )
                     if ident.name in seen:
                         raise world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
@@ -162,7 +173,7 @@ def _bind(
             expected=usage(block),
             secondary=(declared,),
         )
-    if failed or missing:
+    if failed or missing or first is None:
         raise Fault
     return inputs, statics, over
 
@@ -404,7 +415,7 @@ def declare_name(scope: Scope, ident: tree.Ident, statement: tree.Node) -> None:
 
 def require(item: tree.Require, site: Site) -> None:
     """A static condition that must hold. Raises Fault if it does not, with the values it has."""
-    if truth(item.condition, site):
+    if truth(item.condition, site, "`require`"):
         return
     values = sorted({f"{r} = {describe(v)}" for r, v in _values(item.condition, site)})
     raise site.world.fault(
@@ -515,6 +526,13 @@ def _record(block: tree.Block, inputs: dict[str, Given], result: Node, scope: Sc
     world.attentions.append(AttentionUse(record, result.id, queries, keys, place))
 
 
+def _declared_twice(block: tree.Block) -> list[tuple[tree.Ident, tree.Ident]]:
+    """Names that a signature has twice, the first place and the other."""
+    seen: dict[str, tree.Ident] = {}
+    names = [i.ident for i in block.inputs] + [s.ident for s in block.statics]
+    return [(seen[ident.name], ident) for ident in names if seen.setdefault(ident.name, ident) is not ident]
+
+
 def check_block(block: tree.Block, world: World) -> None:
     """What a block must have wherever it is called from (or not at all)."""
     if block.kind == "encoder" and not any(item.type.axes for item in block.inputs):
@@ -541,17 +559,14 @@ def check_block(block: tree.Block, world: World) -> None:
             why="an attention's weights are kept, so that they can be inspected for any example",
             help="name them: `weight = softmax(score, over …)`",
         )
-    names = [i.ident for i in block.inputs] + [s.ident for s in block.statics]
-    seen: dict[str, tree.Ident] = {}
-    for ident in names:
-        if ident.name in seen:
-            world.report.error(
-                "E0202",
-                f"`{ident.name}` is declared twice",
-                ident.span,
-                secondary=(Label(seen[ident.name].span, "first declared here"),),
-            )
-        seen.setdefault(ident.name, ident)
+    for first, again in _declared_twice(block):
+        world.report.error(
+            "E0202",
+            f"`{again.name}` is declared twice",
+            again.span,
+            secondary=(Label(first.span, "first declared here"),),
+            help="give one of them another name",
+        )
     returns = [s for s in block.body if isinstance(s, tree.Return)]
     if not returns and not world.report.lost("return"):
         world.report.error(

@@ -6,6 +6,7 @@ take are errors at their own place, all of one call together.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from specc.graph.blocks import call_block
@@ -15,8 +16,8 @@ from specc.graph.ir import Node
 from specc.graph.statics import is_static, static
 from specc.graph.world import Fault, LayerValue, Site
 from specc.names.program import KIND_WORDS, Module
-from specc.report import Label
-from specc.report.suggest import nearest
+from specc.report import Fix, Label
+from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import Symbol, describe, is_number, kind_of
@@ -28,8 +29,11 @@ def known_callable(name: str, site: Site) -> bool:
     return name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
 
 
-def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
-    """The node of a call; `first` holds the inputs that were piped in. Raises Fault."""
+def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
+    """The node of a call; `first` holds the inputs that were piped in. Raises Fault.
+
+    Where what is piped in is faulty (None), the call's own mistakes are told and nothing is made.
+    """
     world = site.world
     callee = expr.callee
     if isinstance(callee, tree.Attribute):
@@ -46,7 +50,10 @@ def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
         ):
             target = entry_value(scope, entry, callee.name)
             if isinstance(target, LayerValue):
-                return apply_layer(target, first + _bare_inputs(expr, site), site, expr.span)
+                inputs = _bare_inputs(expr, site)
+                if first is None:
+                    raise Fault
+                return apply_layer(target, first + inputs, site, expr.span)
             if isinstance(target, Symbol):
                 renamed = tree.Call(tree.Ref(target.name, span=callee.span), expr.args, span=expr.span)
                 return _global(renamed, target.name, site, first)
@@ -69,7 +76,7 @@ def call(expr: tree.Call, site: Site, first: list[Given]) -> Node:
     return _global(expr, callee.name, site, first)
 
 
-def _global(expr: tree.Call, name: str, site: Site, first: list[Given]) -> Node:
+def _global(expr: tree.Call, name: str, site: Site, first: list[Given] | None) -> Node:
     found = site.world.program.block(site.scope.module, name)
     if found is not None and (name not in BUILTINS or found[0] is site.scope.module):
         return call_block(*found, expr, site, first)
@@ -85,15 +92,35 @@ def _global(expr: tree.Call, name: str, site: Site, first: list[Given]) -> Node:
 def _library_block(callee: tree.Attribute, site: Site) -> tuple[Module, tree.Block]:
     library = site.scope.module.uses.get(callee.base.name)
     if library is None:
-        raise site.world.unknown(
-            "E0201", "library", callee.base.name, callee.base.span, site.scope.module.uses
-        )
+        raise _no_library(callee, site)
     block = library.named.get(callee.ident.name)
     if not isinstance(block, tree.Block):
         raise site.world.unknown(
-            "E0201", f"block of `{library.name}`", callee.ident.name, callee.ident.span, library.named
+            "E0201", "block", callee.ident.name, callee.ident.span, library.named, f"library `{library.name}`"
         )
     return library, block
+
+
+def _no_library(callee: tree.Attribute, site: Site) -> Fault:
+    name = callee.base.name
+    found = site.world.program.block(site.scope.module, callee.ident.name)
+    if found is not None and found[0].name == name and not site.report.lost(name):
+        return site.world.fault(
+            "E0201",
+            f"library `{name}` is not brought in",
+            callee.base.span,
+            label="unknown name",
+            help=f"write `use {name}` above, or only `{callee.ident.name}`",
+            why="blocks of the standard library have their plain names everywhere",
+        )
+    if site.scope.find(name) is not None:
+        return site.world.fault(
+            "E0211",
+            f"`{callee.span.text}` is no block of a library",
+            callee.span,
+            help="a value is given to a layer as `f(x)` or `x |> f`",
+        )
+    return site.world.unknown("E0201", "library", name, callee.base.span, site.scope.module.uses)
 
 
 def _bare_inputs(expr: tree.Call, site: Site) -> list[Given]:
@@ -127,15 +154,19 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
 # ------------------------------------------------------------------ binding
 
 
-def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> Arguments:
-    """The arguments of a built-in's call. Raises Fault with all its mistakes reported."""
+def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | None) -> Arguments:
+    """The arguments of a built-in's call. Raises Fault with all its mistakes reported.
+
+    first: what is piped in; None where that is faulty.
+    """
     positional = [a for a in expr.args if isinstance(a, tree.Positional)]
     variadic = bool(builtin.inputs) and builtin.inputs[-1].startswith("*")
-    wanted = len(builtin.inputs) - len(first)
+    wanted = len(builtin.inputs) - (1 if first is None else len(first))
     values = positional if variadic else positional[: max(wanted, 0)]
     statics = [] if variadic else positional[max(wanted, 0) :]
-    failed = False
-    nodes = list(first)
+    failed = first is None
+    told = False  # of a mistake in this call itself
+    nodes = list(first or ())
     try:
         nodes += [
             (node, argument.span)
@@ -155,7 +186,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
             expected=builtin.usage,
             help="pipe a value in, or write it as the first argument",
         )
-        failed = True
+        failed = told = True
     options: dict[str, Any] = {}
     clauses: dict[str, Any] = {}
     names_left = list(builtin.options)
@@ -165,12 +196,12 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
                 case tree.Positional() if argument in statics:
                     free = [o for o in names_left if o.name not in options]
                     if not free:
-                        raise _too_many(builtin, argument, site)
+                        raise _too_many(builtin, argument, site, told)
                     options[free[0].name] = option_value(free[0], argument.value, site)
                 case tree.Keyword(ident=ident):
                     option = next((o for o in builtin.options if o.name == ident.name), None)
                     if option is None:
-                        raise _unknown_option(builtin.name, ident, [o.name for o in builtin.options], site)
+                        raise _unknown_option(builtin, argument, site)
                     if ident.name in options:
                         raise site.world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
                     options[option.name] = option_value(option, argument.value, site)
@@ -181,30 +212,30 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
                 case _:
                     _clause(builtin, argument, site, clauses)
         except Fault:
-            failed = True
+            failed = told = True
             if isinstance(argument, tree.Keyword):
                 options.setdefault(argument.ident.name, None)
     for option in builtin.options:
         if option.name in options:
             continue
         if option.default is REQUIRED:
-            if not failed:
+            if not told:
                 site.report.error(
                     "E0404",
                     f"`{builtin.name}` lacks `{option.name}`",
                     expr.span,
                     expected=builtin.usage,
                 )
-            failed = True
+            failed = told = True
         elif option.kind == "layer?" and isinstance(option.default, str):
             options[option.name] = layer(tree.Ref(option.default, span=expr.callee.span), site)
         else:
             options[option.name] = option.default
     for clause, required in builtin.clauses.items():
         if required and clause not in clauses:
-            if not failed:
+            if not told:
                 _missing_clause(builtin, clause, expr, nodes, site)
-            failed = True
+            failed = told = True
     if failed:
         raise Fault
     return Arguments(
@@ -217,7 +248,12 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given]) -> A
 def _missing_clause(builtin: Builtin, clause: str, expr: tree.Call, nodes: list[Given], site: Site) -> None:
     axes = [a.name for a in nodes[0][0].type.axes] if nodes else []
     words = {"over": "over AXIS", "as": "as AXIS", "by": "by SCORE", "to": "OLD to NEW"}
-    advice = f"write `over {axes[0]}`" if clause == "over" and len(axes) == 1 else ""
+    advice = {
+        "over": f"write `over {axes[0]}`" if len(axes) == 1 else "say along which axis",
+        "as": "give the new axis a name, such as `as part`",
+        "by": "say what they are ranked by: one number at each position, such as `by score`",
+        "to": f"write `{axes[0]} to s`" if len(axes) == 1 else "say which axis gets which name: `t to s`",
+    }[clause]
     site.report.error(
         "E0305",
         f"`{builtin.name}` lacks `{words[clause]}`",
@@ -260,7 +296,21 @@ def _no_clause(builtin: Builtin, clause: str, span: Span, site: Site) -> Fault:
     return site.world.fault("E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage)
 
 
-def _too_many(builtin: Builtin, argument: tree.Positional, site: Site) -> Fault:
+def _too_many(builtin: Builtin, argument: tree.Positional, site: Site, told: bool) -> Fault:
+    given = argument.value
+    clause = next((c for c in ("over", "to", "as") if c in builtin.clauses), None)
+    if clause is not None and isinstance(given, tree.Ref) and site.scope.find(given.name) is None:
+        if told:
+            return Fault(builtin.name)
+        written = f"over {given.name}" if clause == "over" else f"as {given.name}"
+        return site.world.fault(
+            "E0305",
+            f"`{builtin.name}` is given its axis without a word",
+            argument.span,
+            expected=builtin.usage,
+            help=f"write `{written}`" if clause != "to" else "write `t to s`: which axis gets which name",
+            fix=Fix(argument.span, written, f"write `{written}`") if clause != "to" else None,
+        )
     return site.world.fault(
         "E0404",
         f"`{builtin.name}` is given an argument too many",
@@ -269,15 +319,26 @@ def _too_many(builtin: Builtin, argument: tree.Positional, site: Site) -> Fault:
     )
 
 
-def _unknown_option(name: str, ident: tree.Ident, known: list[str], site: Site) -> Fault:
-    close = nearest(ident.name, known)
-    listed = ", ".join(f"`{k}`" for k in known)
+def _unknown_option(builtin: Builtin, argument: tree.Keyword, site: Site) -> Fault:
+    ident, known = argument.ident, [o.name for o in builtin.options]
+    if site.report.lost(ident.name):
+        return Fault(ident.name)
+    help, fix = suggestion(ident.name, ident.span, known)
+    if ident.name in ("axis", "axes", "dim", "over") and "over" in builtin.clauses:
+        help = "an axis is given as `over AXIS`"
+        if isinstance(argument.value, tree.Ref):
+            written = f"over {argument.value.name}"
+            help, fix = f"write `{written}`", Fix(argument.span, written, f"write `{written}`")
+    elif not help:
+        help = "it has " + ", ".join(f"`{k}`" for k in known) if known else "it has none"
     return site.world.fault(
         "E0402",
-        f"`{name}` has no option `{ident.name}`",
+        f"`{builtin.name}` has no option `{ident.name}`",
         ident.span,
         label="unknown option",
-        help=f"did you mean `{close}`?" if close else (f"it has {listed}" if known else "it has none"),
+        expected=builtin.usage,
+        help=help,
+        fix=fix,
     )
 
 
@@ -318,11 +379,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
     if option.kind == "init":
         return initializer(expr, site)
     if option.kind == "choice":
-        result = static(expr, site, option.choices)
-        if not isinstance(result, Symbol) or result.name not in option.choices:
-            listed = ", ".join(f"`{c}`" for c in option.choices)
-            raise site.world.fault("E0403", f"`{option.name}` is one of {listed}", expr.span)
-        return result.name
+        return choice(option.name, expr, option.choices, site)
     result = static(expr, site)
     if option.kind == "sizes" and isinstance(result, tuple):
         bad = next((v for v in result if not _is_count(v)), None)
@@ -342,10 +399,35 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
             "E0403",
             f"`{option.name}` must be {wanted}",
             expr.span,
-            expected=wanted,
             found=describe(result),
+            help=_about_number(option.kind, result),
         )
     return result
+
+
+def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> str:
+    """One of a few words, or a param that has one as its value. Raises Fault."""
+    listed = ", ".join(f"`{c}`" for c in choices)
+    word = expr.name if isinstance(expr, tree.Ref) else ""
+    if word and word not in choices and site.scope.find(word) is None and not site.report.lost(word):
+        help, fix = suggestion(word, expr.span, choices)
+        raise site.world.fault(
+            "E0403", f"`{name}` is one of {listed}", expr.span, found=f"`{word}`", help=help, fix=fix
+        )
+    result = static(expr, site, choices)
+    if not isinstance(result, Symbol) or result.name not in choices:
+        raise site.world.fault("E0403", f"`{name}` is one of {listed}", expr.span, found=describe(result))
+    return result.name
+
+
+def _about_number(kind: str, result: object) -> str:
+    if kind in ("count", "sizes") and isinstance(result, float) and result > 0:
+        return "`/` gives a fraction where the one does not divide the other"
+    if kind == "sizes":
+        return f"write a list, even for one layer: `[{describe(result)}]`"
+    if kind == "rate" and is_number(result) and 1 < float(str(result)) <= 100:
+        return f"a rate is a share: for {describe(result)} %, write {float(str(result)) / 100:g}"
+    return ""
 
 
 def _is_count(number: object) -> bool:

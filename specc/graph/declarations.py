@@ -21,6 +21,7 @@ from specc.graph.scans import scan_value
 from specc.graph.spaces import space_value
 from specc.graph.statics import describe_domain, in_domain, is_static, static, symbols_of
 from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
+from specc.graph.written import walk
 from specc.report import Label
 from specc.report.suggest import nearest
 from specc.source import Span
@@ -67,6 +68,15 @@ def param_value(scope: Scope, item: tree.Param) -> Any:
     world, name = scope.world, item.ident.name
     site = Site(scope, scope.frame, "")
     symbols = symbols_of(item.domain)
+    for part in walk(item.default):
+        if isinstance(part, tree.Call | tree.Attribute):
+            raise world.fault(
+                "E0401",
+                "a param is made of numbers, words and other params",
+                part.span,
+                why="params are known before anything else, so that they can be overridden",
+                help=f"write it where it is used, or as a binding: `{name} = …`",
+            )
     default = static(item.default, site, symbols)
     own = scope.module is world.program.main
     given = world.overrides.get(name) if own and name in world.overrides else None

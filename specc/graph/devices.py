@@ -47,6 +47,7 @@ def places(
     report = scope.world.report
     found: dict[str, str] = {}
     spans: dict[str, Span] = {}
+    asked = {item.device.name for item in items}
     for item in items:
         if item.device.name not in known and not report.lost(item.device.name):
             close = nearest(item.device.name, known)
@@ -88,7 +89,7 @@ def places(
                 spans.setdefault(ident.name, ident.span)
     for name, entry in scope.entries.items():
         inherited = entry.span.source.name != scope.module.ident.span.source.name
-        if isinstance(entry.statement, tree.Device) and name not in found.values() and not inherited:
+        if isinstance(entry.statement, tree.Device) and name not in asked and not inherited:
             report.warning(
                 "W0708",
                 f"nothing is placed on device `{name}`",

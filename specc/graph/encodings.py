@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specc.graph.calls import initializer
+from specc.graph.calls import choice, initializer
 from specc.graph.statics import static
 from specc.graph.world import Entry, Fault, Site
 from specc.report import Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
-from specc.types.static import Symbol, describe, is_number
+from specc.types.static import describe, is_number
 
 SCALES = ("none", "standard", "minmax", "log1p")
 MODES = ("mean", "sum", "max")
@@ -105,28 +105,13 @@ def _bucket(call: _Call) -> tuple[dict[str, Any], int, int]:
 
 
 def _number(call: _Call) -> tuple[dict[str, Any], int, int]:
-    scale = _word(call, SCALES, "scale") if call.given else "none"
+    scale = choice("scale", call.given[0], SCALES, call.site) if call.given else "none"
     return {"scale": scale}, 0, 1
 
 
 def _vector(call: _Call) -> tuple[dict[str, Any], int, int]:
     n = call.count("n", call.given[0], 10**6)
     return {"n": n}, 0, n
-
-
-def _word(call: _Call, words: tuple[str, ...], what: str, index: int = 0) -> str:
-    expr = call.given[index]
-    result = static(expr, call.site, words)
-    if not isinstance(result, Symbol) or result.name not in words:
-        close = nearest(expr.span.text, words)
-        raise call.site.world.fault(
-            "E0403",
-            f"the {what} is one of " + ", ".join(f"`{w}`" for w in words),
-            expr.span,
-            found=describe(result),
-            help=f"did you mean `{close}`?" if close else "",
-        )
-    return result.name
 
 
 _READERS: dict[str, tuple[Reader, tuple[str, ...], int]] = {
@@ -231,7 +216,7 @@ def _bag(call: _Call) -> Encoding:
             found=inner.name,
             help="such as `bag(tags, mean)` or `bag(vocab(1000, 8), sum)`",
         )
-    mode = _word(call, MODES, "mode", 1) if len(call.given) == 2 else "mean"
+    mode = choice("mode", call.given[1], MODES, call.site) if len(call.given) == 2 else "mean"
     for name, (_, ident) in call.options.items():
         if name in _OF_TABLES:
             raise call.site.world.fault(

@@ -43,8 +43,12 @@ def value(expr: tree.Expr, site: Site) -> Node:
 
     match expr:
         case tree.Pipe(left=left, right=right):
-            first = value(left, site)
             target = right if isinstance(right, tree.Call) else tree.Call(right, (), span=right.span)
+            try:
+                first = value(left, site)
+            except Fault:
+                call(target, site, None)  # the call's own mistakes are told all the same
+                raise
             return call(target, site, [(first, left.span)])
         case tree.Ref(name=name):
             return _name(expr, name, site)
@@ -76,6 +80,7 @@ def value(expr: tree.Expr, site: Site) -> Node:
                 "E0312",
                 f"{'a list' if isinstance(expr, tree.List) else 'a text'} is not a value of an example",
                 expr.span,
+                help="lists and texts are options of calls; a free vector is a `learned`",
             )
 
 
@@ -219,10 +224,11 @@ def _attribute(expr: tree.Attribute, site: Site) -> Node:
             return world.localize(node, site.frame)
     raise world.unknown(
         "E0201",
-        f"field of `{expr.base.name}`",
+        "field",
         expr.ident.name,
         expr.ident.span,
         [f.name for f in fields],
+        f"space `{expr.base.name}`",
     )
 
 
@@ -235,14 +241,9 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
     if entry.state == "faulty":
         raise Fault
     if entry.state == "busy":
-        raise scope.world.fault(
-            "E0210",
-            f"`{name}` is defined by itself",
-            entry.span,
-            label="its value needs its value",
-            help="a state that changes from step to step is written with `scan`",
-        )
+        raise _circle(scope, name, entry)
     entry.state = "busy"
+    scope.world.busy.append((name, entry))
     try:
         entry.value = elaborate_entry(scope, entry, name)
     except Fault:
@@ -250,8 +251,29 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
         if isinstance(entry.statement, tree.Binding):
             scope.world.report.lose(made_axes(entry.statement.value))
         raise
+    finally:
+        scope.world.busy.pop()
     entry.state = "done"
     return entry.value
+
+
+def _circle(scope: Scope, name: str, entry: Entry) -> Fault:
+    """A value that needs itself, told as the path by which it does."""
+    busy = scope.world.busy
+    start = next(i for i, (_, other) in enumerate(busy) if other is entry)
+    names = [n for n, _ in busy[start:]]
+    return scope.world.fault(
+        "E0210",
+        f"`{name}` is defined by itself",
+        entry.span,
+        label=f"needs `{names[1]}`" if len(names) > 1 else "its value needs its value",
+        secondary=tuple(
+            Label(other.span, f"needs `{following}`")
+            for (_, other), following in zip(busy[start + 1 :], [*names[2:], name], strict=True)
+        ),
+        why="each needs the next: " + " -> ".join([*names, name]) if len(names) > 1 else "",
+        help="a state that changes from step to step is written with `scan`",
+    )
 
 
 # ---------------------------------------------------------------------- layers

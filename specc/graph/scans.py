@@ -13,7 +13,7 @@ from specc.graph.ir import Node, Region
 from specc.graph.lookup import axis_by_name, unwalked
 from specc.graph.statics import static
 from specc.graph.world import Fault, Frame, Scope, Site
-from specc.report import Label
+from specc.report import Fix, Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
@@ -159,17 +159,24 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
             )
             failed = True
         nexts.setdefault(name, item)
+    misnamed = failed  # a `next` of another name may have been meant for a state
     for state in scan.states:
-        if state.ident.name not in nexts:
-            failed = True
-            if site.report.lost("next"):
-                continue
-            site.report.error(
-                "E0507",
-                f"state `{state.ident.name}` never changes",
-                state.span,
-                help=f"give it its new value: `next {state.ident.name} = …`",
-            )
+        name = state.ident.name
+        if name in nexts:
+            continue
+        failed = True
+        if misnamed or site.report.lost("next"):
+            continue
+        bound = next((b for b in scan.body if isinstance(b, tree.Binding) and b.ident.name == name), None)
+        fix = None if bound is None else Fix(bound.ident.span, f"next {name}", f"write `next {name}`")
+        site.report.error(
+            "E0507",
+            f"state `{name}` never changes",
+            state.span,
+            secondary=() if bound is None else (Label(bound.ident.span, "`next` is missing here"),),
+            help=f"give it its new value: `next {name} = …`",
+            fix=fix,
+        )
     if failed:
         raise Fault
     return nexts

@@ -102,8 +102,8 @@ def _axes(space: tree.Space, scope: Scope) -> tuple[Axis, ...]:
             axes.extend(a for a in chain if a not in axes)
             continue
         own = [a for a in scope.axes.get(item.ident.name, []) if a.key[1] == space.ident.name]
-        if not own:
-            raise Fault
+        if not own or own[0] in axes:
+            raise Fault  # reported when the axes were declared
         axes.extend(own)
     for first, second in itertools.pairwise(axes):
         if second.parent != first:

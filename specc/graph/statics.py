@@ -10,6 +10,7 @@ from typing import Any
 
 from specc.graph.ir import Node
 from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
+from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import (
     StaticFault,
@@ -104,7 +105,9 @@ def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticVa
             try:
                 return binary(op, a, b)
             except StaticFault as why:
-                raise world.fault("E0403", str(why), expr.span) from None
+                raise world.fault(
+                    "E0403", str(why), expr.span, found=f"{describe(a)} {op} {describe(b)}"
+                ) from None
         case tree.If(condition=condition, then=then, other=other):
             chosen = then if truth(condition, site) else other
             return static(chosen, site, symbols)
@@ -130,6 +133,15 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
     found = site.scope.find(expr.name)
     if found is None:
         known = [n for n in site.scope.names() if is_static(tree.Ref(n), site.scope)]
+        if _is_word_of_param(expr, site):
+            raise site.world.fault(
+                "E0201",
+                f"there is no param `{expr.name}`",
+                expr.span,
+                label="unknown name",
+                why="a bare word stands for itself only where a domain has it",
+                help=f"give the param a domain: `in {{{expr.name}, …}}`",
+            )
         raise site.world.unknown("E0201", "param", expr.name, expr.span, [*known, *symbols])
     scope, entry = found
     if not is_static(expr, site.scope):
@@ -141,6 +153,17 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
             help=f"for its number of channels, write `width({expr.name})`",
         )
     return entry_value(scope, entry, expr.name)
+
+
+def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
+    """Whether a name is the default of a param without a domain, which was meant as a choice."""
+    return not site.report.lost(expr.name) and any(
+        isinstance(e.statement, tree.Param)
+        and e.statement.domain is None
+        and e.statement.default is expr
+        and nearest(expr.name, site.scope.names()) is None
+        for e in site.scope.entries.values()
+    )
 
 
 def _static_call(expr: tree.Call, site: Site) -> StaticValue:
@@ -167,17 +190,22 @@ def _static_call(expr: tree.Call, site: Site) -> StaticValue:
     return axis_by_name(argument.name, argument.span, site).bound
 
 
-def truth(expr: tree.Expr, site: Site) -> bool:
-    """A static condition."""
+def truth(expr: tree.Expr, site: Site, where: str = "`if`") -> bool:
+    """A static condition. `where` it stands is for the message."""
     if not is_static(expr, site.scope):
-        names = [e for e in _refs(expr) if site.scope.find(e.name) is None]
-        for ref in names:
+        refs = _refs(expr)
+        for ref in refs:
+            found = site.scope.find(ref.name)
+            if found is not None and found[1].state == "faulty":
+                raise Fault
+        for ref in (r for r in refs if site.scope.find(r.name) is None):
             if not _is_symbol_somewhere(ref.name, site):
                 raise site.world.unknown("E0201", "param", ref.name, ref.span, site.scope.names())
         raise site.world.fault(
             "E0401",
-            "the condition of `if` must be known at compile time",
+            f"the condition of {where} must be known at compile time",
             expr.span,
+            label="this is only known for an example",
             help="compare params, or use `where` in a reduction for conditions on positions",
         )
     result = static(expr, site)

@@ -13,7 +13,7 @@ from typing import Any
 from specc.graph.ir import AttentionRecord, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
 from specc.report import Label, Report
-from specc.report.suggest import nearest
+from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
@@ -171,6 +171,7 @@ class World:
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[tuple[str, Span]] = field(default_factory=list)
+    busy: list[tuple[str, Entry]] = field(default_factory=list)  # names being elaborated, outermost first
     module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
     _next_id: int = 0
 
@@ -186,16 +187,26 @@ class World:
         self.report.error(code, message, span, **details)
         return Fault(message)
 
-    def unknown(self, code: str, what: str, name: str, span: Span, among: Iterable[str]) -> Fault:
+    def unknown(
+        self, code: str, what: str, name: str, span: Span, among: Iterable[str], owner: str = ""
+    ) -> Fault:
+        """Report a name that means nothing, unless what declared it could not be read.
+
+        owner: what should have it, such as "space `ad`".
+        """
         if self.report.lost(name):
             return Fault(name)
-        close = nearest(name, among)
+        known = list(among)
+        help, fix = suggestion(name, span, known)
+        if not help and 0 < len(known) <= 8:
+            help = "there is " + ", ".join(f"`{k}`" for k in known)
         return self.fault(
             code,
-            f"there is no {what} `{name}`",
+            f"{owner} has no {what} `{name}`" if owner else f"there is no {what} `{name}`",
             span,
             label="unknown name",
-            help=f"did you mean `{close}`?" if close else "",
+            help=help,
+            fix=fix,
         )
 
     # -------------------------------------------------------------- nodes
@@ -277,7 +288,7 @@ class World:
                 weight.span,
                 expected=" x ".join(map(str, known.shape)),
                 found=" x ".join(map(str, weight.shape)),
-                secondary=(Label(known.span, "first used here"),),
+                secondary=() if known.span == weight.span else (Label(known.span, "first used here"),),
                 why="a `layer` has one set of weights for every use, so its inputs have one width",
                 help="declare a second `layer`, or bring the inputs to one width with `linear`",
             )

@@ -27,6 +27,13 @@ def children(node: Any) -> Iterator[Any]:
             yield from (i for i in item if isinstance(i, tree.Node))
 
 
+def walk(node: tree.Node) -> Iterator[tree.Node]:
+    """A tree node and everything inside it."""
+    yield node
+    for part in children(node):
+        yield from walk(part)
+
+
 def local_names(block: tree.Block) -> set[str]:
     """What a block's own text declares: inputs, statics, variables of its types, bindings, states."""
     names = {i.ident.name for i in block.inputs} | {s.ident.name for s in block.statics}

@@ -177,11 +177,14 @@ class _Loader:
 
     def use(self, module: Module, item: tree.Use) -> None:
         name = item.library.name
+        local = (item.alias or item.member or item.library).name
         if name not in self.modules:
             file = self.file(name, item.library.span, "library")
             if file is None:
+                self.report.lose([local])
                 return
             if file.kind != "library":
+                self.report.lose([local])
                 self.report.error(
                     "E0207",
                     f"`{name}` is a model, and only a library can be used",
@@ -191,12 +194,12 @@ class _Loader:
                 return
             self.modules[name] = self.module(file)
         library = self.modules[name]
-        local = (item.alias or item.member or item.library).name
         module.use_spans[local] = item.span
         if item.member is None:
             module.uses[local] = library
             return
         if item.member.name not in library.named:
+            self.report.lose([local])
             close = nearest(item.member.name, library.named)
             self.report.error(
                 "E0203",

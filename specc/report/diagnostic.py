@@ -124,7 +124,7 @@ class Report:
         unjudged: codes of lints that were not looked for.
         """
         from specc.report.codes import CODES
-        from specc.report.suggest import nearest
+        from specc.report.suggest import nearest  # it knows of fixes
 
         given = {(d.code, d.span.source.name, d.span.line) for d in self._items.values()}
         for allowed in [a for a in self._allowances.values() if a.file == file]:

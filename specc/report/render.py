@@ -109,12 +109,17 @@ def terminal(diagnostic: Diagnostic, colour: bool = False) -> str:
 
 def _notes(diagnostic: Diagnostic, paint: Paint, gutter: int) -> list[str]:
     lines: list[str] = []
-    fix = "" if diagnostic.fix is None else f"{diagnostic.fix.title} (`specc check --fix` does it)"
+    fix, help = "", diagnostic.help
+    if diagnostic.fix is not None:
+        if f"`{diagnostic.fix.text}`" in help or help == diagnostic.fix.title:
+            help += " (`specc check --fix` does it)"
+        else:
+            fix = f"{diagnostic.fix.title} (`specc check --fix` does it)"
     for word, text in (
         ("expected", diagnostic.expected),
         ("found", diagnostic.found),
         ("why", diagnostic.why),
-        ("help", diagnostic.help),
+        ("help", help),
         ("fix", fix),
     ):
         if not text:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from specc.report.diagnostic import Fix
+from specc.source import Span
+
 # What other languages and libraries call it, and what it is called here, best first.
 _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "true": ("true",),
@@ -88,6 +91,20 @@ _ELSEWHERE: Mapping[str, tuple[str, ...]] = {
     "item": ("candidate",),
     "candidates": ("candidate",),
 }
+
+
+# Words that mean the same wherever they are written.
+_SAME = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
+
+
+def suggestion(name: str, span: Span, among: Iterable[str]) -> tuple[str, Fix | None]:
+    """Help for an unknown name, and a fix where only one slip parts it from one that is known."""
+    known = list(among)
+    close = _SAME.get(name) or nearest(name, known)
+    if close is None:
+        return "", None
+    sure = name in _SAME or certain(name, known) == close
+    return f"did you mean `{close}`?", Fix(span, close, f"write `{close}`") if sure else None
 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:

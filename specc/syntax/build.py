@@ -14,7 +14,7 @@ from typing import Any
 from specc.report import Report
 from specc.source import Source, Span
 from specc.syntax import tree
-from specc.syntax.lexer import Token
+from specc.syntax.token import Token
 
 Kids = list[Any]
 _GREATEST = 2**63 - 1
@@ -149,7 +149,7 @@ class Builder:
         token: Token = kids[0]
         if token.text != "1":
             self.report.error(
-                "E0107",
+                "E0114",
                 f"there is no edition {token.text} of the language",
                 self.span(token),
                 label="unknown to this compiler",

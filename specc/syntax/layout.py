@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from specc.syntax.lexer import SAME_LINE, Token
+from specc.syntax.token import SAME_LINE, Token
 
 _CLOSE = {"(": ")", "[": "]", "{": "}"}
 _OPEN = {close: open for open, close in _CLOSE.items()}

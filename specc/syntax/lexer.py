@@ -1,8 +1,9 @@
 """From text to tokens and comments.
 
-Promises: every character is accounted for; what means nothing is reported (E0101, E0104) and passed over,
-so that the rest of the line is still read. A word is a NAME here: whether it is a keyword depends on where
-it stands, which only the parser knows. Leaves line ends and brackets to `layout`.
+Promises: every character is accounted for; what means nothing is reported (E0101, E0104) and read as what was
+most likely meant, or passed over, so that the rest of the line is still read. A word is a NAME here: whether
+it is a keyword depends on where it stands, which only the parser knows. Leaves line ends and brackets to
+`layout`.
 """
 
 from __future__ import annotations
@@ -10,34 +11,29 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
-from typing import NamedTuple
 
-from specc.report import Fix, Report
+from specc.report import Report
 from specc.source import Source, Span
 from specc.syntax import tree
+from specc.syntax.foreign import foreign_comment, strange
 from specc.syntax.table import table
+from specc.syntax.token import SAME_LINE, Token
 
-SAME_LINE = -1
+__all__ = ["SAME_LINE", "Lexed", "Token", "lex"]
 _TAB = 4  # columns; only for comparing how far lines are indented
-
-
-class Token(NamedTuple):
-    """`kind` is a terminal of the grammar. `indent` is the column of a line's first token, else SAME_LINE."""
-
-    kind: str
-    text: str
-    start: int
-    stop: int
-    indent: int
 
 
 @dataclass
 class Lexed:
-    """`docs` has the comment block directly above a line, by the offset of the line's first token."""
+    """`docs` has the comment block directly above a line, by the offset of the line's first token.
+
+    `skipped` has the offsets of what was passed over: a fault right after it is no other fault.
+    """
 
     tokens: list[Token] = field(default_factory=list)
     comments: list[tree.Comment] = field(default_factory=list)
     docs: dict[int, str] = field(default_factory=dict)
+    skipped: list[int] = field(default_factory=list)
 
 
 @cache
@@ -50,26 +46,7 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(r"[ \t\r\f\ufeff]*(?:" + "|".join(parts) + ")?", re.ASCII)
 
 
-# What people of other languages write, and what it is called here.
-_INSTEAD = {
-    "&&": "and",
-    "||": "or",
-    "!": "not",
-    "&": "and",
-    "|": "|>",
-    "\u201c": '"',
-    "\u201d": '"',
-    "'": '"',
-    "\u00d7": "*",
-    "\u2013": "-",
-    "\u2212": "-",
-    "\u2264": "<=",
-    "\u2265": ">=",
-    "\u2260": "!=",
-    "\u2192": "->",
-    "\u2026": "..",
-    "\u00a0": " ",
-}
+_BEGINS_FOREIGN = frozenset(["PUNCTUATION", "STRING"])
 
 
 def lex(source: Source, report: Report) -> Lexed:
@@ -103,9 +80,21 @@ def lex(source: Source, report: Report) -> Lexed:
                 above.append(written[2:] if written.startswith("# ") else written[1:])
                 last_comment = line
             continue
-        if kind == "OTHER":
-            position = _strange(source, start, report)
+        if kind in _BEGINS_FOREIGN and (stop := foreign_comment(source, start, first, report)) > start:
+            line += text.count("\n", start, stop)
+            line_start = max(line_start, text.rfind("\n", start, stop) + 1)
+            position = stop
             continue
+        meant = None
+        if kind == "OTHER":
+            before_it = out.tokens[-1] if out.tokens and out.tokens[-1].stop == start else None
+            meant, position = strange(source, start, before_it, report)
+            if meant is None:
+                out.skipped.append(start)
+                continue
+            if meant.start < start:  # a name goes on with what is no letter here
+                out.tokens[-1] = meant._replace(indent=out.tokens[-1].indent)
+                continue
         if first:
             before = text[line_start:start]
             indent = len(before.expandtabs(_TAB)) if "\t" in before else start - line_start
@@ -115,7 +104,9 @@ def lex(source: Source, report: Report) -> Lexed:
         else:
             indent = SAME_LINE
         word = found[kind]
-        if kind == "PUNCTUATION":
+        if meant is not None:
+            add(meant._replace(indent=indent))
+        elif kind == "PUNCTUATION":
             add(Token(word, word, start, position, indent))
         elif kind == "OPEN_TEXT":
             word = word.rstrip()
@@ -135,43 +126,3 @@ def _open_text(span: Span, report: Report) -> None:
         why="a text stands on one line, in double quotes",
         help='end it with `"`',
     )
-
-
-def _strange(source: Source, start: int, report: Report) -> int:
-    """Report the characters from `start` on that mean nothing; the offset after them."""
-    text = source.text
-    known = _pattern().match
-    stop = start + 1
-    if text[start : start + 2] in _INSTEAD:
-        stop = start + 2
-    elif text[start] not in _INSTEAD:
-        while stop < len(text) and text[stop] not in _INSTEAD and not text[stop].isspace():
-            found = known(text, stop)
-            if found is not None and found.end() > stop and found.lastgroup != "OTHER":
-                break
-            stop += 1
-    written = text[start:stop]
-    span = Span(source, start, stop)
-    shown = f"`{written}`" if written.isprintable() else "U+" + f"{ord(written[0]):04X}"
-    instead = _INSTEAD.get(written)
-    message = f"{shown} means nothing here"
-    if written == "'" or written in "\u201c\u201d":
-        report.error("E0101", message, span, label="not a character of the language",
-                     why="texts stand in double quotes", help='write `"` instead')  # fmt: skip
-        closing = "'" if written == "'" else "\u201d\u201c"
-        # The rest of a text in other quotes is no reason for further faults.
-        for end in range(stop, len(text)):
-            if text[end] == "\n":
-                break
-            if text[end] in closing:
-                return end + 1
-        return stop
-    report.error(
-        "E0101",
-        message,
-        span,
-        label="not a character of the language",
-        help=f"write `{instead}` instead" if instead else "remove it",
-        fix=Fix(span, instead, f"replace it with `{instead}`") if instead else None,
-    )
-    return stop

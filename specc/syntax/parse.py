@@ -12,6 +12,7 @@ a value on (`number` is a `power` is a `product` …) are walked once and rememb
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,10 +23,11 @@ from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.build import Builder
 from specc.syntax.layout import Laid, begins_statement, lay_out
-from specc.syntax.lexer import Lexed, Token, lex
-from specc.syntax.mistakes import never_closed, unexpected
-from specc.syntax.recover import Place, end_of_statement, place_of, repair
+from specc.syntax.lexer import Lexed, lex
+from specc.syntax.mistakes import Seen, never_closed, unexpected
+from specc.syntax.recover import Place, Repair, end_of_statement, exchange, place_of, repair
 from specc.syntax.table import ABSENT, SPLICE, Table, table
+from specc.syntax.token import Token
 
 # Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
 _REPAIRS = 40
@@ -99,6 +101,7 @@ class _Parser:
         self.inserted: Token | None = None  # a repair: read before the next token
         self.has_header = False
         self.met = 0
+        self.mismatched: set[int] = set()  # offsets of brackets that are closed by others
         self.last_fault = -1  # the offset of the last fault
         self.stays, self.stays_at = 0, -1  # how often in a row the token at an index did not fit
 
@@ -139,7 +142,8 @@ class _Parser:
                 continue
             if action >= 0:
                 if index in self.forgotten and not self.inserted:
-                    never_closed(self.report, self.source, self.forgotten[index], token)
+                    if self.forgotten[index].start not in self.mismatched:
+                        never_closed(self.report, self.source, self.forgotten[index], token)
                     self.note(index)
                 states.append(action)
                 values.append(token)
@@ -217,8 +221,12 @@ class _Parser:
             lost = words[1:]
         elif begun.text in self.table.words and begun.text not in _NAMELESS:
             lost = words[:2]
+        elif len(words) > 1 and self.tokens[first + 1].kind == "NAME":
+            lost = words[:2]  # `let x = …`: whichever was meant to be the name
         else:
             lost = words[:1]
+        if not any(t.kind == "=" for t in self.tokens[first:ends]):
+            self.report.lose(["return"])
         for before, word in pairwise(words):
             if before.text in ("as", "to"):
                 lost.append(word)  # an axis that is made here
@@ -248,8 +256,9 @@ class _Parser:
         found = None
         if self.met < _REPAIRS and goal - index < _LONGEST_REPAIR:
             found = repair(self.table, stacks.states, tokens, index, goal, self.forgotten.keys())
+            found = found or exchange(self.table, stacks.states, token)
         if index not in self.forgotten:
-            unexpected(self.report, self.source, self.table, stacks.states, tokens, index, place, found)
+            self.unexpected(stacks, index, place, found)
         self.note(index)
         if found is not None:
             if found.insert == "_NL":
@@ -260,11 +269,24 @@ class _Parser:
             return index + found.skip
         return self.give_up(stacks, place, index, goal)
 
+    def unexpected(self, stacks: _Stacks, index: int, place: Place, found: Repair | None) -> None:
+        """Report a token that does not fit, unless what stands before it has been reported."""
+        begin = self.tokens[index - 1].stop if index else 0
+        after_skipped = bisect_left(self.lexed.skipped, begin) < bisect_right(
+            self.lexed.skipped, self.tokens[index].start
+        )
+        if not after_skipped:
+            seen = Seen(self.source, self.table, stacks.states, self.tokens, index, place, found)
+            opening = unexpected(self.report, seen)
+            if opening is not None:
+                self.mismatched.add(opening.start)
+
     def give_up(self, stacks: _Stacks, place: Place, index: int, goal: int) -> int:
         """Unwind to where the statement began, as if it had been read, and go on at its end."""
         if not self.has_header:
             self.faults.clear()
             if self.tokens[goal].kind == "_NL" and self.tokens[goal + 1].text in ("model", "library"):
+                self.report.lose(t.text for t in self.tokens[:goal] if t.kind == "NAME")
                 self.unwind(stacks, 0)
                 return goal + 1
             if index == 0 and begins_statement(self.tokens, 0):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from specc.syntax.layout import begins_statement
-from specc.syntax.lexer import SAME_LINE, Token
-from specc.syntax.table import Table
+from specc.syntax.table import Table, is_token
+from specc.syntax.token import SAME_LINE, Token
 
 _LISTS = (":_item", ":_statement", ":_step")
 
@@ -115,7 +115,7 @@ def repair(
     table: Table, states: list[int], tokens: list[Token], index: int, goal: int, forgotten: Collection[int]
 ) -> Repair | None:
     """The first single change at a token after which everything up to `goal` reads."""
-    row = [kind for kind in table.states[states[-1]] if not kind.startswith(":") and kind != "$END"]
+    row = [kind for kind in table.states[states[-1]] if is_token(kind) and kind != "$END"]
     order = {kind: place for place, kind in enumerate(_FIRST)}
     row.sort(key=lambda kind: (order.get(kind, len(_FIRST)), kind))
     for kind in row:
@@ -129,6 +129,12 @@ def repair(
         if goal > index and _reads(table, states, tokens, index + 1, goal, forgotten, kind):
             return Repair(kind, 1)
     return None
+
+
+def exchange(table: Table, states: list[int], token: Token) -> Repair | None:
+    """`:` read as `=` and the other way round: mistaken for each other, and then all over a statement."""
+    other = {":": "=", "=": ":"}.get(token.kind)
+    return Repair(other, 1) if other and table.accepts(states, other) else None
 
 
 def _reads(

@@ -21,6 +21,11 @@ SPLICE = 100
 ABSENT = -1
 
 
+def is_token(symbol: str) -> bool:
+    """Whether a symbol of a state is a token; rules are written `:name`."""
+    return symbol == ":" or not symbol.startswith(":")
+
+
 @dataclass(frozen=True)
 class Rule:
     """`origin` takes the top `size` values; `shape` says which of them are kept.

@@ -12,10 +12,25 @@ from specc.graph.lookup import axis_of_value
 from specc.types.axis import Type, union
 
 
+def _softmax_of_one(args: Arguments, what: str) -> None:
+    axes = [a.name for a in args.x.type.axes]
+    meant = f"write `over {axes[-1]}`" if args.over is None and axes else "check which axis was meant"
+    args.site.report.warning(
+        "W0703",
+        f"this softmax is over {what}",
+        args.span,
+        label="every weight is 1",
+        why="a softmax over one element is 1 whatever the score, so nothing is learnt by it",
+        help=meant,
+    )
+
+
 def _reduction(op: str) -> Callable[[Arguments], Node]:
     def rule(args: Arguments) -> Node:
         x = args.x
         if args.over is None:
+            if op == "softmax" and x.type.width == 1:
+                _softmax_of_one(args, "channels, and there is only one")
             width = x.type.width if op == "softmax" else 1
             return args.add(op, [x], x.type.with_width(width), {"axis": None})
         axis = axis_of_value(args.over, x, args.site)
@@ -26,14 +41,7 @@ def _reduction(op: str) -> Callable[[Arguments], Node]:
             inputs.append(mask)
         no_children(args, type_, axis, args.span)
         if op == "softmax" and axis.size == 1:
-            args.site.report.warning(
-                "W0703",
-                f"this softmax is over `{axis.name}`, which has only one position",
-                args.span,
-                label="every weight is 1",
-                why="a softmax over one element is 1 whatever the score, so nothing is learnt by it",
-                help="check which axis was meant",
-            )
+            _softmax_of_one(args, f"`{axis.name}`, which has only one position")
         return args.add(op, inputs, type_ if op == "softmax" else type_.without(axis), {"axis": axis})
 
     return rule

@@ -87,9 +87,7 @@ class Builtin:
             if option.default is REQUIRED:
                 parts.append(option.name)
             else:
-                shown = "none" if option.default is None else option.default
-                text = str(shown).lower() if isinstance(shown, bool) else str(shown)
-                parts.append(f"{option.name} = {text}")
+                parts.append(f"{option.name} = {_written(option.default)}")
         words = {
             "over": "over t",
             "as": "as axis",
@@ -104,6 +102,16 @@ class Builtin:
                     text += " where …"
                 parts.append(text if self.clauses[clause] else f"[{text}]")
         return f"{self.name}({', '.join(parts)})"
+
+
+def _written(default: Any) -> str:
+    """A default as a spec would say it."""
+    if default is None:
+        return "none"
+    if isinstance(default, tuple):
+        name, *numbers = default
+        return f"{name}({', '.join(map(str, numbers))})" if numbers else str(name)
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 BUILTINS: dict[str, Builtin] = {}
