@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from specc import resources
 from specc.graph.elaborate import elaborate
 from specc.graph.ir import Graph
 from specc.names.program import Program
@@ -42,8 +43,17 @@ class SpecError(ValueError):
         self.report = report
 
 
+def located(path: Path | str) -> Path:
+    """The file of a spec: a path, or the bare name of a shipped one (`dsin`) where there is no such file."""
+    path = Path(path)
+    shipped = resources.specs() / f"{path}.arec"
+    bare = path.name == str(path) and not path.suffix and not path.exists()
+    return shipped if bare and shipped.is_file() else path
+
+
 def read(path: Path | str, report: Report) -> Source | None:
-    """The text of a spec file; what cannot be read is reported (E0001)."""
+    """The text of a spec file, or of a shipped spec by its name; what cannot be read is reported (E0001)."""
+    path = located(path)
     name = str(path)
     try:
         return decode(name, Path(path).read_bytes(), report)
@@ -92,7 +102,7 @@ def check(path: Path | str, **params: Any) -> Report:
     report = Report()
     source = read(path, report)
     if source is not None:
-        check_source(source, Path(path).parent, params, report)
+        check_source(source, located(path).parent, params, report)
     return report
 
 
@@ -118,7 +128,7 @@ def load(path: Path | str, params: Mapping[str, Any] | None = None) -> tuple[Gra
     source = read(path, report)
     if source is None:
         return None, report
-    return load_source(source, Path(path).parent, params, report), report
+    return load_source(source, located(path).parent, params, report), report
 
 
 def load_source(
@@ -186,7 +196,7 @@ def compiled(
     source = read(spec, report)
     if source is None:
         return None
-    program = load_program(source, Path(spec).parent, report)
+    program = load_program(source, located(spec).parent, report)
     graph = None if program is None else load_graph(program, params, report)
     if graph is not None and (placement is not None or graph.places):
         graph = with_placement(graph, placement or Placement(), report)
