@@ -33,6 +33,7 @@ class Move:
 
     origin: a device's name, or "batch" for what was read from data.
     bytes: of one example with every sequence at its bound; histories shorter than that move less.
+    once: whether the value is the same in every example: its bytes move once, however large the batch.
     training: whether it moves in training only (labels).
     """
 
@@ -41,6 +42,7 @@ class Move:
     origin: str
     destination: str
     bytes: int
+    once: bool = False
     training: bool = False
 
 
@@ -259,7 +261,8 @@ def moves(graph: Graph) -> tuple[Move, ...]:
             assert source.device is not None
             assert node.device is not None
             size = BYTES * positions(node.type) * node.type.width
-            found.append(Move(value_name(graph, source), node.type, source.device, node.device, size))
+            name, once = value_name(graph, source), same_everywhere(graph, source)
+            found.append(Move(name, node.type, source.device, node.device, size, once))
     return tuple(found)
 
 
@@ -317,6 +320,14 @@ def _labels(graph: Graph) -> Iterator[Move]:
         if device is not None and _away(graph, device):
             size = _ID_BYTES if prediction.kind == "class" else BYTES
             yield Move(f"label of {prediction.name}", Type((), 1), "batch", device, size, training=True)
+
+
+def same_everywhere(graph: Graph, node: Node) -> bool:
+    """Whether a value has one row for all examples."""
+    if node.op in ("constant", "learned", "index", "length"):
+        axis = node.attrs.get("axis")
+        return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))
+    return bool(node.inputs) and all(same_everywhere(graph, graph.node(i)) for i in node.inputs)
 
 
 def positions(type_: Type) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from specc.graph.ir import Graph, Node, Weight, walk
-from specc.passes.placement import BYTES
+from specc.passes.placement import BYTES, same_everywhere
 from specc.plan.lengths import Lengths
 
 Mode = Literal["training", "scoring"]
@@ -150,7 +150,7 @@ def _activations(graph: Graph, batch: int, lengths: Lengths, mode: Mode) -> dict
         by_device.setdefault(node.device or ALL, []).append(node)
     sizes = {n.id: BYTES * batch * lengths.positions(n.type) * n.type.width for n in graph.nodes}
     for node in graph.nodes:
-        if node.op in _FREE or _same_everywhere(graph, node):
+        if node.op in _FREE or same_everywhere(graph, node):
             sizes[node.id] = 0.0
     learns = _learning(graph)
     peaks = {
@@ -175,13 +175,6 @@ def _batch_bytes(graph: Graph, batch: int, lengths: Lengths) -> float:
         if axes
     )
     return ids + 4 * 8 * rows
-
-
-def _same_everywhere(graph: Graph, node: Node) -> bool:
-    """Whether a value has one row for all examples."""
-    if node.op in ("constant", "learned"):
-        return not any(a.ragged for a in node.type.axes)
-    return bool(node.inputs) and all(_same_everywhere(graph, graph.node(i)) for i in node.inputs)
 
 
 def _learning(graph: Graph) -> set[int]:

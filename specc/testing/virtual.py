@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
 CPU = torch.device("cpu")
-_DEVICE: Any = torch.Tensor.device.__get__  # type: ignore[attr-defined]
+_DEVICE: Any = torch.Tensor.device.__get__
 _COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
 
 
@@ -58,7 +58,7 @@ class VirtualDevices:
 
     def __init__(self) -> None:
         self.moves: list[Moved] = []
-        self._tags: dict[int, tuple[StorageWeakRef, torch.device]] = {}
+        self._tags: dict[int, tuple[StorageWeakRef, torch.device | None]] = {}
         self._modes: Sequence[Any] = (_Operations(self), _Attributes(self))
 
     def __enter__(self) -> VirtualDevices:
@@ -72,13 +72,17 @@ class VirtualDevices:
 
     def device(self, x: Tensor) -> torch.device:
         """The device that a tensor stands on; views are where the whole is."""
+        return self.known(x) or CPU
+
+    def known(self, x: Tensor) -> torch.device | None:
+        """None for zeros that a derivative made: they are where they are first used."""
         if x.layout != torch.strided:
-            return self.device(x._indices())
+            return self.known(x._indices())
         storage = x.untyped_storage()
         _, device = self._tags.get(storage._cdata, (None, CPU))
         return device
 
-    def tag(self, x: Tensor, device: torch.device) -> Tensor:
+    def tag(self, x: Tensor, device: torch.device | None) -> Tensor:
         if x.layout == torch.strided:
             storage = x.untyped_storage()
             # The weak reference keeps the address from being given to another tensor.
@@ -121,6 +125,10 @@ class _Attributes(TorchFunctionMode):
             func, args = torch.Tensor.to, (*args, CPU)
         if func is torch.Tensor.to:
             return self._to(*args, **kwargs)
+        if func is torch.Tensor.backward:
+            # A mode is off while it handles a call; what runs within this one asks for devices too.
+            with self:
+                return _backward(*args, **kwargs)
         return func(*args, **kwargs)
 
     def _to(self, x: Tensor, *wanted: Any, **options: Any) -> Tensor:
@@ -136,6 +144,10 @@ class _Attributes(TorchFunctionMode):
             moved: Any = _Move.apply(x, self._machine, torch.device(device))  # type: ignore[no-untyped-call]
             x = moved
         return x if dtype is None else torch.Tensor.to(x, dtype)
+
+
+def _backward(x: Tensor, gradient: Tensor | None = None, *options: Any, **named: Any) -> None:
+    torch.autograd.backward(x, gradient, *options, **named)
 
 
 class _Operations(TorchDispatchMode):
@@ -154,21 +166,25 @@ class _Operations(TorchDispatchMode):
             wanted = torch.device(wanted)
             kwargs["device"] = CPU
         tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
-        there = {self._machine.device(x): x for x in tensors}
+        there = [(x, device) for x in tensors if (device := self._machine.known(x)) is not None]
         # A number on the CPU goes along with any operation.
-        several = {d for d, x in there.items() if d != CPU or any(_counts(t, self._machine) for t in tensors)}
-        if len(several) > 1:
+        devices = {device for x, device in there if device != CPU or x.dim()} or {d for _, d in there}
+        if len(devices) > 1:
             if func.name().split(".")[0] not in _COPIES:
-                shapes = ", ".join(f"{tuple(x.shape)} on {self._machine.device(x)}" for x in tensors)
+                shapes = ", ".join(f"{tuple(x.shape)} on {device}" for x, device in there)
                 raise MixedDevices(f"{func} sees {shapes}")
-            source, target = self._machine.device(args[1]), self._machine.device(args[0])
+            target, source = self._machine.device(args[0]), self._machine.device(args[1])
             self._machine.moves.append(Moved(source, target, tuple(args[1].shape), args[1].dtype, False))
-            several = {target}
+            devices = {target}
         result = func(*args, **kwargs)
-        device = wanted or next(iter(several), CPU)
+        back = _going_back()
+        if wanted is None or (back and wanted == CPU):
+            device = next(iter(devices), None if back else CPU)
+        else:
+            device = wanted
         return tree_map_only(Tensor, lambda x: self._machine.tag(x, device), result)
 
 
-def _counts(x: Tensor, machine: VirtualDevices) -> bool:
-    """Whether a tensor ties an operation to the CPU."""
-    return x.dim() > 0 and machine.device(x) == CPU
+def _going_back() -> bool:
+    """Whether derivatives are computed: torch's own make zeros by the device that they see."""
+    return bool(torch._C._current_graph_task_id() != -1)
