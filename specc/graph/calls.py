@@ -14,7 +14,7 @@ from specc.graph.builtins.signature import BUILTINS, REQUIRED, Arguments, Builti
 from specc.graph.expressions import all_of, entry_value, layer, value
 from specc.graph.ir import Node
 from specc.graph.statics import is_static, static
-from specc.graph.world import Fault, LayerValue, Site
+from specc.graph.world import Fault, LayerValue, Site, World
 from specc.names.program import KIND_WORDS, Module
 from specc.report import Fix, Label
 from specc.report.suggest import suggestion
@@ -201,7 +201,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
                 case tree.Keyword(ident=ident):
                     option = next((o for o in builtin.options if o.name == ident.name), None)
                     if option is None:
-                        raise _unknown_option(builtin, argument, site)
+                        raise unknown_option(builtin, argument, site.world)
                     if ident.name in options:
                         raise site.world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
                     options[option.name] = option_value(option, argument.value, site)
@@ -319,9 +319,10 @@ def _too_many(builtin: Builtin, argument: tree.Positional, site: Site, told: boo
     )
 
 
-def _unknown_option(builtin: Builtin, argument: tree.Keyword, site: Site) -> Fault:
+def unknown_option(builtin: Builtin, argument: tree.Keyword, world: World) -> Fault:
+    """Report an option that a built-in does not have (E0402)."""
     ident, known = argument.ident, [o.name for o in builtin.options]
-    if site.report.lost(ident.name):
+    if world.report.lost(ident.name):
         return Fault(ident.name)
     help, fix = suggestion(ident.name, ident.span, known)
     if ident.name in ("axis", "axes", "dim", "over") and "over" in builtin.clauses:
@@ -331,7 +332,7 @@ def _unknown_option(builtin: Builtin, argument: tree.Keyword, site: Site) -> Fau
             help, fix = f"write `{written}`", Fix(argument.span, written, f"write `{written}`")
     elif not help:
         help = "it has " + ", ".join(f"`{k}`" for k in known) if known else "it has none"
-    return site.world.fault(
+    return world.fault(
         "E0402",
         f"`{builtin.name}` has no option `{ident.name}`",
         ident.span,

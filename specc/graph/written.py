@@ -11,6 +11,7 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from specc.graph.builtins.signature import BUILTINS
+from specc.graph.calls import unknown_option
 from specc.graph.world import Scope
 from specc.syntax import tree
 
@@ -121,6 +122,19 @@ def check_names(scope: Scope) -> None:
                 continue
             among = [*BUILTINS, *world.program.prelude_names, *names]
             world.unknown("E0201", "block or layer", ref.name, ref.span, among)
+        for call in walk(block):
+            if isinstance(call, tree.Call) and isinstance(call.callee, tree.Ref):
+                _check_options(call, call.callee.name, names, scope)
+
+
+def _check_options(call: tree.Call, name: str, names: set[str], scope: Scope) -> None:
+    """E0402 for options that a built-in does not have."""
+    if name in names or name not in BUILTINS:
+        return
+    known = {option.name for option in BUILTINS[name].options}
+    for argument in call.args:
+        if isinstance(argument, tree.Keyword) and argument.ident.name not in known:
+            unknown_option(BUILTINS[name], argument, scope.world)
 
 
 _INITIALIZERS = ("normal", "uniform", "constant")
