@@ -1,0 +1,68 @@
+"""Every construct of the language: sound after every pass, and compiled to what it means.
+
+Values, losses, attentions and every weight's gradient are held against the definition, with random ragged
+batches in which sequences are empty, too.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from specc.graph.verify import verify
+from specc.interpret.compare import Expected, unexpected
+from specc.passes import stages
+from specc.testing import random_batch
+from tests.oracle.constructs import CONSTRUCTS
+from tests.oracle.subjects import compiled, construct, draws, every_way, looks_across
+
+EACH = pytest.mark.parametrize("name", CONSTRUCTS)
+
+
+@EACH
+def test_every_stage_is_sound(name: str) -> None:
+    for _, graph in stages(construct(name)):
+        verify(graph)
+
+
+@EACH
+def test_compiled_is_what_it_means(name: str) -> None:
+    """In training, where statistics are of the batch, unless numbers are drawn there."""
+    graph = construct(name)
+    model = compiled(graph, "none").train(not draws(graph))
+    batch = random_batch(model.manifest, 4, seed=len(name), empty=0.3)
+    expected = Expected.of(graph, model, batch)
+    assert not unexpected(model, batch, expected)
+    for passes in every_way(graph):
+        model = compiled(graph, passes).train(not draws(graph))
+        assert not unexpected(model, batch, expected), passes
+
+
+# In the statistics of a batch a request counts once, however many candidates it has.
+@pytest.mark.parametrize("name", [n for n in CONSTRUCTS if not looks_across(construct(n))])
+def test_requests_with_candidates(name: str) -> None:
+    graph = construct(name)
+    for passes in ("none", "default"):
+        model = compiled(graph, passes)
+        batch = random_batch(model.manifest, 3, seed=7 + len(name), empty=0.3, candidates=True)
+        assert not unexpected(model, batch, Expected.of(graph, model, batch)), passes
+
+
+@EACH
+def test_single_precision_in_evaluation(name: str) -> None:
+    graph = construct(name)
+    model = compiled(graph, "default")
+    batch = random_batch(model.manifest, 3, seed=len(name))
+    expected = Expected.of(graph, model, batch)
+    assert not unexpected(model.to(torch.float32), batch, expected, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["fields", "bags", "scan_nested", "self_attention", "top", "flatten", "where"]
+)
+@pytest.mark.parametrize("longest", [0, 1])
+def test_nothing_or_one_of_everything(name: str, longest: int) -> None:
+    graph = construct(name)
+    model = compiled(graph, "default")
+    batch = random_batch(model.manifest, 3, seed=1, longest=longest, full=True)
+    assert not unexpected(model, batch, Expected.of(graph, model, batch))
