@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from specc.driver import load
+from specc.report import Severity
 from specc.report.render import concise
 from specc.testing.laws import LAWS, Case, Law, dead
 from specc.testing.subject import Subject
@@ -153,18 +154,23 @@ class Suite:
                 outcome.notes.setdefault(path, f"no prediction or loss depends on `{path}` ({span})")
 
     def subject(self, variant: Variant, outcome: Outcome) -> Subject | None:
-        law = Law(CHECKS, "every variant compiles")
-        graph, report = load(self.path, variant.params)
-        if graph is None:
-            errors = [concise(d) for d in report if d.severity.value == "error"]
-            self.fail(law, variant, "\n             ".join(errors), "", outcome)
+        """The compiled variant, or None after noting why it does not compile."""
+        found: list[Subject] = []
+
+        def compiles() -> str | None:
+            graph, report = load(self.path, variant.params)
+            if graph is None:
+                errors = [concise(d) for d in report if d.severity is Severity.ERROR]
+                return "\n             ".join(errors)
+            found.append(Subject.of(graph, self.seed))
+            found[0].compiles()
             return None
-        subject = Subject.of(graph, self.seed)
-        message = _asked(subject.compiles)
+
+        message = _asked(compiles)
         if message:
-            self.fail(law, variant, message, "", outcome)
+            self.fail(Law(CHECKS, "every variant compiles"), variant, message, "", outcome)
             return None
-        return subject
+        return found[0]
 
     def ask_batches(self, laws: Iterable[Law], subject: Subject, variant: Variant, outcome: Outcome) -> None:
         """Batches until each law is broken or the examples are used up."""
