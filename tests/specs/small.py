@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from specc.driver import emitted, load, load_source
+from specc.driver import load, load_source
+from specc.emit import emit
 from specc.graph.ir import FieldSpec, Graph
+from specc.passes import optimise
 from specc.report import Report
 from specc.source import Source
 from specc_runtime import Model, from_texts
@@ -88,4 +90,4 @@ def graph_of(text: str, **params: Any) -> Graph:
 
 
 def model_of(graph: Graph, passes: Any = "default") -> Model:
-    return from_texts(emitted(graph, passes), graph.name)
+    return from_texts(emit(optimise(graph, passes)), graph.name)

@@ -82,7 +82,9 @@ def test_computes_in_other_types(name: str) -> None:
     brief = scores(built(name).bfloat16())
     assert brief.dtype == torch.bfloat16
     assert brief.isfinite().all()
-    torch.testing.assert_close(brief.float(), expected, rtol=0.1, atol=0.1 * float(expected.abs().max()) + 0.1)
+    torch.testing.assert_close(
+        brief.float(), expected, rtol=0.1, atol=0.1 * float(expected.abs().max()) + 0.1
+    )
 
 
 @EVERY
@@ -93,7 +95,7 @@ def test_learns_in_bfloat16(name: str) -> None:
         assert weight.grad is None or weight.grad.isfinite().all(), path
 
 
-@pytest.mark.parametrize("name", ["din", "dsin"])
+@pytest.mark.parametrize("name", ["afm", "din"])
 def test_torch_compile_changes_nothing(name: str) -> None:
     """Traced once with dynamic shapes, run at several."""
     model = built(name)
@@ -101,7 +103,7 @@ def test_torch_compile_changes_nothing(name: str) -> None:
     for size, seed in ((4, 2), (6, 3), (3, 8)):
         batch = random_batch(model.manifest, size, seed, longest=4)
         with torch.no_grad():
-            torch.testing.assert_close(compiled(batch)["click"], model(batch)["click"])
+            torch.testing.assert_close(compiled(batch), model(batch))
     torch._dynamo.reset()
 
 
@@ -109,7 +111,7 @@ def test_torch_compile_changes_nothing(name: str) -> None:
 def test_fits_on_a_page_and_cites_its_paper(name: str) -> None:
     text = (SPECS / f"{name}.arec").read_text(encoding="utf-8")
     assert len(text.splitlines()) < LONGEST
-    head = text.partition("model ")[0]
+    head = text.partition("\nmodel ")[0]
     assert re.search(r"https://(arxiv\.org/abs|github\.com)/", head)
 
 
