@@ -1,4 +1,4 @@
-"""What every shipped model must do, whatever it computes: be what its spec means, and be a module like any."""
+"""What every shipped model must do: be what its spec means, and be a module like any."""
 
 from __future__ import annotations
 
