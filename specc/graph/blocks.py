@@ -250,6 +250,9 @@ def _lacks_axis(
         expected=item.type.span.text,
         found=str(node.type),
         secondary=(Label(item.span, "declared here"),),
+        help="give it a value that has an axis, such as a space declared with `[t <= 100]`"
+        if not node.type.axes
+        else "",
     )
 
 
@@ -366,6 +369,7 @@ def _body(block: tree.Block, scope: Scope) -> Node:
                         f"`{block.ident.name}` returns twice",
                         item.span,
                         secondary=(Label(returned.span, "it returns here"),),
+                        help="keep one `return`; several results stand side by side in `concat`",
                     )
                 returned = returned or item
     failed = False
@@ -512,6 +516,8 @@ def _record(block: tree.Block, inputs: dict[str, Given], result: Node, scope: Sc
             "E0504",
             f"the weights of attention `{block.ident.name}` are {kind_of(entry.value)}, not a value",
             entry.span,
+            why="an attention's weights are kept, so that they can be inspected for any example",
+            help="compute them from the query and the key: `weight = softmax(score, over …)`",
         )
     path, count = scope.path, 1
     taken = {use.record.path for use in world.attentions}

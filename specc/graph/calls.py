@@ -401,7 +401,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
             f"`{option.name}` must be {wanted}",
             expr.span,
             found=describe(result),
-            help=_about_number(option.kind, result),
+            help=_about_number(option.kind, result, expr),
         )
     return result
 
@@ -421,10 +421,10 @@ def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> st
     return result.name
 
 
-def _about_number(kind: str, result: object) -> str:
-    if kind in ("count", "sizes") and isinstance(result, float) and result > 0:
+def _about_number(kind: str, result: object, expr: tree.Expr) -> str:
+    if kind in ("count", "sizes") and isinstance(result, float) and not isinstance(expr, tree.Number):
         return "`/` gives a fraction where the one does not divide the other"
-    if kind == "sizes":
+    if kind == "sizes" and _is_count(result):
         return f"write a list, even for one layer: `[{describe(result)}]`"
     if kind == "rate" and is_number(result) and 1 < float(str(result)) <= 100:
         return f"a rate is a share: for {describe(result)} %, write {float(str(result)) / 100:g}"

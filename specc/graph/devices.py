@@ -34,7 +34,9 @@ def devices(scope: Scope) -> dict[str, str]:
                 f'"{target.value}" is not a device',
                 target.span,
                 expected='"cpu", "cuda", "cuda:1", "mps" or "auto"',
-                help='"auto" is the accelerator where there is one, else the CPU',
+                help=f'did you mean "{close}"?'
+                if (close := nearest(target.value, ("cpu", "cuda", "mps", "auto")))
+                else '"auto" is the accelerator where there is one, else the CPU',
             )
         found[name] = target.value
     return found
@@ -89,7 +91,12 @@ def places(
                 spans.setdefault(ident.name, ident.span)
     for name, entry in scope.entries.items():
         inherited = entry.span.source.name != scope.module.ident.span.source.name
-        if isinstance(entry.statement, tree.Device) and name not in asked and not inherited:
+        if (
+            isinstance(entry.statement, tree.Device)
+            and name not in asked
+            and not report.lost(name)
+            and not inherited
+        ):
             report.warning(
                 "W0708",
                 f"nothing is placed on device `{name}`",

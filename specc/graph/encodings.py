@@ -15,7 +15,7 @@ from specc.graph.calls import choice, initializer
 from specc.graph.statics import static
 from specc.graph.world import Entry, Fault, Site
 from specc.report import Label
-from specc.report.suggest import nearest
+from specc.report.suggest import suggestion
 from specc.syntax import tree
 from specc.types.static import describe, is_number
 
@@ -140,6 +140,7 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
     if name == "bag":
         return _bag(call)
     reader, names, least = _READERS[name]
+    _named(call, names)
     if not least <= len(call.given) <= len(names):
         raise _arguments(call, name, names)
     options, rows, width = reader(call)
@@ -194,14 +195,27 @@ def _read(expr: tree.Expr, site: Site) -> _Call:
     return call
 
 
+def _named(call: _Call, names: tuple[str, ...]) -> None:
+    """Arguments that are given by name take their places among the others."""
+    if call.given and isinstance(call.given[0], tree.Ref) and call.given[0].name == "log2":
+        names = ("log2", "n", "width")
+    elif "edges" in names:
+        names = ("edges", "width")
+    for place in range(len(call.given), len(names)):
+        option = call.options.pop(names[place], None)
+        if option is None or option[0] is None:
+            break
+        call.given.append(option[0])
+
+
 def _arguments(call: _Call, name: str, names: tuple[str, ...]) -> Fault:
-    listed = ", ".join(names)
-    return call.site.world.fault(
-        "E0404",
-        f"`{name}` takes {len(names)} argument{'s' if len(names) != 1 else ''}, not {len(call.given)}",
-        call.expr.span,
-        expected=f"{name}({listed})",
-    )
+    listed, count = ", ".join(names), len(call.given)
+    if count < len(names):
+        message = f"`{name}` lacks " + " and ".join(f"`{n}`" for n in names[count:])
+    else:
+        message = f"`{name}` is given an argument too many"
+    place = call.expr.span if count <= len(names) else call.given[len(names)].span
+    return call.site.world.fault("E0404", message, place, expected=f"{name}({listed})")
 
 
 def _bag(call: _Call) -> Encoding:
@@ -239,15 +253,16 @@ def _with_options(call: _Call, plain: Encoding) -> Encoding:
     for name, (expr, ident) in call.options.items():
         try:
             if name not in known:
-                close = nearest(name, known)
+                if call.site.report.lost(name):
+                    raise Fault
+                help, fix = suggestion(name, ident.span, known)
                 raise world.fault(
                     "E0402",
                     f"`{plain.name}` has no option `{name}`",
                     ident.span,
                     label="unknown option",
-                    help=f"did you mean `{close}`?"
-                    if close
-                    else "it has " + ", ".join(f"`{k}`" for k in known),
+                    help=help or "it has " + ", ".join(f"`{k}`" for k in known),
+                    fix=fix,
                 )
             match name:
                 case "default":

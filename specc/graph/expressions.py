@@ -216,6 +216,7 @@ def _attribute(expr: tree.Attribute, site: Site) -> Node:
             expr.span,
             secondary=(Label(entry.span, "declared here"),),
             why="only a space has fields",
+            help="the channels of a value are taken apart with `split(x, n, as axis)`",
         )
     whole = entry_value(scope, entry, expr.base.name)
     fields = world.spaces[expr.base.name].fields
@@ -269,7 +270,7 @@ def _circle(scope: Scope, name: str, entry: Entry) -> Fault:
         label=f"needs `{names[1]}`" if len(names) > 1 else "its value needs its value",
         secondary=tuple(
             Label(other.span, f"needs `{following}`")
-            for (_, other), following in zip(busy[start + 1 :], [*names[2:], name], strict=True)
+            for (_, other), following in zip(busy[start + 1 :], [*names[2:], name], strict=False)
         ),
         why="each needs the next: " + " -> ".join([*names, name]) if len(names) > 1 else "",
         help="a state that changes from step to step is written with `scan`",

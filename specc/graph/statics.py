@@ -57,6 +57,8 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
             entry = found[1]
             if isinstance(entry.statement, tree.Param):
                 return True
+            if isinstance(entry.statement, tree.Table | tree.Space | tree.Block | tree.Device):
+                return False
             if isinstance(entry.statement, tree.Binding) and entry.state != "done":
                 return _is_static_binding(entry, entry.statement, found[0])
             return entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
@@ -142,7 +144,9 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
                 why="a bare word stands for itself only where a domain has it",
                 help=f"give the param a domain: `in {{{expr.name}, …}}`",
             )
-        raise site.world.unknown("E0201", "param", expr.name, expr.span, [*known, *symbols])
+        if symbols:
+            raise site.world.unknown("E0201", "choice", expr.name, expr.span, [*symbols, *known])
+        raise site.world.unknown("E0201", "param", expr.name, expr.span, known)
     scope, entry = found
     if not is_static(expr, site.scope):
         raise site.world.fault(

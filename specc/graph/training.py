@@ -10,7 +10,7 @@ from typing import Any
 
 from specc.graph.statics import static
 from specc.graph.world import Fault, Scope, Site
-from specc.report.suggest import nearest
+from specc.report.suggest import nearest, suggestion
 from specc.syntax import tree
 from specc.types.static import describe, is_number
 
@@ -59,13 +59,16 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
 def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, Any]) -> None:
     world, key, site = scope.world, entry.ident.name, Site(scope, scope.frame, "")
     if key not in KEYS:
-        close = nearest(key, KEYS)
+        if world.report.lost(key):
+            raise Fault
+        help, fix = suggestion(key, entry.ident.span, KEYS)
         raise world.fault(
             "E0402",
             f"`train` has no key `{key}`",
             entry.ident.span,
             label="unknown key",
-            help=f"did you mean `{close}`?" if close else "it has " + ", ".join(f"`{k}`" for k in KEYS),
+            help=help or "it has " + ", ".join(f"`{k}`" for k in KEYS),
+            fix=fix,
         )
     if key in seen:
         raise world.fault("E0404", f"`{key}` is given twice", entry.ident.span)
@@ -129,15 +132,14 @@ def _optimizer(expr: tree.Expr, site: Site) -> dict[str, Any]:
                 case _:
                     raise world.fault("E0404", f"`{name}` takes only options", argument.span)
             if key not in options:
-                close = nearest(key, options)
+                help, fix = suggestion(key, place, options)
                 raise world.fault(
                     "E0402",
                     f"`{name}` has no option `{key}`",
                     place,
                     label="unknown option",
-                    help=f"did you mean `{close}`?"
-                    if close
-                    else "it has " + ", ".join(f"`{o}`" for o in options),
+                    help=help or "it has " + ", ".join(f"`{o}`" for o in options),
+                    fix=fix,
                 )
             number = static(given, site)
             if not is_number(number) or number < 0 or (key == "lr" and number == 0):

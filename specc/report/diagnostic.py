@@ -124,15 +124,13 @@ class Report:
         unjudged: codes of lints that were not looked for.
         """
         from specc.report.codes import CODES
-        from specc.report.suggest import nearest  # it knows of fixes
 
         given = {(d.code, d.span.source.name, d.span.line) for d in self._items.values()}
         for allowed in [a for a in self._allowances.values() if a.file == file]:
             for code, span in allowed.codes:
                 if code not in CODES:
-                    close = nearest(code, CODES)
-                    advice = f"did you mean `{close}`?" if close else "`specc explain` lists them all"
-                    self.warning("W0710", f"there is no warning {code} to allow", span, help=advice)
+                    self.warning("W0710", f"there is no warning {code} to allow", span,
+                                 help="`specc explain` lists them all")  # fmt: skip
                 elif code.startswith("E"):
                     self.warning("W0710", f"{code} is an error, which cannot be allowed", span,
                                  help="mend what it reports, and remove this")  # fmt: skip

@@ -111,15 +111,23 @@ def nearest(name: str, among: Iterable[str]) -> str | None:
     """The known name that another one most likely meant, or None if none is close."""
     known = [k for k in dict.fromkeys(among) if k != name]
     lower = name.lower()
-    ranked = sorted((distance(lower, k.lower()), place) for place, k in enumerate(known))
-    if ranked and ranked[0][0] <= (len(name) + 1) // 3:
-        return known[ranked[0][1]]
     for meant in _ELSEWHERE.get(lower, ()):
         if meant in known:
             return meant
+    ranked = sorted(
+        (distance(lower, k.lower()), -_alike_at_first(lower, k.lower()), place)
+        for place, k in enumerate(known)
+    )
+    if ranked and ranked[0][0] <= (len(name) + 1) // 3:
+        return known[ranked[0][2]]
     # Abbreviations (`cat` for `category`) and their opposites (`batch_size`) are far, but plain to a reader.
     begun = [k for k in known if (len(name) >= 3 and k.startswith(name)) or name.startswith(f"{k}_")]
     return min(begun, key=len) if begun else None
+
+
+def _alike_at_first(one: str, other: str) -> int:
+    """With how many letters both begin."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
 
 
 def certain(name: str, among: Iterable[str]) -> str | None:

@@ -147,7 +147,9 @@ def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
 
 def _numbers(seen: Seen, able: set[str]) -> Told | None:
     token, following = seen.token, _touching(seen, 1)
-    if token.kind == "." and following is not None and following.kind == "NUMBER" and "NUMBER" in able:
+    fraction = following is not None and following.kind == "NUMBER" and "NUMBER" in able
+    if token.kind == "." and fraction and seen.before.kind != "..":
+        assert following is not None
         span = Span(seen.source, token.start, following.stop)
         written = "0" + span.text
         return Told("E0103", f"`{span.text}` is no number", span, f"write `{written}`",
@@ -212,6 +214,32 @@ def _expressions(seen: Seen, able: set[str]) -> Told | None:
     if before.text == "lambda" and token.kind == "NAME":
         return Told("E0103", "there are no lambdas", seen.span(before),
                     f"name the piece: `{FORMS['block']}`, or pipe layers: `linear(8) |> relu`")  # fmt: skip
+    return None
+
+
+def _pipes(seen: Seen, able: set[str]) -> Told | None:
+    """`x |> f + y`: what is piped ends where the expression ends."""
+    token = seen.token
+    if token.kind not in ("+", "-", "*", "/", "%", "^") or "|>" not in able or token.kind in able:
+        return None
+    return Told("E0103", f"unexpected `{token.kind}` after a pipe", seen.span(token),
+                "put the pipe in `( )`, such as `(x |> relu) + y`",
+                "`|>` binds loosest: nothing but another `|>` can follow what is piped")  # fmt: skip
+
+
+def _names(seen: Seen, able: set[str]) -> Told | None:
+    """`model my-shop`, and an expression where a statement stands."""
+    token, before = seen.token, seen.before
+    span = seen.span(token)
+    if token.kind == "-" and able <= {"_NL", "$END"} and before.kind == "NAME" and _touching(seen, 1):
+        return Told("E0103", "a name has no `-`", span, "write `_`",
+                    "names are made of the letters a to z, digits and `_`",
+                    fix=Fix(span, "_", "write `_`"))  # fmt: skip
+    at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None
+    if at_start and able == {"="} and seen.place.nested and token.kind not in ("NAME", "{", "(", ":"):
+        return Told("E0103", "this value has no name", seen.span(before),
+                    "write `return …` for the result of a block, `NAME = …` for what is used further on",
+                    "a statement declares something, or returns it", "a value by itself")  # fmt: skip
     return None
 
 
@@ -283,9 +311,11 @@ def _domains(seen: Seen, able: set[str]) -> Told | None:
 
 
 _RULES: tuple[Callable[[Seen, set[str]], Told | None], ...] = (
+    _colon_and_equals,
     _signatures,
     _domains,
-    _colon_and_equals,
+    _names,
+    _pipes,
     _numbers,
     _texts,
     _expressions,

@@ -111,7 +111,9 @@ def lex(source: Source, report: Report) -> Lexed:
         elif kind == "OPEN_TEXT":
             word = word.rstrip()
             _open_text(Span(source, start, start + len(word)), report)
-            add(Token("STRING", '""', start, start + len(word), indent))
+            out.skipped.append(start + len(word))
+            text_in_it = word[1:].replace("\\", "")
+            add(Token("STRING", f'"{text_in_it}"', start, start + len(word), indent))
         else:
             add(Token(kind, word, start, position, indent))
     return out

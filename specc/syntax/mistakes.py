@@ -43,6 +43,9 @@ _OPENERS = {")": "(", "]": "[", "}": "{"}
 _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 # Signs that are forgotten or mistaken for others; a repair with another one is no advice.
 _SIGNS = frozenset([",", ")", "]", "}", "=", ":", ";", "(", "[", "{", "->", "|>", "<=", "..", "=="])
+_MISTAKEN = frozenset(
+    [("<=", "<"), ("<=", "="), ("<=", "=="), ("->", "="), ("->", ":"), ("..", ","), ("..", "-"), (",", ";")]
+) | {(one, other) for one in ")]}" for other in ")]}"}  # fmt: skip
 _FORGOTTEN_WORDS = frozenset(["over", "from", "on", "then", "else", "in"])
 _STATEMENT_WORDS = frozenset(_DECLARATIONS) - {"block", "encoder", "attention"} | {"KIND_OF_BLOCK"}
 
@@ -203,7 +206,7 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
     if sign not in _SIGNS and sign not in _FORGOTTEN_WORDS:
         return "", None
     only = len(able - {"_NL", "$END"}) == 1
-    if change.skip and token.kind != "NAME":
+    if change.skip and (sign, token.kind) in _MISTAKEN:
         return f"write `{sign}` instead of {found(token)}", Fix(
             span, sign, f"write `{sign}`"
         ) if only else None
@@ -246,6 +249,8 @@ def _begins_nothing(report: Report, seen: Seen) -> None:
         fix = Fix(Span(seen.source, first.start, stop), known.instead, known.title)
     elif close and token.kind == "NAME":
         fix = Fix(here, close, f"write `{close}`")
+    elif token.kind == "NAME" and seen.tokens[seen.index + 1].kind in ("(", "|>"):
+        fix = Fix(Span(seen.source, token.start, token.start), "= ", "write `=` between")
     if known:
         advice = known.help
     elif close:

@@ -256,7 +256,7 @@ class _Parser:
         found = None
         if self.met < _REPAIRS and goal - index < _LONGEST_REPAIR:
             found = repair(self.table, stacks.states, tokens, index, goal, self.forgotten.keys())
-            found = found or exchange(self.table, stacks.states, token)
+            found = found or exchange(self.table, stacks.states, token, tokens[place.first])
         if index not in self.forgotten:
             self.unexpected(stacks, index, place, found)
         self.note(index)

@@ -131,9 +131,9 @@ def repair(
     return None
 
 
-def exchange(table: Table, states: list[int], token: Token) -> Repair | None:
-    """`:` read as `=` and the other way round: mistaken for each other, and then all over a statement."""
-    other = {":": "=", "=": ":"}.get(token.kind)
+def exchange(table: Table, states: list[int], token: Token, begin: Token) -> Repair | None:
+    """`:` read as `=`, and in a space `=` as `:`: mistaken for each other, and then all over a statement."""
+    other = "=" if token.kind == ":" else ":" if token.kind == "=" and begin.text == "space" else None
     return Repair(other, 1) if other and table.accepts(states, other) else None
 
 
