@@ -7,6 +7,7 @@ runs only on what is sound. Leaves passes and emission to `compile`.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,15 @@ def compile(
     found = compiled(spec, passes, placement, params, report)
     if found is None:
         raise SpecError(report)
-    return from_texts(found.texts, Path(spec).stem).place()
+    model = from_texts(found.texts, Path(spec).stem).place()
+    files = [w.path for w in found.graph.weights.values() if w.pretrained is not None]
+    if files:
+        warnings.warn(
+            f"{', '.join(files)} start from files, which are read by `specc train` or "
+            "specc_runtime.encode.load_pretrained: until then they are random",
+            stacklevel=2,
+        )
+    return model
 
 
 def compiled(

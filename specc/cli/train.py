@@ -84,8 +84,9 @@ def command(
     begun = time.monotonic()
     try:
         found, held, rest = parts_of(data)
-        with _shown(recipe.epochs) as (watch, say):
+        with shown() as (watch, say):
             outcome = fit(model, found, directory, recipe, valid=files_of(valid) or held, resume=resume,
+                          beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say)  # fmt: skip
         seconds = time.monotonic() - begun
         tests = files_of(test) or rest
@@ -133,7 +134,7 @@ def files_of(paths: tuple[Path, ...]) -> list[Path]:
 
 
 @contextmanager
-def _shown(epochs: int) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+def shown() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
     """A progress bar on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda progress: None, lambda text: None

@@ -2,6 +2,7 @@
 
 from specc_runtime.encode.encoders import KEYS, Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin
+from specc_runtime.encode.pretrained import load_pretrained
 from specc_runtime.encode.store import load_encoders, save_encoders
 from specc_runtime.encode.vocabulary import Vocabulary
 
@@ -13,5 +14,6 @@ __all__ = [
     "Origin",
     "Vocabulary",
     "load_encoders",
+    "load_pretrained",
     "save_encoders",
 ]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from specc_runtime.data import Stream
 from specc_runtime.data.files import tables
-from specc_runtime.encode import Encoders, load_encoders, save_encoders
+from specc_runtime.encode import Encoders, load_encoders, load_pretrained, save_encoders
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.evaluate import Results, evaluate
@@ -34,12 +34,14 @@ def fit(
     recipe: Recipe,
     *,
     valid: Sequence[Path] = (),
+    beside: Sequence[Path] = (),
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Learn the encodings of training files, then train a model on them.
 
+    beside: folders in which the files of tables that start from one are looked for.
     say: told what begins. Raises DataError, TrainingError, Interrupted, or ArtefactError where there is
     nothing to resume.
     """
@@ -53,6 +55,7 @@ def fit(
         for name, text in model.files.items():
             (directory / name).write_text(text, encoding="utf-8")
         save_encoders(encoders, directory)
+        load_pretrained(model, encoders, beside)
     say("counting items")
     baselines = count(model, Stream(files, encoders, LARGE, shuffle=False))
     baselines.save(directory)
