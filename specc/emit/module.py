@@ -14,6 +14,7 @@ from specc.emit.body import Body, Unit
 from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
+from specc.emit.operations import batch_of
 from specc.emit.shape import Domain, Shape
 from specc.graph.ir import Graph, Node
 
@@ -201,10 +202,7 @@ class _Module:
             found = {quoted(p.name): f"predicted[{quoted(p.name)}]" for p in self.graph.predictions}
         entries = []
         for p in self.graph.predictions:
-            label = f"batch.labels[{quoted(p.name)}]"
-            home = self.index[p.node].device
-            if home is not None:
-                label = f"ops.transfer({label}, {body.device(home)})"
+            label = f"{batch_of(body, self.index[p.node])}.labels[{quoted(p.name)}]"
             entries.append(f"{quoted(p.name)}: {p.kind}_loss({found[quoted(p.name)]}, {label})")
         entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.losses]
         penalty = self._penalties(body)
@@ -222,9 +220,9 @@ class _Module:
             home = readers[0].device if readers else None
             if weight.kind == "table":
                 ids = dict.fromkeys(
-                    f"batch.bag({quoted(n.attrs['field'])}).values"
+                    f"{batch_of(body, n)}.bag({quoted(n.attrs['field'])}).values"
                     if n.op == "embed_bag"
-                    else f"batch.column({quoted(n.attrs['field'])})"
+                    else f"{batch_of(body, n)}.column({quoted(n.attrs['field'])})"
                     for n in readers
                 )
                 kind = "penalty_by_frequency" if weight.l2_by_frequency else "penalty"

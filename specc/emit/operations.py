@@ -55,22 +55,21 @@ def expression(body: Body, node: Node) -> Expr | None:
 
 
 def _input(body: Body, node: Node) -> Expr:
-    return Expr(f"{_batch(body, node)}.column({quoted(node.attrs['field'])}).to(self.dtype)")
+    return Expr(f"{batch_of(body, node)}.column({quoted(node.attrs['field'])}).to(self.dtype)")
 
 
-def _batch(body: Body, node: Node) -> str:
+def batch_of(body: Body, node: Node) -> str:
     """The batch as it is read on a node's device."""
     return "batch" if node.device is None else f"batch.on({body.device(node.device)})"
 
 
 def _embed(body: Body, node: Node) -> Expr:
-    return Expr(
-        f"ops.embed({attribute(node.weights[0])}, {_batch(body, node)}.column({quoted(node.attrs['field'])}))"
-    )
+    ids = f"{batch_of(body, node)}.column({quoted(node.attrs['field'])})"
+    return Expr(f"ops.embed({attribute(node.weights[0])}, {ids})")
 
 
 def _embed_bag(body: Body, node: Node) -> Expr:
-    bag = f"{_batch(body, node)}.bag({quoted(node.attrs['field'])})"
+    bag = f"{batch_of(body, node)}.bag({quoted(node.attrs['field'])})"
     return Expr(f"ops.embed_bag({attribute(node.weights[0])}, {bag}, {quoted(node.attrs['mode'])})")
 
 

@@ -279,7 +279,8 @@ def _feeds(graph: Graph) -> Iterator[Move]:
         if not isinstance(path, str) or device is None or (path, device) in seen or not _away(graph, device):
             continue
         seen.add((path, device))
-        width = BYTES * fields[path].width if node.op == "input" else _ID_BYTES
+        # Of a field with several values a row: one, and how many there are.
+        width = {"input": BYTES * fields[path].width, "embed_bag": 2 * _ID_BYTES}.get(node.op, _ID_BYTES)
         yield Move(path, node.type, "batch", device, width * positions(node.type))
 
 

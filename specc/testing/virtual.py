@@ -121,6 +121,9 @@ class _Attributes(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func == _DEVICE:
             return self._machine.device(args[0])
+        if func in (torch.tensor, torch.as_tensor) and (device := kwargs.pop("device", None)) is not None:
+            # torch makes these for `meta` itself, without values.
+            return self._machine.tag(func(*args, **kwargs), torch.device(device))
         if func is torch.Tensor.cpu:
             func, args = torch.Tensor.to, (*args, CPU)
         if func is torch.Tensor.to:
