@@ -33,6 +33,8 @@ def compiled(graph: Graph, passes: str, seed: int = 0) -> Model:
             # Each weight its own, so that the order of a model's weights does not matter.
             generator = torch.Generator().manual_seed(seed + sum(path.encode()))
             values = 0.7 * torch.randn(weight.shape, generator=generator, dtype=torch.float64)
+            if graph.weights[path].kind == "matrix":
+                values = 1.5 * values / weight.shape[-1] ** 0.5
             weight.copy_(values.abs() + 0.2 if path.endswith("running_var") else values)
     return model
 
