@@ -112,7 +112,7 @@ class _Attributes(TorchFunctionMode):
     """What a tensor says of its device, and how it is asked to go to another."""
 
     def __init__(self, machine: VirtualDevices) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._machine = machine
 
     def __torch_function__(
