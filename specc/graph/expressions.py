@@ -331,7 +331,7 @@ def static_or_layer(expr: tree.Expr, site: Site, domain: tree.Domain | None) -> 
         found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
         if found is None or isinstance(found[1].statement, tree.Block | tree.Layer | tree.Static | None):
             if isinstance(expr, tree.Ref) and found is None and symbols:
-                raise site.world.unknown("E0201", "choice", expr.name, expr.span, symbols)
+                raise site.world.unknown("E0201", "choice", expr.name, expr.span, sorted(symbols))
             if isinstance(expr, tree.Ref):
                 from specc.graph.calls import known_callable
 

@@ -145,7 +145,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
                 help=f"give the param a domain: `in {{{expr.name}, …}}`",
             )
         if symbols:
-            raise site.world.unknown("E0201", "choice", expr.name, expr.span, [*symbols, *known])
+            raise site.world.unknown("E0201", "choice", expr.name, expr.span, [*sorted(symbols), *known])
         raise site.world.unknown("E0201", "param", expr.name, expr.span, known)
     scope, entry = found
     if not is_static(expr, site.scope):
