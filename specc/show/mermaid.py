@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 def mermaid(scene: Scene) -> str:
-    """The scene as a top-down `flowchart`."""
+    """The scene as a top-down `flowchart`; what is computed for each candidate has a thick border."""
     ids = {box.key: f"n{i}" for i, box in enumerate(scene.boxes)}
     lines = ["flowchart TB"]
     lines += [f"  {_box(box, ids)}" for box in scene.boxes if box.cluster is None]
@@ -38,6 +38,9 @@ def mermaid(scene: Scene) -> str:
         members = [ids[b.key] for b in scene.boxes if b.kind == kind]
         if members:
             lines += [f"  classDef {kind} {colours},color:#1f2933", f"  class {','.join(members)} {kind}"]
+    candidates = [ids[b.key] for b in scene.boxes if b.role == "candidate"]
+    if candidates and len(candidates) < len(scene.boxes):
+        lines += ["  classDef candidate stroke-width:3px", f"  class {','.join(candidates)} candidate"]
     return "\n".join(lines) + "\n"
 
 

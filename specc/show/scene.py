@@ -7,27 +7,28 @@ the same graph gives the same scene. Leaves positions and looks to `svg` and `me
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import networkx as nx
 
-from specc.graph.ir import FieldSpec, Graph, Node, axis_of, walk
+from specc.graph.ir import FieldSpec, Graph, Node, walk
+from specc.show import label
 
 Detail = Literal["blocks", "bindings", "ops"]
 
 # How many components of a node's scope (binding, callee, inner binding, …) name its box.
 _DEPTH: dict[Detail, int] = {"blocks": 1, "bindings": 3, "ops": 10**6}
 _HIDDEN = frozenset({"constant", "index", "length", "capture", "state", "scan_out", "transfer", "rename"})
-_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}
-_MOST_WORDS = 5
 
 
 @dataclass(frozen=True)
 class Box:
     """`kind`: "space" | "learned" | "value" | "weight" (an attention's) | "predict" | "loss".
-    `lines` stand below the title; `places` are the spec lines it was written on."""
+    `lines` stand below the title; `role` is what it is computed for; `device` is None where the spec places
+    nothing; `place` is the spec line it was written on."""
 
     key: str
     kind: str
@@ -36,6 +37,7 @@ class Box:
     parameters: int
     role: str
     place: str
+    device: str | None = None
     cluster: str | None = None
 
 
@@ -70,13 +72,14 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
     detail: "blocks" draws one box a top-level name; "bindings" opens the blocks that those call,
         one box an inner binding; "ops" draws every operation.
     """
-    keys = _keys(graph, detail)
+    scopes = _scopes(graph)
+    keys = _keys(graph, detail, scopes)
     visible = {n.id for n in graph.nodes if n.op not in _HIDDEN}
     members: dict[str, list[Node]] = {}
     for node in graph.nodes:
         if node.id in visible:
             members.setdefault(keys[node.id], []).append(node)
-    boxes = [_box(graph, key, nodes) for key, nodes in members.items()]
+    boxes = [_box(graph, key, nodes, scopes) for key, nodes in members.items()]
     clusters, inside = _clusters(graph, members)
     boxes = [_placed(box, inside.get(box.key), clusters) for box in boxes]
     arrows = _arrows(graph, keys, visible)
@@ -87,34 +90,78 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
 # ------------------------------------------------------------------- boxes
 
 
-def _keys(graph: Graph, detail: Detail) -> dict[int, str]:
-    """The box of each node. Nodes of one name whose box would close a circle stand alone."""
+def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, str]:
+    """The box of each node: by its space, its weight, or the first components of its scope."""
     keys: dict[int, str] = {}
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     for node in graph.nodes:
         space = _space(node, fields)
         if space is not None:
             keys[node.id] = f"space {space}"
+        elif node.op == "transfer":
+            keys[node.id] = keys[node.inputs[0]]
         elif node.op == "learned":
             keys[node.id] = f"learned {node.weights[0]}"
         elif detail == "ops":
-            keys[node.id] = f"{node.scope} {node.id}"
+            keys[node.id] = f"{scopes[node.id]} {node.id}"
         else:
-            parts = (node.scope or node.name or f"{node.op}{node.id}").split(".")
-            keys[node.id] = ".".join(parts[: _DEPTH[detail]])
+            parts = (scopes[node.id] or node.name or f"{node.op}{node.id}").split(".")
+            shared = parts[0] not in graph.bindings and parts[0] in {w.owner for w in graph.weights.values()}
+            named = parts[0] in {p.name for p in graph.predictions} | {x.name for x in graph.losses}
+            # A declared layer is one thing however often it is used.
+            keys[node.id] = ".".join(parts[: 1 if shared and not named else _DEPTH[detail]])
     for node in graph.nodes:  # the value of a space is its fields side by side
         if node.op == "concat" and node.inputs:
-            owners = {keys[i] for i in node.inputs}
+            owners = {keys[source.id] for source in _sources(graph, node)}
             owner = owners.pop()
             name = owner.removeprefix("space ")
             alone = not owners and owner.startswith("space ")
             if alone and node.scope in ("", name) and node.name in (None, name):
                 keys[node.id] = owner
     while knots := _knots(graph, keys):
-        for node in graph.nodes:
-            if keys[node.id] in knots:
-                keys[node.id] = f"{keys[node.id]} {node.id}"
+        before = len(set(keys.values()))
+        for key in sorted(knots):
+            _untie(graph, keys, key)
+        if len(set(keys.values())) == before:  # nodes that stand alone close no circle
+            for node in graph.nodes:
+                if keys[node.id] in knots:
+                    keys[node.id] = f"{keys[node.id]} {node.id}"
     return keys
+
+
+def _scopes(graph: Graph) -> dict[int, str]:
+    """The scope of each node; what a layer consists of is in the layer's, as the weights' paths say."""
+    scopes: dict[int, str] = {}
+    for node in graph.nodes:
+        scope = node.scope
+        if node.weights and not node.op.startswith(("embed", "learned")):
+            inner = node.weights[0].rsplit(".", 2)[0]
+            if "." in node.weights[0] and (inner.startswith(scope + ".") or not _within(inner, scope)):
+                scope = inner
+        elif len(node.inputs) == 1 and node.op in ("dropout", *label.ACTIVATIONS) and node.name is None:
+            before = scopes.get(node.inputs[0], "")
+            if before.startswith(scope + "."):
+                scope = before
+        scopes[node.id] = scope
+    return scopes
+
+
+def _within(path: str, scope: str) -> bool:
+    """Whether a weight's path and a scope begin with the same declared name."""
+    return path.split(".")[0] == scope.split(".")[0]
+
+
+def _untie(graph: Graph, keys: dict[int, str], key: str) -> None:
+    """Part the nodes of a box that others stand between, in their order; the last part keeps the key."""
+    part: dict[int, int] = {}
+    after: dict[int, int] = {}
+    for node in graph.nodes:
+        reached = [part[i] + (keys[node.id] != key) if i in part else after.get(i, 0) for i in node.inputs]
+        (part if keys[node.id] == key else after)[node.id] = max(reached, default=0)
+    last = max(part.values())
+    for id, number in part.items():
+        if number < last:
+            keys[id] = f"{key} {number}"
 
 
 def _space(node: Node, fields: dict[str, FieldSpec]) -> str | None:
@@ -133,24 +180,29 @@ def _knots(graph: Graph, keys: dict[int, str]) -> set[str]:
     return {k for part in nx.strongly_connected_components(quotient) if len(part) > 1 for k in part}
 
 
-def _box(graph: Graph, key: str, nodes: list[Node]) -> Box:
+def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -> Box:
     weights = {w for n in walk(tuple(nodes)) for w in n.weights if not key.startswith("space ")}
     parameters = sum(math.prod(graph.weights[w].shape) for w in weights)
     role = "candidate" if any(n.role == "candidate" for n in nodes) else "request"
     first = min(nodes, key=lambda n: (n.span.source.name != graph.source, n.span.start))
     place = str(first.span).rsplit(":", 1)[0]
     ids = {n.id for n in nodes}
-    kind, title, lines = "value", key.split(" ")[0].split(".")[-1], tuple(_words(nodes))
+    placed = Counter(n.device for n in nodes if n.device is not None).most_common(1)
+    device = placed[0][0] if placed and graph.devices else None
     if key.startswith("space "):
         name = key.removeprefix("space ")
         space = next(s for s in graph.spaces if s.name == name)
         axes = ", ".join(f"{a.name} ≤ {a.bound}" for a in space.axes)
         title = f"{name}[{axes}]" if axes else name
-        return Box(key, "space", title, tuple(_field(f) for f in space.fields), 0, space.role, place)
+        lines = tuple(label.field(f) for f in space.fields)
+        return Box(key, "space", title, lines, 0, space.role, place, device)
     if key.startswith("learned "):
-        return Box(key, "learned", key.split(" ")[1], (str(nodes[0].type),), parameters, role, place)
+        shape = (str(nodes[0].type),)
+        return Box(key, "learned", key.split(" ")[1], shape, parameters, role, place, device)
+    kind, title = "value", key.split(" ")[0].split(".")[-1]
     if " " in key:
-        title, lines = nodes[-1].name or _word(nodes[-1]), tuple(_words(nodes))
+        title = nodes[-1].name or label.word(nodes[-1])
+    lines = label.operations(graph, key, nodes, scopes)
     prediction = next((p for p in graph.predictions if p.node in ids), None)
     loss = next((x for x in graph.losses if x.node in ids), None)
     if any(r.weight in ids for r in graph.attentions):
@@ -160,37 +212,9 @@ def _box(graph: Graph, key: str, nodes: list[Node]) -> Box:
         kind, title = "predict", f"{prediction.name}: {shown}"
     elif loss is not None:
         kind, title = "loss", f"loss {loss.name}"
-    return Box(key, kind, title, lines, parameters, role, place)
-
-
-def _field(field: FieldSpec) -> str:
-    return f"{field.name}: {field.encoding} [{field.width}]"
-
-
-def _words(nodes: Iterable[Node]) -> list[str]:
-    """The operations of a box in their order, in one line: `linear 36 → prelu → linear 1`."""
-    words: list[str] = []
-    for node in nodes:
-        word = _word(node)
-        if not words or words[-1] != word:
-            words.append(word)
-    if len(words) > _MOST_WORDS:
-        words = [*words[: _MOST_WORDS - 2], "…", words[-1]]
-    return [" → ".join(words)] if words else []
-
-
-def _word(node: Node) -> str:
-    axis = axis_of(node)
-    match node.op:
-        case "linear":
-            return f"linear {node.type.width}"
-        case "sum" | "mean" | "max" | "min" | "last" | "first" | "softmax" | "flatten":
-            return f"{node.op} over {axis.name}" if axis else node.op
-        case "scan":
-            back = " backward" if node.attrs.get("backward") else ""
-            return f"scan over {axis.name}{back}" if axis else "scan"
-        case op:
-            return _SIGNS.get(op, op.replace("_", " "))
+    if lines and lines[0].split(" ")[0] == title and "→" not in lines[0]:
+        lines = tuple(filter(None, (lines[0][len(title) :].strip(),)))  # `mlp` above `mlp 200·80`
+    return Box(key, kind, title, lines, parameters, role, place, device)
 
 
 # ---------------------------------------------------------------- clusters
@@ -238,7 +262,7 @@ def _placed(box: Box, cluster: str | None, clusters: list[Cluster]) -> Box:
     title = box.title
     if cluster is not None and box.key == cluster:
         title = "return"  # what a block's last line computes has no name of its own
-    return Box(box.key, box.kind, title, box.lines, box.parameters, box.role, box.place, cluster)
+    return replace(box, title=title, cluster=cluster)
 
 
 # ------------------------------------------------------------------ arrows
@@ -260,16 +284,16 @@ def _arrows(graph: Graph, keys: dict[int, str], visible: set[int]) -> tuple[Arro
         field = fields.get(str(node.attrs.get("field")))
         if field is not None and keys[node.id] != f"space {field.space}":
             carry(f"space {field.space}", keys[node.id], "ids")
-        for source in _sources(graph, node, visible):
+        for source in _sources(graph, node):
             if keys[source.id] != keys[node.id]:
                 carry(keys[source.id], keys[node.id], str(source.type))
     return tuple(Arrow(a, b, ", ".join(labels)) for (a, b), labels in carried.items())
 
 
-def _sources(graph: Graph, node: Node, visible: set[int]) -> list[Node]:
+def _sources(graph: Graph, node: Node) -> list[Node]:
     """The drawn values a node depends on: what is hidden is looked through."""
     found: list[Node] = []
     for i in node.inputs:
         source = graph.node(i)
-        found += [source] if i in visible else _sources(graph, source, visible)
+        found += _sources(graph, source) if source.op in _HIDDEN else [source]
     return found

@@ -1,0 +1,76 @@
+"""What a box says about itself: its operations, in few words.
+
+Promises: at most five words in the order of the computation; an MLP and an attention are one word each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from specc.graph.ir import FieldSpec, Graph, Node, axis_of
+
+ACTIVATIONS = frozenset({"tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "dice", "prelu"})
+_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}
+_MOST_WORDS = 5
+_MLP = re.compile(r"mlp(_\d+)?$")
+_NUMBER = re.compile(r"_\d+$")
+
+
+def field(field: FieldSpec) -> str:
+    return f"{field.name}: {field.encoding} [{field.width}]"
+
+
+def operations(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, str]) -> tuple[str, ...]:
+    """The line below a box's title: `concat → mlp 36 prelu → linear 1`; none where the title says it all."""
+    words: list[str] = []
+    for word in _words(graph, key, nodes, scopes):
+        if not words or words[-1] != word:
+            words.append(word)
+    half = len(words) // 2
+    if half > 1 and words[:half] == words[half:]:
+        words = words[:half]  # a layer that is used twice
+    if len(words) > _MOST_WORDS:
+        words = [*words[: _MOST_WORDS - 2], "…", words[-1]]
+    return (" → ".join(words),) if words else ()
+
+
+def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, str]) -> Iterator[str]:
+    parts = {r.path for r in graph.attentions if r.path != key and not key.startswith(r.path + ".")}
+
+    def inner(node: Node) -> str:
+        """The attention or MLP inside the box that a node belongs to."""
+        scope = scopes[node.id]
+        at = next((p for p in parts if scope == p or scope.startswith(p + ".")), "")
+        return at or (scope if _MLP.search(scope) else "")
+
+    for path, group in groupby(nodes, inner):
+        if not path:
+            yield from map(word, group)
+        elif path in parts:
+            yield _NUMBER.sub("", path.rsplit(".", 1)[-1]).replace("_", " ")
+        else:
+            yield layers(list(group))
+
+
+def layers(nodes: Sequence[Node]) -> str:
+    """`mlp 200·80 dice`."""
+    distinct = {n.weights[0]: n.type.width for n in nodes if n.op == "linear"}  # used twice, named once
+    sizes = "·".join(map(str, distinct.values()))
+    acts = list(dict.fromkeys(word(n) for n in nodes if n.op in ACTIVATIONS))
+    return " ".join(["mlp", sizes, *acts])
+
+
+def word(node: Node) -> str:
+    axis = axis_of(node)
+    match node.op:
+        case "linear":
+            return f"linear {node.type.width}"
+        case "sum" | "mean" | "max" | "min" | "last" | "first" | "softmax" | "flatten":
+            return f"{node.op} over {axis.name}" if axis else node.op
+        case "scan":
+            back = " backward" if node.attrs.get("backward") else ""
+            return f"scan over {axis.name}{back}" if axis else "scan"
+        case op:
+            return _SIGNS.get(op, op.replace("_", " "))
