@@ -71,6 +71,7 @@ class _Loader:
             source = self.find(name)
             if source is None:
                 close = nearest(name, self.available())
+                self.report.lose([close] if close else [])
                 self.report.error(
                     "E0204",
                     f"there is no {wanted} `{name}`",
