@@ -1,4 +1,4 @@
-"""`specc explain`: the long form of a diagnostic's code, with a spec that has the fault and the spec mended."""
+"""`specc explain`: the long form of a diagnostic's code, with a spec that has the fault and one without."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def command(ctx: click.Context, code: str | None, as_json: bool) -> None:
     if name[:1] in ("E", "W") and name[1:].isdecimal():
         name = f"{name[0]}{int(name[1:]):04d}"
     if name not in CODES:
-        from specc.report.suggest import nearest
+        from specc.report.suggest import distance
 
-        close = nearest(name, CODES)
-        meant = f"; did you mean {close}?" if close else ""
-        ctx.fail(f"there is no code {code!r}{meant} `specc explain` lists them all")
+        close = [known for known in CODES if distance(name, known) == 1][:3]
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        ctx.fail(f"there is no code {code!r}; {meant}`specc explain` lists them all")
     page = CODES[name]
     if as_json:
         keys = ("code", "title", "text", "faulty", "repaired")
