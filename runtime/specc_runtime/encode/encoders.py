@@ -132,11 +132,10 @@ class Encoders:
             if "default" in options:
                 own = {**own, "default": options["default"]}
             rows = table_rows(inner, own, packed.values, self.vocabularies.get(entry["vocabulary"]))
-            return Bag(torch.from_numpy(rows), torch.from_numpy(packed.lengths[-1]))
+            return Bag(_owned(rows), torch.from_numpy(packed.lengths[-1]))
         if entry["table"] is not None:
-            return torch.from_numpy(
-                table_rows(encoding, options, packed.values, self.vocabularies.get(entry["vocabulary"]))
-            )
+            vocabulary = self.vocabularies.get(entry["vocabulary"])
+            return _owned(table_rows(encoding, options, packed.values, vocabulary))
         found = numbers_of(filled(packed.values, options.get("default")))
         if encoding == "vector":
             n, lengths = options["n"], packed.lengths[-1]
@@ -271,13 +270,18 @@ def _needs_scale(entry: Mapping[str, Any]) -> bool:
     return entry["encoding"] == "number" and entry["options"]["scale"] in ("standard", "minmax")
 
 
+def _owned(values: Ints) -> Tensor:
+    """A tensor of integers that may be a view of the table's own, which are not to be written to."""
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
 def _labels(prediction: Mapping[str, Any], column: pa.ChunkedArray) -> Tensor:
     values = filled(unpack(column, ()).values, None)
     match prediction["kind"]:
         case "class":
             classes, found = prediction["classes"], integers_of(values)
             refuse((found < 0) | (found >= classes), found, f"is not one of the classes 0 to {classes - 1}")
-            return torch.from_numpy(found)
+            return _owned(found)
         case "binary":
             numbers = numbers_of(values)
             refuse((numbers < 0) | (numbers > 1), numbers, "is not a label from 0 to 1")
