@@ -41,7 +41,7 @@ def evaluate(nodes: Sequence[Node], settings: Sequence[Setting]) -> list[dict[in
     known: list[dict[int, Value]] = [{} for _ in settings]
     for node in nodes:
         inputs = [tuple(values[i] for i in node.inputs) for values in known]
-        if node.op in ACROSS:
+        if node.op in ACROSS and settings:
             results = ACROSS[node.op](node, inputs, list(settings))
         else:
             results = [MEANINGS[node.op](node, x, s) for x, s in zip(inputs, settings, strict=True)]
