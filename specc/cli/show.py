@@ -35,7 +35,8 @@ def command(file: str, out: str | None, detail: str, params: dict[str, Any]) -> 
     Exit codes: 0 drawn, 1 faults in the spec, 2 wrong usage.
     """
     from specc.driver import load
-    from specc.passes import place, prepared
+    from specc.passes import prepared
+    from specc.passes.placement import place
     from specc.show.scene import scene
 
     ending = Path(out).suffix.lower() if out else ".mmd"

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from specc import resources
 from specc.cli import main
 from specc.driver import load_source
-from specc.passes import place, prepared
+from specc.passes import prepared
+from specc.passes.placement import place
 from specc.report import Report
 from specc.show.mermaid import mermaid
 from specc.show.page import html
