@@ -7,7 +7,6 @@ imported when it is called, or asked for its help.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -67,6 +66,6 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 fine, 1 faults in a spec or in data, 2 wrong usage.",
 )
-@click.version_option(version("arec"), prog_name="specc")
+@click.version_option(package_name="arec", prog_name="specc")
 def main() -> None:
     """Compile arec specs of recommendation models to PyTorch, and train, test and score them."""

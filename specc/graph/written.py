@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
+from functools import cache
 from typing import Any
 
 from specc.graph.builtins.signature import BUILTINS
@@ -20,12 +21,18 @@ _STATIC_CALLS = ("width", "bound")
 
 def children(node: Any) -> Iterator[Any]:
     """The tree nodes directly inside a tree node."""
-    for field in dataclass_fields(node):
-        item = getattr(node, field.name)
+    for name in _parts(type(node)):
+        item = getattr(node, name)
         if isinstance(item, tree.Node):
             yield item
         elif isinstance(item, tuple):
             yield from (i for i in item if isinstance(i, tree.Node))
+
+
+@cache
+def _parts(kind: type) -> tuple[str, ...]:
+    """The fields of a kind of node that can hold other nodes."""
+    return tuple(f.name for f in dataclass_fields(kind) if f.name not in ("span", "doc", "op_span"))
 
 
 def walk(node: tree.Node) -> Iterator[tree.Node]:

@@ -22,6 +22,24 @@ from specc.syntax.parse import parse
 _DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([a-z_][a-z0-9_]*)", re.MULTILINE)
 
 
+# Trees of files without faults, by name and text: a run over many specs reads the standard library once.
+_known: dict[tuple[str, str], tree.File] = {}
+
+
+def _parsed(source: Source, report: Report) -> tree.File:
+    key = (source.name, source.text)
+    file = _known.get(key)
+    if file is None:
+        own = Report()
+        file = parse(source, own)
+        if len(own):
+            return parse(source, report)
+        _known[key] = file
+    for comment in file.comments:
+        report.comment(comment.span, comment.trailing)
+    return file
+
+
 class _Loader:
     """Reads files once and keeps the chain of files being read, to see cycles."""
 
@@ -81,7 +99,7 @@ class _Loader:
                     help=f"did you mean `{close}`?" if close else f"write {name}.arec beside this file",
                 )
                 return None
-            self.files[name] = parse(source, self.report)
+            self.files[name] = _parsed(source, self.report)
         return self.files[name]
 
     # ------------------------------------------------------------ modules
@@ -230,7 +248,7 @@ class _Loader:
         if source is None:
             return None
         if source.name not in self._std_modules:
-            self._std_modules[source.name] = self.module(parse(source, self.report))
+            self._std_modules[source.name] = self.module(_parsed(source, self.report))
         block = self._std_modules[source.name].named.get(name)
         return (self._std_modules[source.name], block) if isinstance(block, tree.Block) else None
 
