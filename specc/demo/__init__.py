@@ -1,0 +1,1 @@
+"""A demonstration on generated events: can a compiled DSIN find an interest that was planted?"""
