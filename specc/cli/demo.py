@@ -48,9 +48,9 @@ def _text(found: Shown, epochs: int, seconds: float) -> str:
     from specc.cli.results import as_text
 
     lines = [
-        f"{found.events:,} events were generated: users come back to what one of their last sessions was about.",
-        f"DSIN learnt from {found.train:,} examples in {epochs} epochs, and was tested on {found.test:,} that "
-        f"come after them; {seconds:.0f} s in all.",
+        f"{found.events:,} events were generated: users come back to what a recent session was about.",
+        f"DSIN learnt from {found.train:,} examples in {epochs} epochs and was tested on {found.test:,} "
+        f"later ones; {seconds:.0f} s in all.",
         "",
         as_text(found.results),
         "",
@@ -61,7 +61,7 @@ def _text(found: Shown, epochs: int, seconds: float) -> str:
     if found.pictures:
         lines += [
             "",
-            "Some examples, the oldest session first; ● is a session with the candidate's category:",
+            "Some examples, oldest session first; ● has the candidate's category:",
         ]
     for picture in found.pictures:
         lines += _picture(picture)
