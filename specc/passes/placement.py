@@ -25,6 +25,8 @@ BYTES = 4  # of one channel
 _ID_BYTES = 8
 # Made on every device that needs them: they cost less than a move.
 _MADE_ANYWHERE = frozenset({"constant", "index", "length"})
+# There is one for each example, even of the same value in all: draws, statistics, loops.
+_EACH = frozenset({"dropout", "batch_norm", "dice", "scan_out"})
 
 
 @dataclass(frozen=True)
@@ -328,6 +330,8 @@ def same_everywhere(graph: Graph, node: Node) -> bool:
     if node.op in ("constant", "learned", "index", "length"):
         axis = node.attrs.get("axis")
         return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))
+    if node.region is not None or node.op in _EACH:
+        return False
     return bool(node.inputs) and all(same_everywhere(graph, graph.node(i)) for i in node.inputs)
 
 
