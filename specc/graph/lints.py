@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from specc.graph.ir import Graph, Node
 from specc.graph.world import World
-from specc.graph.written import local_names, references
+from specc.graph.written import local_names, references, walk
 from specc.names.program import KIND_WORDS
 from specc.syntax import tree
 
@@ -122,7 +122,8 @@ def _unused_inside(block: tree.Block, world: World) -> None:
     }
     kept = {"weight", "score"} if block.kind == "attention" else set()
     names = local_names(block) - {a.name for i in block.inputs for a in i.type.axes}
-    for item in (*block.statics, *block.body):
+    steps = [step for item in block.body if isinstance(item, tree.Scan) for step in item.body]
+    for item in (*block.statics, *block.body, *steps):
         if isinstance(item, tree.Static | tree.Binding | tree.Layer | tree.Learned):
             name = item.ident.name
             if name in names and name not in inside and name not in kept:
@@ -138,16 +139,12 @@ def _unused_inside(block: tree.Block, world: World) -> None:
 
 def _unused_libraries(world: World, mentioned: set[str]) -> None:
     module = world.program.main
-    attributes = {node.base.name for item in module.named.values() for node in _attributes(item)}
+    attributes = {
+        part.base.name
+        for item in module.named.values()
+        for part in walk(item)
+        if isinstance(part, tree.Attribute)
+    }
     for name, span in module.use_spans.items():
         if name not in mentioned and name not in attributes:
             world.report.warning("W0701", f"nothing uses library `{name}`", span, help="remove the `use`")
-
-
-def _attributes(node: tree.Node) -> Iterable[tree.Attribute]:
-    from specc.graph.written import children
-
-    if isinstance(node, tree.Attribute):
-        yield node
-    for part in children(node):
-        yield from _attributes(part)

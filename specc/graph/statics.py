@@ -45,7 +45,8 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
         case tree.Binary(op=op, left=left, right=right):
             if op in ("==", "!=") and _compared_symbols(left, right, scope):
                 return True
-            return is_static(left, scope) and is_static(right, scope)
+            # The short side first: long sums nest to the left.
+            return is_static(right, scope) and is_static(left, scope)
         case tree.If(then=then, other=other):
             return is_static(then, scope) and is_static(other, scope)
         case tree.Call(callee=tree.Ref(name=name)):

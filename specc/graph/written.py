@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
-from functools import cache
 from typing import Any
 
 from specc.graph.builtins.signature import BUILTINS
@@ -19,9 +18,17 @@ from specc.syntax import tree
 _STATIC_CALLS = ("width", "bound")
 
 
+_PARTS: dict[type, tuple[str, ...]] = {}  # by kind of node its fields that can hold other nodes
+
+
 def children(node: Any) -> Iterator[Any]:
     """The tree nodes directly inside a tree node."""
-    for name in _parts(type(node)):
+    kind = type(node)
+    if kind not in _PARTS:
+        _PARTS[kind] = tuple(
+            f.name for f in dataclass_fields(kind) if f.name not in ("span", "doc", "op_span")
+        )
+    for name in _PARTS[kind]:
         item = getattr(node, name)
         if isinstance(item, tree.Node):
             yield item
@@ -29,17 +36,14 @@ def children(node: Any) -> Iterator[Any]:
             yield from (i for i in item if isinstance(i, tree.Node))
 
 
-@cache
-def _parts(kind: type) -> tuple[str, ...]:
-    """The fields of a kind of node that can hold other nodes."""
-    return tuple(f.name for f in dataclass_fields(kind) if f.name not in ("span", "doc", "op_span"))
-
-
-def walk(node: tree.Node) -> Iterator[tree.Node]:
-    """A tree node and everything inside it."""
-    yield node
-    for part in children(node):
-        yield from walk(part)
+def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.Node]:
+    """A tree node and everything inside it, in the order of the text, but for one kind of node."""
+    waiting = [node]
+    while waiting:
+        at = waiting.pop()
+        yield at
+        inside = [part for part in children(at) if but is None or not isinstance(part, but)]
+        waiting.extend(reversed(inside))
 
 
 def local_names(block: tree.Block) -> set[str]:
@@ -63,46 +67,37 @@ def _declared(body: Iterable[tree.Node]) -> set[str]:
     return names
 
 
-def references(node: tree.Node, hidden: frozenset[str] = frozenset()) -> Iterator[str]:
+def references(node: tree.Node) -> Iterator[str]:
     """The names that a statement's text makes use of, but for those that are local to a block."""
-    if isinstance(node, tree.Block):
-        inner = hidden | local_names(node)
-        for part in children(node):
-            yield from references(part, frozenset(inner))
-        return
-    if isinstance(node, tree.Ref) and node.name not in hidden:
-        yield node.name
-    if isinstance(node, tree.Place):
-        yield from (i.name for i in node.names)
-        yield node.device.name
-    for part in children(node):
-        yield from references(part, hidden)
+    hidden = local_names(node) if isinstance(node, tree.Block) else set()
+    for part in walk(node):
+        if isinstance(part, tree.Ref) and part.name not in hidden:
+            yield part.name
+        elif isinstance(part, tree.Place):
+            yield from (i.name for i in part.names)
+            yield part.device.name
 
 
 def _callees(node: tree.Node) -> Iterator[tree.Ref]:
     """Bare names in the place of a callee: `f` of `f(x)` and of `x |> f`."""
-    if isinstance(node, tree.Call) and isinstance(node.callee, tree.Ref):
-        yield node.callee
-    if isinstance(node, tree.Pipe) and isinstance(node.right, tree.Ref):
-        yield node.right
-    for part in children(node):
-        yield from _callees(part)
+    for part in walk(node):
+        match part:
+            case tree.Call(callee=tree.Ref() as callee) | tree.Pipe(right=tree.Ref() as callee):
+                yield callee
 
 
 def _operands(node: tree.Node) -> Iterator[tree.Ref]:
     """Bare names that can only be values: sides of arithmetic, what is piped, what is returned."""
-    match node:
-        case tree.Binary(op="==" | "!="):
-            pass  # a side may be a symbol
-        case tree.Binary(left=left, right=right):
-            yield from (s for s in (left, right) if isinstance(s, tree.Ref))
-        case tree.Pipe(left=tree.Ref() as left):
-            yield left
-        case tree.Return(value=tree.Ref() as result) | tree.Binding(value=tree.Ref() as result):
-            yield result
-    for part in children(node):
-        if not isinstance(part, tree.Over):  # axis names are values in `where`
-            yield from _operands(part)
+    for part in walk(node, but=tree.Over):  # axis names are values in `where`
+        match part:
+            case tree.Binary(op="==" | "!="):
+                pass  # a side may be a symbol
+            case tree.Binary(left=left, right=right):
+                yield from (s for s in (left, right) if isinstance(s, tree.Ref))
+            case tree.Pipe(left=tree.Ref() as left):
+                yield left
+            case tree.Return(value=tree.Ref() as result) | tree.Binding(value=tree.Ref() as result):
+                yield result
 
 
 def check_names(scope: Scope) -> None:

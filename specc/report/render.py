@@ -17,6 +17,7 @@ from specc.report.snippet import Mark, anchored, printable, snippet
 from specc.source import Span
 
 _WIDTH = 100  # columns of prose
+_MOST = 100  # diagnostics that are drawn in full: nobody reads more
 
 
 def render(diagnostics: Iterable[Diagnostic], style: str = "terminal", colour: bool = False) -> str:
@@ -30,7 +31,10 @@ def render(diagnostics: Iterable[Diagnostic], style: str = "terminal", colour: b
         return "".join(concise(d) + "\n" for d in listed)
     if style != "terminal":
         raise ValueError(f"there is no style {style!r}: terminal, concise or json")
-    return "\n\n".join(terminal(d, colour) for d in listed) + "\n\n" + summary(listed, colour) + "\n"
+    shown = [terminal(d, colour) for d in listed[:_MOST]]
+    if len(listed) > _MOST:
+        shown.append(f"… and {len(listed) - _MOST:,} more; `--format concise` lists them all")
+    return "\n\n".join(shown) + "\n\n" + summary(listed, colour) + "\n"
 
 
 def concise(diagnostic: Diagnostic) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from specc.report.diagnostic import Fix
 from specc.source import Span
@@ -109,16 +110,22 @@ def suggestion(name: str, span: Span, among: Iterable[str]) -> tuple[str, Fix | 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:
     """The known name that another one most likely meant, or None if none is close."""
-    known = [k for k in dict.fromkeys(among) if k != name]
-    lower = name.lower()
+    return _nearest(name, tuple(dict.fromkeys(among)))
+
+
+@lru_cache(1_000)
+def _nearest(name: str, among: tuple[str, ...]) -> str | None:
+    known = [k for k in among if k != name]
+    lower, most = name.lower(), (len(name) + 1) // 3
     for meant in _ELSEWHERE.get(lower, ()):
         if meant in known:
             return meant
     ranked = sorted(
-        (distance(lower, k.lower()), -_alike_at_first(lower, k.lower()), place)
+        (slips, -_alike_at_first(lower, k.lower()), place)
         for place, k in enumerate(known)
+        if abs(len(k) - len(name)) <= most and (slips := distance(lower, k.lower())) <= most
     )
-    if ranked and ranked[0][0] <= (len(name) + 1) // 3:
+    if ranked:
         return known[ranked[0][2]]
     # Abbreviations (`cat` for `category`) and their opposites (`batch_size`) are far, but plain to a reader.
     begun = [k for k in known if (len(name) >= 3 and k.startswith(name)) or name.startswith(f"{k}_")]

@@ -46,7 +46,7 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(r"[ \t\r\f\ufeff]*(?:" + "|".join(parts) + ")?", re.ASCII)
 
 
-_BEGINS_FOREIGN = frozenset(["PUNCTUATION", "STRING"])
+_BEGINS_FOREIGN = frozenset('/-"')
 
 
 def lex(source: Source, report: Report) -> Lexed:
@@ -80,7 +80,7 @@ def lex(source: Source, report: Report) -> Lexed:
                 above.append(written[2:] if written.startswith("# ") else written[1:])
                 last_comment = line
             continue
-        if kind in _BEGINS_FOREIGN and (stop := foreign_comment(source, start, first, report)) > start:
+        if text[start] in _BEGINS_FOREIGN and (stop := foreign_comment(source, start, first, report)) > start:
             line += text.count("\n", start, stop)
             line_start = max(line_start, text.rfind("\n", start, stop) + 1)
             position = stop
