@@ -35,7 +35,7 @@ class Bag:
 
     def rows(self, rows: Tensor) -> Bag:
         """The bags of some rows, int64 [n] ascending."""
-        row_of = torch.repeat_interleave(self.lengths)
+        row_of = torch.repeat_interleave(self.lengths, output_size=len(self.values))
         kept = torch.zeros_like(self.lengths, dtype=torch.bool)
         kept[rows] = True
         return Bag(self.values[kept[row_of]], self.lengths[rows])

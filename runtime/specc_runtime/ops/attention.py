@@ -78,6 +78,7 @@ def _places(
     width = torch.repeat_interleave(
         torch.tensor(widths, device=order.device),
         torch.tensor([e - b for b, e in bounds], device=order.device),
+        output_size=sum(e - b for b, e in bounds),
     )
     begins = width.cumsum(0) - width
     place = begins[rank[rows.index(sequences)]] + rows.position(axis)

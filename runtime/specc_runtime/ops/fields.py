@@ -22,7 +22,8 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
         offsets = lengths.cumsum(0) - lengths
         return F.embedding_bag(values, weight, offsets, mode=mode, sparse=_by_row(weight))
     found = F.embedding(values, weight, sparse=_by_row(weight))
-    index = torch.repeat_interleave(lengths).unsqueeze(-1).expand_as(found)
+    owner = torch.repeat_interleave(lengths, output_size=len(values))
+    index = owner.unsqueeze(-1).expand_as(found)
     return weight.new_zeros(len(lengths), weight.shape[1]).scatter_reduce(
         0, index, found, "amax", include_self=False
     )
