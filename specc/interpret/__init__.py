@@ -87,13 +87,16 @@ def losses(
     examples: Sequence[Example],
     training: bool = False,
     counts: Mapping[str, Tensor] | None = None,
+    results: Sequence[Result] | None = None,
 ) -> dict[str, Tensor]:
     """By prediction and extra loss its mean over the examples, scalars; "l2" is the sum of penalties,
     and is there only if some weight has one.
 
     counts: by path, how often each row of a table occurs in the training data.
+    results: what `interpret_together` gave for these examples, where it was asked already.
     """
-    results = interpret_together(graph, weights, examples, training)
+    if results is None:
+        results = interpret_together(graph, weights, examples, training)
     found: dict[str, Tensor] = {}
     for prediction in graph.predictions:
         found[prediction.name] = _mean(

@@ -62,7 +62,9 @@ class Expected:
             for p in graph.predictions
             if results
         }
-        terms = {} if batch.candidates is not None else losses(graph, weights, examples, model.training)
+        terms = {}
+        if batch.candidates is None:
+            terms = losses(graph, weights, examples, model.training, results=results)
         attentions = {a.path: [r.attention[a.path] for r in results] for a in graph.attentions}
         gradients = _gradients(predictions, terms, {path: weights[path] for path in trained})
         return Expected(predictions, terms, attentions, gradients)

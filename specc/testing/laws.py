@@ -6,22 +6,26 @@ asked of a batch; those of a `Subject` once. None of them knows what the model i
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from specc.graph.ir import walk
+from specc.interpret.compare import Difference, differences
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
 from specc_runtime import CANDIDATE, Bag, Batch
 
 VALUE, GRADIENT = 1e-9, 1e-7  # of 1 + the value, in float64
+_SLOPE = "gradient of"
 
 
 @dataclass(eq=False)
@@ -31,7 +35,6 @@ class Case:
     subject: Subject
     batch: Batch
     requests: Batch
-    _kept: dict[int, dict[str, Tensor]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def values(self) -> dict[str, Tensor]:
@@ -46,33 +49,9 @@ class Case:
         return gradients(self.subject.model, self.batch)
 
     @cached_property
-    def defined(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Values and gradients as the definition of the language has them."""
-        return defined(self.subject, self.batch)
-
-
-def defined(subject: Subject, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What `interpret` gives for a batch: outputs by name, gradients of the whole loss by path."""
-    from specc.interpret import examples_of, interpret_together, losses
-
-    graph = subject.graph
-    weights = {
-        path: value.clone().requires_grad_(not graph.weights[path].frozen)
-        for path, value in subject.weights.items()
-    }
-    examples = examples_of(graph, batch)
-    results = interpret_together(graph, weights, examples)
-    found: dict[str, Tensor] = {}
-    for p in graph.predictions:
-        value = torch.stack([r.predictions[p.name] for r in results])
-        found[p.name] = value if p.kind == "class" else value.squeeze(-1)
-    terms = losses(graph, weights, examples)
-    found.update({f"loss {name}": value for name, value in terms.items()})
-    total = torch.stack(list(terms.values())).sum()
-    if total.requires_grad:
-        total.backward()
-    grads = {p: torch.zeros_like(w) if w.grad is None else w.grad for p, w in weights.items()}
-    return _detached(found), grads
+    def unlike(self) -> list[Difference]:
+        """Where the model differs from the definition of the language."""
+        return differences(self.subject.graph, self.subject.model, self.batch, VALUE)
 
 
 @dataclass(frozen=True)
@@ -114,13 +93,21 @@ def _of_subject(
 
 @_of_case("interpret", "the compiled model gives what the spec means, example by example")
 def _interpret(case: Case) -> str | None:
-    return worst(case.values, case.defined[0], VALUE)
+    return next((str(d) for d in case.unlike if not d.what.startswith(_SLOPE)), None)
 
 
 @_of_case("gradient", "its gradient is that of what the spec means")
 def _gradient(case: Case) -> str | None:
-    wanted = {path: case.defined[1][path] for path in case.gradients}
-    return worst(case.gradients, wanted, GRADIENT)
+    return next((str(d) for d in case.unlike if d.what.startswith(_SLOPE)), None)
+
+
+@_of_case("training", "the same holds in training, where statistics are those of the batch")
+def _training(case: Case) -> str | None:
+    nodes = list(walk(case.subject.graph.nodes))
+    if any(n.op == "dropout" for n in nodes) or not any("statistics" in n.attrs for n in nodes):
+        return None
+    model = copy.deepcopy(case.subject.model).train()
+    return next(map(str, differences(case.subject.graph, model, case.batch, VALUE)), None)
 
 
 @_of_case("finite", "results and gradients are finite, whatever is empty")

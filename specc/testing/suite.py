@@ -26,7 +26,8 @@ from specc_runtime import Bag, Batch
 
 CHECKS = "checks"  # the law that a variant compiles at all
 SHRINKING = 15.0  # seconds that a failure is made smaller for
-LONGEST = 8  # positions of a sequence, so that the definition, which takes one at a time, keeps up
+# Positions of a sequence, and examples of a batch: the definition takes one after another.
+LONGEST, LARGEST = 8, 3
 
 
 @dataclass(frozen=True)
@@ -213,9 +214,10 @@ class Suite:
             return False
 
         manifest = subject.manifest
+        longest = max(LONGEST // max(len(manifest["axes"]), 1), 3)
         both = st.tuples(
-            batches(manifest, longest=LONGEST),
-            batches(manifest, longest=LONGEST, max_size=2, candidates=True),
+            batches(manifest, longest=longest, max_size=LARGEST),
+            batches(manifest, longest=longest, max_size=2, candidates=True),
         )
         quiet = settings(
             max_examples=self.examples, deadline=None, database=None,
