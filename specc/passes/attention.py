@@ -61,9 +61,9 @@ def _attention(
     shared = [a for a in _ragged(query) if a != query_axis]
     if any(set(_ragged(t)) - {axis} != set(shared) for t in (key, given)):
         return None
-    # Heads that only some of them have would be multiplied out.
-    heads = set(_static(query))
-    if set(_static(key)) != heads or set(_static(given)) != heads:
+    # A key or value that is the same for several heads is repeated for each: the scores are for each, too,
+    # and as many as all pairs. Heads that only the values have would multiply the scores.
+    if not set(_static(given)) <= {*_static(query), *_static(key)}:
         return None
     where = _where(builder, softmax, query_axis, axis)
     if where is None or (where != "all" and _lengths(query_axis) != _lengths(axis)):
