@@ -153,8 +153,10 @@ def load_program(source: Source, directory: Path | None, report: Report) -> Prog
 
 @dataclass(frozen=True)
 class Compiled:
-    """A spec as a model: the graph after all passes, and the texts of an artefact by file name."""
+    """A spec as a model: the graph as it was written, the graph after all passes, and the texts of an
+    artefact by file name."""
 
+    written: Graph
     graph: Graph
     texts: Mapping[str, str]
 
@@ -215,7 +217,7 @@ def compiled(
     def texts() -> Compiled:
         optimised = optimise(graph, passes)
         spec_text = print_file(standalone(program, graph.params))
-        return Compiled(optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
+        return Compiled(graph, optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
 
     return _roomy(texts)
 

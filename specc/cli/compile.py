@@ -65,6 +65,6 @@ def command(
     except OSError as fault:
         fail(f"{directory} cannot be written: {fault.strerror or fault}")
     if as_json:
-        click.echo(json.dumps({"directory": str(directory), **as_data(found.graph)}, indent=2))
+        click.echo(json.dumps({"directory": str(directory), **as_data(found)}, indent=2))
     elif not quiet:
-        click.echo(as_text(found.graph, file, directory), nl=False)
+        click.echo(as_text(found, file, directory), nl=False)

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from specc.driver import Compiled
 from specc.graph.ir import FieldSpec, Graph, Weight
 from specc.passes.placement import moves
 from specc.plan.lengths import Lengths
@@ -14,8 +15,9 @@ from specc.plan.memory import predict
 from specc.plan.sizes import human
 
 
-def as_data(graph: Graph) -> dict[str, Any]:
+def as_data(found: Compiled) -> dict[str, Any]:
     """The summary as JSON has it. Bytes are of float32 values, every sequence at its bound."""
+    graph = found.graph
     batch = _batch(graph)
     return {
         "name": graph.name,
@@ -32,7 +34,7 @@ def as_data(graph: Graph) -> dict[str, Any]:
             for space in graph.spaces
             for f in space.fields
         ],
-        "values": {name: str(graph.node(id).type) for name, id in graph.bindings.items()},
+        "values": dict(_values(found.written)),
         "predictions": {p.name: {"kind": p.kind, "column": p.column} for p in graph.predictions},
         "parameters": {name: count for name, count, _ in _parts(graph)},
         "batch": batch,
@@ -47,8 +49,9 @@ def as_data(graph: Graph) -> dict[str, Any]:
     }
 
 
-def as_text(graph: Graph, file: str, directory: Path) -> str:
+def as_text(found: Compiled, file: str, directory: Path) -> str:
     """The summary as sections of aligned columns."""
+    graph = found.graph
     batch = _batch(graph)
     lines = [f"{graph.name}: {file} -> {directory}/"]
     if graph.params:
@@ -56,7 +59,7 @@ def as_text(graph: Graph, file: str, directory: Path) -> str:
     fields = [f for space in graph.spaces for f in space.fields]
     rows = [(f.path, " or ".join(_columns(f)), _encoding(f), _type(f), f.role) for f in fields]
     lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
-    lines += _section("Values", [(name, str(graph.node(id).type)) for name, id in graph.bindings.items()])
+    lines += _section("Values", _values(found.written))
     labels = [(p.name, p.kind, f"label in `{p.column}`") for p in graph.predictions]
     labels += [(x.name, "loss", "") for x in graph.losses]
     lines += _section("Predictions", labels)
@@ -71,11 +74,15 @@ def as_text(graph: Graph, file: str, directory: Path) -> str:
     lines += _section(f"Memory of a step, {batch:,} examples at their bounds", memory)
     if graph.places:
         lines += _section("Devices", list(graph.devices.items()))
-        found = [
+        moved = [
             (m.value, str(m.type), f"{m.origin} -> {m.destination}", human(m.bytes)) for m in moves(graph)
         ]
-        lines += _section("Moves, at most, for each example", found)
+        lines += _section("Moves, at most, for each example", moved)
     return "\n".join(lines) + "\n"
+
+
+def _values(written: Graph) -> list[tuple[str, str]]:
+    return [(name, str(written.node(id).type)) for name, id in written.bindings.items()]
 
 
 def _batch(graph: Graph) -> int:

@@ -105,8 +105,9 @@ def command(
 def _print(file: str, outcome: Outcome) -> None:
     for failure in outcome.failures:
         click.echo(f"{click.style('broken', fg='red', bold=True)} {failure}\n")
-    for note in outcome.notes.values():
-        click.echo(f"{click.style('dead', fg='yellow')} {note}")
+    for note, variants in outcome.dead.items():
+        where = "" if len(variants) == outcome.variants else f" with {variants[0]}"
+        click.echo(f"{click.style('dead', fg='yellow')} {note}{where}")
     for law, why in outcome.skipped.items():
         click.echo(f"not asked: {law}, for {why}")
     mark = click.style("FAILED", fg="red") if outcome.failures else click.style("ok", fg="green")

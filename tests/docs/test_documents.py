@@ -1,0 +1,98 @@
+"""README and docs do what they say.
+
+In every document, from its top to its end and in one folder of its own: a block under a comment
+`<!-- file: NAME -->` is written to that file; every command of a `console` block is run, and what it prints
+is what stands below it, where a line `…` stands for any lines and `…` in a line for anything; a `python`
+block is run as a program. Blocks under `<!-- not run: WHY -->` are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# docs/language.md has tests of its own (tests/lang).
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "language.md"]
+_BLOCK = re.compile(
+    r"(?:<!-- (?P<what>file|not run): (?P<name>[^>]*?) -->\s*)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    re.M | re.S,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    kind: str
+    text: str
+    line: int
+    file: str | None
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    text = path.read_text(encoding="utf-8")
+    for found in _BLOCK.finditer(text):
+        if found["what"] != "not run":
+            yield Block(found["kind"], found["text"], text.count("\n", 0, found.start("text")), found["name"])
+
+
+def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
+    """Each command of a block of `console`, and the lines below it."""
+    command, printed = "", list[str]()
+    for line in block.text.splitlines():
+        if line.startswith("$ "):
+            if command:
+                yield command, printed
+            command, printed = line[2:], []
+        elif command.endswith("\\"):
+            command = command[:-1] + line.strip()
+        else:
+            printed.append(line)
+    if command:
+        yield command, printed
+
+
+def alike(wanted: list[str], printed: list[str]) -> bool:
+    pattern = ""
+    for line in wanted:
+        parts = [re.escape(part.strip()) for part in line.rstrip().split("…")]
+        pattern += r"(.*\n)*?" if line.strip() == "…" else r"\s*" + r"\s*.*?\s*".join(parts) + r"\s*?\n"
+    return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed)) is not None
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
+def test_a_document_is_true(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "specs").symlink_to(ROOT / "specs")
+    settings = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
+    for block in blocks(path):
+        where = f"{path.name}:{block.line}"
+        if block.file is not None:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+        elif block.kind == "python":
+            (tmp_path / "example.py").write_text(block.text, encoding="utf-8")
+            found = run([sys.executable, "example.py"], tmp_path, settings)
+            assert found.returncode == 0, f"{where}\n{found.stdout}"
+        elif block.kind == "console":
+            for command, wanted in commands(block):
+                found = run(["bash", "-c", command], tmp_path, settings)
+                said = f"{where} $ {command}\n{found.stdout}"
+                assert found.returncode in (0, 1), said
+                assert not wanted or alike(wanted, found.stdout.splitlines()), said
+
+
+def run(command: list[str], folder: Path, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
