@@ -36,14 +36,13 @@ class Failure:
 
     law: str
     says: str
-    settings: Mapping[str, str]
+    variant: str
     message: str
     batch: str
     command: str
 
     def __str__(self) -> str:
-        shown = " ".join(f"{name}={value}" for name, value in self.settings.items()) or "the default"
-        lines = [f"{self.law}: {self.says}", f"  variant    {shown}", f"  but        {self.message}"]
+        lines = [f"{self.law}: {self.says}", f"  variant    {self.variant}", f"  but        {self.message}"]
         if self.batch:
             lines += ["  batch      " + self.batch.replace("\n", "\n             ")]
         return "\n".join([*lines, f"  reproduce  {self.command}"])
@@ -53,7 +52,8 @@ class Failure:
 class Outcome:
     """What was tried, and what came of it.
 
-    skipped: by law, why it was not asked of some variant. notes: weights that are dead, with their places.
+    skipped: by law, why it was not asked of some variant.
+    dead: by weight that nothing depends on, with its place, the variants in which that is so.
     of: how many variants the spec has (as `count` says). out_of_time: whether some were not tried.
     """
 
@@ -64,8 +64,13 @@ class Outcome:
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
+    dead: dict[str, list[str]] = field(default_factory=dict)
     out_of_time: bool = False
+
+
+def shown(variant: Variant) -> str:
+    """A variant in a line."""
+    return " ".join(f"{name}={value}" for name, value in variant.settings().items()) or "the default"
 
 
 class Progress(Protocol):
@@ -151,8 +156,8 @@ class Suite:
         self.ask_batches([law for law in laws if law.of_case is not None], subject, variant, outcome)
         if not self.only or "dead" in self.only:
             for path in dead(subject):
-                span = subject.graph.weights[path].span
-                outcome.notes.setdefault(path, f"no prediction or loss depends on `{path}` ({span})")
+                note = f"no prediction or loss depends on `{path}` ({subject.graph.weights[path].span})"
+                outcome.dead.setdefault(note, []).append(shown(variant))
 
     def subject(self, variant: Variant, outcome: Outcome) -> Subject | None:
         """The compiled variant, or None after noting why it does not compile."""
@@ -181,8 +186,8 @@ class Suite:
             if found is None:
                 return
             case, law, message = found
-            shown = case.requests if law.name == "requests" else case.batch
-            self.fail(law, variant, message, describe(shown), outcome)
+            smallest = case.requests if law.name == "requests" else case.batch
+            self.fail(law, variant, message, describe(smallest), outcome)
             waiting.remove(law)
 
     def smallest(self, laws: list[Law], subject: Subject, outcome: Outcome) -> tuple[Case, Law, str] | None:
@@ -235,7 +240,7 @@ class Suite:
 
     def fail(self, law: Law, variant: Variant, message: str, batch: str, outcome: Outcome) -> None:
         outcome.failures.append(
-            Failure(law.name, law.says, variant.settings(), message, batch, self.command(law, variant))
+            Failure(law.name, law.says, shown(variant), message, batch, self.command(law, variant))
         )
 
     def command(self, law: Law, variant: Variant) -> str:
@@ -283,5 +288,5 @@ def _short(values: list[Any]) -> str:
             return "[" + ", ".join(map(number, value)) + "]"
         return f"{value:.4g}"
 
-    shown = [number(v) for v in values[:12]] + (["…"] if len(values) > 12 else [])
-    return shown[0] if len(shown) == 1 else "[" + ", ".join(shown) + "]"
+    texts = [number(v) for v in values[:12]] + (["…"] if len(values) > 12 else [])
+    return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
