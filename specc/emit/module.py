@@ -141,6 +141,8 @@ class _Module:
             if (n.id in read | asked or any(p.node == n.id for p in self.graph.predictions))
             and n.op != "constant"
         ]
+        if not bounds:
+            return [self._forward()]
         body.emit(self._in_order(self.predicted), [*bounds, *bounds])
         names = Names("count", "index")
         given = []
@@ -194,11 +196,13 @@ class _Module:
         self._know(body)
         if self.keeps:
             lines.append("        values = self.values(batch)")
-            roots = [x.node for x in self.graph.losses]
-            body.emit(self._needed(body, roots), roots)
+        elif self.graph.predictions:
+            lines.append("        predicted = self(batch)")
+        roots = [x.node for x in self.graph.losses]
+        body.emit(self._needed(body, roots), roots)
+        if self.keeps:
             found = self._outputs(body)
         else:
-            lines.append("        predicted = self(batch)")
             found = {quoted(p.name): f"predicted[{quoted(p.name)}]" for p in self.graph.predictions}
         entries = []
         for p in self.graph.predictions:
@@ -259,7 +263,7 @@ class _Module:
             entries.append(f"{quoted(record.path)}: Weights.of({value.text}, {rows}, {{{ragged}}})")
         return [
             "    def attention(self, batch: Batch) -> dict[str, Weights]:",
-            "        values = self.values(batch)",
+            *(["        values = self.values(batch)"] if self.keeps else []),
             *_rendered(body.lines),
             *broken("return {" + ", ".join(entries) + "}", 8),
         ]
