@@ -90,7 +90,7 @@ def losses(
     results: Sequence[Result] | None = None,
 ) -> dict[str, Tensor]:
     """By prediction and extra loss its mean over the examples, scalars; "l2" is the sum of penalties,
-    and is there only if some weight has one.
+    and is there only if some weight that is trained has one.
 
     counts: by path, how often each row of a table occurs in the training data.
     results: what `interpret_together` gave for these examples, where it was asked already.
@@ -108,7 +108,7 @@ def losses(
     penalties = [
         w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
         for w in graph.weights.values()
-        if w.l2
+        if w.l2 and not w.frozen  # what never changes has no price
     ]
     if penalties:
         found["l2"] = torch.stack(penalties).sum()
