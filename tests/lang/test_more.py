@@ -1,0 +1,48 @@
+"""Models that nobody had in mind when the compiler was written: a text each, and nothing but the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from specc.driver import check, load
+from specc.graph.ir import Graph
+from specc.interpret.compare import Expected, unexpected
+from specc.testing import random_batch
+from tests.oracle.subjects import compiled, draws, every_way
+from tests.specs.small import SPECS, few_rows
+
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "hstu": {"dim": 16, "heads": 2},
+    "ple": {"dim": 4, "size": 8},
+    "xdeepfm": {"k": 4, "maps": 20, "sizes": [8]},
+}
+
+
+def test_all_of_them_are_here() -> None:
+    assert {path.stem for path in (SPECS / "more").glob("*.arec")} == set(SMALL)
+
+
+def graph_of(name: str) -> Graph:
+    graph, report = load(SPECS / "more" / f"{name}.arec", SMALL[name])
+    assert graph is not None, list(report)
+    return few_rows(graph)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_checks_clean(name: str) -> None:
+    assert not list(check(SPECS / "more" / f"{name}.arec"))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_compiled_in_every_way_is_what_it_means(name: str) -> None:
+    graph = graph_of(name)
+    model = compiled(graph, "none").train(not draws(graph))
+    batch = random_batch(model.manifest, 3, seed=5, longest=4, empty=0.3)
+    expected = Expected.of(graph, model, batch)
+    assert not unexpected(model, batch, expected)
+    for passes in every_way(graph):
+        model = compiled(graph, passes).train(not draws(graph))
+        assert not unexpected(model, batch, expected), passes
