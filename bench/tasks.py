@@ -15,6 +15,7 @@ from torch import Tensor
 WIDTH = 64  # of an item's embedding, and of a category's
 ITEMS, CATEGORIES, USERS = 10_000, 100, 1_000
 FIELDS, FIELD_WIDTH, FIELD_ROWS = 26, 16, 1_000  # of AFM
+GROUPS, SPANS, ACTIONS = (60, 20, 20), 10, 8  # of ATRank: bounds of views, keeps, buys
 
 
 @dataclass(frozen=True)
@@ -118,3 +119,45 @@ class Fields:
     @staticmethod
     def of(task: Task) -> Fields:
         return Fields(task.ids(FIELD_ROWS, task.batch, FIELDS), task.labels())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Behaviours of one kind, ids [B, bound], filled up with 0; lengths [B]."""
+
+    items: Tensor
+    categories: Tensor
+    spans: Tensor
+    lengths: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        return torch.arange(self.items.shape[1]) < self.lengths.unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Behaviours:
+    """ATRank's examples: views, keeps (each with an action) and buys. item, category, label: [B]."""
+
+    item: Tensor
+    category: Tensor
+    groups: tuple[Group, Group, Group]
+    action: Tensor
+    label: Tensor
+
+    @staticmethod
+    def of(task: Task) -> Behaviours:
+        groups = []
+        for bound in GROUPS:
+            lengths = task.lengths(task.batch, bound)
+            there = torch.arange(bound) < lengths.unsqueeze(-1)
+            ids = (task.ids(rows, task.batch, bound) * there for rows in (ITEMS, CATEGORIES, SPANS))
+            groups.append(Group(*ids, lengths))
+        views, keeps, buys = groups
+        return Behaviours(
+            item=task.ids(ITEMS, task.batch),
+            category=task.ids(CATEGORIES, task.batch),
+            groups=(views, keeps, buys),
+            action=task.ids(ACTIONS, *keeps.items.shape) * keeps.mask,
+            label=task.labels(),
+        )

@@ -1,4 +1,4 @@
-"""The compiled models: bench/specs/*.arec restate the sizes of the shipped specs, no more.
+"""The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
 module through torch.compile.
@@ -14,40 +14,32 @@ import torch
 import specc
 from bench.contender import Contender
 from bench.tasks import Task
+from specc.passes import DEFAULT
 from specc_runtime import Bag, Batch, Model, Schema
+from specc_runtime.train.lazy import build_optimizer
 
 SPECS = Path(__file__).parents[1] / "specs"
+ADAM = {"lr": 1e-3}
 
 
 def build(task: Task, variant: str = "") -> Contender:
     model = compiled(task, variant)
     batch = batch_of(model, task)
-    forward: Any = torch.compile(model, dynamic=True) if variant == "compile" else model
+    optimizer = build_optimizer(model, "adam", ADAM)
     if variant == "compile":
-
-        def loss() -> torch.Tensor:
-            logit = forward(batch)["click"]
-            return torch.nn.functional.binary_cross_entropy_with_logits(logit, batch.labels["click"])
-
-        return Contender.of(model, loss, lambda: forward(batch))
-
-    def loss() -> torch.Tensor:
-        # Where rows are belongs to the step: a batch is fresh each time.
-        return model.loss(fresh(batch))
-
-    return Contender.of(model, loss, lambda: model(fresh(batch)))
+        model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
+    # Where rows are belongs to the step: a batch is fresh each time.
+    return Contender.of(model, lambda: model.loss(fresh(batch)), lambda: model(fresh(batch)), optimizer)
 
 
 def compiled(task: Task, variant: str = "") -> Model:
-    from specc.passes import DEFAULT
-
     passes: Any = "default"
     if variant == "none":
         passes = "none"
     elif variant.startswith("-"):
         passes = [name for name in DEFAULT if name != variant[1:]]
-    params = {"bound": task.bound} if task.model == "bst" else {}
-    return specc.compile(SPECS / f"{task.model}.arec", passes=passes, **params)
+    params = {"longest": task.bound} if task.model == "bst" else {}
+    return specc.compile(SPECS / f"{task.model}_sized.arec", passes=passes, **params)
 
 
 def fresh(batch: Batch) -> Batch:

@@ -13,19 +13,15 @@ class Model(nn.Module):
     def __init__(self, bound: int, heads: int = 8) -> None:
         super().__init__()
         self.tables = Tables()
-        self.positions = nn.Embedding(bound + 1, WIDTH)
-        self.layer = nn.TransformerEncoderLayer(
-            DIM + WIDTH, heads, 4 * (DIM + WIDTH), 0.0, nn.LeakyReLU(), batch_first=True
-        )
-        self.head = head(WIDTH + DIM + DIM + WIDTH, (1024, 512, 256), nn.LeakyReLU)
+        self.positions = nn.Embedding(bound + 1, DIM)
+        self.layer = nn.TransformerEncoderLayer(DIM, heads, 4 * DIM, 0.0, nn.LeakyReLU(), batch_first=True)
+        self.head = head(WIDTH + DIM, (1024, 512, 256), nn.LeakyReLU)
 
     def forward(self, data: Padded) -> Tensor:
-        target = self.tables.target(data)
-        x = torch.cat([self.tables.history(data), target.unsqueeze(1)], 1)
-        place = self.positions.weight.expand(len(x), -1, -1)
+        x = torch.cat([self.tables.history(data), self.tables.target(data).unsqueeze(1)], 1)
         gone = torch.cat([~data.mask, torch.zeros(len(x), 1, dtype=torch.bool)], 1)
-        seen = self.layer(torch.cat([x, place], -1), src_key_padding_mask=gone)[:, -1]
-        return self.head(torch.cat([self.tables.users(data.user), target, seen], -1)).squeeze(-1)
+        seen = self.layer(x + self.positions.weight, src_key_padding_mask=gone)[:, -1]
+        return self.head(torch.cat([self.tables.users(data.user), seen], -1)).squeeze(-1)
 
     def loss(self, data: Padded) -> Tensor:
         return nn.functional.binary_cross_entropy_with_logits(self(data), data.label)

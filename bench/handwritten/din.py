@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.handwritten.parts import DIM, Tables, head
+from bench.handwritten.parts import DIM, Dice, Tables, head
 from bench.tasks import WIDTH, Padded
 
 
@@ -14,7 +14,7 @@ class Model(nn.Module):
         super().__init__()
         self.tables = Tables()
         self.hidden = nn.Linear(4 * DIM, hidden)
-        self.act = nn.PReLU(hidden)
+        self.act = Dice(hidden)
         self.score = nn.Linear(hidden, 1)
         self.head = head(WIDTH + 2 * DIM, (200, 80))
 
@@ -22,8 +22,8 @@ class Model(nn.Module):
         query, key = self.tables.target(data), self.tables.history(data)
         each = query.unsqueeze(1).expand_as(key)
         both = torch.cat([each, key, each - key, each * key], -1)
-        hidden = self.hidden(both)
-        hidden = torch.where(hidden > 0, hidden, self.act.weight * hidden)
+        # Statistics over the padding too, as the libraries have it.
+        hidden = self.act(self.hidden(both).flatten(0, 1)).view(*key.shape[:2], -1)
         weight = self.score(hidden).squeeze(-1) * data.mask
         interest = torch.bmm(weight.unsqueeze(1), key).squeeze(1)
         joined = torch.cat([self.tables.users(data.user), query, interest], -1)

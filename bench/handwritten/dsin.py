@@ -35,7 +35,7 @@ class Model(nn.Module):
         self.first_norm, self.second_norm = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
         self.lstm = nn.LSTM(DIM, DIM, batch_first=True, bidirectional=True)
         self.of_interests, self.of_evolving = Activation(DIM), Activation(2 * DIM)
-        self.head = head(WIDTH + DIM + DIM + 2 * DIM, (200, 80))
+        self.head = head(WIDTH + DIM + DIM + 2 * DIM, (200, 80), nn.ReLU)
 
     def interests(self, data: Padded) -> Tensor:
         """One vector a session: [B, sessions, DIM]."""

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.handwritten.parts import DIM, Tables
-from bench.tasks import Padded
+from bench.tasks import WIDTH, Padded
+
+TARGET = WIDTH + DIM  # the user's features are on the target's side
 
 
 class Interactive(nn.Module):
@@ -14,11 +16,11 @@ class Interactive(nn.Module):
 
     def __init__(self, hidden: int = 128) -> None:
         super().__init__()
-        self.hidden = nn.Linear(2 * DIM, hidden)
+        self.hidden = nn.Linear(TARGET + DIM, hidden)
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, target: Tensor, ads: Tensor, mask: Tensor) -> Tensor:
-        both = torch.cat([target.unsqueeze(1).expand_as(ads), ads], -1)
+        both = torch.cat([target.unsqueeze(1).expand(-1, ads.shape[1], -1), ads], -1)
         weight = torch.exp(self.score(torch.relu(self.hidden(both))).squeeze(-1)) * mask
         return torch.bmm(weight.unsqueeze(1), ads).squeeze(1)
 
@@ -28,11 +30,11 @@ class Model(nn.Module):
         super().__init__()
         self.tables = Tables()
         self.kinds = nn.ModuleList(Interactive() for _ in range(3))
-        self.joined = nn.Linear(4 * DIM, 512)
+        self.joined = nn.Linear(TARGET + 3 * DIM, 512)
         self.middle, self.last = nn.Linear(512, 256), nn.Linear(256, 1)
 
     def forward(self, data: Padded) -> Tensor:
-        target = self.tables.target(data)
+        target = torch.cat([self.tables.users(data.user), self.tables.target(data)], -1)
         parts = [target]
         for kind, (items, categories, lengths) in zip(self.kinds, data.auxiliary, strict=True):
             mask = torch.arange(items.shape[1]) < lengths.unsqueeze(-1)
