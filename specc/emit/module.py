@@ -222,6 +222,8 @@ class _Module:
                 continue
             readers = [n for n in self.graph.nodes if weight.path in n.weights]
             home = readers[0].device if readers else None
+            if weight.kind == "table" and not readers:
+                continue
             if weight.kind == "table":
                 ids = dict.fromkeys(
                     f"{batch_of(body, n)}.bag({quoted(n.attrs['field'])}).values"

@@ -27,10 +27,14 @@ def layers_of(graph: Graph) -> Iterator[tuple[str, str]]:
         yield path, call + (", frozen=True" if first.frozen else "")
 
 
+# Of a layer that no pass has left a use for; its weights are part of the model all the same.
+_UNREAD: Mapping[str, Any] = {"eps": 1e-5, "momentum": 0.1, "statistics": "running"}
+
+
 def _call(weights: dict[str, Weight], reader: Node | None) -> str:
     first = next(iter(weights.values()))
     sizes = ", ".join(_count(n) for n in first.shape)
-    attrs = reader.attrs if reader is not None else {}
+    attrs = reader.attrs if reader is not None else _UNREAD
     match first.kind:
         case "learned":
             return f"layers.learned({sizes}, init={_tuple(first)})"
