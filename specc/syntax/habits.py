@@ -117,6 +117,20 @@ def _touching(seen: Seen, step: int) -> Token | None:
 def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
     token = seen.token
     following = _touching(seen, 1)
+    at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None
+    if (
+        token.kind == ":"
+        and at_start
+        and {t.text for t in seen.tokens[seen.index + 2 : seen.index + 3]}
+        & {
+            "=",
+            "from",
+        }
+    ):
+        here = Span(seen.source, seen.before.start, seen.before.start)
+        return Told("E0103", "this prediction lacks the word `predict`", seen.span(seen.before),
+                    f"write `predict {seen.before.text}: …`", "what comes out is declared",
+                    "`predict` is missing before this", Fix(here, "predict ", "write `predict`"))  # fmt: skip
     if token.kind == ":" and "=" in able:
         walrus = following is not None and following.kind == "="
         span = seen.span(token) if not walrus else Span(seen.source, token.start, token.start + 2)

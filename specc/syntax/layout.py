@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from specc.syntax.token import SAME_LINE, Token
 
+STRAY = "STRAY"  # the kind of a `}` that belongs to nothing
 _CLOSE = {"(": ")", "[": "]", "{": "}"}
 _OPEN = {close: open for open, close in _CLOSE.items()}
 # A line that begins with one of these goes on with the statement above it, or ends it.
@@ -63,7 +64,7 @@ def begins_statement(tokens: list[Token], index: int) -> bool:
     return following.kind in ("=", ":")
 
 
-def _unclosed(tokens: list[Token]) -> list[tuple[int, int, int]]:
+def _unclosed(tokens: list[Token], stray: frozenset[int]) -> list[tuple[int, int, int]]:
     """(opening, how far its line is indented, where it must have ended) for each bracket never closed."""
     open_: list[tuple[int, str, int]] = []
     never: list[tuple[int, int, int]] = []
@@ -71,26 +72,54 @@ def _unclosed(tokens: list[Token]) -> list[tuple[int, int, int]]:
     for index, token in enumerate(tokens):
         if token.indent != SAME_LINE:
             indent = token.indent
+        if index in stray:
+            continue
         if token.kind in _CLOSE:
             open_.append((index, token.kind, indent))
         elif token.kind in _OPEN:
             wanted = _OPEN[token.kind]
+            # A `}` that begins a line belongs to the line as far in as it is, if one such is open.
+            level = token.indent if wanted == "{" and token.indent != SAME_LINE else None
+            if level not in [inner for _, kind, inner in open_ if kind == "{"]:
+                level = None
             for depth in range(len(open_) - 1, -1, -1):
-                if open_[depth][1] == wanted:
+                if open_[depth][1] == wanted and level in (None, open_[depth][2]):
                     never += [(at, inner, index) for at, _, inner in open_[depth + 1 :]]
                     del open_[depth:]
                     break
-                if open_[depth][1] == "{":
+                if open_[depth][1] == "{" and level is None:
                     break
     never += [(at, inner, len(tokens)) for at, _, inner in open_]
     return never
 
 
-def _forgotten(tokens: list[Token]) -> dict[int, list[Token]]:
+def _stray(tokens: list[Token]) -> frozenset[int]:
+    """Closing braces that no opening one on their line explains, in a text that has too many."""
+    surplus = 0
+    for token in tokens:
+        surplus += (token.kind == "}") - (token.kind == "{")
+    found: list[int] = []
+    here = 0  # how many are open since the line began
+    for index, token in enumerate(tokens):
+        if surplus <= 0:
+            break
+        if token.indent != SAME_LINE:
+            here = 0
+        if token.kind == "{":
+            here += 1
+        elif token.kind == "}":
+            if here == 0 and token.indent == SAME_LINE:
+                found.append(index)
+                surplus -= 1
+            here = max(here - 1, 0)
+    return frozenset(found)
+
+
+def _forgotten(tokens: list[Token], stray: frozenset[int]) -> dict[int, list[Token]]:
     """Opening brackets by the index of the token before which each should have been closed."""
     places: dict[int, list[Token]] = {}
     starts = [i for i, token in enumerate(tokens) if token.indent != SAME_LINE]
-    for opening, indent, limit in sorted(_unclosed(tokens), reverse=True):
+    for opening, indent, limit in sorted(_unclosed(tokens, stray), reverse=True):
         place = limit
         for index in starts:
             if index >= limit:
@@ -104,7 +133,8 @@ def _forgotten(tokens: list[Token]) -> dict[int, list[Token]]:
 
 def lay_out(tokens: list[Token], end: int) -> Laid:
     """Tokens as the grammar wants them; `end` is the length of the text."""
-    forgotten = _forgotten(tokens)
+    stray = _stray(tokens)
+    forgotten = _forgotten(tokens, stray)
     out: list[Token] = []
     added: dict[int, Token] = {}
     inside: list[str] = []
@@ -119,8 +149,13 @@ def lay_out(tokens: list[Token], end: int) -> Laid:
 
     previous = ""
     for index, token in enumerate(tokens):
-        if forgotten:
+        if index in forgotten:
             close(index)
+            previous = out[-1].kind
+        if index in stray:
+            out.append(token._replace(kind=STRAY))
+            previous = STRAY
+            continue
         kind = token.kind
         if (
             token.indent != SAME_LINE

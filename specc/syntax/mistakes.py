@@ -13,6 +13,7 @@ from specc.report import Fix, Label, Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
 from specc.syntax.habits import FORMS, WORDS, habit
+from specc.syntax.layout import STRAY
 from specc.syntax.recover import Place, Repair
 from specc.syntax.table import Table, is_token
 from specc.syntax.token import Token
@@ -165,7 +166,7 @@ def unexpected(report: Report, seen: Seen) -> Token | None:
         report.error("E0107", "the statement ends before it is complete", span, expected=wanted,
                      found=found(token), why=_LINES, help=_unfinished(seen))  # fmt: skip
         return None
-    if token.kind in _OPENERS and not _opened(seen.tokens, seen.index, token.kind):
+    if token.kind == STRAY or (token.kind in _OPENERS and not _opened(seen.tokens, seen.index, token.kind)):
         return _closes_nothing(report, seen, wanted)
     at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None and first.kind == "NAME"
     if at_start and token.kind == "=" and first.text in seen.table.words:

@@ -256,8 +256,10 @@ class _Parser:
         found = None
         if self.met < _REPAIRS and goal - index < _LONGEST_REPAIR:
             found = repair(self.table, stacks.states, tokens, index, goal, self.forgotten.keys())
-            found = found or exchange(self.table, stacks.states, token, tokens[place.first])
-        if index not in self.forgotten:
+            found = found or exchange(
+                self.table, stacks.states, token, tokens[index + 1 : index + 3], tokens[place.first]
+            )
+        if index not in self.forgotten and not self.bracket_forgotten(index, goal):
             self.unexpected(stacks, index, place, found)
         self.note(index)
         if found is not None:
@@ -268,6 +270,17 @@ class _Parser:
                 self.inserted = Token(found.insert, _MADE_UP.get(found.insert, found.insert), at, at, -1)
             return index + found.skip
         return self.give_up(stacks, place, index, goal)
+
+    def bracket_forgotten(self, index: int, goal: int) -> bool:
+        """Report a `(` or `[` that is open at the token and never closed: that is why it does not fit."""
+        token = self.tokens[index]
+        for closing, opening in self.forgotten.items():
+            if index < closing <= goal and opening.kind in "([" and opening.start < token.start:
+                if opening.start not in self.mismatched:
+                    self.mismatched.add(opening.start)
+                    never_closed(self.report, self.source, opening, token)
+                return True
+        return False
 
     def unexpected(self, stacks: _Stacks, index: int, place: Place, found: Repair | None) -> None:
         """Report a token that does not fit, unless what stands before it has been reported."""

@@ -59,9 +59,20 @@ def place_of(
 
 
 def _indent(tokens: list[Token], index: int) -> int:
+    """How far in a statement stands. Lines further in that begin none go on with what is above them."""
+    start = _line_start(tokens, index)
+    while start > 1 and tokens[start - 1].kind == "_NL" and not begins_statement(tokens, start):
+        above = _line_start(tokens, start - 2)
+        if tokens[above].indent >= tokens[start].indent:
+            break
+        start = above
+    return max(tokens[start].indent, 0)
+
+
+def _line_start(tokens: list[Token], index: int) -> int:
     while index > 0 and tokens[index].indent == SAME_LINE:
         index -= 1
-    return max(tokens[index].indent, 0)
+    return index
 
 
 def end_of_statement(tokens: list[Token], index: int, place: Place) -> int:
@@ -118,6 +129,8 @@ def repair(
     row = [kind for kind in table.states[states[-1]] if is_token(kind) and kind != "$END"]
     order = {kind: place for place, kind in enumerate(_FIRST)}
     row.sort(key=lambda kind: (order.get(kind, len(_FIRST)), kind))
+    if tokens[index].kind == "_NL" and "{" in row and table.accepts(states, "{"):
+        return Repair("{", 1)  # the body stands below, and is read as such
     for kind in row:
         if _reads(table, states, tokens, index, goal, forgotten, kind):
             return Repair(kind, 0)
@@ -131,9 +144,13 @@ def repair(
     return None
 
 
-def exchange(table: Table, states: list[int], token: Token, begin: Token) -> Repair | None:
+def exchange(
+    table: Table, states: list[int], token: Token, following: list[Token], begin: Token
+) -> Repair | None:
     """`:` read as `=`, and in a space `=` as `:`: mistaken for each other, and then all over a statement."""
     other = "=" if token.kind == ":" else ":" if token.kind == "=" and begin.text == "space" else None
+    if other == "=" and {"=", "from"} & {t.text for t in following[1:2]}:
+        return None  # `click: binary = …`, a prediction
     return Repair(other, 1) if other and table.accepts(states, other) else None
 
 
