@@ -141,7 +141,8 @@ def _check(field: Mapping[str, Any], source: FieldSource, log: Log) -> list[str]
     if source.column is not None:
         known = {*log.extra, *log.item_attributes}
         if source.column not in known:
-            return [f"`{path}`: the log has no column `{source.column}`{_close(source.column, known)}"]
+            close = _close(source.column, {*known, *ATTRIBUTES})
+            return [f"`{path}`: the log has no column `{source.column}`{close}"]
         if field["role"] == "candidate" and source.column not in log.item_attributes:
             return [f"`{path}`: a candidate has only what its item has, and `{source.column}` is of events"]
         return []

@@ -1,0 +1,131 @@
+"""train, evaluate and score on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from specc.cli import main
+from tests.train.small import SPEC, write_examples, write_spec
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spec, examples, and a model trained on them."""
+    folder = tmp_path_factory.mktemp("commands")
+    write_examples(folder / "data")
+    spec = write_spec(folder)
+    done = run("train", spec, folder / "data", "-o", folder / "model", "--epochs", "1", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["test"]["click"]["model"]["auc"] > 0
+    return folder
+
+
+def test_a_trained_model_is_evaluated_beside_its_baselines(folder: Path) -> None:
+    text = run("evaluate", folder / "model", folder / "data")
+    assert text.exit_code == 0, text.output
+    assert "popularity of the item" in text.output
+    found = json.loads(run("evaluate", folder / "model", folder / "data" / "test.parquet", "--json").stdout)
+    assert set(found["click"]) == {"model", "popularity", "mean"}
+    assert f"{found['click']['model']['auc']:.5f}" in text.output
+
+
+def test_training_shows_its_epochs_and_results(folder: Path) -> None:
+    held = folder / "data" / "test.parquet"
+    options = ("-o", folder / "again", "--epochs", "2", "--lr", "0.05", "--valid", held)
+    done = run("train", folder / "model", folder / "data", *options)
+    assert done.exit_code == 0, done.output
+    assert "epoch 2: loss" in done.output
+    assert "the best epoch was" in done.output
+    assert "gauc" in done.output
+
+
+def requests(folder: Path, name: str = "requests.jsonl") -> Path:
+    lines = [
+        {"user_id": "u1", "history_item": [1, 2], "ad_item": [1, 7, 2]},
+        {"user_id": "u2", "history_item": [], "ad_item": []},
+        {"user_id": "new", "history_item": None, "ad_item": [3]},
+    ]
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(lines), folder / name)
+    else:
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder / name
+
+
+def test_requests_are_scored_as_their_examples_are(folder: Path) -> None:
+    done = run("score", folder / "model", requests(folder))
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["request"] for line in lines] == [1, 2, 3]
+    assert [len(line["click"]) for line in lines] == [3, 0, 1]
+    single = [{"user_id": "u1", "history_item": [1, 2], "ad_item": [item]} for item in (1, 7, 2)]
+    (folder / "single.jsonl").write_text("".join(json.dumps(line) + "\n" for line in single))
+    lines_alone = run("score", folder / "model", folder / "single.jsonl").stdout.splitlines()
+    alone = [json.loads(line)["click"][0] for line in lines_alone]
+    assert alone == pytest.approx(lines[0]["click"], abs=1e-6)
+    best = json.loads(run("score", folder / "model", requests(folder), "--top", "2").stdout.splitlines()[0])
+    order = sorted(range(3), key=lambda i: -alone[i])[:2]
+    assert best["candidate"] == order
+    assert best["click"] == pytest.approx([alone[i] for i in order], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.jsonl"])
+def test_scores_are_written_to_files(folder: Path, name: str) -> None:
+    done = run("score", folder / "model", requests(folder, "requests.parquet"), "-o", folder / name)
+    assert done.exit_code == 0, done.output
+    path = folder / name
+    rows = (
+        pq.read_table(path).to_pylist()
+        if name.endswith("parquet")
+        else [json.loads(line) for line in path.read_text().splitlines()]
+    )
+    assert [len(row["click"]) for row in rows] == [3, 0, 1]
+
+
+MODEL, DATA, OUT = "{folder}/model", "{folder}/data", ("-o", "{tmp}/out")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("train", "{tmp}/small.arec", "{tmp}/none"), 1, "there is no such file"),
+        (("train", "{tmp}/small.arec", "{tmp}/empty"), 1, "the folder has no Parquet file"),
+        (("train", "{tmp}/small.arec", "{tmp}/short.parquet", *OUT), 1, "column `ad_item`: there is no such"),
+        (("train", "{tmp}/bad/small.arec", DATA, *OUT), 1, "mpl"),
+        (("train", MODEL, DATA, "--set", "x=1", *OUT), 1, "compiled already"),
+        (("train", "{tmp}/small.arec", DATA, *OUT, "--optimizer", "adm"), 1, "there is no optimizer 'adm'"),
+        (("train", "{tmp}/small.arec", DATA, *OUT, "--device", "cuda:99"), 1, "cuda:99"),
+        (("train", "{tmp}/small.arec", DATA, *OUT, "--epochs", "0"), 2, "epochs"),
+        (("train", "{tmp}/small.arec", DATA, *OUT, "--resume"), 1, "the model has not been trained"),
+        (("evaluate", "{tmp}/empty", DATA), 1, "is not a compiled model"),
+        (("evaluate", MODEL, "{tmp}/short.parquet"), 1, "column `ad_item`: there is no such"),
+        (("evaluate", MODEL, DATA, "--group", "nobody"), 1, "column `nobody`"),
+        (("score", MODEL, "{tmp}/bad.jsonl"), 1, "it is not JSON lines"),
+        (("score", MODEL, "{tmp}/none.jsonl"), 1, "there is no such file"),
+        (("score", MODEL, "{tmp}/bad.jsonl", "--top", "1", "--by", "buy"), 2, "the model predicts click"),
+    ],
+)
+def test_mistakes_are_answered(
+    folder: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    for name in ("empty", "bad"):
+        (tmp_path / name).mkdir()
+    write_spec(tmp_path)
+    write_spec(tmp_path / "bad", SPEC.replace("mlp", "mpl"))
+    table = pq.read_table(folder / "data" / "train.parquet").drop_columns(["ad_item"])
+    pq.write_table(table, tmp_path / "short.parquet")
+    (tmp_path / "bad.jsonl").write_text("{nothing\n")
+    done = run(*(argument.format(folder=folder, tmp=tmp_path) for argument in arguments))
+    assert done.exit_code == code, (done.output, done.exception)
+    assert said in done.output
