@@ -36,6 +36,23 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "dstn": {"dim": 16},
     "atrank": {"dim": 16, "common": 32, "spaces": 4},
 }
+# What published codes compute otherwise, on one log: the spec, its params, and the paper's beside it.
+CODES: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
+    "afm_official": ("afm_official", PARAMS["afm"], "afm"),
+    "din_official": ("din_official", {"dim": 16, "activation": "dice"}, "din"),
+    "dien_official": ("dien_official", PARAMS["dien"], "dien"),
+    "dsin_official": ("dsin_official", PARAMS["dsin"], "dsin"),
+    "dstn_self_attention": ("dstn", {"dim": 16, "fusion": "self_attention"}, "dstn"),
+    "dstn_official_self_attention": (
+        "dstn_official", {"dim": 16, "fusion": "self_attention"}, "dstn_self_attention",
+    ),
+    "atrank_official": ("atrank_official", PARAMS["atrank"], "atrank"),
+}  # fmt: skip
+CODES_LOG = "taobao"
+
+
+def spec_and_params(label: str) -> tuple[str, Mapping[str, Any]]:
+    return CODES[label][:2] if label in CODES else (label, PARAMS[label])
 
 
 @dataclass(frozen=True)
@@ -101,9 +118,14 @@ class Run:
 
 def spec_of(model: str, log: Log, folder: Path) -> Path:
     """The shipped spec with as many rows as the log needs, and what this log asks for."""
+    base_of = model.removesuffix("_official")
+    if base_of != model:
+        spec_of(base_of, log, folder)  # found beside it, and so extended instead of the shipped one
     text = (SPECS / f"{model}.arec").read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     text = re.sub(r"vocab\((?:1_000_000|500_000|100_000), ", f"vocab({ROWS:_}, ", text)
+    # Widths are this bench's own.
+    text = re.sub(r"(param (?:dim|k|t|common|spaces) +=.*?) in \{.*?\}", r"\1", text)
     if model not in log.changes:
         path = folder / f"{model}.arec"
         path.write_text(text, encoding="utf-8")
@@ -126,7 +148,8 @@ def examples_of(model: str, log: Log, data: Path, folder: Path) -> tuple[Path, P
     import specc
     from specc.prepare import Settings, prepare
 
-    manifest = specc.compile(spec_of(model, log, folder), **PARAMS[model]).manifest
+    spec, params = spec_and_params(model)
+    manifest = specc.compile(spec_of(spec, log, folder), **params).manifest
     settings = dict(log.settings)
     if "items" in settings:
         settings["items"] = str(data / settings["items"])
@@ -148,7 +171,8 @@ def run(model: str, log: Log, seed: int, data: Path, folder: Path) -> Run:
 
     train, test = examples_of(model, log, data, folder)
     torch.manual_seed(seed)
-    built = specc.compile(spec_of(model, log, folder), **PARAMS[model])
+    spec, params = spec_and_params(model)
+    built = specc.compile(spec_of(spec, log, folder), **params)
     recipe = Recipe.of(built.manifest).changed("adam", 0.001, batch=256, epochs=1, seed=seed)
     begun = time.perf_counter()
     outcome = fit(built, [train], folder / f"{model}_{seed}", recipe)
@@ -194,7 +218,31 @@ def results_page(runs: Iterable[Run], facts: Mapping[str, Any]) -> str:
                     f"| {_spread(r.logloss for r in of)} | {of[0].parameters:,} "
                     f"| {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
                 )
+    lines += _codes([r for r in known if r.log == CODES_LOG])
     return "\n".join(lines) + "\n"
+
+
+def _codes(runs: list[Run]) -> list[str]:
+    """What the differences of published codes do, seed by seed beside the paper's."""
+    by = {(r.model, r.seed): r for r in runs}
+    lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
+    lines += [
+        "AUC and logloss of what the code computes, and how they differ from the paper's equations with"
+    ]
+    lines += ["the same seeds.", ""]
+    lines += [
+        "| code | beside | AUC | difference | logloss | difference | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for label, (_, _, paper) in CODES.items():
+        pairs = [(r, by[paper, r.seed]) for r in runs if r.model == label and (paper, r.seed) in by]
+        if pairs:
+            lines.append(
+                f"| {label} | {paper} | {_spread(a.auc for a, _ in pairs)} "
+                f"| {_spread(a.auc - b.auc for a, b in pairs)} | {_spread(a.logloss for a, _ in pairs)} "
+                f"| {_spread(a.logloss - b.logloss for a, b in pairs)} | {len(pairs)} |"
+            )
+    return lines
 
 
 def _spread(values: Iterable[float]) -> str:
@@ -205,7 +253,7 @@ def _spread(values: Iterable[float]) -> str:
 
 @click.command()
 @click.option("--data", "logs", multiple=True, type=click.Choice([log.name for log in LOGS]))
-@click.option("--only", multiple=True, type=click.Choice(list(PARAMS)), help="Only these models.")
+@click.option("--only", multiple=True, type=click.Choice([*PARAMS, *CODES]), help="Only these models.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=REPO.parent / "shared" / "data")
 @click.option("--work", type=click.Path(path_type=Path), default=REPO / "build" / "quality")
@@ -225,7 +273,7 @@ def main(
         for log in LOGS:
             if logs and log.name not in logs:
                 continue
-            for model in PARAMS:
+            for model in (*PARAMS, *(CODES if log.name == CODES_LOG else ())):
                 if (only and model not in only) or (log.name, model, seed) in done:
                     continue
                 found = run(model, log, seed, folder, work / log.name)
