@@ -274,6 +274,8 @@ class _Parser:
     def bracket_forgotten(self, index: int, goal: int) -> bool:
         """Report a `(` or `[` that is open at the token and never closed: that is why it does not fit."""
         token = self.tokens[index]
+        if token.text in (")", "]", "}"):
+            return False  # closed by a bracket of another kind
         for closing, opening in self.forgotten.items():
             if index < closing <= goal and opening.kind in "([" and opening.start < token.start:
                 if opening.start not in self.mismatched:
