@@ -14,12 +14,18 @@ from specc.graph.ir import FieldSpec, Graph, Node, axis_of
 ACTIVATIONS = frozenset({"tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "dice", "prelu"})
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}
 _MOST_WORDS = 5
+_CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
 _MLP = re.compile(r"mlp(_\d+)?$")
 _NUMBER = re.compile(r"_\d+$")
 
 
 def field(field: FieldSpec) -> str:
     return f"{field.name}: {field.encoding} [{field.width}]"
+
+
+def plain(path: str) -> str:
+    """The last name of a path, without the number that tells instances apart."""
+    return _NUMBER.sub("", path.rsplit(".", 1)[-1])
 
 
 def operations(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, str]) -> tuple[str, ...]:
@@ -47,9 +53,9 @@ def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, s
 
     for path, group in groupby(nodes, inner):
         if not path:
-            yield from map(word, group)
+            yield from (word(node) for node in group if node.op not in _CONDITIONS)
         elif path in parts:
-            yield _NUMBER.sub("", path.rsplit(".", 1)[-1]).replace("_", " ")
+            yield plain(path).replace("_", " ")
         else:
             yield layers(list(group))
 
@@ -68,7 +74,8 @@ def word(node: Node) -> str:
         case "linear":
             return f"linear {node.type.width}"
         case "sum" | "mean" | "max" | "min" | "last" | "first" | "softmax" | "flatten":
-            return f"{node.op} over {axis.name}" if axis else node.op
+            where = " where …" if len(node.inputs) > 1 else ""
+            return f"{node.op} over {axis.name}{where}" if axis else node.op
         case "scan":
             back = " backward" if node.attrs.get("backward") else ""
             return f"scan over {axis.name}{back}" if axis else "scan"

@@ -198,8 +198,10 @@ def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -
         return Box(key, "space", title, lines, 0, space.role, place, device)
     if key.startswith("learned "):
         shape = (str(nodes[0].type),)
-        return Box(key, "learned", key.split(" ")[1], shape, parameters, role, place, device)
-    kind, title = "value", key.split(" ")[0].split(".")[-1]
+        return Box(key, "learned", nodes[0].weights[0], shape, parameters, role, place, device)
+    kind, title = "value", key.split(" ")[0].rsplit(".", 1)[-1]
+    if all(n.name != title for n in nodes):
+        title = label.plain(title)  # an instance of a block, not a binding of that name
     if " " in key:
         title = nodes[-1].name or label.word(nodes[-1])
     lines = label.operations(graph, key, nodes, scopes)
@@ -227,7 +229,11 @@ def _clusters(graph: Graph, members: dict[str, list[Node]]) -> tuple[list[Cluste
     chains: dict[str, list[str]] = {}
     count: dict[str, int] = {}
     for key, nodes in members.items():
-        if key.startswith(("space ", "learned ")):
+        if key.startswith("space "):
+            continue
+        if key.startswith("learned "):  # it stands in a frame, and makes none
+            parts = nodes[0].weights[0].split(".")
+            chains[key] = [".".join(parts[:i]) for i in range(2, len(parts))]
             continue
         parts = nodes[0].scope.split(".")
         longest = len(key.split(" ")[0].split("."))
@@ -239,7 +245,7 @@ def _clusters(graph: Graph, members: dict[str, list[Node]]) -> tuple[list[Cluste
     clusters: list[Cluster] = []
     for path in kept:
         parent = next((p for p in reversed(kept) if path.startswith(p + ".")), None)
-        owner, callee = path.split(".")[0], path.split(".")[-1]
+        owner, callee = path.split(".")[0], label.plain(path)
         kind = "attention " if path in attention else ""
         title = f"{owner} · {kind}{callee}" if parent is None else f"{kind}{callee}"
         clusters.append(Cluster(path, title, parent))
@@ -262,6 +268,8 @@ def _placed(box: Box, cluster: str | None, clusters: list[Cluster]) -> Box:
     title = box.title
     if cluster is not None and box.key == cluster:
         title = "return"  # what a block's last line computes has no name of its own
+    if cluster is not None and box.kind == "learned":
+        title = title.rsplit(".", 1)[-1]
     return replace(box, title=title, cluster=cluster)
 
 

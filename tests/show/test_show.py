@@ -102,6 +102,30 @@ def test_blocks_are_frames() -> None:
     assert not drawn(SMALL, "blocks").clusters
 
 
+def test_numbers_are_of_instances_or_of_names() -> None:
+    shown = drawn(
+        "model m\nspace ad from candidate { item: ids(9, 4) }\n"
+        "x_2 = ad |> mlp([3]) |> mlp([2])\npredict click: binary = x_2 |> linear(1)\n"
+    )
+    assert [box.title for box in shown.boxes] == ["ad", "mlp", "mlp", "click: binary"]
+    named = drawn(
+        "model m\nspace ad from candidate { item: ids(9, 4) }\n"
+        "x_2 = ad * 2\npredict click: binary = x_2 |> linear(1)\n"
+    )
+    assert [box.title for box in named.boxes] == ["ad", "x_2", "click: binary"]
+
+
+def test_what_a_block_learns_stands_in_its_frame() -> None:
+    shown = drawn(
+        "model m\nspace ad from candidate { item: ids(9, 4) }\n"
+        "block scale(x[d]) -> [d] {\n  learned w[d]\n  y = x * w\n  return y + x\n}\n"
+        "big = scale(ad)\npredict click: binary = big |> linear(1)\n"
+    )
+    boxes = {box.title: box for box in shown.boxes}
+    assert boxes["w"].cluster == boxes["y"].cluster == shown.clusters[0].key
+    assert shown.clusters[0].title == "big · scale"
+
+
 def test_arrows_carry_types() -> None:
     shown = drawn(SMALL)
     titles = {box.key: box.title for box in shown.boxes}
