@@ -108,7 +108,7 @@ def test_an_interrupted_training_goes_on_exactly(
         trained(spec, data, tmp_path / "part", interrupt, valid=True, **recipe)
     resumed, done = trained(spec, data, tmp_path / "part", resume=True, valid=True, **recipe)
     assert same(weights(resumed), weights(whole))
-    assert done.epochs == expected.epochs
+    assert [{**e, "seconds": 0} for e in done.epochs] == [{**e, "seconds": 0} for e in expected.epochs]
     assert same(weights(load(tmp_path / "part")), weights(load(tmp_path / "whole")))
 
 

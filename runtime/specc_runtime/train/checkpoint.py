@@ -29,7 +29,8 @@ FOLDER, FORMAT = "checkpoint", 1
 @dataclass
 class State:
     """place: what of the data comes next. step: optimizer steps so far. total, seen: the sum of the losses
-    of the epoch's examples, and their number. epochs: what the epochs before gave.
+    of the epoch's examples, and their number; seconds: how long they took. epochs: what the epochs before
+    gave.
     best: the best value of the metric, and stale: epochs since then. about: the recipe and data, which a
     training that goes on must share."""
 
@@ -37,6 +38,7 @@ class State:
     step: int = 0
     total: float = 0.0
     seen: int = 0
+    seconds: float = 0.0
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
     stale: int = 0

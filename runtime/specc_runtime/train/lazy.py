@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from specc_runtime.layers import Table
+from specc_runtime.train.rowwise import RowAdagrad, RowAdam, RowSGD
 
 DENSE: Mapping[str, type[Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
@@ -31,11 +32,13 @@ DENSE: Mapping[str, type[Optimizer]] = {
 }
 # By rule the optimizer of a table's rows, and the options that it has in common with the dense one.
 BY_ROW: Mapping[str, tuple[type[Optimizer], frozenset[str]]] = {
-    "adagrad": (torch.optim.Adagrad, frozenset({"lr", "lr_decay", "eps", "initial_accumulator_value"})),
-    "adam": (torch.optim.SparseAdam, frozenset({"lr", "betas", "eps"})),
-    "adamw": (torch.optim.SparseAdam, frozenset({"lr", "betas", "eps"})),
-    "sgd": (torch.optim.SGD, frozenset({"lr"})),
+    "adagrad": (RowAdagrad, frozenset({"lr", "lr_decay", "eps", "initial_accumulator_value"})),
+    "adam": (RowAdam, frozenset({"lr", "betas", "eps"})),
+    "adamw": (RowAdam, frozenset({"lr", "betas", "eps"})),
+    "sgd": (RowSGD, frozenset({"lr"})),
 }
+# Those of which torch has a kernel that does a whole step of a weight at once.
+FUSED = frozenset({"adagrad", "adam", "adamw", "sgd"})
 
 
 class Lazy(Optimizer):
@@ -93,7 +96,7 @@ def build_optimizer(
         raise ValueError(f'{why} cannot go by row: it moves rows that a batch does not name; use "dense"')
     for weight in rows.values():
         weight.sparse_gradient = True  # type: ignore[attr-defined]
-    # The default, said aloud: torch warns wherever its sparse optimizers leave it unsaid.
+    # The default, said aloud: torch warns wherever a sparse gradient leaves it unsaid.
     torch.sparse.check_sparse_tensor_invariants.disable()
     kind, known = BY_ROW[name]
     by_row = _made(kind, rows.values(), {k: v for k, v in options.items() if k in known}, name)
@@ -110,8 +113,10 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 def _made(
     kind: type[Optimizer], weights: Iterable[Tensor], options: Mapping[str, Any], name: str
 ) -> Optimizer:
+    weights = list(weights)
+    fused = name in FUSED and kind is DENSE[name] and all(w.is_floating_point() for w in weights)
     try:
-        return kind(list(weights), **options)
+        return kind(weights, **options, **({"fused": True} if fused else {}))
     except TypeError:
         raise ValueError(f"{name} does not take all of the options {', '.join(sorted(options))}") from None
 

@@ -57,8 +57,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the epochs gave, each {"epoch", "loss", "seconds", and "valid" with validation data}; best is
-    the number of the epoch whose weights the model has."""
+    """What the epochs gave, each {"epoch", "loss", "seconds", "best" (so far), and "valid" with validation
+    data}; best is the number of the epoch whose weights the model has."""
 
     epochs: list[dict[str, Any]]
     best: int
@@ -112,12 +112,14 @@ def _epoch(
     """The rest of the epoch that the state is in."""
     model.train()
     epoch, steps = state.place.epoch, stream.steps(state.place.epoch)
-    begun, seen_before = time.monotonic(), state.seen
+    clock = time.monotonic()
     for batch, place in stream.epoch(state.place):
         loss = _step(model, optimizer, batch, recipe, state)
         state.step, state.place = state.step + 1, place
         state.total, state.seen = state.total + loss * batch.size, state.seen + batch.size
-        speed = (state.seen - seen_before) / max(time.monotonic() - begun, 1e-9)
+        clock, before = time.monotonic(), clock
+        state.seconds += clock - before
+        speed = state.seen / max(state.seconds, 1e-9)
         done = -(-state.seen // stream.batch)
         watch(Progress(epoch + 1, recipe.epochs, done, steps, state.total / state.seen, speed))
         stop = interrupted()
@@ -148,6 +150,7 @@ def _close(model: Model, recipe: Recipe, directory: Path, state: State, results:
     entry: dict[str, Any] = {
         "epoch": state.place.epoch + 1,
         "loss": state.total / max(state.seen, 1),
+        "seconds": state.seconds,
         "best": True,
     }
     if results is not None:
@@ -160,7 +163,7 @@ def _close(model: Model, recipe: Recipe, directory: Path, state: State, results:
             state.best = value
     state.epochs.append(entry)
     state.place = Place(state.place.epoch + 1)
-    state.total, state.seen = 0.0, 0
+    state.total, state.seen, state.seconds = 0.0, 0, 0.0
     if entry["best"]:
         save(model, directory)
 
