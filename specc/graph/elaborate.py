@@ -11,8 +11,9 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from specc.graph.blocks import check_block, module_scope, require
+from specc.graph.blocks import module_scope, require
 from specc.graph.builtins import registry
+from specc.graph.contracts import check_block
 from specc.graph.declarations import extra_loss, label_inputs, prediction
 from specc.graph.devices import devices, places
 from specc.graph.expressions import entry_value

@@ -1,7 +1,8 @@
 """Dead nodes: what no output and no attention needs.
 
-Promises: the same outputs; an attention whose result is alive keeps its weight and score; weights that
-no node reads are gone; regions hold only what their next states need.
+Promises: the same outputs; an attention whose result is alive keeps its weight and score; regions hold only
+what their next states need. Weights that the spec itself does not read are gone; those that a pass finds no
+use for stay, so that a checkpoint fits a model whatever passes made it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from specc.graph.ir import Graph, Node, Region, walk
 
 
 def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> Graph:
-    """The graph without its dead nodes and weights.
+    """The graph without its dead nodes.
 
     attention_results: the node that each attention gives its value by, by path; an attention with
-        a dead result goes. Without it, all attentions stay.
+        a dead result goes. Without it, as after a pass, all attentions and weights stay.
     """
     nodes = tuple(_prune_region(n) if n.region else n for n in graph.nodes)
     index = {n.id: n for n in nodes}
@@ -28,11 +29,14 @@ def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> G
     wanted = [n for a in attentions for n in (a.weight, a.score) if n is not None]
     alive |= _closure(wanted, index)
     kept = tuple(n for n in nodes if n.id in alive)
-    used = {path for n in walk(kept) for path in n.weights}
+    weights = graph.weights
+    if attention_results is not None:
+        used = {path for n in walk(kept) for path in n.weights}
+        weights = {path: w for path, w in weights.items() if path in used}
     return replace(
         graph,
         nodes=kept,
-        weights={path: w for path, w in graph.weights.items() if path in used},
+        weights=weights,
         attentions=attentions,
         bindings={name: id for name, id in graph.bindings.items() if id in alive},
     )

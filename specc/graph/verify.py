@@ -40,10 +40,9 @@ def verify(graph: Graph) -> None:
     fields = {f.path: f for space in graph.spaces for f in space.fields}
     Block(graph.weights, fields).check(graph.nodes)
     _check_outputs(graph)
-    read = {path for n in walk(graph.nodes) for path in n.weights}
     for path, weight in graph.weights.items():
-        if weight.path != path or path not in read:
-            raise GraphError(f"weight `{path}` is misnamed, or nothing reads it", weight.span)
+        if weight.path != path:
+            raise GraphError(f"weight `{path}` goes by another name, `{weight.path}`", weight.span)
 
 
 def _check_outputs(graph: Graph) -> None:

@@ -1,0 +1,129 @@
+"""Rules of the house that no linter knows: who imports whom, what stays away, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+SPECC = sorted((REPO / "specc").rglob("*.py"))
+RUNTIME = sorted((REPO / "runtime" / "specc_runtime").rglob("*.py"))
+# Imports run one way: each of these may import those before it.
+STAGES = ("source", "report", "syntax", "names", "types", "graph", "passes", "emit", "driver", "cli")
+BEFORE_TENSORS = STAGES[: STAGES.index("emit") + 1]
+LONGEST = 500  # lines; about 450 is what is aimed for
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it, but for type checkers only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def stage(module: str) -> str | None:
+    """The stage that a module belongs to; None for what stands outside of the row."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "specc" and len(parts) > 1 and parts[1] in STAGES else None
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(REPO).with_suffix("").parts)
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for path in SPECC:
+        own = stage(module_of(path))
+        if own is None:
+            continue
+        for module in imports(path):
+            other = stage(module)
+            if other is not None and STAGES.index(other) > STAGES.index(own):
+                wrong.append(f"{path.relative_to(REPO)} imports {module}")
+    assert not wrong
+
+
+def test_the_compiler_knows_no_tensors() -> None:
+    wrong = [
+        f"{path.relative_to(REPO)} imports {module}"
+        for path in SPECC
+        if stage(module_of(path)) in BEFORE_TENSORS
+        for module in imports(path)
+        if module.split(".")[0] in ("torch", "specc_runtime", "numpy")
+    ]
+    assert not wrong
+
+
+def test_the_runtime_knows_no_specs() -> None:
+    wrong = [
+        f"{path.relative_to(REPO)} imports {module}"
+        for path in RUNTIME
+        for module in imports(path)
+        if module.split(".")[0] in ("specc", "lark", "pydantic", "networkx")
+    ]
+    assert not wrong
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    long = {
+        str(path.relative_to(REPO)): lines
+        for path in (*SPECC, *RUNTIME)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST
+    }
+    assert not long
+
+
+def test_every_module_says_what_it_promises() -> None:
+    bare = [
+        str(path.relative_to(REPO))
+        for path in (*SPECC, *RUNTIME)
+        if path.read_text(encoding="utf-8").strip()
+        and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not bare
+
+
+def test_nothing_unpickles_or_evaluates_what_users_write() -> None:
+    """The one `exec` is of the compiler's own text."""
+    forbidden = re.compile(
+        r"\bpickle\.loads?\b|\bimport pickle\b|(?<![.\w])eval\(|(?<![.\w])exec\(|yaml\.load\("
+    )
+    found = [
+        f"{path.relative_to(REPO)}:{number}"
+        for path in (*SPECC, *RUNTIME)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if forbidden.search(line) and "noqa: S102" not in line
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("arguments", [["check", "specs/dsin.arec"], ["fmt", "--check", "specs/dsin.arec"]])
+def test_answers_before_anything_heavy_is_loaded(arguments: list[str]) -> None:
+    """Nor what check does not need: Lark's table is made beforehand."""
+    script = (
+        "import json, sys\n"
+        "from specc.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert not loaded & {"torch", "numpy", "pydantic", "networkx", "lark", "rich", "duckdb", "pyarrow"}
