@@ -96,7 +96,7 @@ def snippet(source: Source, marks: Iterable[Mark], paint: Paint, gutter: int) ->
         if last and number == last + 2 and last not in gaps:
             out += _line(source, last + 1, [], paint, gutter)
         elif last and number > last + 1:
-            out.append(paint.frame("." * min(3, gutter + 1)))
+            out.append(paint.frame("..."))
         out += _line(source, number, strokes[number], paint, gutter)
         last = number
     return out
