@@ -93,10 +93,8 @@ def test_a_prediction_that_is_gone_is_refused() -> None:
     assert refused(replace(graph, predictions=(wrong, *graph.predictions[1:])))
 
 
-def test_a_weight_that_nothing_reads_is_refused() -> None:
+def test_a_weight_by_another_name_is_refused() -> None:
     graph = construct("fields")
     path, weight = next(iter(graph.weights.items()))
-    extra = {**graph.weights, "extra": replace(weight, path="extra")}
-    assert refused(replace(graph, weights=extra))
     with pytest.raises(GraphError, match=r"fields\.arec:\d+"):
         verify(replace(graph, weights={**graph.weights, path: replace(weight, path="other")}))

@@ -35,6 +35,7 @@ def test_compiled_is_what_it_means(name: str) -> None:
     assert not unexpected(model, batch, expected)
     for passes in every_way(graph):
         model = compiled(graph, passes).train(not draws(graph))
+        assert model.state_dict().keys() == graph.weights.keys(), "a checkpoint fits, whatever the passes"
         assert not unexpected(model, batch, expected), passes
 
 
