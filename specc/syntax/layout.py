@@ -93,6 +93,18 @@ def _unclosed(tokens: list[Token], stray: frozenset[int]) -> list[tuple[int, int
     return never
 
 
+def _matched(tokens: list[Token]) -> bool:
+    """Whether every bracket has its counterpart: then how far in lines are means nothing."""
+    open_: list[str] = []
+    for token in tokens:
+        if token.kind in _CLOSE:
+            open_.append(token.kind)
+        elif token.kind in _OPEN:
+            if not open_ or open_.pop() != _OPEN[token.kind]:
+                return False
+    return not open_
+
+
 def _stray(tokens: list[Token]) -> frozenset[int]:
     """Closing braces that no opening one on their line explains, in a text that has too many."""
     surplus = 0
@@ -133,8 +145,9 @@ def _forgotten(tokens: list[Token], stray: frozenset[int]) -> dict[int, list[Tok
 
 def lay_out(tokens: list[Token], end: int) -> Laid:
     """Tokens as the grammar wants them; `end` is the length of the text."""
-    stray = _stray(tokens)
-    forgotten = _forgotten(tokens, stray)
+    matched = _matched(tokens)
+    stray = frozenset[int]() if matched else _stray(tokens)
+    forgotten = {} if matched else _forgotten(tokens, stray)
     out: list[Token] = []
     added: dict[int, Token] = {}
     inside: list[str] = []
