@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from specc.cli.common import FAULTS
+from specc.cli.common import FAULTS, fail
 from specc.report import Report
 
 _STDIN = "-"
@@ -72,7 +72,7 @@ def _named(files: tuple[str, ...]) -> Iterator[str]:
 def _formatted(name: str, report: Report) -> tuple[bytes, bytes] | None:
     """A text before and after, or None once its faults are in the report."""
     from specc.driver import decode, read
-    from specc.syntax.print import Unreadable, format_source
+    from specc.syntax.print import NotTheSame, Unreadable, format_source
 
     if name == _STDIN:
         before = sys.stdin.buffer.read()
@@ -88,6 +88,8 @@ def _formatted(name: str, report: Report) -> tuple[bytes, bytes] | None:
         for diagnostic in fault.report:
             report.add(diagnostic)
         return None
+    except NotTheSame as fault:
+        fail(f"{name} is left as it is: {fault}; this is a defect of the formatter, so please report it")
 
 
 def _write(name: str, data: bytes) -> None:

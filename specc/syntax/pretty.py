@@ -116,8 +116,8 @@ def lines(doc: Doc, indent: int = 0) -> list[Line]:
                 else:
                     code += flat
             case Group(body=body, forced=forced, width=width):
-                flat = not broken or (not forced and _fits(width - len(code), body, stack))
-                stack.append((at, not flat, body))
+                opened = broken and (forced or not _fits(width - len(code), body, stack))
+                stack.append((at, opened, body))
     out.append(Line(code.rstrip(), remark))
     return out
 
