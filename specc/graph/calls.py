@@ -144,10 +144,16 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
     counts = site.counts if target.path is None else {}
     path = site.path if target.path is None else target.path
     given = inputs
-    for expr, origin in target.calls:
-        at = Site(origin.scope, site.frame, path, counts)
-        node = call(expr, at, [(site.world.localize(n, site.frame), s) for n, s in given])
-        given = [(node, span)]
+    if target.path is not None:
+        site.world.call_sites.append((target.path, span))
+    try:
+        for expr, origin in target.calls:
+            at = Site(origin.scope, site.frame, path, counts)
+            node = call(expr, at, [(site.world.localize(n, site.frame), s) for n, s in given])
+            given = [(node, span)]
+    finally:
+        if target.path is not None:
+            site.world.call_sites.pop()
     return given[0][0]
 
 

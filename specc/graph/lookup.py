@@ -5,8 +5,11 @@ Promises: an axis found is one the value has; otherwise E0304/E0305/E0306 says w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from specc.graph.ir import Node
-from specc.graph.world import Site
+from specc.graph.world import Scope, Site
+from specc.report import Label
 from specc.report.suggest import nearest
 from specc.source import Span
 from specc.syntax import tree
@@ -30,6 +33,7 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
             f"`{ident.name}` could be two axes of this value",
             ident.span,
             found=str(node.type),
+            secondary=origins(found, site.scope),
             help="name the derived axis with `as` where it is made, such as `tail(x, over t as u)`",
         )
     close = nearest(ident.name, [a.name for a in axes])
@@ -47,6 +51,20 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
         found=str(node.type),
         help=advice,
     )
+
+
+def origins(axes: Iterable[Axis], scope: Scope) -> tuple[Label, ...]:
+    """Where axes of spaces are declared, as second places."""
+    labels: list[Label] = []
+    for axis in axes:
+        found = scope.find(str(axis.key[1])) if axis.kind == "space" else None
+        if found is not None and isinstance(found[1].statement, tree.Space):
+            labels += [
+                Label(item.ident.span, f"one is of `{axis.key[1]}`")
+                for item in found[1].statement.axes
+                if item.ident.name == axis.name and not item.like
+            ]
+    return tuple(labels)
 
 
 def axis_by_name(name: str, span: Span, site: Site) -> Axis:
@@ -68,6 +86,7 @@ def axis_by_name(name: str, span: Span, site: Site) -> Axis:
         "E0306",
         f"several axes are called `{name}`",
         span,
+        secondary=origins(found, site.scope),
         why="each space has axes of its own, unless one is declared `like` the other",
         help="give them different names, or share one with `like`",
     )

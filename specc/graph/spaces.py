@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from specc.graph.encodings import Encoding, encoding
 from specc.graph.expressions import all_of
 from specc.graph.ir import FieldSpec, Node, SpaceSpec, Weight
+from specc.graph.lookup import origins
 from specc.graph.statics import static
 from specc.graph.world import Fault, Scope, Site
 from specc.report import Label
@@ -85,6 +86,7 @@ def _like(item: tree.AxisDecl, scope: Scope) -> Axis:
         "E0306",
         f"several axes are called `{name}`",
         item.ident.span,
+        secondary=origins(found, scope),
         why="each space has axes of its own, so it is not clear which one is shared",
         help="give the spaces' axes different names",
     )

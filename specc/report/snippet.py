@@ -103,12 +103,15 @@ def snippet(source: Source, marks: Iterable[Mark], paint: Paint, gutter: int) ->
 
 
 def _strokes(mark: Mark, strokes: dict[int, list[_Stroke]], gaps: set[int]) -> None:
-    """Divide a mark among the lines it covers; its label stands on the last."""
+    """Divide a mark among the lines it covers; its label stands on the last. A second place of many lines
+    is marked on its first only."""
     span = anchored(mark.span)
     source = span.source
     written = span.text.rstrip()
     stop = span.start + len(written) if written else span.start
     (first, start), (last, end) = source.position(span.start), source.position(stop)
+    if last > first and not mark.primary:
+        last, end = first, len(source.line(first)) + 1
     covered = list(range(first, last + 1))
     if len(covered) > _LONGEST:
         covered = [first, last]

@@ -127,6 +127,10 @@ def _nearest(name: str, among: tuple[str, ...]) -> str | None:
     )
     if ranked:
         return known[ranked[0][2]]
+    if len(lower) > 3:  # another library's word, misspelt
+        for word, meanings in _ELSEWHERE.items():
+            if distance(lower, word) == 1 and (ours := [m for m in meanings if m in known]):
+                return ours[0]
     # Abbreviations (`cat` for `category`) and their opposites (`batch_size`) are far, but plain to a reader.
     begun = [k for k in known if (len(name) >= 3 and k.startswith(name)) or name.startswith(f"{k}_")]
     return min(begun, key=len) if begun else None

@@ -291,6 +291,11 @@ def _signatures(seen: Seen, able: set[str]) -> Told | None:
                         "write `-> [d]` before it, or `-> [t, d]` for a sequence",
                         "a signature says the type of the result",
                         "`-> [WIDTH]` is missing before this")  # fmt: skip
+    if seen.word == "space" and token.kind == "{" and "from" in able:
+        return Told("E0103", "this space lacks its role", span,
+                    "write `from request` or `from candidate` before the `{`",
+                    "request: the same for every candidate that is scored; candidate: its own for each",
+                    "`from ROLE` is missing before this")  # fmt: skip
     if seen.word == "space" and able == {"<="}:
         replaces = token.kind in ("<", "=", "==", ":")
         what = f"write `{seen.before.text} <= 100`, with the largest length that is kept"
