@@ -1,7 +1,7 @@
 """`python -m bench.quality`: all seven models on real event logs, side by side.
 
 One split by time, one recipe, several seeds; each run's figures are kept as a line of JSON, so that an
-interrupted bench goes on where it was. Writes docs/models/results.md from them.
+interrupted bench goes on where it was. Writes docs/models from them (pages.py).
 
     python -m bench.quality                       # both logs of ../shared/data
     python -m bench.quality --data taobao --only din --only dsin --seeds 1
@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +115,11 @@ class Run:
     popularity: float
 
 
+def runs_of(file: Path) -> list[Run]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return [Run(**json.loads(line)) for line in lines]
+
+
 def spec_of(model: str, log: Log, folder: Path) -> Path:
     """The shipped spec with as many rows as the log needs, and what this log asks for."""
     base_of = model.removesuffix("_official")
@@ -187,87 +191,25 @@ def run(model: str, log: Log, seed: int, data: Path, folder: Path) -> Run:
     )
 
 
-def results_page(runs: Iterable[Run], facts: Mapping[str, Any]) -> str:
-    """The tables as Markdown."""
-    lines = [
-        "# The seven on real logs",
-        "",
-        "Made by `python -m bench.quality`; figures are means over seeds ± standard deviation.",
-        "",
-        f"One recipe for all: Adam at 0.001, batches of 256, one epoch over the last {facts['train']:,} "
-        f"examples before the test period, tested on the first {facts['test']:,} examples of it; one sampled "
-        "negative for each event; item and category 16 channels each; everything else as in the spec. "
-        "Histories know nothing of what came later. This compares models under one small budget: it "
-        "is no reproduction of the papers' figures, which come from other data, sizes and recipes.",
-        "",
-        "Parameters are those beside the tables; seconds are of one epoch on one core "
-        "of a machine with other work, so that they compare only roughly.",
-    ]
-    known = list(runs)
-    for log in dict.fromkeys(r.log for r in known):
-        own = [r for r in known if r.log == log]
-        lines += ["", f"## {log.capitalize()}", ""]
-        lines += [f"Item popularity in the training examples alone: AUC {own[0].popularity:.4f}.", ""]
-        lines += ["| model | AUC | GAUC | logloss | parameters | s an epoch | seeds |"]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for model in PARAMS:
-            of = [r for r in own if r.model == model]
-            if of:
-                lines.append(
-                    f"| [{model}]({model}.md) | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
-                    f"| {_spread(r.logloss for r in of)} | {of[0].parameters:,} "
-                    f"| {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
-                )
-    lines += _codes([r for r in known if r.log == CODES_LOG])
-    return "\n".join(lines) + "\n"
-
-
-def _codes(runs: list[Run]) -> list[str]:
-    """What the differences of published codes do, seed by seed beside the paper's."""
-    by = {(r.model, r.seed): r for r in runs}
-    lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
-    lines += [
-        "AUC and logloss of what the code computes, and how they differ from the paper's equations with"
-    ]
-    lines += ["the same seeds.", ""]
-    lines += [
-        "| code | beside | AUC | difference | logloss | difference | seeds |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for label, (_, _, paper) in CODES.items():
-        pairs = [(r, by[paper, r.seed]) for r in runs if r.model == label and (paper, r.seed) in by]
-        if pairs:
-            lines.append(
-                f"| {label} | {paper} | {_spread(a.auc for a, _ in pairs)} "
-                f"| {_spread(a.auc - b.auc for a, b in pairs)} | {_spread(a.logloss for a, _ in pairs)} "
-                f"| {_spread(a.logloss - b.logloss for a, b in pairs)} | {len(pairs)} |"
-            )
-    return lines
-
-
-def _spread(values: Iterable[float]) -> str:
-    known = list(values)
-    spread = f" ± {statistics.stdev(known):.4f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.4f}{spread}"
-
-
 @click.command()
 @click.option("--data", "logs", multiple=True, type=click.Choice([log.name for log in LOGS]))
 @click.option("--only", multiple=True, type=click.Choice([*PARAMS, *CODES]), help="Only these models.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), default=REPO.parent / "shared" / "data")
 @click.option("--work", type=click.Path(path_type=Path), default=REPO / "build" / "quality")
-@click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models" / "results.md")
+@click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
 def main(
     logs: tuple[str, ...], only: tuple[str, ...], seeds: int, folder: Path, work: Path, out: Path
 ) -> None:
     """Train and test the seven models on the logs of FOLDER."""
     import torch
 
+    from bench.pages import write_pages
+
     torch.set_num_threads(1)
     kept = work / "runs.jsonl"
     work.mkdir(parents=True, exist_ok=True)
-    runs = [Run(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    runs = runs_of(kept)
     done = {(r.log, r.model, r.seed) for r in runs}
     for seed in range(seeds):
         for log in LOGS:
@@ -281,8 +223,7 @@ def main(
                 runs.append(found)
                 with kept.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(found)) + "\n")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(results_page(runs, {"train": TRAIN, "test": TEST}), encoding="utf-8")
+    write_pages(runs, out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""`python -m bench.pages`: what is generated of docs/models: the table of results, each page's own rows of
+it, and the pictures of the specs.
+
+    python -m bench.pages --runs build/quality/runs.jsonl
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from bench.quality import CODES, CODES_LOG, PARAMS, REPO, SPECS, TEST, TRAIN, Run, runs_of
+
+MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def write_pages(runs: list[Run], folder: Path) -> None:
+    """Results, pictures, and the rows of each page between its marks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text(results_page(runs), encoding="utf-8")
+    for model in PARAMS:
+        (folder / f"{model}.svg").write_text(picture(model), encoding="utf-8")
+        page = folder / f"{model}.md"
+        if page.is_file():
+            rows = "\n".join(own_rows(model, runs))
+            text = MARKS.sub(lambda m, rows=rows: f"{m[1]}{rows}\n{m[2]}", page.read_text(encoding="utf-8"))
+            page.write_text(text, encoding="utf-8")
+
+
+def picture(model: str) -> str:
+    """The spec as `specc show` draws it."""
+    from specc.driver import load
+    from specc.passes import prepared
+    from specc.passes.placement import place
+    from specc.show.scene import scene
+    from specc.show.svg import svg
+
+    graph, _ = load(SPECS / f"{model}.arec")
+    assert graph is not None
+    return svg(scene(place(prepared(graph))))
+
+
+def own_rows(model: str, runs: list[Run]) -> list[str]:
+    """A model's results on each log."""
+    lines = ["| log | AUC | GAUC | logloss | popularity's AUC | seeds |", "|---|---|---|---|---|---|"]
+    for log in dict.fromkeys(r.log for r in runs):
+        of = [r for r in runs if r.model == model and r.log == log]
+        if of:
+            lines.append(
+                f"| {log} | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
+                f"| {_spread(r.logloss for r in of)} | {of[0].popularity:.4f} | {len(of)} |"
+            )
+    return lines
+
+
+def results_page(runs: list[Run]) -> str:
+    """The tables as Markdown."""
+    lines = [
+        "# The seven on real logs",
+        "",
+        "Made by `python -m bench.quality`; figures are means over seeds ± standard deviation.",
+        "",
+        f"One recipe for all: Adam at 0.001, batches of 256, one epoch over the last {TRAIN:,} "
+        f"examples before the test period, tested on the first {TEST:,} examples of it; one sampled "
+        "negative for each event; item and category 16 channels each; everything else as in the spec. "
+        "Histories know nothing of what came later. This compares models under one small budget: it "
+        "is no reproduction of the papers' figures, which come from other data, sizes and recipes.",
+        "",
+        "Parameters are those beside the tables; seconds are of one epoch on one core "
+        "of a machine with other work, so that they compare only roughly.",
+    ]
+    for log in dict.fromkeys(r.log for r in runs):
+        own = [r for r in runs if r.log == log]
+        lines += ["", f"## {log.capitalize()}", ""]
+        lines += [f"Item popularity in the training examples alone: AUC {own[0].popularity:.4f}.", ""]
+        lines += ["| model | AUC | GAUC | logloss | parameters | s an epoch | seeds |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        for model in PARAMS:
+            of = [r for r in own if r.model == model]
+            if of:
+                lines.append(
+                    f"| [{model}]({model}.md) | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
+                    f"| {_spread(r.logloss for r in of)} | {of[0].parameters:,} "
+                    f"| {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
+                )
+    lines += _codes([r for r in runs if r.log == CODES_LOG])
+    return "\n".join(lines) + "\n"
+
+
+def _codes(runs: list[Run]) -> list[str]:
+    """What the differences of published codes do, seed by seed beside the paper's."""
+    by = {(r.model, r.seed): r for r in runs}
+    lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
+    lines += [
+        "AUC and logloss of what the code computes, and how they differ from the paper's equations with"
+    ]
+    lines += ["the same seeds.", ""]
+    lines += [
+        "| code | beside | AUC | difference | logloss | difference | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for label, (_, _, paper) in CODES.items():
+        pairs = [(r, by[paper, r.seed]) for r in runs if r.model == label and (paper, r.seed) in by]
+        if pairs:
+            lines.append(
+                f"| {label} | {paper} | {_spread(a.auc for a, _ in pairs)} "
+                f"| {_spread(a.auc - b.auc for a, b in pairs)} | {_spread(a.logloss for a, _ in pairs)} "
+                f"| {_spread(a.logloss - b.logloss for a, b in pairs)} | {len(pairs)} |"
+            )
+    return lines
+
+
+def _spread(values: Iterable[float]) -> str:
+    known = list(values)
+    spread = f" ± {statistics.stdev(known):.4f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.4f}{spread}"
+
+
+@click.command()
+@click.option("--runs", type=click.Path(exists=True, path_type=Path), default="build/quality/runs.jsonl")
+@click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
+def main(runs: Path, out: Path) -> None:
+    """Write what is generated of docs/models from the figures of `bench.quality`."""
+    write_pages(runs_of(runs), out)
+
+
+if __name__ == "__main__":
+    main()
