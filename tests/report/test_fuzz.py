@@ -5,6 +5,7 @@ Fast as it is; `AREC_FUZZ=5000` breaks that many specs (and `AREC_FUZZ_SEED` sta
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -14,15 +15,19 @@ from pathlib import Path
 import pytest
 
 from specc import resources
-from specc.driver import check_source
+from specc.driver import check_source, load_source
+from specc.graph.ir import Graph
 from specc.report import Report, Severity
 from specc.report.codes import CODES
 from specc.report.render import render
 from specc.source import Source
+from specc.syntax import tree
 from specc.syntax.lexer import Token, lex
+from specc.syntax.parse import parse
 
 COUNT = int(os.environ.get("AREC_FUZZ", "60"))
 SEED = int(os.environ.get("AREC_FUZZ_SEED", "1"))
+ACCEPTED = max(2, COUNT // 30)  # of those that are still sound, how many are compiled
 SLOWEST = 1.0  # seconds of processor time
 SHIPPED = sorted(resources.specs().rglob("*.arec"))
 
@@ -143,3 +148,64 @@ def test_whatever_is_broken_is_answered() -> None:
             )
         faulty += any(d.severity is Severity.ERROR for d in report)
     assert faulty > COUNT / 3
+
+
+# ------------------------------------------------------------------ accepted
+
+
+def least(text: str) -> dict[str, object]:
+    """Of each whole-number param with choices the least, so that what is accepted is small."""
+    params: dict[str, object] = {}
+    for item in parse(Source("fuzz", text), Report()).body:
+        if isinstance(item, tree.Param) and isinstance(item.domain, tree.Choices):
+            numbers = [v.value for v in item.domain.items if isinstance(v, tree.Number)]
+            if numbers and isinstance(item.default, tree.Number):
+                params[item.ident.name] = min(numbers)
+    return params
+
+
+def accepted(path: Path, text: str) -> Graph | None:
+    """The graph of a text that is sound, and small enough to be evaluated one example after another."""
+    for params in (least(text), {}):
+        report = Report()
+        graph = load_source(Source("fuzz.arec", text), path.parent, params, report)
+        if graph is not None:
+            break
+    if graph is None or any(axis.bound > 200 for n in graph.nodes for axis in n.type.axes):
+        return None
+    size = sum(math.prod(w.shape) for w in graph.weights.values() if w.kind != "table")
+    return graph if size < 200_000 else None
+
+
+def test_what_is_accepted_means_something() -> None:
+    """A broken spec that is still sound compiles to what the definition of the language says it means."""
+    from specc.graph.verify import verify
+    from specc.testing.batches import random_batch
+    from specc.testing.laws import LAWS, Case
+    from specc.testing.subject import Subject
+
+    met = 0
+    for number, path, text in broken(COUNT, SEED + 1):
+        graph = accepted(path, text)
+        if graph is None:
+            continue
+        met += 1
+        if met > ACCEPTED:
+            break
+        try:
+            verify(graph)
+            subject = Subject.of(graph, number)
+            case = Case(
+                subject,
+                random_batch(subject.manifest, 2, number, empty=0.25),
+                random_batch(subject.manifest, 2, number, empty=0.25, candidates=True),
+            )
+            for law in ("interpret", "gradient"):
+                check = LAWS[law].of_case
+                assert check is not None
+                broken_law = check(case)
+                assert broken_law is None, f"{law}: {broken_law}"
+        except BaseException as fault:
+            pytest.fail(
+                f"case {number} of seed {SEED + 1}, from {path.name}: {type(fault).__name__}: {fault}\n{text}"
+            )
