@@ -241,6 +241,8 @@ def dien_official(x: One) -> Outputs:
         keep = (1 - a) * keep
         h = keep * h + (1 - keep) * fresh
     total = history.sum(0)
+    if x.params["padded"]:
+        total = total + (x.params["longest"] - len(history)) * x["padding"]
 
     def dice(path: str, hidden: Tensor) -> Tensor:
         return 0.5 * hidden + 0.5 * x[path.format("dice") + ".slope"] * hidden

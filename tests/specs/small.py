@@ -40,6 +40,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
 VARIANTS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "bst": ({"pooling": "all"}, {"blocks": 2}),
     "dien": ({"evolution": "agru"}, {"evolution": "aigru"}),
+    "dien_official": ({"padded": True},),
     "din": ({"activation": "prelu"},),
     "din_official": ({"activation": "dice"},),
     "dsin": ({"bias": False},),
