@@ -87,7 +87,9 @@ class Documents:
             case tree.List(items=items):
                 return self.list("[", items, "]", expr.span.start + 1, expr.span.stop - 1)
             case tree.Unary(op=op, operand=operand):
-                return (op + " " * (op == "not"), self.at(operand, _level(expr)))
+                # `--` looks like another language's comment.
+                twice = op == "-" and isinstance(operand, tree.Unary)
+                return (op + " " * (op == "not"), self.at(operand, _level(expr) + twice))
             case tree.Binary():
                 return self.chain(expr)
             case tree.If():

@@ -161,6 +161,7 @@ def test_long_sums_and_choices_get_brackets() -> None:
         ("a - (b - c)", "a - (b - c)"),
         ("-(a ^ 2)", "-a ^ 2"),
         ("(-a) ^ 2", "(-a) ^ 2"),
+        ("--a", "-(-a)"),
         ("a ^ (b ^ c)", "a ^ b ^ c"),
         ("(a ^ b) ^ c", "(a ^ b) ^ c"),
         ("a + b |> relu", "(a + b) |> relu"),
@@ -256,7 +257,7 @@ def test_what_cannot_be_read_is_refused_with_its_faults() -> None:
     "value",
     [
         "(" * 600 + "x" + ")" * 600,
-        "-" * 900 + "x",
+        "-" * 300 + "x",
         " + ".join(["x"] * 5_000),
         "x" + " |> relu" * 5_000,
         "f(" * 400 + "x" + ")" * 400,
