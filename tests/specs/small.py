@@ -23,6 +23,7 @@ ROWS = 23
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "afm": {"k": 4, "t": 8},
     "afm_official": {"k": 4, "t": 8},
+    "fm": {"k": 4},
     "atrank": {"dim": 4, "common": 16, "spaces": 2},
     "atrank_multi": {"dim": 4, "common": 16, "spaces": 2},
     "atrank_official": {"dim": 16, "common": 32, "spaces": 2},
