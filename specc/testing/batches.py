@@ -156,8 +156,11 @@ class _Drawn:
         from hypothesis import strategies as st
 
         most = bound if self.longest is None else min(bound, self.longest)
-        one = st.integers(0, min(most, SHORT)) | st.just(most)
-        return torch.tensor(self.draw(st.lists(one, min_size=count, max_size=count)), dtype=torch.int64)
+        # One choice for each length, so that shrinking can leave out what belongs to it.
+        known = [*range(min(most, SHORT) + 1), *([most] if most > SHORT else [])]
+        one = st.integers(0, len(known) - 1)
+        drawn = self.draw(st.lists(one, min_size=count, max_size=count))
+        return torch.tensor([known[i] for i in drawn], dtype=torch.int64)
 
     def ids(self, count: int, rows: int) -> Tensor:
         from hypothesis import strategies as st
