@@ -123,6 +123,7 @@ def _unused_inside(block: tree.Block, world: World) -> None:
     kept = {"weight", "score"} if block.kind == "attention" else set()
     names = local_names(block) - {a.name for i in block.inputs for a in i.type.axes}
     steps = [step for item in block.body if isinstance(item, tree.Scan) for step in item.body]
+    # Blocks are exchanged for each other, so an input may be there for the others' sake.
     for item in (*block.statics, *block.body, *steps):
         if isinstance(item, tree.Static | tree.Binding | tree.Layer | tree.Learned):
             name = item.ident.name

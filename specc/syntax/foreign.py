@@ -47,7 +47,8 @@ def strange(source: Source, start: int, before: Token | None, report: Report) ->
         return _quoted(source, start, report)
     if text[start].isalnum() or text[start] == "_":
         return _name(source, start, before, report)
-    stop = start + 2 if text[start : start + 2] in _INSTEAD else start + 1
+    two = text[start : start + 2]
+    stop = start + len(two) if two in _INSTEAD else start + 1
     written = text[start:stop]
     while written not in _INSTEAD and stop < len(text) and _as_strange(text[stop]):
         stop += 1

@@ -80,6 +80,16 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     assert [d.code for d in check("a\x00b")] == ["E0001"]
 
 
+@pytest.mark.parametrize("last", ["|", "&", "'", "é", "“", "//", '"', "/*", '"""', "(", "0.", "1e", "a ="])
+def test_whatever_is_last(last: str) -> None:
+    """Found by breaking specs at random: nothing lies beyond the end of a text."""
+    report = Report()
+    text = HEAD + TAIL + last
+    check_source(Source("x.arec", text), None, {}, report)
+    assert report.has_errors
+    assert all(0 <= d.span.start <= d.span.stop <= len(text) for d in report)
+
+
 # ------------------------------------------------------------------- sizes
 
 
