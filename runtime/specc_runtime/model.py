@@ -18,7 +18,7 @@ from specc_runtime.batch import Batch
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
-from specc_runtime.layout import Axis, Rows
+from specc_runtime.layout import CANDIDATE, Axis, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,8 @@ class Weights:
 
     values: [rows, *static axes, width], one row for each place that exists.
     example: which example each row is of, int64 [rows].
-    positions: by axis name, the position of each row along it, counted from 0, int64 [rows].
+    positions: by axis name, the position of each row along it, counted from 0, int64 [rows]; of a batch
+        with candidates that of its candidate, too, as "candidate".
     """
 
     values: Tensor
@@ -36,7 +37,9 @@ class Weights:
 
     @staticmethod
     def of(values: Tensor, rows: Rows, axes: Mapping[str, Axis]) -> Weights:
-        return Weights(values, rows.example, {n: rows.position(a) for n, a in axes.items() if a in rows.axes})
+        known = {CANDIDATE.id: CANDIDATE, **axes}
+        positions = {name: rows.position(axis) for name, axis in known.items() if axis in rows.axes}
+        return Weights(values, rows.example, positions)
 
     def of_example(self, index: int) -> Weights:
         """The rows of one example (request)."""

@@ -17,6 +17,7 @@ from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
 from specc.graph.ir import Node, Region, axis_of
 from specc.graph.products import Product
+from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
 
@@ -193,8 +194,7 @@ def _together(body: Body, node: Node, region: Region, axis: Axis) -> None:
     seen, held = _captures(body, node, region, axis)
     inner = Body(body.unit, Names(), outer=body)
     for i in held:
-        # A name of the function around; conditions and expressions get one.
-        inner.values[region.captures[i]] = _kept(body, node, i)
+        inner.values[region.captures[i]] = _settled(body, node, i, axis)
         inner.names.take(inner.values[region.captures[i]].text)
     _reserve(body, inner)
     step = _step(
@@ -214,6 +214,19 @@ def _together(body: Body, node: Node, region: Region, axis: Axis) -> None:
     back = ", True" if node.attrs["backward"] else ""
     text = f"ops.scan_together({step}, {body.axis(axis)}, {_list(values)}, "
     _assigned(body, node, f"{text}{_list(states)}{back})")
+
+
+def _settled(body: Body, node: Node, number: int, axis: Axis) -> Expr:
+    """A captured value that says nothing of sequences without positions."""
+    expr = _kept(body, node, number)
+    source = body.nodes[node.inputs[number]]
+    domain = body.shape(source).domain
+    within = EXAMPLES if axis.parent is None else Domain(frozenset({axis.parent}))
+    candidate = axis_role(axis, body.unit.roles) == CANDIDATE
+    if domain is None or not within.axes <= domain.axes or (candidate and not domain.candidate):
+        return expr
+    text = f"ops.settled({expr.text}, {body.rows(domain, node)}, {body.axis(axis)})"
+    return body.named(f"{source.name or 'value'}_settled", text, source)
 
 
 def _kept(body: Body, node: Node, number: int) -> Expr:

@@ -6,7 +6,8 @@ from specc_runtime.ops.attention import attend
 from specc_runtime.ops.cell import Cell, recur, relu_back, sigmoid_back, silu_back, tanh_back
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag
-from specc_runtime.ops.recurrent import scan, scan_along, scan_together
+from specc_runtime.ops.heads import fan, per_head
+from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
 from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
 from specc_runtime.ops.tile import tiled
 
@@ -23,10 +24,12 @@ __all__ = [
     "embed",
     "embed_bag",
     "expand",
+    "fan",
     "flatten",
     "head",
     "mse",
     "pairs",
+    "per_head",
     "recur",
     "recurrent",
     "relu_back",
@@ -37,6 +40,7 @@ __all__ = [
     "scan_along",
     "scan_together",
     "segment",
+    "settled",
     "sigmoid_back",
     "silu_back",
     "stack",

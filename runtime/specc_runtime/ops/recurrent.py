@@ -88,6 +88,15 @@ def scan_together(
     return tuple(results)
 
 
+def settled(x: Tensor, rows: Rows, axis: Axis) -> Tensor:
+    """A value that a step of `scan_together` reads, 1 where the sequence along the axis is empty.
+
+    No step is ever taken there, but all are computed: what divides by the length of nothing would be
+    infinite, and its gradient not a number, though nobody reads it.
+    """
+    return torch.where(_running(rows, axis, 0, x), x, 1)
+
+
 def _at(x: Tensor, rows: Rows, axis: Axis, number: int, backward: bool) -> Tensor:
     """The values of a step [rows without axis, ...]; of a sequence that has ended, some value."""
     without = rows.without(axis)
