@@ -340,6 +340,12 @@ def dsin_official(x: One) -> Outputs:
         mixed = q + _heads(x, f"{path}.mixed.others", q, x.params["heads"], own=False)
         hidden = relu("", x.linear(f"{path}.linear", mixed))
         interests.append((mixed + x.linear(f"{path}.linear_2", hidden)).mean(0))
+    return _dsin_head(x, user, ad, interests, len(interests))
+
+
+def _dsin_head(x: One, user: Tensor, ad: Tensor, interests: list[Tensor], count: int) -> Outputs:
+    """Two LSTMs a direction, activation of the first `count` sessions, and what follows."""
+    width = len(ad)
     forward, backward = interests, interests
     for layer in ("", "_2"):
         forward = _lstm(x, f"forwards.lstm{layer}", forward, False)
@@ -355,9 +361,31 @@ def dsin_official(x: One) -> Outputs:
         ]
         return weighted(torch.stack(score), torch.stack(keys))
 
-    parts = [user, ad, activated("joined.activation", interests), activated("joined.activation_2", evolving)]
+    own, followed = interests[:count], evolving[:count]
+    parts = [user, ad, activated("joined.activation", own), activated("joined.activation_2", followed)]
     hidden = x.layers("click.mlp", torch.cat(parts), relu)
     return {"click": x["global_bias"].sum() + x.linear("click.linear", hidden).sum()}
+
+
+def dsin_official_padded(x: One) -> Outputs:
+    """On an array of 5 sessions of 10 behaviours, filled up."""
+    user, ad = x.rows("user", id="user.id")[0], x.pair("ad")[0]
+    path, width, heads = "interests.session_interest", len(ad), x.params["heads"]
+    sessions = x.pair("visits").split(x.batch.lengths["visits.step"].tolist())
+    interests = []
+    for k in range(5):
+        real = sessions[k] if k < len(sessions) else ad.new_zeros(0, width)
+        q = torch.cat([real, x["padding"].expand(10 - len(real), width)])
+        q = q + x["w_session"][k] + x["w_step"] + x["w_channel"]
+        attended = torch.zeros_like(q)
+        if len(real):
+            # Real behaviours attend to each other; what is filled neither asks nor is asked.
+            seen = _heads(x, f"{path}.mixed.others", q[: len(real)], heads, own=False)
+            attended = torch.cat([seen, attended[len(real) :]])
+        mixed = q + attended
+        hidden = relu("", x.linear(f"{path}.forwarded.linear", mixed))
+        interests.append((mixed + x.linear(f"{path}.forwarded.linear_2", hidden)).sum(0) / 10)
+    return _dsin_head(x, user, ad, interests, len(sessions))
 
 
 # ------------------------------------------------------------------ BST, DSTN
@@ -468,6 +496,7 @@ def atrank_multi(x: One) -> Outputs:
 
 EQUATIONS: Mapping[str, Callable[[One], Outputs]] = {
     "afm": afm, "din": din, "dien": dien, "dien_official": dien_official, "dsin": dsin,
-    "dsin_official": dsin_official, "bst": bst, "dstn": dstn, "dstn_official": dstn_official,
+    "dsin_official": dsin_official, "dsin_official_padded": dsin_official_padded, "bst": bst,
+    "dstn": dstn, "dstn_official": dstn_official,
     "atrank": atrank, "atrank_multi": atrank_multi,
 }  # fmt: skip

@@ -34,6 +34,7 @@ PARAMS: Mapping[str, Mapping[str, Any]] = {
     "din_official": {"dim": 16, "sizes": [8, 6]},
     "dsin": {"dim": 4, "heads": 2, "sizes": [8, 6]},
     "dsin_official": {"dim": 4, "heads": 2, "sizes": [8, 6]},
+    "dsin_official_padded": {"dim": 4, "heads": 2, "sizes": [8, 6]},
     "dstn": {"dim": 4, "hidden": 16, "sizes": [8, 6]},
     "dstn_official": {"dim": 4, "hidden": 16, "sizes": [8, 6]},
 }
