@@ -50,8 +50,8 @@ def row(model: str, batch: int) -> Row:
     # Every tensor in pages of its own, given back at once.
     settings = {
         "OMP_NUM_THREADS": "1",
-        "MALLOC_MMAP_THRESHOLD_": "65536",
-        "MALLOC_TRIM_THRESHOLD_": "65536",
+        "MALLOC_MMAP_THRESHOLD_": "8192",
+        "MALLOC_TRIM_THRESHOLD_": "8192",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "bench.memory", "--one", model, "--batch", str(batch)]
@@ -71,7 +71,8 @@ def measured(model: str, batch: int) -> Row:
     from specc.driver import load
     from specc.emit import emit
     from specc.passes import optimise
-    from specc.plan.memory import ALL, predict
+    from specc.plan.activations import ALL
+    from specc.plan.memory import batch_bytes, predict
     from specc_runtime import from_texts
     from specc_runtime.train.recipe import Recipe
 
@@ -93,9 +94,11 @@ def measured(model: str, batch: int) -> Row:
         with torch.no_grad():
             compiled(examples.to("cpu"))
 
-    loads = {mode: predict(graph, batch, lengths_of(examples), mode)[ALL] for mode in MODES}
+    lengths = lengths_of(examples)
+    loads = {mode: predict(graph, batch, lengths, mode)[ALL] for mode in MODES}
     # The batch itself is there before.
-    predicted = {mode: load.activations + load.gradients for mode, load in loads.items()}
+    there = batch_bytes(graph, batch, lengths)
+    predicted = {mode: int(load.activations + load.gradients - there) for mode, load in loads.items()}
     found = {"training": peak_memory(step)}
     compiled.eval()
     found["scoring"] = peak_memory(score)

@@ -17,7 +17,8 @@ import networkx as nx
 
 from specc.graph.ir import Graph
 from specc.passes.placement import REST, moves, place
-from specc.plan.memory import ALL, Load, predict
+from specc.plan.activations import ALL
+from specc.plan.memory import Load, predict
 from specc.plan.shortage import no_room, overfull
 from specc.plan.sizes import Device
 from specc.plan.task import MODES, Plan, Task, Unit, units

@@ -1,0 +1,368 @@
+"""The memory of one step over time: a walk through a graph as the compiled model and torch's derivatives go.
+
+On the way there, a value is there as long as something reads it, a local of the emitted function holds it,
+or a derivative will read it; on the way back gradients come and what was kept goes, in the opposite order.
+The highest point is what a step takes.
+
+Promises: bytes above the weights and the optimizer's state, by device. Leaves what an operation keeps to
+`costs`, and sums by kind to `memory`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from specc.emit.body import LONGEST
+from specc.graph.ir import Graph, Node, Weight, walk
+from specc.passes.placement import BYTES
+from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
+from specc.types.axis import Axis
+
+ALL = "model"  # the device of a model without places
+
+# A value, or a value repeated at the rows of other axes.
+Key = int | tuple[int, frozenset[Axis]]
+# Values that are made on the spot, or that are weights themselves.
+_WITHOUT_ROWS = frozenset({"constant", "learned"})
+# Of all their inputs, only those at the rows of their own are read (loops and attention sort themselves out).
+_AS_THEY_ARE = frozenset(
+    {"attention", "recurrence", "scan", "tiled", *VIEWS} - {"stop_gradient"}
+) | frozenset({"init", "tail", "append", "take", "top", "flatten", "transfer"})
+# A sparse gradient's rows are sorted, and go through the rule's arithmetic, as many times.
+_ROW_COPIES = {"sgd": 1, "adagrad": 4, "adam": 5, "adamw": 5}
+_DENSE_COPIES = 2
+_INDEX = 8
+
+
+@dataclass(eq=False)
+class Buffer:
+    device: str
+    bytes: float
+    holders: int = 0
+
+
+@dataclass
+class Memory:
+    """What is held on each device, and the most that was."""
+
+    now: dict[str, float] = field(default_factory=dict)
+    peak: dict[str, float] = field(default_factory=dict)
+
+    def hold(self, buffer: Buffer) -> Buffer:
+        if not buffer.holders:
+            self.now[buffer.device] = self.now.get(buffer.device, 0.0) + buffer.bytes
+            self._mark(buffer.device, 0.0)
+        buffer.holders += 1
+        return buffer
+
+    def release(self, buffer: Buffer) -> None:
+        buffer.holders -= 1
+        if not buffer.holders:
+            self.now[buffer.device] -= buffer.bytes
+
+    def need(self, device: str, bytes_: float) -> None:
+        """Bytes that are needed for a moment."""
+        self._mark(device, bytes_)
+
+    def _mark(self, device: str, more: float) -> None:
+        there = self.now.get(device, 0.0) + more
+        self.peak[device] = max(self.peak.get(device, 0.0), there)
+
+
+@dataclass
+class _Done:
+    """A step on the way there that has a way back."""
+
+    key: Key
+    node: Node
+    inputs: tuple[tuple[int, Key], ...]  # each input, and as what it was read
+    kept: list[Buffer]
+    cost: Cost
+
+
+def peaks(graph: Graph, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> dict[str, float]:
+    """By device, the most that is held at one time. by_row: of the tables, whose gradients are rows."""
+    return _Walk(graph, sizes, training, by_row).run()
+
+
+class _Walk:
+    def __init__(self, graph: Graph, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> None:
+        self.graph = graph
+        self.sizes = sizes
+        self.training = training
+        self.by_row = by_row
+        self.memory = Memory()
+        self.learns = learning(graph) if training else set()
+        self.buffers: dict[Key, Buffer] = {}
+        self.done: list[_Done] = []
+        self.weights: dict[str, Buffer] = {}
+        self.texts: dict[int, int] = {}
+        self.looked_up: Counter[str] = Counter()  # bytes of a table's rows that were read
+
+    def run(self) -> dict[str, float]:
+        index = {n.id: n for n in self.graph.nodes}
+        predicted = _needed(index, (p.node for p in self.graph.predictions))
+        lost = _needed(index, (x.node for x in self.graph.losses)) - predicted if self.training else set()
+        self._rows(predicted | lost)
+        further = {i for id in lost for i in index[id].inputs} | set(self.graph.outputs)
+        self._function([n for n in self.graph.nodes if n.id in predicted], further)
+        self._function([n for n in self.graph.nodes if n.id in lost], set(self.graph.outputs))
+        if self.training:
+            self._penalties()
+            self._back()
+            self._optimise()
+        return self.memory.peak
+
+    def _rows(self, needed: set[int]) -> None:
+        """Index tensors: they are there as long as the batch is."""
+        domains: dict[str, set[frozenset[Axis]]] = {}
+        for node in self.graph.nodes:
+            if node.id in needed and (domain := self.sizes.domain(node)):
+                domains.setdefault(_device(node), set()).add(domain)
+        for device, there in domains.items():
+            self.memory.hold(Buffer(device, rows_kept(self.sizes, there)))
+
+    # -------------------------------------------------------------- forward
+
+    def _function(self, nodes: list[Node], further: set[int]) -> None:
+        """The statements of one emitted function. further: values that are read after it."""
+        left = Counter(i for n in nodes for i in n.inputs)
+        uses = Counter(left)
+        named: list[Buffer] = []
+        inside = {n.id for n in nodes}
+        for node in nodes:
+            self._forward(node, named)
+            buffer = self.memory.hold(self.buffers[node.id])
+            if self._bound(node, uses, further):
+                named.append(buffer)
+            for i in node.inputs:
+                left[i] -= 1
+                if not left[i] and i in inside and not self._bound(self.graph.node(i), uses, further):
+                    self.memory.release(self.buffers[i])
+        for buffer in named:
+            self.memory.release(buffer)
+
+    def _bound(self, node: Node, uses: Mapping[int, int], further: set[int]) -> bool:
+        """Whether a value has a name in the function; else it stands inside the expression that reads it."""
+        if node.name is not None or uses[node.id] != 1 or node.id in further:
+            return True
+        return self._text(node, uses) > LONGEST
+
+    def _text(self, node: Node, uses: Mapping[int, int]) -> int:
+        """About how long the expression of a value is."""
+        if node.id not in self.texts:
+            parts = 0
+            for i in node.inputs:
+                source = self.graph.node(i)
+                named = source.name is not None or uses[i] != 1 or self._text(source, uses) > LONGEST
+                parts += (len(source.name or source.op) if named else self._text(source, uses)) + 2
+            self.texts[node.id] = parts + _length(node)
+        return self.texts[node.id]
+
+    def _forward(self, node: Node, named: list[Buffer]) -> None:
+        """Compute a value, and keep what its derivative reads."""
+        device, sizes = _device(node), self.sizes
+        domain = sizes.domain(node)
+        inputs = tuple((i, self._read(i, node, domain, named)) for i in node.inputs)
+        found = cost(node, sizes, self.learns, self.training)
+        if node.op in VIEWS and inputs:
+            self.buffers[node.id] = self.buffers[inputs[0][1]]
+        else:
+            own = 0.0 if node.op in _WITHOUT_ROWS and domain is None else sizes.value(node)
+            self.buffers[node.id] = Buffer(device, own)
+        whole = self.buffers[node.id]
+        self.memory.need(device, found.during + found.beside + (0.0 if whole.holders else whole.bytes))
+        if node.id in self.learns:
+            kept = [self.buffers[key] for i, key in inputs if i in found.inputs]
+            kept += [whole] if found.output else []
+            kept += [Buffer(device, found.beside)] if found.beside else []
+            self.done.append(_Done(node.id, node, inputs, [self.memory.hold(b) for b in kept], found))
+
+    def _read(self, id: int, node: Node, domain: frozenset[Axis] | None, named: list[Buffer]) -> Key:
+        """An input, repeated at the rows of the node that reads it if it has fewer."""
+        source = self.graph.node(id)
+        own, wanted = self.sizes.domain(source), self._wanted(node, domain)
+        if node.op in _AS_THEY_ARE or own is None or wanted is None:
+            return id
+        if own >= wanted:
+            if source.role != node.role and (id, wanted) not in self.buffers:
+                # Repeated for every candidate; of one each it is the same value, under another name.
+                self.buffers[id, wanted] = self.memory.hold(self.buffers[id])
+                named.append(self.buffers[id])
+            return id
+        key = (id, wanted)
+        if key not in self.buffers:
+            buffer = Buffer(_device(node), self.sizes.value(source, wanted))
+            self.buffers[key] = self.memory.hold(buffer)
+            named.append(buffer)
+            if id in self.learns:
+                self.done.append(_Done(key, source, ((id, id),), [], Cost()))
+        return key
+
+    def _wanted(self, node: Node, domain: frozenset[Axis] | None) -> frozenset[Axis] | None:
+        axis = node.attrs.get("axis")
+        if isinstance(axis, Axis) and axis.ragged and node.op in ("sum", "mean", "max", "min", "softmax"):
+            return (domain or frozenset()) | {axis}
+        return domain
+
+    # ------------------------------------------------------------- backward
+
+    def _penalties(self) -> None:
+        """Rows of tables that are looked up once more for the sum of their squares."""
+        self.penalties: list[tuple[Weight, Buffer]] = []
+        for weight in self.graph.weights.values():
+            if weight.l2 and not weight.frozen and weight.kind == "table":
+                device = next((_device(n) for n in self.graph.nodes if weight.path in n.weights), ALL)
+                rows = Buffer(device, self._distinct(weight) * BYTES * weight.shape[1])
+                self.memory.need(device, rows.bytes)
+                self.penalties.append((weight, self.memory.hold(rows)))
+
+    def _distinct(self, weight: Weight) -> float:
+        """How many rows of a table a batch names, if it names any as likely as any other."""
+        named = sum(
+            self.sizes.rows(self.sizes.domain(n) or frozenset())
+            for n in self.graph.nodes
+            if weight.path in n.weights
+        )
+        count = max(weight.shape[0], 1)
+        return count * -math.expm1(-named / count)
+
+    def _back(self) -> None:
+        self.grads: dict[Key, Buffer] = {}
+        for id in self.graph.outputs:
+            if id in self.learns:
+                node = self.graph.node(id)
+                self._give(id, Buffer(_device(node), self.sizes.value(node)))
+        for weight, rows in reversed(self.penalties):
+            self._rows_of(weight, Buffer(rows.device, rows.bytes), rows.bytes)
+            self.memory.release(rows)
+        for done in reversed(self.done):
+            grad = self.grads.pop(done.key, None)
+            if grad is not None:
+                self._derive(done, grad)
+                self.memory.release(grad)
+            for buffer in done.kept:
+                self.memory.release(buffer)
+
+    def _derive(self, done: _Done, grad: Buffer) -> None:
+        """The gradients of a node's inputs and weights from its own."""
+        node, device = done.node, grad.device
+        expanded = not isinstance(done.key, int)
+        self.memory.need(device, max(done.cost.back, done.cost.first))
+        if not expanded:
+            for path in dict.fromkeys(p for n in walk((node,)) for p in n.weights):
+                self._weight(self.graph.weights[path], grad, self.sizes.value(node))
+        passes = not expanded and (done.cost.way == "same" or node.op in VIEWS or _spread_out(node))
+        extra = self.memory.hold(Buffer(device, done.cost.back))
+        for i, key in done.inputs:
+            if i not in self.learns:
+                continue
+            source = self.graph.node(i)
+            size = self.sizes.value(source, key[1] if isinstance(key, tuple) else None)
+            whole = node.op in ("concat", "stack", "transfer") or _spread_out(node)
+            home = _device(source) if node.op == "transfer" else device
+            if passes and home == device and (whole or size >= grad.bytes):
+                self._give(key, grad)
+            else:
+                if size < grad.bytes and not expanded:
+                    self.memory.need(device, grad.bytes)  # before it is summed up
+                self._give(key, Buffer(home, size))
+        self.memory.release(extra)
+
+    def _give(self, key: Key, part: Buffer) -> None:
+        """A part of a gradient; several are added up."""
+        before = self.grads.get(key)
+        if before is None:
+            self.grads[key] = self.memory.hold(part)
+            return
+        self.memory.hold(part)
+        if before.holders > 1:
+            total = self.memory.hold(Buffer(before.device, max(before.bytes, part.bytes)))
+            self.memory.release(before)
+            self.grads[key] = total
+        self.memory.release(part)
+
+    def _weight(self, weight: Weight, grad: Buffer, value: float) -> None:
+        if weight.frozen or weight.kind == "buffer":
+            return
+        if self.by_row.get(weight.path):
+            self._rows_of(weight, grad, value)
+            return
+        size = BYTES * math.prod(weight.shape)
+        if weight.path in self.weights:
+            self.memory.need(grad.device, size)
+        else:
+            self.weights[weight.path] = self.memory.hold(Buffer(grad.device, size))
+
+    def _rows_of(self, weight: Weight, grad: Buffer, value: float) -> None:
+        """A gradient by row is the gradient of what was looked up (or a part of one), and its ids."""
+        self.looked_up[weight.path] += int(value)
+        before = self.weights.get(weight.path)
+        if before is None:
+            self.weights[weight.path] = self.memory.hold(grad)
+            return
+        ids = _INDEX / (BYTES * weight.shape[1])
+        joined = Buffer(grad.device, self.looked_up[weight.path] * (1 + ids))
+        self.weights[weight.path] = self.memory.hold(joined)
+        self.memory.release(before)
+
+    def _optimise(self) -> None:
+        rule = self.graph.train.get("optimizer", {}).get("name", "adam")
+        for path, grad in self.weights.items():
+            if self.by_row.get(path):
+                self.memory.need(grad.device, _ROW_COPIES.get(rule, 1) * self.looked_up[path])
+            else:
+                self.memory.need(grad.device, _DENSE_COPIES * grad.bytes)
+
+
+def _length(node: Node) -> int:
+    """About how many characters an operation takes in the emitted source, without its inputs."""
+    match node.op:
+        case "linear":
+            return len(node.weights[0])  # self.….linear()
+        case "project":
+            # F.linear(…, weight[:, a:b], self.….bias)
+            return 35 + sum(5 + len(path) for path in node.weights[1:])
+        case "add" | "sub" | "mul" | "div":
+            return 1
+        case "concat":
+            return 16  # torch.cat([…], -1)
+    return len(node.op) + 8 + sum(len(path) for path in node.weights[:1])
+
+
+def _spread_out(node: Node) -> bool:
+    """A sum over channels or a static axis: its gradient is a view of the one that came in."""
+    axis = node.attrs.get("axis")
+    return node.op == "sum" and len(node.inputs) == 1 and not (isinstance(axis, Axis) and axis.ragged)
+
+
+def learning(graph: Graph) -> set[int]:
+    """The nodes that a gradient flows through."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        trained = any(
+            not graph.weights[w].frozen and graph.weights[w].kind != "buffer"
+            for n in walk((node,))
+            for w in n.weights
+        )
+        if node.op != "stop_gradient" and (trained or any(i in found for i in node.inputs)):
+            found.add(node.id)
+    return found
+
+
+def _needed(index: Mapping[int, Node], roots: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    stack = list(roots)
+    while stack:
+        id = stack.pop()
+        if id not in found:
+            found.add(id)
+            stack.extend(index[id].inputs)
+    return found
+
+
+def _device(node: Node) -> str:
+    return node.device or ALL

@@ -1,0 +1,268 @@
+"""What each operation takes: its value, what it keeps for its derivative, and what it needs meanwhile.
+
+These follow the kernels that compiled models call (specc_runtime.ops, and torch's own derivatives); where one
+of those changes what it keeps, its row here changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from specc.emit.cell import cell_source
+from specc.emit.shape import Domain, Shapes
+from specc.graph.ir import Graph, Node
+from specc.passes.placement import BYTES
+from specc.plan.lengths import Lengths
+from specc.types.axis import Axis, Type
+
+# How a gradient comes to be: as a tensor of its own, or as the very one (or a part of it) that came in.
+Way = Literal["new", "same"]
+
+# Padding of blocks of sequences of like length (specc_runtime.ops.attention).
+_PADDED = 1.1
+_BLOCK = 0.2  # a block's share of all sequences
+_TILE = 2**18  # numbers, specc_runtime.ops.tile
+_INDEX = 8  # bytes of an index
+
+# The operations whose value is a view of their first input, and of which nothing is kept.
+VIEWS = frozenset({"rename", "split", "join", "slice", "scan_out", "stop_gradient"})
+_KEEP_INPUT = frozenset({"silu", "gelu", "log", "abs", "leaky_relu"})
+_KEEP_OUTPUT = frozenset({"exp", "sqrt", "sigmoid", "tanh", "relu"})
+_CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """In bytes. inputs: those inputs that are kept for the derivative. output: whether the value is.
+    beside: what is kept besides. during: what is needed meanwhile, on the way there. back: what is needed on
+    the way back, beside the gradients; first: before there are any. way: how each input's gradient comes to
+    be."""
+
+    inputs: tuple[int, ...] = ()
+    output: bool = False
+    beside: float = 0.0
+    during: float = 0.0
+    back: float = 0.0
+    first: float = 0.0
+    way: Way = "new"
+
+
+@dataclass
+class Sizes:
+    """Bytes of values and rows in one batch."""
+
+    graph: Graph
+    batch: int
+    lengths: Lengths
+    shapes: Shapes = field(init=False)
+    _rows: dict[frozenset[Axis], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shapes = Shapes(self.graph)
+
+    def rows(self, axes: frozenset[Axis]) -> float:
+        """How many rows there are for a combination of ragged axes."""
+        if axes not in self._rows:
+            self._rows[axes] = self.batch * self.lengths.positions(Type(tuple(axes), 1))
+        return self._rows[axes]
+
+    def domain(self, node: Node) -> frozenset[Axis] | None:
+        """The ragged axes that a value has a row for; None if it is the same everywhere."""
+        found: Domain | None = self.shapes.of(node).domain
+        return None if found is None else _closed(found.axes)
+
+    def value(self, node: Node, domain: frozenset[Axis] | None = None) -> float:
+        """A value's bytes, also as repeated at the rows of another domain."""
+        own = domain if domain is not None else self.domain(node)
+        return self.numbers(node) * BYTES * (1.0 if own is None else self.rows(own))
+
+    def numbers(self, node: Node) -> float:
+        """How many numbers there are in one row."""
+        number = float(node.type.width)
+        for axis in node.type.axes:
+            number *= axis.size or 1
+        return number
+
+
+def _closed(axes: frozenset[Axis]) -> frozenset[Axis]:
+    """With the axes that they are nested in."""
+    found = set(axes)
+    for axis in axes:
+        step = axis.parent
+        while step is not None:
+            found.add(step)
+            step = step.parent
+    return frozenset(found)
+
+
+def cost(node: Node, sizes: Sizes, learns: set[int], training: bool) -> Cost:
+    """What a node takes. learns: the nodes that a gradient flows through."""
+    own = sizes.value(node)
+    every = tuple(node.inputs)
+    learnt = tuple(i for i in every if i in learns)
+    match node.op:
+        case "add" | "concat" | "stack" | "transfer":
+            return Cost(way="same")
+        case "sub" | "neg" | "expand":
+            return Cost()
+        case "mul":
+            # Each factor is kept for the other's derivative.
+            kept = tuple(i for n, i in enumerate(every) if every[1 - n] in learns)
+            return Cost(inputs=kept)
+        case "div" | "pow":
+            return Cost(inputs=every if learnt else (), during=own)
+        case "dot":
+            inner = _inner(node, sizes)
+            kept = tuple(i for n, i in enumerate(every) if every[1 - n] in learns)
+            return Cost(inputs=kept, during=inner)
+        case "linear" | "project":
+            return Cost(inputs=every[:1], during=own if len(node.weights) > 2 else 0.0)
+        case "heads":
+            return Cost(inputs=every[:1], during=own)
+        case "norm":
+            return Cost(inputs=every, beside=2 * own / node.type.width)
+        case "batch_norm":
+            return Cost(inputs=every, beside=own, during=own, back=own)
+        case "dice":
+            during = 2 * own if training else 0.0
+            return Cost(inputs=every, beside=3 * own, during=during, back=3 * own)
+        case "prelu":
+            return Cost(inputs=every, beside=0.25 * own, during=own, back=own)
+        case "dropout":
+            return Cost(beside=own if training else 0.0, during=own if training else 0.0, way="new")
+        case "softmax":
+            return _softmax(node, sizes)
+        case "sum" | "mean" if _along(node) is not None:
+            return Cost(during=own)
+        case "sum" | "mean":
+            return Cost()
+        case "max" | "min":
+            return Cost(inputs=every[:1], output=True, back=sizes.value(sizes.graph.node(every[0])))
+        case "pairs":
+            return Cost(beside=2 * own, back=2 * own)
+        case "bce" | "mse" | "cross_entropy":
+            return Cost(inputs=every, beside=own, during=own)
+        case "attention":
+            return _attention(node, sizes, training)
+        case "recurrence":
+            return _recurrence(node, sizes, training)
+        case "scan":
+            return _scan(node, sizes)
+        case "tiled":
+            return _tiled(node, sizes)
+    if node.op in _KEEP_INPUT:
+        return Cost(inputs=every)
+    if node.op in _KEEP_OUTPUT:
+        return Cost(output=True)
+    return Cost()
+
+
+def _along(node: Node) -> Axis | None:
+    axis = node.attrs.get("axis")
+    return axis if isinstance(axis, Axis) and axis.ragged else None
+
+
+def _inner(node: Node, sizes: Sizes) -> float:
+    """The products that a dot sums up."""
+    width = max(sizes.graph.node(i).type.width for i in node.inputs)
+    return sizes.value(node) * width
+
+
+def _softmax(node: Node, sizes: Sizes) -> Cost:
+    own = sizes.value(node)
+    if _along(node) is None:
+        return Cost(output=True, during=own)
+    # The exponentials and the sums below them.
+    return Cost(beside=2 * own, during=own, back=own)
+
+
+def _attention(node: Node, sizes: Sizes, training: bool) -> Cost:
+    """Blocks of padded sequences. Values of another width than the query's take torch's plain way, which
+    keeps the weights of all pairs."""
+    query, key, given = (sizes.graph.node(i) for i in node.inputs)
+    heads = 1.0
+    for axis in node.type.axes:
+        heads *= axis.size or 1
+    padded = _PADDED * BYTES * heads
+    asked = padded * sizes.rows(sizes.domain(query) or frozenset()) * query.type.width
+    known = padded * sizes.rows(sizes.domain(key) or frozenset()) * key.type.width
+    values = padded * sizes.rows(sizes.domain(given) or frozenset()) * given.type.width
+    out = padded * sizes.rows(sizes.domain(node) or frozenset()) * node.type.width
+    index = 4 * _INDEX * sizes.rows(sizes.domain(key) or frozenset())
+    if given.type.width == query.type.width:
+        kept = asked + known + values + out
+        return Cost(beside=kept + index, during=out, back=kept)
+    both = frozenset({node.attrs["query_axis"], node.attrs["key_axis"]} - {None})
+    others = (sizes.domain(query) or frozenset()) | (sizes.domain(key) or frozenset())
+    pairs = _PADDED**2 * BYTES * heads * sizes.rows(others | both)
+    if not training:
+        # Only of the block at hand.
+        block = _BLOCK * (asked + known + values + 2 * pairs)
+        return Cost(beside=asked + known + values + index, during=out + block)
+    kept = asked + known + 2 * values + pairs
+    return Cost(beside=kept + index, during=asked + known + out, back=asked + known + values)
+
+
+def _recurrence(node: Node, sizes: Sizes, training: bool) -> Cost:
+    """The loop with a compiled derivative (specc_runtime.ops.cell)."""
+    region, axis = node.region, node.attrs["axis"]
+    assert region is not None
+    rows = sizes.rows(sizes.domain(node) or frozenset())
+    captured = [sizes.graph.node(i) for i in node.inputs[: len(region.captures)]]
+    varying = tuple(c.type.has(axis) for c in captured)
+    source = cell_source(region, varying)
+    inside = {n.id: n for n in region.nodes}
+    bases = {_base(inside, id) for id in source.kept} - set(region.captures) - set(region.states)
+    kept = sum(inside[i].type.width for i in bases)
+    states = sum(inside[s].type.width for s in region.states)
+    # In the order of steps: what is seen, and the states.
+    seen = sum(c.type.width for c, v in zip(captured, varying, strict=True) if v)
+    made = sum(sum(p.width for p in products) for products, _ in source.products)
+    read = sum(width for _, width in source.products)
+    a_row = BYTES * rows
+    return Cost(
+        beside=a_row * ((kept if training else 0) + seen + states) + 3 * _INDEX * rows,
+        during=a_row * states,
+        # Derivatives by step, and put together.
+        back=a_row * (states + 2 * made + read + seen),
+    )
+
+
+def _base(inside: Mapping[int, Node], id: int) -> int:
+    """A slice keeps all of what it is a slice of."""
+    while inside[id].op in VIEWS and inside[id].inputs:
+        id = inside[id].inputs[0]
+    return id
+
+
+def _scan(node: Node, sizes: Sizes) -> Cost:
+    """The plain loop: every step's operations are recorded."""
+    region = node.region
+    assert region is not None
+    rows = sizes.rows(sizes.domain(node) or frozenset())
+    inner = sum(
+        sizes.numbers(n) for n in region.nodes if n.op not in VIEWS | {"capture", "state", "constant"}
+    )
+    seen = sum(sizes.value(sizes.graph.node(i)) for i in node.inputs[: len(region.captures)])
+    kept = BYTES * rows * inner
+    return Cost(beside=kept + seen, during=sizes.value(node), back=seen + sizes.value(node))
+
+
+def _tiled(node: Node, sizes: Sizes) -> Cost:
+    """A few rows at a time; computed again on the way back."""
+    region = node.region
+    assert region is not None
+    numbers = [sizes.numbers(n) for n in region.nodes if n.op not in VIEWS | {"capture", "constant"}]
+    most = max(numbers, default=1.0)
+    rows = min(max(_TILE // most, 1), sizes.batch)
+    tile = BYTES * rows * (sum(numbers) + most)
+    given = sum(sizes.value(sizes.graph.node(i)) for i in node.inputs)
+    forward = BYTES * rows * 3 * most + sizes.value(node)
+    return Cost(inputs=node.inputs, during=forward, back=given, first=given + tile)
+
+
+def rows_kept(sizes: Sizes, domains: set[frozenset[Axis]]) -> float:
+    """The index tensors of a batch: of each combination of axes, whose rows they are, and where."""
+    return sum(4 * _INDEX * sizes.rows(axes) for axes in domains if axes)
