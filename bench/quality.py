@@ -45,7 +45,8 @@ CODES: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "dstn_official_self_attention": (
         "dstn_official", {"dim": 16, "fusion": "self_attention"}, "dstn_self_attention",
     ),
-    "atrank_official": ("atrank_official", PARAMS["atrank"], "atrank"),
+    # Without dropout on the weights the attention is one fused operation.
+    "atrank_official": ("atrank_official", {**PARAMS["atrank"], "dropout": 0.0}, "atrank"),
 }  # fmt: skip
 CODES_LOG = "taobao"
 
