@@ -21,7 +21,7 @@ from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
 # A nested expression longer than this gets a name of its own.
-_LONGEST = 72
+LONGEST = 72
 _MADE_UP = {
     "add": "total",
     "attention": "seen",
@@ -102,7 +102,7 @@ class Body:
     def _bound(self, node: Node, expr: Expr) -> Expr:
         if expr.literal or (expr.text.isidentifier() and node.name is None):
             return expr
-        if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= _LONGEST:
+        if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= LONGEST:
             return expr
         name = self.name_of(node)
         self.say(f"{name} = {expr.text}", node)

@@ -28,13 +28,14 @@ _INFIX = {"add": ("+", SUM), "sub": ("-", SUM), "mul": ("*", PRODUCT), "div": ("
 class CellSource:
     """step, back: statements of the two functions' bodies. seen, held: the numbers of the scan's inputs
     that vary from step to step, and that stay. products: what each matrix argument consists of, with
-    the width of what it multiplies."""
+    the width of what it multiplies. kept: the nodes whose values the derivative reads."""
 
     step: list[str]
     back: list[str]
     seen: tuple[int, ...]
     held: tuple[int, ...]
     products: tuple[tuple[tuple[Product, ...], int], ...]
+    kept: tuple[int, ...]
 
 
 def cell_source(region: Region, varying: tuple[bool, ...]) -> CellSource:
@@ -75,7 +76,9 @@ class _Cell:
             (products_of(n, self.nodes[n.inputs[0]].type.width), self.nodes[n.inputs[0]].type.width)
             for n in self.multiplied
         )
-        return CellSource(_used(step), _used(back), tuple(self.seen), tuple(self.held), products)
+        return CellSource(
+            _used(step), _used(back), tuple(self.seen), tuple(self.held), products, tuple(self.kept)
+        )
 
     def _arguments(self) -> list[str]:
         """The tuples of arguments taken apart."""
