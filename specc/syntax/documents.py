@@ -59,7 +59,7 @@ class Documents:
 
     def value(self, expr: tree.Expr) -> Doc:
         """An expression that a statement ends in: where it must be broken, it gets brackets to stand in."""
-        if isinstance(expr, tree.Binary | tree.If):
+        if isinstance(expr, tree.Binary | tree.If) or (isinstance(expr, tree.Unary) and expr.op == "not"):
             return group(Either("", "("), Indent((SOFT, self.open(expr))), SOFT, Either("", ")"))
         if isinstance(expr, tree.Pipe):
             return self.pipe(expr, _PIPE_WIDTH)
