@@ -124,11 +124,7 @@ class Tally:
 
     def _merged(self) -> pa.Table:
         whole = pa.concat_tables(self.parts).group_by("key").aggregate([("count", "sum")])
-        return (
-            whole.rename_columns(["key", "count"])
-            if whole.column_names[0] == "key"
-            else whole.select(["key", "count_sum"]).rename_columns(["key", "count"])
-        )
+        return whole.select(["key", "count_sum"]).rename_columns(["key", "count"])
 
     def vocabulary(self, most: int) -> Vocabulary:
         """The most frequent values, for a table of `most` rows of which one is the unknown value's."""
