@@ -37,17 +37,6 @@ def test_is_what_the_paper_writes(name: str, variant: Mapping[str, Any]) -> None
         torch.testing.assert_close(gradient, wanted_gradients[path], rtol=1e-7, atol=1e-9, msg=path)
 
 
-def test_batches_are_no_more_than_their_examples() -> None:
-    graph = small("dsin")
-    model = spread(model_of(graph)).double().eval()
-    batch = random_batch(model.manifest, 5, seed=3, longest=4)
-    weights = dict(model.state_dict(keep_vars=True))
-    expected = [
-        EQUATIONS["dsin"](One(batch.example(i), weights, graph.params))["click"] for i in range(batch.size)
-    ]
-    torch.testing.assert_close(model(batch)["click"], torch.stack(expected), rtol=1e-9, atol=1e-10)
-
-
 def spread(model: Model) -> Model:
     """Weights that hide nothing: none is 0, and statistics are not those of the start."""
     generator = torch.Generator().manual_seed(5)

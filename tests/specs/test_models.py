@@ -49,6 +49,18 @@ def test_is_what_the_spec_means(name: str, variant: Mapping[str, Any]) -> None:
         assert not differences(graph, model.train(), batch)
 
 
+@pytest.mark.parametrize("name", [n for n in PARAMS if n != "dien_official"])
+def test_an_example_knows_nothing_of_its_neighbours(name: str) -> None:
+    """But for DIEN's code, whose Dice takes the statistics of the batch."""
+    model = built(name).double()
+    batch = random_batch(model.manifest, 4, seed=9, longest=4)
+    with torch.no_grad():
+        whole = model(batch)
+        for i in range(batch.size):
+            for key, alone in model(batch.example(i)).items():
+                torch.testing.assert_close(alone[0], whole[key][i], rtol=1e-9, atol=1e-10)
+
+
 @EVERY
 def test_saves_and_loads(name: str, tmp_path: Path) -> None:
     model = built(name)
