@@ -16,6 +16,7 @@ import networkx as nx
 
 from specc.graph.ir import FieldSpec, Graph, Node, walk
 from specc.show import label
+from specc.source import Span
 
 Detail = Literal["blocks", "bindings", "ops"]
 
@@ -82,9 +83,18 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
     boxes = [_box(graph, key, nodes, scopes) for key, nodes in members.items()]
     clusters, inside = _clusters(graph, members)
     boxes = [_placed(box, inside.get(box.key), clusters) for box in boxes]
-    arrows = _arrows(graph, keys, visible)
+    arrows = [*_arrows(graph, keys, visible)]
+    for title, kind, id, span in _outputs(graph):
+        if any(box.title == title for box in boxes):
+            continue
+        # It is something that has another name, too.
+        source, key, place = graph.node(id), f"{kind} {title}", str(span).rsplit(":", 1)[0]
+        lines = () if id in visible else (str(source.attrs.get("value", source.op)),)
+        boxes.append(Box(key, kind, title, lines, 0, source.role, place, source.device))
+        if id in visible:
+            arrows.append(Arrow(keys[id], key, str(source.type)))
     caption = (graph.doc or "").strip().splitlines()
-    return Scene(graph.name, caption[0] if caption else "", tuple(boxes), tuple(clusters), arrows)
+    return Scene(graph.name, caption[0] if caption else "", tuple(boxes), tuple(clusters), tuple(arrows))
 
 
 # ------------------------------------------------------------------- boxes
@@ -205,18 +215,28 @@ def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -
     if " " in key:
         title = nodes[-1].name or label.word(nodes[-1])
     lines = label.operations(graph, key, nodes, scopes)
-    prediction = next((p for p in graph.predictions if p.node in ids), None)
-    loss = next((x for x in graph.losses if x.node in ids), None)
-    if any(r.weight in ids for r in graph.attentions):
+    own = key.split(" ")[0].split(".")[0]
+    output = next((o for o in _outputs(graph) if o[2] in ids and own == _output_name(o[0])), None)
+    if output is not None:
+        title, kind = output[:2]
+    elif any(r.weight in ids for r in graph.attentions):
         kind = "weight"
-    elif prediction is not None:
-        shown = f"class({prediction.classes})" if prediction.kind == "class" else prediction.kind
-        kind, title = "predict", f"{prediction.name}: {shown}"
-    elif loss is not None:
-        kind, title = "loss", f"loss {loss.name}"
     if lines and lines[0].split(" ")[0] == title and "→" not in lines[0]:
         lines = tuple(filter(None, (lines[0][len(title) :].strip(),)))  # `mlp` above `mlp 200·80`
     return Box(key, kind, title, lines, parameters, role, place, device)
+
+
+def _outputs(graph: Graph) -> list[tuple[str, str, int, Span]]:
+    """Predictions and losses: title, kind of box, node, place."""
+    found = [
+        (f"{p.name}: " + (f"class({p.classes})" if p.kind == "class" else p.kind), "predict", p.node, p.span)
+        for p in graph.predictions
+    ]
+    return found + [(f"loss {x.name}", "loss", x.node, x.span) for x in graph.losses]
+
+
+def _output_name(title: str) -> str:
+    return title.removeprefix("loss ").split(":")[0]
 
 
 # ---------------------------------------------------------------- clusters

@@ -126,6 +126,21 @@ def test_what_a_block_learns_stands_in_its_frame() -> None:
     assert shown.clusters[0].title == "big · scale"
 
 
+def test_every_output_has_a_box() -> None:
+    shown = drawn(
+        "model m\nspace ad from candidate { price: number, v: vector(4) }\nlearned c[1]\n"
+        "x = ad.v |> linear(1)\npredict a: real = ad.price\npredict b: binary = x\n"
+        "predict d: class(4) = ad.v\npredict e: real = 3\npredict f: real = c\nloss g = x\n"
+    )
+    outputs = {box.title: box for box in shown.boxes if box.kind in ("predict", "loss")}
+    assert set(outputs) == {"a: real", "b: binary", "d: class(4)", "e: real", "f: real", "loss g"}
+    titles = {box.key: box.title for box in shown.boxes}
+    into = {titles[a.end]: (titles[a.start], a.label) for a in shown.arrows}
+    assert into["b: binary"] == into["loss g"] == ("x", "[1]")
+    assert into["d: class(4)"] == ("ad", "[4]")
+    assert outputs["e: real"].lines == ("3",)
+
+
 def test_arrows_carry_types() -> None:
     shown = drawn(SMALL)
     titles = {box.key: box.title for box in shown.boxes}
