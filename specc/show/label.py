@@ -79,5 +79,7 @@ def word(node: Node) -> str:
         case "scan":
             back = " backward" if node.attrs.get("backward") else ""
             return f"scan over {axis.name}{back}" if axis else "scan"
+        case "embed" | "embed_bag":
+            return "lookup"
         case op:
             return _SIGNS.get(op, op.replace("_", " "))

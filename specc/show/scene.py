@@ -94,7 +94,9 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
         if id in visible:
             arrows.append(Arrow(keys[id], key, str(source.type)))
     caption = (graph.doc or "").strip().splitlines()
-    return Scene(graph.name, caption[0] if caption else "", tuple(boxes), tuple(clusters), tuple(arrows))
+    return Scene(
+        graph.name, caption[0].rstrip(" ,:") if caption else "", tuple(boxes), tuple(clusters), tuple(arrows)
+    )
 
 
 # ------------------------------------------------------------------- boxes
