@@ -6,6 +6,7 @@ part what belongs together, or a line would become too long; the answer depends 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from specc.syntax.pretty import WIDTH, Line
@@ -25,9 +26,10 @@ def _align(rows: list[list[str]], members: list[int], column: int, indent: int) 
     more = [i for i in members if len(rows[i]) > column + 1]
     for run in _runs([len(rows[i][column]) for i in more], _WIDEST_GAP):
         some = [more[i] for i in run]
+        among = members[bisect_left(members, some[0]) : bisect_right(members, some[-1])]
         width = 0
         while some:
-            width = _width(rows, some, members, column)
+            width = _width(rows, some, among, column)
             too_long = {i for i in some if _length(rows[i], column, width) > WIDTH - indent}
             # What is too long by itself is not helped by standing apart.
             too_long &= {i for i in some if len(rows[i][column]) < width}
@@ -37,17 +39,15 @@ def _align(rows: list[list[str]], members: list[int], column: int, indent: int) 
         for i in some:
             rows[i][column] = rows[i][column].ljust(width)
         if some:
-            _align(rows, [i for i in members if i in some or i not in more], column + 1, indent)
+            _align(rows, some, column + 1, indent)
 
 
-def _width(rows: list[list[str]], some: list[int], members: list[int], column: int) -> int:
+def _width(rows: list[list[str]], some: list[int], among: list[int], column: int) -> int:
     """The column's width: of its cells, and of last cells among them (a param without a domain)."""
     widths = [len(rows[i][column]) for i in some]
-    for i in members:
-        if len(rows[i]) == column + 1 and some[0] < i < some[-1]:
-            if len(rows[i][column]) - min(widths) <= _WIDEST_GAP:
-                widths.append(len(rows[i][column]))
-    return max(widths)
+    low = min(widths)
+    ended = [len(rows[i][column]) for i in among if len(rows[i]) == column + 1]
+    return max(*widths, *(width for width in ended if width - low <= _WIDEST_GAP), 0)
 
 
 def _length(row: list[str], column: int, width: int) -> int:
