@@ -31,7 +31,7 @@ def _one_thread() -> None:
 
 
 @seed(1)
-@settings(few, max_examples=80)
+@settings(few, max_examples=50)
 @given(programs())
 def test_a_program_checks_clean_and_its_form_is_stable(text: str) -> None:
     checked(text)
@@ -39,7 +39,7 @@ def test_a_program_checks_clean_and_its_form_is_stable(text: str) -> None:
 
 
 @seed(2)
-@settings(few, max_examples=12)
+@settings(few, max_examples=8)
 @given(programs())
 def test_a_compiled_program_is_what_it_means(text: str) -> None:
     graph = checked(text)
@@ -65,7 +65,7 @@ def test_what_random_programs_found_stays_mended(path: Path) -> None:
 
 
 @seed(4)
-@settings(few, max_examples=150)
+@settings(few, max_examples=80)
 @given(near_misses())
 def test_a_near_miss_is_reported_where_it_is_or_has_a_meaning(miss: Miss) -> None:
     report = Report()
