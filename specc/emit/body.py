@@ -21,7 +21,7 @@ from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
 # A nested expression longer than this gets a name of its own.
-LONGEST = 72
+_LONGEST = 72
 _MADE_UP = {
     "add": "total",
     "attention": "seen",
@@ -38,7 +38,10 @@ _MADE_UP = {
 
 @dataclass
 class Unit:
-    """What all functions of a module share: the graph, its axes' constants, and functions of the module."""
+    """What all functions of a module share: the graph, its axes' constants, and functions of the module.
+
+    bound: the nodes whose values have names in a function, and live until it ends.
+    """
 
     graph: Graph
     shapes: Shapes
@@ -46,6 +49,7 @@ class Unit:
     names: Names
     roles: Mapping[str, str]
     functions: list[Line] = field(default_factory=list)
+    bound: set[int] = field(default_factory=set)
 
     @staticmethod
     def of(graph: Graph, *taken: str) -> Unit:
@@ -102,9 +106,10 @@ class Body:
     def _bound(self, node: Node, expr: Expr) -> Expr:
         if expr.literal or (expr.text.isidentifier() and node.name is None):
             return expr
-        if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= LONGEST:
+        if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= _LONGEST:
             return expr
         name = self.name_of(node)
+        self.unit.bound.add(node.id)
         self.say(f"{name} = {expr.text}", node)
         return Expr(name, boolean=expr.boolean)
 

@@ -40,6 +40,13 @@ def source_of(graph: Graph) -> str:
     return "\n".join(text).rstrip() + "\n"
 
 
+def named_values(graph: Graph) -> frozenset[int]:
+    """The nodes whose values have names in the emitted functions, and so live until these end."""
+    unit = Unit.of(graph, class_name(graph.name))
+    _Module(graph, unit).methods()
+    return frozenset(unit.bound)
+
+
 def _sentence(graph: Graph) -> str:
     """The first line of the spec's doc comment."""
     first = comment((graph.doc or "").strip().split("\n")[0])

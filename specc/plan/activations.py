@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from specc.emit.body import LONGEST
+from specc.emit.module import named_values
 from specc.graph.ir import Graph, Node, Weight, walk
 from specc.passes.placement import BYTES
 from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
@@ -99,7 +99,7 @@ class _Walk:
         self.buffers: dict[Key, Buffer] = {}
         self.done: list[_Done] = []
         self.weights: dict[str, Buffer] = {}
-        self.texts: dict[int, int] = {}
+        self.named = _named(graph)
         self.looked_up: Counter[str] = Counter()  # bytes of a table's rows that were read
 
     def run(self) -> dict[str, float]:
@@ -130,37 +130,19 @@ class _Walk:
     def _function(self, nodes: list[Node], further: set[int]) -> None:
         """The statements of one emitted function. further: values that are read after it."""
         left = Counter(i for n in nodes for i in n.inputs)
-        uses = Counter(left)
         named: list[Buffer] = []
         inside = {n.id for n in nodes}
         for node in nodes:
             self._forward(node, named)
             buffer = self.memory.hold(self.buffers[node.id])
-            if self._bound(node, uses, further):
+            if node.id in self.named or node.id in further or not left[node.id]:
                 named.append(buffer)
             for i in node.inputs:
                 left[i] -= 1
-                if not left[i] and i in inside and not self._bound(self.graph.node(i), uses, further):
+                if not left[i] and i in inside and i not in self.named and i not in further:
                     self.memory.release(self.buffers[i])
         for buffer in named:
             self.memory.release(buffer)
-
-    def _bound(self, node: Node, uses: Mapping[int, int], further: set[int]) -> bool:
-        """Whether a value has a name in the function; else it stands inside the expression that reads it."""
-        if node.name is not None or uses[node.id] != 1 or node.id in further:
-            return True
-        return self._text(node, uses) > LONGEST
-
-    def _text(self, node: Node, uses: Mapping[int, int]) -> int:
-        """About how long the expression of a value is."""
-        if node.id not in self.texts:
-            parts = 0
-            for i in node.inputs:
-                source = self.graph.node(i)
-                named = source.name is not None or uses[i] != 1 or self._text(source, uses) > LONGEST
-                parts += (len(source.name or source.op) if named else self._text(source, uses)) + 2
-            self.texts[node.id] = parts + _length(node)
-        return self.texts[node.id]
 
     def _forward(self, node: Node, named: list[Buffer]) -> None:
         """Compute a value, and keep what its derivative reads."""
@@ -168,7 +150,7 @@ class _Walk:
         domain = sizes.domain(node)
         inputs = tuple((i, self._read(i, node, domain, named)) for i in node.inputs)
         found = cost(node, sizes, self.learns, self.training)
-        if node.op in VIEWS and inputs:
+        if inputs and (node.op in VIEWS or (node.op == "dropout" and not self.training)):
             self.buffers[node.id] = self.buffers[inputs[0][1]]
         else:
             own = 0.0 if node.op in _WITHOUT_ROWS and domain is None else sizes.value(node)
@@ -318,21 +300,6 @@ class _Walk:
                 self.memory.need(grad.device, _DENSE_COPIES * grad.bytes)
 
 
-def _length(node: Node) -> int:
-    """About how many characters an operation takes in the emitted source, without its inputs."""
-    match node.op:
-        case "linear":
-            return len(node.weights[0])  # self.….linear()
-        case "project":
-            # F.linear(…, weight[:, a:b], self.….bias)
-            return 35 + sum(5 + len(path) for path in node.weights[1:])
-        case "add" | "sub" | "mul" | "div":
-            return 1
-        case "concat":
-            return 16  # torch.cat([…], -1)
-    return len(node.op) + 8 + sum(len(path) for path in node.weights[:1])
-
-
 def _spread_out(node: Node) -> bool:
     """A sum over channels or a static axis: its gradient is a view of the one that came in."""
     axis = node.attrs.get("axis")
@@ -361,6 +328,15 @@ def _needed(index: Mapping[int, Node], roots: Iterable[int]) -> set[int]:
         if id not in found:
             found.add(id)
             stack.extend(index[id].inputs)
+    return found
+
+
+def _named(graph: Graph) -> frozenset[int]:
+    """The named values, worked out once for a graph."""
+    found: frozenset[int] | None = graph.__dict__.get("_named")
+    if found is None:
+        found = named_values(graph)
+        object.__setattr__(graph, "_named", found)
     return found
 
 

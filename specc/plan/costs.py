@@ -117,7 +117,7 @@ def cost(node: Node, sizes: Sizes, learns: set[int], training: bool) -> Cost:
             inner = _inner(node, sizes)
             kept = tuple(i for n, i in enumerate(every) if every[1 - n] in learns)
             return Cost(inputs=kept, during=inner)
-        case "linear" | "project":
+        case "linear" | "project" | "heads":
             return Cost(inputs=every[:1], during=own if len(node.weights) > 2 else 0.0)
         case "heads":
             return Cost(inputs=every[:1], during=own)
@@ -179,30 +179,41 @@ def _softmax(node: Node, sizes: Sizes) -> Cost:
 
 
 def _attention(node: Node, sizes: Sizes, training: bool) -> Cost:
-    """Blocks of padded sequences. Values of another width than the query's take torch's plain way, which
-    keeps the weights of all pairs."""
+    """Blocks of padded sequences (specc_runtime.ops.attention). Heads that share a key are more queries, and
+    the weights of a block's pairs are there; heads of their own are torch's fused attention, if values are as
+    wide as queries, or else its plain way."""
     query, key, given = (sizes.graph.node(i) for i in node.inputs)
-    heads = 1.0
-    for axis in node.type.axes:
-        heads *= axis.size or 1
-    padded = _PADDED * BYTES * heads
-    asked = padded * sizes.rows(sizes.domain(query) or frozenset()) * query.type.width
-    known = padded * sizes.rows(sizes.domain(key) or frozenset()) * key.type.width
-    values = padded * sizes.rows(sizes.domain(given) or frozenset()) * given.type.width
-    out = padded * sizes.rows(sizes.domain(node) or frozenset()) * node.type.width
+    padded = {n.id: _PADDED * BYTES * sizes.rows(sizes.domain(n) or frozenset()) for n in (query, key, given)}
+    heads = _heads(node)
+    shared = node.attrs["where"] == "all" and _heads(key) == 1
+    asked = padded[query.id] * heads * query.type.width
+    known = padded[key.id] * (1 if shared else heads) * key.type.width
+    own_values = _heads(given) if shared else heads
+    values = 0.0 if given.id == key.id else padded[given.id] * own_values * given.type.width
+    out = padded[query.id] * heads * node.type.width
     index = 4 * _INDEX * sizes.rows(sizes.domain(key) or frozenset())
-    if given.type.width == query.type.width:
+    if not shared and given.type.width == query.type.width:
         kept = asked + known + values + out
         return Cost(beside=kept + index, during=out, back=kept)
-    both = frozenset({node.attrs["query_axis"], node.attrs["key_axis"]} - {None})
-    others = (sizes.domain(query) or frozenset()) | (sizes.domain(key) or frozenset())
-    pairs = _PADDED**2 * BYTES * heads * sizes.rows(others | both)
+    both = (sizes.domain(query) or frozenset()) | (sizes.domain(key) or frozenset())
+    pairs = _PADDED**2 * BYTES * heads * sizes.rows(both)
     if not training:
         # Only of the block at hand.
         block = _BLOCK * (asked + known + values + 2 * pairs)
         return Cost(beside=asked + known + values + index, during=out + block)
-    kept = asked + known + 2 * values + pairs
-    return Cost(beside=kept + index, during=asked + known + out, back=asked + known + values)
+    # Copies in the order that a product of many matrices wants them.
+    copied = values + pairs if own_values > 1 else 0.0
+    if not shared:
+        copied += known
+    kept = asked + known + values + pairs + copied
+    return Cost(beside=kept + index, during=asked + out, back=asked + known + values + pairs * _BLOCK)
+
+
+def _heads(node: Node) -> float:
+    number = 1.0
+    for axis in node.type.axes:
+        number *= axis.size or 1
+    return number
 
 
 def _recurrence(node: Node, sizes: Sizes, training: bool) -> Cost:
@@ -222,9 +233,11 @@ def _recurrence(node: Node, sizes: Sizes, training: bool) -> Cost:
     made = sum(sum(p.width for p in products) for products, _ in source.products)
     read = sum(width for _, width in source.products)
     a_row = BYTES * rows
+    index = 3 * _INDEX * rows
+    if not training:
+        return Cost(during=a_row * seen + index)
     return Cost(
-        beside=a_row * ((kept if training else 0) + seen + states) + 3 * _INDEX * rows,
-        during=a_row * states,
+        beside=a_row * (kept + seen + states) + index,
         # Derivatives by step, and put together.
         back=a_row * (states + 2 * made + read + seen),
     )
