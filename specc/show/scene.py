@@ -84,6 +84,11 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
     clusters, inside = _clusters(graph, members)
     boxes = [_placed(box, inside.get(box.key), clusters) for box in boxes]
     arrows = [*_arrows(graph, keys, visible)]
+    drawn = {box.key for box in boxes}
+    # A space may be read through a second set of tables only.
+    boxes += [
+        _space_box(graph, key, None) for key in dict.fromkeys(a.start for a in arrows) if key not in drawn
+    ]
     for title, kind, id, span in _outputs(graph):
         if any(box.title == title for box in boxes):
             continue
@@ -192,6 +197,15 @@ def _knots(graph: Graph, keys: dict[int, str]) -> set[str]:
     return {k for part in nx.strongly_connected_components(quotient) if len(part) > 1 for k in part}
 
 
+def _space_box(graph: Graph, key: str, device: str | None) -> Box:
+    space = next(s for s in graph.spaces if s.name == key.removeprefix("space "))
+    axes = ", ".join(f"{a.name} ≤ {a.bound}" for a in space.axes)
+    title = f"{space.name}[{axes}]" if axes else space.name
+    lines = tuple(label.field(f) for f in space.fields)
+    place = str(space.span).rsplit(":", 1)[0]
+    return Box(key, "space", title, lines, 0, space.role, place, device)
+
+
 def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -> Box:
     weights = {w for n in walk(tuple(nodes)) for w in n.weights if not key.startswith("space ")}
     parameters = sum(math.prod(graph.weights[w].shape) for w in weights)
@@ -202,12 +216,7 @@ def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -
     placed = Counter(n.device for n in nodes if n.device is not None).most_common(1)
     device = placed[0][0] if placed and graph.devices else None
     if key.startswith("space "):
-        name = key.removeprefix("space ")
-        space = next(s for s in graph.spaces if s.name == name)
-        axes = ", ".join(f"{a.name} ≤ {a.bound}" for a in space.axes)
-        title = f"{name}[{axes}]" if axes else name
-        lines = tuple(label.field(f) for f in space.fields)
-        return Box(key, "space", title, lines, 0, space.role, place, device)
+        return _space_box(graph, key, device)
     if key.startswith("learned "):
         shape = (str(nodes[0].type),)
         return Box(key, "learned", nodes[0].weights[0], shape, parameters, role, place, device)

@@ -27,6 +27,7 @@ from specc.testing import random_batch
 from specc_runtime import Model, from_texts
 from tests.lang.page import PAGE, Example, examples
 
+CONTRACT = PAGE.parents[2] / "shared" / "design" / "language.md"
 ALL = examples()
 FRAME = next(e for e in ALL if e.name == "frame")
 SOUND = [e for e in ALL if not e.is_library and (not e.is_faulty or e.types)]
@@ -123,6 +124,18 @@ def test_examples_are_in_the_canonical_form(example: Example) -> None:
 def test_the_tables_are_current() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert updated(page) == page, "run `python -m specc.reference docs/language.md`"
+
+
+@pytest.mark.skipif(not CONTRACT.exists(), reason="the contract's page is not beside this repository")
+def test_the_contract_s_whole_spec(tmp_path: Path) -> None:
+    whole = re.search(r"^```arec\n(.*?)^```", CONTRACT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert whole is not None
+    path = tmp_path / "dsin.arec"
+    path.write_text(whole[1], encoding="utf-8")
+    assert not list(check(path))
+    # Its layout is the canonical one, but for wider gaps in some lines.
+    assert whole[1].split() == format_source(whole[1]).split()
+    assert whole[1].count("\n") == format_source(whole[1]).count("\n")
 
 
 # ------------------------------------------------------------- completeness

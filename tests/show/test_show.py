@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
@@ -20,6 +21,7 @@ from specc.show.page import html
 from specc.show.scene import Detail, Scene, scene
 from specc.show.svg import svg
 from specc.source import Source
+from tests.oracle.constructs import CONSTRUCTS
 
 MODELS = ["afm", "atrank", "bst", "dien", "din", "dsin", "dstn"]
 SMALL = """\
@@ -141,6 +143,14 @@ def test_every_output_has_a_box() -> None:
     assert outputs["e: real"].lines == ("3",)
 
 
+def test_a_space_that_only_a_lookup_reads() -> None:
+    shown = drawn(
+        "model m\nspace ad from candidate { item: ids(9, 4) }\npredict click: binary = sum(lookup(ad))\n"
+    )
+    assert [box.title for box in shown.boxes] == ["click: binary", "ad"]
+    assert [arrow.label for arrow in shown.arrows] == ["ids"]
+
+
 def test_arrows_carry_types() -> None:
     shown = drawn(SMALL)
     titles = {box.key: box.title for box in shown.boxes}
@@ -157,11 +167,7 @@ def test_every_operation() -> None:
     assert {"softmax over t", "linear 8", "relu", "concat", "dot"} <= words
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("detail", ["blocks", "bindings", "ops"])
-def test_shipped_models_are_layered(name: str, detail: Detail) -> None:
-    path = resources.specs() / f"{name}.arec"
-    shown = drawn(path.read_text(encoding="utf-8"), detail)
+def layered(shown: Scene) -> None:
     order: dict[str, int] = {}
     waiting = {box.key: {a.start for a in shown.arrows if a.end == box.key} for box in shown.boxes}
     while waiting:
@@ -172,6 +178,22 @@ def test_shipped_models_are_layered(name: str, detail: Detail) -> None:
             del waiting[key]
     for arrow in shown.arrows:
         assert re.fullmatch(r"ids|\[[^\]]*\](, \[[^\]]*\])*", arrow.label), arrow
+
+
+@pytest.mark.parametrize("name", CONSTRUCTS)
+def test_every_construct_can_be_drawn(name: str) -> None:
+    for detail in get_args(Detail):
+        shown = drawn(CONSTRUCTS[name], detail)
+        layered(shown)
+        assert mermaid(shown)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("detail", get_args(Detail))
+def test_shipped_models_are_layered(name: str, detail: Detail) -> None:
+    path = resources.specs() / f"{name}.arec"
+    shown = drawn(path.read_text(encoding="utf-8"), detail)
+    layered(shown)
     assert sum(box.kind == "weight" for box in shown.boxes) > 0
     if detail != "ops":
         assert len(shown.boxes) <= 30
