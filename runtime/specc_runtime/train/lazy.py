@@ -115,8 +115,9 @@ def _made(
 ) -> Optimizer:
     weights = list(weights)
     fused = name in FUSED and kind is DENSE[name] and all(w.is_floating_point() for w in weights)
+    extra: dict[str, Any] = {"fused": True} if fused else {}
     try:
-        return kind(weights, **options, **({"fused": True} if fused else {}))
+        return kind(weights, **options, **extra)
     except TypeError:
         raise ValueError(f"{name} does not take all of the options {', '.join(sorted(options))}") from None
 
