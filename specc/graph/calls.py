@@ -23,6 +23,8 @@ from specc.syntax import tree
 from specc.types.static import Symbol, describe, is_number, kind_of
 
 Given = tuple[Node, Span]
+_LARGEST = 10**6  # width, or number of parts
+_COPIES = 1_000  # of a layer
 
 
 def known_callable(name: str, site: Site) -> bool:
@@ -35,6 +37,8 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
     Where what is piped in is faulty (None), the call's own mistakes are told and nothing is made.
     """
     world = site.world
+    if world.full:
+        raise Fault  # said once; what is left to write out may have no end
     callee = expr.callee
     if isinstance(callee, tree.Attribute):
         module, block = _library_block(callee, site)
@@ -394,12 +398,16 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
             return result
         result = bad
     wanted, fits = {
-        "count": ("an integer of at least 1", _is_count),
+        "count": (f"an integer from 1 to {_LARGEST:,}", _is_count),
+        "copies": (
+            f"an integer from 1 to {_COPIES:,}",
+            lambda v: _is_count(v) and v <= _COPIES,
+        ),
         "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
         "number": ("a number", is_number),
         "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
         "bool": ("true or false", lambda v: isinstance(v, bool)),
-        "sizes": ("a list of integers of at least 1, such as [200, 80]", lambda v: False),
+        "sizes": (f"a list of integers from 1 to {_LARGEST:,}, such as [200, 80]", lambda v: False),
     }[option.kind]
     if not fits(result):
         raise site.world.fault(
@@ -438,7 +446,7 @@ def _about_number(kind: str, result: object, expr: tree.Expr) -> str:
 
 
 def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= _LARGEST
 
 
 def _is_none(expr: tree.Expr, site: Site) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from specc.graph.ir import AttentionRecord, Node, Region, SpaceSpec, Weight
@@ -17,6 +18,10 @@ from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
+
+# A model beyond these was not meant: a size got a digit too many, or blocks call each other twice and twice.
+_OPERATIONS = 10_000
+_NUMBERS = 10**10  # of one weight that is no table
 
 
 class Fault(Exception):
@@ -171,6 +176,7 @@ class World:
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[tuple[str, Span]] = field(default_factory=list)
+    full: bool = False  # whether the model has been found too large
     busy: list[tuple[str, Entry]] = field(default_factory=list)  # names being elaborated, outermost first
     module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
     _next_id: int = 0
@@ -239,11 +245,26 @@ class World:
         scope: str = "",
         region: Region | None = None,
     ) -> Node:
+        if self._next_id >= _OPERATIONS:
+            raise self._too_large(span)
         node = Node(self._next_id, op, tuple(inputs), type, span, attrs or {}, weights, scope, region=region)
         self._next_id += 1
         frame.nodes.append(node)
         frame.ids.add(node.id)
         return node
+
+    def _too_large(self, span: Span) -> Fault:
+        if self.full:
+            return Fault("too large")
+        self.full = True
+        return self.fault(
+            "E0003",
+            f"the model has more than {_OPERATIONS:,} operations",
+            span,
+            label="here at the latest",
+            why="every call of a block is written out in place; one that calls another twice doubles it",
+            help="call shared pieces once and bind the result; make `repeat` and `fan` smaller",
+        )
 
     def name(self, frame: Frame, node: Node, name: str) -> Node:
         """Give a node the name of the binding it is the value of, unless it has one."""
@@ -280,6 +301,14 @@ class World:
 
     def weight(self, weight: Weight) -> str:
         """Register a weight; the same path again must be the same tensor (a shared layer)."""
+        if weight.kind != "table" and prod(weight.shape) > _NUMBERS:
+            raise self.fault(
+                "E0003",
+                f"the weight `{weight.path}` would have {prod(weight.shape):,} numbers",
+                weight.span,
+                found=" x ".join(map(str, weight.shape)),
+                help="make the widths smaller: a `linear` has its width times that of its input",
+            )
         known = self.weights.get(weight.path)
         if known is not None and known.shape != weight.shape:
             raise self.fault(

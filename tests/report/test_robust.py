@@ -153,10 +153,26 @@ def test_arithmetic_without_a_value(value: str) -> None:
     assert codes(f"{HEAD}param n = {value}\na = user * n\n" + TAIL.replace("user", "a")) == ["E0403"]
 
 
-@pytest.mark.parametrize("width", ["1000000000", "10 ^ 12"])
-def test_widths_beyond_reason(width: str) -> None:
-    found = codes(f"{HEAD}a = user |> linear({width}) |> linear(8)\n" + TAIL.replace("user", "a"))
-    assert found in ([], ["E0403"])
+@pytest.mark.parametrize(
+    ("layer", "code"),
+    [
+        ("linear(10 ^ 12)", "E0403"),
+        ("linear(1_000_000) |> linear(1_000_000)", "E0003"),
+        ("mlp([10 ^ 7])", "E0403"),
+        ("repeat(10 ^ 9, dropout(0))", "E0403"),
+        ("repeat(1000, repeat(1000, dropout(0.5)))", "E0003"),
+        ("fan(1_000_000, linear(1), as copy)", "E0403"),
+        ("split(10 ^ 9, as part)", "E0403"),
+    ],
+)
+def test_sizes_beyond_reason(layer: str, code: str) -> None:
+    assert codes(f"{HEAD}a = user |> {layer}\n" + TAIL.replace("user", "a")) == [code]
+
+
+def test_blocks_that_double_at_each_step() -> None:
+    blocks = "".join(f"block b{i}(x[d]) -> [d] {{ return b{i + 1}(x) + b{i + 1}(x) }}\n" for i in range(40))
+    last = "block b40(x[d]) -> [d] { return x |> relu }\n"
+    assert codes(HEAD + blocks + last + TAIL.replace("user", "b0(user)")) == ["E0003"]
 
 
 # ----------------------------------------------------------------- circles

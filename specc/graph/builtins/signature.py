@@ -21,8 +21,8 @@ REQUIRED = object()
 
 @dataclass(frozen=True)
 class Option:
-    """A static of a built-in. kind: "count" (integer >= 1), "int", "number", "rate" (0 <= p < 1),
-    "bool", "sizes" (list of counts), "layer", "layer?" (or `none`), "init", "axis" (a name),
+    """A static of a built-in. kind: "count" (integer >= 1), "copies" (of a layer), "int", "number", "rate"
+    (0 <= p < 1), "bool", "sizes" (list of counts), "layer", "layer?" (or `none`), "init", "axis" (a name),
     "choice" (one of `choices`)."""
 
     name: str
