@@ -177,7 +177,7 @@ def layered(shown: Scene) -> None:
             order[key] = len(order)
             del waiting[key]
     for arrow in shown.arrows:
-        assert re.fullmatch(r"ids|\[[^\]]*\](, \[[^\]]*\])*", arrow.label), arrow
+        assert re.fullmatch(r"(ids|\[[^\]]*\])(, \[[^\]]*\])*", arrow.label), arrow
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)
