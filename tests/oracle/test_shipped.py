@@ -15,7 +15,7 @@ from specc.graph.verify import verify
 from specc.interpret.compare import Expected, unexpected
 from specc.passes import stages
 from specc.testing import random_batch
-from tests.oracle.subjects import compiled, draws, every_way
+from tests.oracle.subjects import compiled, draws, every_way, looks_across
 from tests.specs.small import CASES, label, small
 
 EACH = pytest.mark.parametrize(("name", "variant"), CASES, ids=[label(*case) for case in CASES])
@@ -43,6 +43,8 @@ def test_compiled_in_every_way_is_what_it_means(name: str, variant: Mapping[str,
 def test_single_precision(name: str, variant: Mapping[str, Any]) -> None:
     graph = small(name, variant)
     model = compiled(graph, "default")
-    batch = random_batch(model.manifest, 2, seed=6, longest=3)
+    # The statistics of a few examples magnify every rounding.
+    size, tolerance = (6, 1e-4) if looks_across(graph) else (2, 1e-5)
+    batch = random_batch(model.manifest, size, seed=6, longest=3)
     expected = Expected.of(graph, model, batch)
-    assert not unexpected(model.to(torch.float32), batch, expected, tolerance=1e-5)
+    assert not unexpected(model.to(torch.float32), batch, expected, tolerance)
