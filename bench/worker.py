@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -67,7 +68,8 @@ def peak_memory(work: Any) -> int:
     gc.collect()
     try:
         before = _resident("VmRSS")
-        with open("/proc/self/clear_refs", "w") as reset:
+        # Where the mark may not be reset, the first run has set it already.
+        with suppress(PermissionError), open("/proc/self/clear_refs", "w") as reset:
             reset.write("5")
         work()
         return max(_resident("VmHWM") - before, 0)
