@@ -79,16 +79,20 @@ def command(
             )
     import torch
 
+    from specc.report.render import as_json as described
     from specc.testing.suite import Suite
     from specc.variants import load_space
 
     torch.set_num_threads(1)  # the tensors are tiny: more threads only wait for each other
-    faulty, said = False, []
+    faulty, said = False, list[dict[str, Any]]()
     for file in files:
         space, report = load_space(file, params)
         if space is None:
-            show(report, "json" if as_json else "terminal")
             faulty = True
+            if as_json:
+                said.append({"file": file, "faults": [described(d) for d in report]})
+            else:
+                show(report)
             continue
         with _Shown(file) as progress:
             suite = Suite(file, params, examples, variants, seed, only, seconds, progress)
@@ -97,6 +101,9 @@ def command(
         said.append({"file": file, **asdict(outcome)})
         if not as_json:
             _print(file, outcome)
+    if not as_json and len(said) > 1:
+        variants_tried, batches_tried = (sum(s[key] for s in said) for key in ("variants", "batches"))
+        click.echo(f"{len(said)} specs, {variants_tried} variants, {batches_tried} batches")
     if as_json:
         click.echo(json.dumps(said, indent=2, ensure_ascii=False))
     sys.exit(FAULTS if faulty else 0)

@@ -11,7 +11,7 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any
 
-from specc.driver import load_program, read
+from specc.driver import load_program, located, read
 from specc.graph.blocks import module_scope, require
 from specc.graph.declarations import param_value
 from specc.graph.spaces import declare_axes
@@ -33,7 +33,7 @@ def load_space(
     source = read(path, report)
     if source is None:
         return None, report
-    return space_of(source, Path(path).parent, fixed or {}, report), report
+    return space_of(source, located(path).parent, fixed or {}, report), report
 
 
 def space_of(
