@@ -200,6 +200,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
     options: dict[str, Any] = {}
     clauses: dict[str, Any] = {}
     names_left = list(builtin.options)
+    free: list[Option] = []
     for argument in expr.args:
         try:
             match argument:
@@ -207,6 +208,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
                     free = [o for o in names_left if o.name not in options]
                     if not free:
                         raise _too_many(builtin, argument, site, told)
+                    options[free[0].name] = None  # whatever comes of it, the next one is for the next
                     options[free[0].name] = option_value(free[0], argument.value, site)
                 case tree.Keyword(ident=ident):
                     option = next((o for o in builtin.options if o.name == ident.name), None)
@@ -223,6 +225,8 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
                     _clause(builtin, argument, site, clauses)
         except Fault:
             failed = told = True
+            if isinstance(argument, tree.Positional) and free and free[0].kind == "sizes":
+                break  # the rest was meant for the list
             if isinstance(argument, tree.Keyword):
                 options.setdefault(argument.ident.name, None)
     for option in builtin.options:
