@@ -65,6 +65,13 @@ def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
     show_default=True,
     help="The share of each device that is left free.",
 )
+@click.option(
+    "--rows",
+    multiple=True,
+    metavar="TABLE=N",
+    callback=lambda ctx, param, given: _counts(given),
+    help="Plan for a table of so many rows, such as --rows items=100_000_000. Repeatable.",
+)
 @click.option("--keep", is_flag=True, help="Keep the spec's places; only say whether they fit.")
 @set_option
 @place_options
@@ -78,6 +85,7 @@ def command(
     lengths: str | None,
     mode: str,
     headroom: float,
+    rows: dict[str, int],
     keep: bool,
     params: dict[str, Any],
     places: tuple[str, ...],
@@ -94,7 +102,7 @@ def command(
     from specc.plan.solver import plan_as_placed, propose
 
     wanted = placement_from(places, devices, placement_file)
-    graph = _graph(file, params, wanted)
+    graph = _with_rows(_graph(file, params, wanted), rows)
     task = _task(graph, batch, lengths, mode, headroom if sizes else 0.0)
     if sizes and not keep:
         fixed = {name: graph.devices[d] for name, d in graph.places.items() if name in wanted.places}
@@ -106,6 +114,38 @@ def command(
         plan = plan_as_placed(graph, sizes, task)
     _hand_out(plan, task, as_json, write, lines)
     sys.exit(0 if plan.fits else FAULTS)
+
+
+def _counts(given: tuple[str, ...]) -> dict[str, int]:
+    """`items=100_000_000` as numbers by name."""
+    found: dict[str, int] = {}
+    for text in given:
+        name, _, number = (part.strip() for part in text.partition("="))
+        digits = number.replace("_", "")
+        if not name or not (digits.isascii() and digits.isdigit()) or not int(digits):
+            raise click.BadParameter(f"{text!r} is not TABLE=N, such as items=100_000_000")
+        found[name] = int(digits)
+    return found
+
+
+def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
+    """The graph with tables of so many rows: a table, and what `lookup` has beside it."""
+    from dataclasses import replace
+
+    from specc.report.suggest import nearest
+
+    tables = {w.owner: w.path for w in graph.weights.values() if w.kind == "table"}
+    weights = dict(graph.weights)
+    for name, count in rows.items():
+        if name not in tables:
+            close = nearest(name, tables)
+            advice = f"did you mean {close}?" if close else f"its tables: {', '.join(tables)}"
+            raise click.UsageError(f"{graph.name} has no table {name}; {advice}")
+        fields = {f.path for s in graph.spaces for f in s.fields if f.table == tables[name]}
+        read = {path for n in graph.nodes if n.attrs.get("field") in fields for path in n.weights}
+        for path in read:
+            weights[path] = replace(weights[path], shape=(count, *weights[path].shape[1:]))
+    return replace(graph, weights=weights)
 
 
 def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
@@ -307,7 +347,7 @@ def _verdict(console: Console, plan: Plan) -> None:
         for help_ in problem.helps:
             console.print(f"  · {escape(help_)}")
     if plan.places:
-        console.print("[bold]places[/bold]")
+        console.print("[bold]places[/bold]" if plan.fits else "[bold]places that come nearest[/bold]")
         for line in to_lines(plan.graph).splitlines():
             console.print(f"  {escape(line)}")
     if plan.fits and any(plan.capacities.values()):

@@ -114,6 +114,16 @@ def test_what_does_not_fit_ends_with_a_fault(spec: Path) -> None:
     assert "in 3 shards by row it would fit these devices" in words
 
 
+def test_a_table_of_so_many_rows(spec: Path) -> None:
+    by_rows = run(spec, "--rows", "items=3_000_000", "--rows", "user.id=7", "--json").output
+    plan = json.loads(by_rows)
+    assert plan["loads"]["scoring"]["host"]["tables"] == 3_000_000 * 16 * 4
+    assert plan["loads"]["scoring"]["dense"]["tables"] == 7 * 16 * 4
+    unknown = run(spec, "--rows", "itms=3")
+    assert unknown.exit_code == 2
+    assert "did you mean items?" in unknown.output
+
+
 def test_places_that_are_said_are_kept(spec: Path) -> None:
     result = run(spec, "--devices", "cuda:0=80GB,cpu=64GB", "--place", "items=cpu", "--json")
     assert json.loads(result.output)["places"] == {"items": "host", "rest": "cuda_0"}
@@ -128,6 +138,8 @@ def test_places_that_are_said_are_kept(spec: Path) -> None:
         (["--devices", "cuda:0=80GX"], "80GB, 24GiB"),
         (["--devices", "cuda:0"], "has no size"),
         (["--batch", "0"], "--batch"),
+        (["--rows", "items=many"], "items=100_000_000"),
+        (["--rows", "items=0"], "items=100_000_000"),
         (["--lengths", "nowhere.parquet"], "nowhere.parquet"),
         (["--device", "gpu:1"], "no device"),
     ],
