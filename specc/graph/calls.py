@@ -226,7 +226,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
         except Fault:
             failed = told = True
             if isinstance(argument, tree.Positional) and free and free[0].kind == "sizes":
-                break  # the rest was meant for the list
+                statics = []  # the rest was meant for the list
             if isinstance(argument, tree.Keyword):
                 options.setdefault(argument.ident.name, None)
     for option in builtin.options:
