@@ -16,6 +16,7 @@ from torch import Tensor
 from specc.graph.builtins.registry import BUILTINS
 from specc.graph.ir import walk
 from specc.graph.ops import OPS
+from specc.graph.verify_rules import RULES
 from specc.interpret import ACROSS, MEANINGS
 from specc.passes import PASSES, stages
 from specc.testing import random_batch
@@ -49,11 +50,13 @@ def test_an_op_is_documented_defined_and_met(name: str) -> None:
     assert op.name == name
     assert op.doc
     assert (name in MEANINGS) != (name in ACROSS), "it has one meaning"
+    assert name in RULES, "it has no type"
     assert name in ops_met(), "no construct has it"
 
 
 def test_there_are_no_meanings_of_nothing() -> None:
     assert MEANINGS.keys() | ACROSS.keys() == OPS.keys()
+    assert RULES.keys() == OPS.keys()
 
 
 @pytest.mark.parametrize("name", PASSES)
