@@ -13,7 +13,7 @@ from typing import Any
 
 from specc import driver
 from specc.emit import source_of
-from specc.graph.ir import Graph
+from specc.graph.ir import Graph, walk
 from specc.graph.print import print_graph
 from specc.graph.written import references
 from specc.names.program import Module, Program
@@ -100,14 +100,17 @@ def _reached(program: Program, own: list[tree.Statement]) -> dict[str, list[tree
 def passes_text(graph: Graph, passes: Selection) -> str:
     """The graph as the passes get it, then for each pass the lines it took out and put in."""
     parts: list[str] = []
-    before = ""
+    before, count = "", 0
     for name, after in stages(graph, passes):
-        text = print_graph(after)
+        text, nodes = print_graph(after), sum(1 for _ in walk(after.nodes))
         if not before:
-            parts.append(f"== {name}\n{text}")
+            parts.append(f"== {name}: {nodes} nodes\n{text}")
         else:
             changes = list(difflib.unified_diff(before.splitlines(), text.splitlines(), n=0, lineterm=""))
             lines = [line for line in changes[2:] if not line.startswith("@@")]
-            parts.append(f"== {name}\n" + ("".join(f"{line}\n" for line in lines) or "(changes nothing)\n"))
-        before = text
+            counted = f"{count} -> {nodes} nodes" if nodes != count else f"{nodes} nodes"
+            parts.append(
+                f"== {name}: {counted}\n" + ("".join(f"{x}\n" for x in lines) or "(changes nothing)\n")
+            )
+        before, count = text, nodes
     return "\n".join(parts)
