@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,6 +111,19 @@ def test_nothing_unpickles_or_evaluates_what_users_write() -> None:
         if forbidden.search(line) and "noqa: S102" not in line
     ]
     assert not found
+
+
+def test_all_that_is_shipped_is_checked_at_once() -> None:
+    """In half a second on a machine with nothing else to do; twice that is allowed to one that is busy."""
+    files = [str(path.relative_to(REPO)) for path in sorted((REPO / "specs").rglob("*.arec"))]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run(
+        [sys.executable, "-c", f"from specc.cli import main; main({['check', *files]!r})"],
+        cwd=REPO, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert not done.stdout
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.0
 
 
 @pytest.mark.parametrize("arguments", [["check", "specs/dsin.arec"], ["fmt", "--check", "specs/dsin.arec"]])
