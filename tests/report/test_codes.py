@@ -43,3 +43,9 @@ def codes_of(page: Page, text: str, folder: Path) -> set[str]:
     report = check(path)
     print(render(report))
     return {d.code for d in report}
+
+
+def test_the_documentation_lists_every_code() -> None:
+    text = (Path(specc.__file__).parents[1] / "docs" / "diagnostics.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[([EW]\d{4})\]\(\S+\) \| (.+) \|$", text, re.MULTILINE)
+    assert listed == [(code, CODES[code].title) for code in CODES]
