@@ -223,17 +223,25 @@ class _Walk:
             self.memory.release(rows)
         for done in reversed(self.done):
             grad = self.grads.pop(done.key, None)
+            if done.cost.first:
+                # Its gradients come once all of it is derived: what was kept has gone by then.
+                self.memory.need(_device(done.node), done.cost.first)
+                self._forget(done)
             if grad is not None:
                 self._derive(done, grad)
                 self.memory.release(grad)
-            for buffer in done.kept:
-                self.memory.release(buffer)
+            self._forget(done)
+
+    def _forget(self, done: _Done) -> None:
+        for buffer in done.kept:
+            self.memory.release(buffer)
+        done.kept.clear()
 
     def _derive(self, done: _Done, grad: Buffer) -> None:
         """The gradients of a node's inputs and weights from its own."""
         node, device = done.node, grad.device
         expanded = not isinstance(done.key, int)
-        self.memory.need(device, max(done.cost.back, done.cost.first))
+        self.memory.need(device, done.cost.back)
         if not expanded:
             for path in dict.fromkeys(p for n in walk((node,)) for p in n.weights):
                 self._weight(self.graph.weights[path], grad, self.sizes.value(node))

@@ -20,8 +20,8 @@ from specc.types.axis import Axis, Type
 # How a gradient comes to be: as a tensor of its own, or as the very one (or a part of it) that came in.
 Way = Literal["new", "same"]
 
-# Padding of blocks of sequences of like length (specc_runtime.ops.attention).
-_PADDED = 1.1
+# What blocks of sequences of like length are longer with padding, as measured (specc_runtime.ops.attention).
+_BLOCK_GROWTH, _BLOCK_STEP = 0.1, 2.0
 _BLOCK = 0.2  # a block's share of all sequences
 _TILE = 2**18  # numbers, specc_runtime.ops.tile
 _INDEX = 8  # bytes of an index
@@ -183,7 +183,12 @@ def _attention(node: Node, sizes: Sizes, training: bool) -> Cost:
     the weights of a block's pairs are there; heads of their own are torch's fused attention, if values are as
     wide as queries, or else its plain way."""
     query, key, given = (sizes.graph.node(i) for i in node.inputs)
-    padded = {n.id: _PADDED * BYTES * sizes.rows(sizes.domain(n) or frozenset()) for n in (query, key, given)}
+    padding = _padding(key, node.attrs["key_axis"], sizes)
+    padded = {
+        n.id: (1.0 if n is query and node.attrs["query_axis"] is None else padding)
+        * (BYTES * sizes.rows(sizes.domain(n) or frozenset()))
+        for n in (query, key, given)
+    }
     heads = _heads(node)
     shared = node.attrs["where"] == "all" and _heads(key) == 1
     asked = padded[query.id] * heads * query.type.width
@@ -196,7 +201,9 @@ def _attention(node: Node, sizes: Sizes, training: bool) -> Cost:
         kept = asked + known + values + out
         return Cost(beside=kept + index, during=out, back=kept)
     both = (sizes.domain(query) or frozenset()) | (sizes.domain(key) or frozenset())
-    pairs = _PADDED**2 * BYTES * heads * sizes.rows(both)
+    pairs = (
+        padding * (1.0 if node.attrs["query_axis"] is None else padding) * BYTES * heads * sizes.rows(both)
+    )
     if not training:
         # Only of the block at hand.
         block = _BLOCK * (asked + known + values + 2 * pairs)
@@ -207,6 +214,16 @@ def _attention(node: Node, sizes: Sizes, training: bool) -> Cost:
         copied += known
     kept = asked + known + values + pairs + copied
     return Cost(beside=kept + index, during=asked + out, back=asked + known + values + pairs * _BLOCK)
+
+
+def _padding(key: Node, axis: Axis, sizes: Sizes) -> float:
+    """How much longer sequences are with the padding of their blocks: the larger of a tenth and of two
+    positions, on average. None where all are at the bound."""
+    if not sizes.lengths.moments:
+        return 1.0
+    domain = sizes.domain(key) or frozenset()
+    length = sizes.rows(domain) / max(sizes.rows(domain - {axis}), 1.0)
+    return 1.0 + max(_BLOCK_GROWTH, _BLOCK_STEP / max(length, 1.0))
 
 
 def _heads(node: Node) -> float:
@@ -264,16 +281,19 @@ def _scan(node: Node, sizes: Sizes) -> Cost:
 
 
 def _tiled(node: Node, sizes: Sizes) -> Cost:
-    """A few rows at a time; computed again on the way back."""
+    """A few rows at a time; computed again on the way back, with what its derivatives keep."""
     region = node.region
     assert region is not None
-    numbers = [sizes.numbers(n) for n in region.nodes if n.op not in VIEWS | {"capture", "constant"}]
-    most = max(numbers, default=1.0)
+    inner = [n for n in region.nodes if n.op not in VIEWS | {"capture", "constant"}]
+    most = max((sizes.numbers(n) for n in inner), default=1.0)
+    # The factors of pairs are there beside the products.
+    kept = sum(sizes.numbers(n) * (3 if n.op == "pairs" else 1) for n in inner)
     rows = min(max(_TILE // most, 1), sizes.batch)
-    tile = BYTES * rows * (sum(numbers) + most)
+    tile = BYTES * rows * (kept + 2 * most)
     given = sum(sizes.value(sizes.graph.node(i)) for i in node.inputs)
     forward = BYTES * rows * 3 * most + sizes.value(node)
-    return Cost(inputs=node.inputs, during=forward, back=given, first=given + tile)
+    before = given * (1 - rows / max(sizes.batch, 1))  # the gradients of all tiles but the last
+    return Cost(inputs=node.inputs, during=forward, back=given, first=before + tile)
 
 
 def rows_kept(sizes: Sizes, domains: set[frozenset[Axis]]) -> float:
