@@ -133,16 +133,20 @@ def found(token: Token) -> str:
 def never_closed(report: Report, source: Source, opening: Token, closing: Token) -> None:
     """E0102: a bracket for which a closing one was made up at `closing`."""
     other = _CLOSERS[opening.kind]
+    here = Span(source, closing.start, closing.start)
+    # Certain where the line that opens it ends there: nothing else can be meant.
+    end = source.text.find("\n", closing.start)
+    rest = source.text[closing.start : end if end >= 0 else None].partition("#")[0]
+    alone = "\n" not in source.text[opening.start : closing.start] and not rest.strip()
     report.error(
         "E0102",
         f"`{opening.kind}` is never closed",
         Span(source, opening.start, opening.stop),
         label="opened here",
-        secondary=(
-            Label(Span(source, closing.start, closing.start), f"`{other}` is missing here at the latest"),
-        ),
+        secondary=(Label(here, f"`{other}` is missing here at the latest"),),
         why="what follows begins a statement of its own",
         help=f"write the `{other}`",
+        fix=Fix(here, other, f"write the `{other}`") if alone else None,
     )
 
 
