@@ -254,7 +254,7 @@ def _begins_nothing(report: Report, seen: Seen) -> None:
         fix = Fix(Span(seen.source, first.start, stop), known.instead, known.title)
     elif close and token.kind == "NAME":
         fix = Fix(here, close, f"write `{close}`")
-    elif token.kind == "NAME" and seen.tokens[seen.index + 1].kind in ("(", "|>"):
+    elif not known and token.kind == "NAME" and seen.tokens[seen.index + 1].kind in ("(", "|>"):
         fix = Fix(Span(seen.source, token.start, token.start), "= ", "write `=` between")
     if known:
         advice = known.help

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from specc.cli.fix import mend_bytes
 from specc.driver import check_source, read
 from specc.report import Report
 from specc.report.codes import CODES
@@ -53,3 +54,15 @@ def test_every_code_is_met() -> None:
     assert len(SPECS) >= 120
     met = {d.code for path in SPECS for d in said_of(path)}
     assert set(CODES) - met == {"E0001", "E0002", "E0109", "E0405", "E0408"}
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_fixes_leave_less_to_say(path: Path) -> None:
+    """What is called certain is: where every fault has a fix, the spec is clean after them."""
+    report = said_of(path)
+    if not any(d.fix for d in report):
+        return
+    after, data = mend_bytes(path.name, path.read_bytes(), Path(), {})
+    assert data != path.read_bytes()
+    if all(d.fix for d in report):
+        assert not after.has_errors, render(after)
