@@ -17,6 +17,7 @@ from specc.report import Label, Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
 from specc.syntax import tree
+from specc.syntax.beside import notice_comments
 from specc.syntax.parse import parse
 
 _DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([a-z_][a-z0-9_]*)", re.MULTILINE)
@@ -35,8 +36,7 @@ def _parsed(source: Source, report: Report) -> tree.File:
         if len(own):
             return parse(source, report)
         _known[key] = file
-    for comment in file.comments:
-        report.comment(comment.span, comment.trailing)
+    notice_comments(file, report)
     return file
 
 

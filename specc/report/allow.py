@@ -1,7 +1,8 @@
 """`# allow W0703` in a spec: a warning silenced in the place where it would be given.
 
-Promises: a comment silences what it names on its own line and, if it stands alone, on the next line of code;
-one that names no warning, or silences nothing, is itself a warning (W0710), so that none outlives its reason.
+Promises: a comment silences what it names in the statement that it ends or stands above; one that names no
+warning, or silences nothing, is itself a warning (W0710), so that none outlives its reason. Leaves to
+`syntax.beside` which lines those are.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Allowance:
     lines: tuple[int, ...]
 
 
-def allowance(comment: Span, trailing: bool) -> Allowance | None:
+def allowance(comment: Span, beside: range) -> Allowance | None:
     """What a comment allows, or None for an ordinary comment.
 
-    trailing: whether code stands before it on its line.
+    beside: the lines of the statement that it ends, or stands above.
     """
     found = _ALLOWS.match(comment.text)
     if found is None:
@@ -39,11 +40,4 @@ def allowance(comment: Span, trailing: bool) -> Allowance | None:
         (word.group().upper(), Span(source, base + word.start(), base + word.end()))
         for word in _CODE.finditer(found["codes"])
     )
-    lines = [comment.line]
-    if not trailing:
-        # A block of comments above a statement is about the statement.
-        below = comment.line + 1
-        while source.line(below).lstrip().startswith("#"):
-            below += 1
-        lines.append(below)
-    return Allowance(codes, source.name, tuple(lines))
+    return Allowance(codes, source.name, (comment.line, *beside))

@@ -112,9 +112,9 @@ class Report:
     def lost(self, name: str) -> bool:
         return name in self._lost
 
-    def comment(self, span: Span, trailing: bool) -> None:
-        """Take notice of a comment of a spec: it may allow warnings."""
-        found = allowance(span, trailing)
+    def comment(self, span: Span, lines: range) -> None:
+        """Take notice of a comment of a spec: it may allow warnings, in the lines it stands beside."""
+        found = allowance(span, lines)
         if found is not None:
             self._allowances[span.source.name, span.start] = found
 

@@ -21,6 +21,7 @@ from typing import Any
 from specc.report import Report
 from specc.source import Source, Span
 from specc.syntax import tree
+from specc.syntax.beside import notice_comments
 from specc.syntax.build import Builder
 from specc.syntax.layout import Laid, begins_statement, lay_out
 from specc.syntax.lexer import Lexed, lex
@@ -74,9 +75,9 @@ _STATEMENTS = frozenset(
 def parse(source: Source, report: Report) -> tree.File:
     """The tree of a text; faults go to the report, and what they touch is left out of the tree."""
     lexed = lex(source, report)
-    for comment in lexed.comments:
-        report.comment(comment.span, comment.trailing)
-    return _Parser(source, report, lexed, lay_out(lexed.tokens, len(source.text))).file()
+    file = _Parser(source, report, lexed, lay_out(lexed.tokens, len(source.text))).file()
+    notice_comments(file, report)
+    return file
 
 
 @dataclass
