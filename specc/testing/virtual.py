@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -58,6 +59,7 @@ class VirtualDevices:
 
     def __init__(self) -> None:
         self.moves: list[Moved] = []
+        self.within_one = False  # within a function of torch's own that makes tensors beside its inputs
         self._tags: dict[int, tuple[StorageWeakRef, torch.device | None]] = {}
         self._modes: Sequence[Any] = (_Operations(self), _Attributes(self))
 
@@ -128,6 +130,13 @@ class _Attributes(TorchFunctionMode):
             func, args = torch.Tensor.to, (*args, CPU)
         if func is torch.Tensor.to:
             return self._to(*args, **kwargs)
+        if func is F.scaled_dot_product_attention:
+            # Its masks are made where it sees its inputs: on the main memory that they really are in.
+            self._machine.within_one = True
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self._machine.within_one = False
         if func is torch.Tensor.backward:
             # A mode is off while it handles a call; what runs within this one asks for devices too.
             with self:
@@ -180,7 +189,7 @@ class _Operations(TorchDispatchMode):
             self._machine.moves.append(Moved(source, target, tuple(args[1].shape), args[1].dtype, False))
             devices = {target}
         result = func(*args, **kwargs)
-        back = _going_back()
+        back = self._machine.within_one or _going_back()
         if wanted is None or (back and wanted == CPU):
             device = next(iter(devices), None if back else CPU)
         else:
