@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench.quality import CODES, CODES_LOG, PARAMS, REPO, SPECS, TEST, TRAIN, Run, runs_of
+from bench.quality import BATCH, CODES, CODES_LOG, PARAMS, REPO, SPECS, TEST, TRAIN, Run, runs_of
 
 MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -64,7 +64,7 @@ def results_page(runs: list[Run]) -> str:
         "",
         "Made by `python -m bench.quality`; figures are means over seeds ± standard deviation.",
         "",
-        f"One recipe for all: Adam at 0.001, batches of 256, one epoch over the last {TRAIN:,} "
+        f"One recipe for all: Adam at 0.001, batches of {BATCH}, one epoch over the last {TRAIN:,} "
         f"examples before the test period, tested on the first {TEST:,} examples of it; one sampled "
         "negative for each event; item and category 16 channels each; everything else as in the spec. "
         "Histories know nothing of what came later. This compares models under one small budget: it "
@@ -87,8 +87,16 @@ def results_page(runs: list[Run]) -> str:
                     f"| {_spread(r.logloss for r in of)} | {of[0].parameters:,} "
                     f"| {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
                 )
+        lines += ["", _above(own)]
     lines += _codes([r for r in runs if r.log == CODES_LOG])
     return "\n".join(lines) + "\n"
+
+
+def _above(runs: list[Run]) -> str:
+    """Which models are better than popularity whatever the seed."""
+    better = [m for m in PARAMS if any(r.model == m for r in runs)
+              and all(r.auc > r.popularity for r in runs if r.model == m)]  # fmt: skip
+    return f"Above popularity with every seed: {', '.join(better) or 'none'}."
 
 
 def _codes(runs: list[Run]) -> list[str]:

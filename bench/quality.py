@@ -23,7 +23,7 @@ REPO = Path(__file__).parents[1]
 SPECS = REPO / "specs"
 # Rows that the logs need; a spec's own bounds are for larger ones.
 ROWS = 70_000
-TRAIN, TEST = 60_000, 20_000
+TRAIN, TEST, BATCH = 60_000, 20_000, 128
 
 # Widths alike, so that models are compared and not sizes.
 PARAMS: Mapping[str, Mapping[str, Any]] = {
@@ -178,7 +178,7 @@ def run(model: str, log: Log, seed: int, data: Path, folder: Path) -> Run:
     torch.manual_seed(seed)
     spec, params = spec_and_params(model)
     built = specc.compile(spec_of(spec, log, folder), **params)
-    recipe = Recipe.of(built.manifest).changed("adam", 0.001, batch=256, epochs=1, seed=seed)
+    recipe = Recipe.of(built.manifest).changed("adam", 0.001, batch=BATCH, epochs=1, seed=seed)
     begun = time.perf_counter()
     outcome = fit(built, [train], folder / f"{model}_{seed}", recipe)
     seconds = outcome.epochs[-1].get("seconds", time.perf_counter() - begun)
