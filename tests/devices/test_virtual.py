@@ -170,7 +170,7 @@ def test_tables_on_the_host_and_the_rest_on_an_accelerator(spec: str) -> None:
 # ------------------------------------------------------------ generated specs
 
 
-@settings(suppress_health_check=list(HealthCheck), deadline=None)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=15)
 @given(text=programs(), seed=st.integers(0, 2**16))
 def test_generated_specs_on_virtual_devices(text: str, seed: int) -> None:
     report = Report()
