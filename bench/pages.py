@@ -41,7 +41,7 @@ def picture(model: str) -> str:
 
     graph, _ = load(SPECS / f"{model}.arec")
     assert graph is not None
-    return svg(scene(place(prepared(graph))))
+    return svg(scene(place(prepared(graph)))).replace(f"{REPO}/", "")
 
 
 def own_rows(model: str, runs: list[Run]) -> list[str]:
