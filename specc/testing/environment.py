@@ -58,6 +58,8 @@ class Ty:
         for axis in self.axes:
             places *= max(axis.bound, 1)
         names = [a.name for a in self.axes]
+        if len(set(self.axes)) < len(names):
+            return False  # one axis, under two names
         return (
             1 <= self.width <= WIDEST and len(names) == len(set(names)) <= MOST_AXES and places <= MOST_PLACES
         )

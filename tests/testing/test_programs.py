@@ -77,6 +77,21 @@ def test_a_near_miss_is_reported_where_it_is_or_has_a_meaning(miss: Miss) -> Non
         _has_a_meaning(graph)
 
 
+def test_an_axis_that_a_value_has_already_cannot_be_made_again() -> None:
+    """Two names for what is one axis: found as a value that had the axis twice."""
+    text = """\
+model twice
+space ad from candidate { price: number }
+space history[t <= 4] from request { x: vector(2) }
+both = dot(init(history, over t as u), history)
+again = tail(both, over t as v)
+predict p: binary = concat(ad, sum(sum(again, over v), over u)) |> linear(1)
+"""
+    report = Report()
+    assert load_source(Source("twice.arec", text), None, {}, report) is None
+    assert [(d.code, d.span.line) for d in report] == [("E0303", 5)]
+
+
 def _has_a_meaning(graph: Graph) -> None:
     subject = Subject.of(graph, 0)
     examples = examples_of(subject.graph, random_batch(subject.manifest, 2, 0))

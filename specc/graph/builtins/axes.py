@@ -54,6 +54,15 @@ def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Argum
 
 def _register(args: Arguments, new: Axis) -> None:
     """The new axis goes by the name it was given here, else by the one the old axis has here."""
+    if new in args.x.type.axes:
+        raise args.world.fault(
+            "E0303",
+            f"the value already has this axis, as `{next(a.name for a in args.x.type.axes if a == new)}`",
+            args.span,
+            found=str(args.x.type),
+            why="what is made of one axis in the same way is the same axis, and a value has each once",
+            help="make a copy of the axis first: `rename(x, t to s)`",
+        )
     ident = args.new or args.over
     assert ident is not None
     args.site.scope.name_axis(ident.name, new)
