@@ -52,7 +52,7 @@ def row(model: str, batch: int) -> Row:
         "OMP_NUM_THREADS": "1",
         "MALLOC_MMAP_THRESHOLD_": "8192",
         "MALLOC_TRIM_THRESHOLD_": "8192",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT}/runtime",
     }
     command = [sys.executable, "-m", "bench.memory", "--one", model, "--batch", str(batch)]
     done = subprocess.run(

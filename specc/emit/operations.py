@@ -25,7 +25,7 @@ from specc.emit.code import (
     quoted,
 )
 from specc.emit.names import attribute
-from specc.emit.products import product_text
+from specc.emit.products import heads_text, product_text
 from specc.emit.shape import Domain, Shape
 from specc.graph.ir import Node, axis_of
 from specc.types.axis import Axis
@@ -280,20 +280,32 @@ def _project(body: Body, node: Node) -> Expr:
     return Expr(product_text(x.text, node, body.nodes[node.inputs[0]].type.width, body.weight))
 
 
+def _heads(body: Body, node: Node) -> Expr:
+    axis = node.attrs["axis"]
+    matrices = heads_text(node, body.weight, lambda path: body.unit.graph.weights[path].shape[0])
+    x = node.inputs[0]
+    if axis is None:
+        return Expr(f"{body.of(x).at(PRODUCT + 1)} @ {matrices}", PRODUCT)
+    has = body.nodes[x].type.has(axis)
+    return Expr(
+        f"ops.{'per_head' if has else 'fan'}({body.of(x).text}, {matrices}, {body.shape(node).dim(axis)})"
+    )
+
+
 def _attention(body: Body, node: Node) -> Expr:
     query_axis, key_axis = node.attrs["query_axis"], node.attrs["key_axis"]
     shape = body.shape(node)
     assert shape.domain is not None
     asked = shape.domain
-    known = asked.without(query_axis).with_axis(key_axis)
+    known = (asked if query_axis is None else asked.without(query_axis)).with_axis(key_axis)
     query, key, value = node.inputs
     parts = [
         body.at(query, Shape(asked, shape.dims), node, whole=True).text,
         body.at(key, Shape(known, shape.dims), node, whole=True).text,
-        body.at(value, Shape(known, shape.dims), node, whole=True).text,
+        "None" if value == key else body.at(value, Shape(known, shape.dims), node, whole=True).text,
         body.rows(asked, node),
         body.rows(known, node),
-        body.axis(query_axis),
+        "None" if query_axis is None else body.axis(query_axis),
         body.axis(key_axis),
         repr(node.attrs["scale"]),
     ]
@@ -341,6 +353,7 @@ _EMITTERS: dict[str, Emitter] = {
     **dict.fromkeys(("linear", "norm", "batch_norm", "dice", "prelu"), _module),
     "dropout": _dropout,
     "project": _project,
+    "heads": _heads,
     "attention": _attention,
     "transfer": _transfer,
     "scan": loops.scan,

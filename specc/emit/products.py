@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from specc.emit.names import attribute
 from specc.graph.ir import Node
-from specc.graph.products import Columns, Product, products_of
+from specc.graph.products import Columns, Product, Slab, products_of
 
 Local = Callable[[str], str]
 
@@ -43,6 +43,8 @@ def bias_text(products: Sequence[Product]) -> str:
 
 
 def _matrix(product: Product, local: Local) -> str:
+    if product.whole:
+        return attribute(product.matrix)
     weight = local(product.matrix)
     blocks = [_block(block, weight) for block in _together(product.blocks)]
     return blocks[0] if len(blocks) == 1 else f"torch.cat([{', '.join(blocks)}], 1)"
@@ -75,3 +77,24 @@ def _block(block: tuple[Columns, ...], weight: str) -> str:
         else:
             text = f"{text} {'+' if columns.coefficient > 0 else '-'} {part}"
     return text
+
+
+def heads_text(node: Node, local: Local, height: Callable[[str], int]) -> str:
+    """The matrices of a `heads`, each for an input on its left: [heads, in, out]; [in, out] without an axis.
+
+    height: how many rows a matrix has.
+    """
+    slabs: tuple[Slab, ...] = node.attrs["slabs"]
+    first = slabs[0]
+    size = first.stop - first.start
+    turned = "" if node.attrs["transposed"] else ".mT"
+    consecutive = all(s == Slab(first.matrix, i * size, (i + 1) * size) for i, s in enumerate(slabs))
+    if node.attrs["axis"] is None:
+        return f"{local(first.matrix)}{turned}"
+    if consecutive and height(first.matrix) == size * len(slabs):
+        return f"{local(first.matrix)}.unflatten(0, ({len(slabs)}, {size})){turned}"
+    parts = []
+    for slab in slabs:
+        whole = size == height(slab.matrix)
+        parts.append(attribute(slab.matrix) if whole else f"{local(slab.matrix)}[{slab.start}:{slab.stop}]")
+    return f"torch.stack([{', '.join(parts)}]){turned}"

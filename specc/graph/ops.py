@@ -98,9 +98,12 @@ OPS: dict[str, Op] = {
         # made by passes
         Op("project", "x", "products", "matrix* bias*",
            "x times blocks of columns of matrices, side by side (graph/products.py)."),
+        Op("heads", "x", "axis slabs transposed", "matrix*",
+           "At each position of the static axis (None for one) rows of a matrix times x, or `transposed` x "
+           "times them; an x without the axis is multiplied by all."),
         Op("attention", "query key value", "query_axis key_axis scale where", "",
            "sum(softmax(scale * dot(query, key), over key_axis) * value, over key_axis); where: `all` keys, "
-           "those `until` or `before` the query's position, or all `others`."),
+           "those `until` or `before` the query's position, or all `others`. query_axis None: one query."),
         Op("recurrence", "*", "axis backward", "",
            "A scan whose step has a compiled derivative; the same value as the scan."),
         Op("tiled", "*", "axis", "",

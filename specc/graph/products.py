@@ -28,14 +28,27 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Slab:
+    """Rows `start` .. `stop`-1 of a matrix: what multiplies for one head."""
+
+    matrix: str
+    start: int
+    stop: int
+
+    def __str__(self) -> str:
+        return f"{self.matrix}[{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True)
 class Product:
     """matrix, bias: weight paths. width: channels of the result. blocks: for each run of the input's
-    channels the columns that are added up to multiply it."""
+    channels the columns that are added up to multiply it. whole: the matrix as it is."""
 
     matrix: str
     bias: str | None
     width: int
     blocks: tuple[tuple[Columns, ...], ...]
+    whole: bool = False
 
     def __str__(self) -> str:
         blocks = ", ".join(" + ".join(str(c) for c in block) for block in self.blocks)
@@ -49,7 +62,7 @@ def products_of(node: Node, width: int) -> tuple[Product, ...]:
         return found
     matrix, *bias = node.weights
     whole = Columns(1.0, 0, width)
-    return (Product(matrix, bias[0] if bias else None, node.type.width, ((whole,),)),)
+    return (Product(matrix, bias[0] if bias else None, node.type.width, ((whole,),), True),)
 
 
 def project_attrs(products: tuple[Product, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -44,6 +44,20 @@ def _product(product: Product, x: Tensor, s: Setting) -> Tensor:
     return total
 
 
+@means("heads")
+def _heads(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """At each position of the axis its rows of a matrix times x, or x times them."""
+    (x,) = inputs
+    axis, slabs = node.attrs["axis"], node.attrs["slabs"]
+
+    def multiplied(place: Place) -> Tensor:
+        slab = slabs[0 if axis is None else place[axis]]
+        matrix = s.weights[slab.matrix][slab.start : slab.stop]
+        return (matrix.T if node.attrs["transposed"] else matrix) @ x[place]
+
+    return s.value(node.type, multiplied)
+
+
 @means("norm")
 def _norm(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Each vector to mean 0 and (biased) variance 1, then scale and shift."""

@@ -78,13 +78,14 @@ _SEEN: dict[str, Callable[[int, int], bool]] = {
 
 @means("attention")
 def _attention(node: Node, inputs: Inputs, s: Setting) -> Value:
-    """sum(softmax(scale * dot(query, key), over s) * value, over s), s running over the keys seen."""
+    """sum(softmax(scale * dot(query, key), over s) * value, over s), s running over the keys seen. A query
+    without an axis of its own (query_axis None) sees all."""
     query, key, value = inputs
     query_axis, key_axis = node.attrs["query_axis"], node.attrs["key_axis"]
-    seen = _SEEN[node.attrs["where"]]
+    seen = _SEEN[node.attrs["where"]]  # without an axis of the query's, all are seen
 
     def attended(place: Place) -> Tensor:
-        keys = [p for p in range(s.length(key_axis, place)) if seen(p, place[query_axis])]
+        keys = [p for p in range(s.length(key_axis, place)) if seen(p, place.get(query_axis, 0))]
         if not keys:
             return s.number(0).expand(node.type.width)
         places = [{**place, key_axis: p} for p in keys]

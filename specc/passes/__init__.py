@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from specc.graph.ir import Graph
 from specc.passes.attention import recognise_attention
+from specc.passes.contract import contract
 from specc.passes.distribute import distribute
+from specc.passes.fans import join_fans
 from specc.passes.fold import fold
 from specc.passes.hoist import hoist
 from specc.passes.lift import lift_sources
@@ -29,6 +31,8 @@ PASSES: Mapping[str, Pass] = {
     "fold": fold,
     "share": share,
     "positions": choose_positions,
+    "fans": join_fans,
+    "contract": contract,
     "attention": recognise_attention,
     "distribute": distribute,
     "hoist": hoist,

@@ -8,7 +8,8 @@ to every position of the same one, nothing of the size of all pairs is kept; a `
 before or all but its own position is part of the operation. Weights that somebody inspects are still
 there, computed when they are asked for.
 
-A query without a sequence axis of its own is left alone: its scores are as many as the keys.
+A query without a sequence axis of its own counts if it has heads; one of one head is left alone: its
+scores are as many as the keys.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ def _attention(
 ) -> int | None:
     query, key, given = (builder.node(i).type for i in (scores.query, scores.key, value))
     own = [a for a in _ragged(query) if a not in _ragged(key)]
-    if len(own) != 1 or query.has(axis) or not key.has(axis) or not given.has(axis):
+    if len(own) > 1 or query.has(axis) or not key.has(axis) or not given.has(axis):
         return None
-    query_axis = own[0]
+    if not own and not _static(query):
+        return None
+    query_axis = own[0] if own else None
     shared = [a for a in _ragged(query) if a != query_axis]
     if any(set(_ragged(t)) - {axis} != set(shared) for t in (key, given)):
         return None
@@ -66,7 +69,7 @@ def _attention(
     if not set(_static(given)) <= {*_static(query), *_static(key)}:
         return None
     where = _where(builder, softmax, query_axis, axis)
-    if where is None or (where != "all" and _lengths(query_axis) != _lengths(axis)):
+    if where is None or (where != "all" and (query_axis is None or _lengths(query_axis) != _lengths(axis))):
         return None
     attrs = {"query_axis": query_axis, "key_axis": axis, "scale": scores.scale, "where": where}
     return builder.add("attention", (scores.query, scores.key, value), node.type, node, attrs, name=node.name)
@@ -95,7 +98,7 @@ def _scores(builder: Builder, id: int, axis: Axis) -> Scores | None:
     return Scores(a, b, scale)
 
 
-def _where(builder: Builder, softmax: Node, query_axis: Axis, key_axis: Axis) -> str | None:
+def _where(builder: Builder, softmax: Node, query_axis: Axis | None, key_axis: Axis) -> str | None:
     """The condition of a softmax by its name; None for another."""
     if len(softmax.inputs) == 1:
         return "all"

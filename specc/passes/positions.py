@@ -62,21 +62,21 @@ def choose_positions(graph: Graph) -> Graph:
 def _choice(node: Node) -> Choice | None:
     """What a node that reads one position chooses, if it always exists."""
     axis = axis_of(node) if node.op in ("last", "first") else None
-    if axis is None or len(node.inputs) > 1 or not _never_empty(axis):
+    if axis is None or len(node.inputs) > 1 or not never_empty(axis):
         return None
     return node.op, axis
 
 
-def _never_empty(axis: Axis) -> bool:
+def never_empty(axis: Axis) -> bool:
     match axis.kind:
         case "static":
             return bool(axis.size)
         case "appended":
-            return len(axis.source) == 1 or any(_never_empty(a) for a in axis.source)
+            return len(axis.source) == 1 or any(never_empty(a) for a in axis.source)
         case "renamed":
-            return _never_empty(axis.source[0])
+            return never_empty(axis.source[0])
         case "taken":
-            return axis.bound > 0 and _never_empty(axis.source[0])
+            return axis.bound > 0 and never_empty(axis.source[0])
     return False
 
 

@@ -15,7 +15,9 @@ from specc.driver import load
 from specc.graph.ir import Graph, walk
 from specc.graph.print import print_graph
 from specc.passes.attention import recognise_attention
+from specc.passes.contract import contract
 from specc.passes.distribute import distribute
+from specc.passes.fans import join_fans
 from specc.passes.fold import fold
 from specc.passes.hoist import hoist
 from specc.passes.lift import lift_sources
@@ -40,6 +42,10 @@ CASES: dict[str, tuple[str, Sequence[Pass], Pass]] = {
     "merge": ("recurrence", (fold, distribute, hoist, share), merge_products),
     "recurrence": ("recurrence", (fold, distribute, hoist, share, merge_products), compile_recurrences),
     "attention": ("attention", (fold,), recognise_attention),
+    "fans": ("fans", (fold, share), join_fans),
+    "contract": ("contract", (fold, share, choose_positions), contract),
+    "contract_heads": ("fans", (fold, share, join_fans), contract),
+    "attention_of_one_query": ("contract", (fold, share, choose_positions, contract), recognise_attention),
     "tiles": ("tiles", (), tile_pairs),
 }
 

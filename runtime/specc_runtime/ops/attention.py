@@ -1,4 +1,4 @@
-"""Scaled dot-product attention of every position on every position of the same sequence.
+"""Scaled dot-product attention of every position, or of one query, on every position of a sequence.
 
 Promises: the packed definition, `sum(softmax(scale * dot(q, k), over s) * v, over s)`; over no
 position the result is 0. Nothing of the size of all pairs is kept for the gradient.
@@ -41,9 +41,11 @@ class Blocks:
     lengths: Tensor
 
     @staticmethod
-    def of(query_rows: Rows, key_rows: Rows, query_axis: Axis, key_axis: Axis) -> Blocks:
-        sequences = query_rows.without(query_axis)
-        asked = sequences.lengths_of(query_axis)
+    def of(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
+        if query_axis is None:
+            asked = torch.ones(query_rows.count, dtype=torch.int64, device=query_rows.layout.device)
+        else:
+            asked = query_rows.without(query_axis).lengths_of(query_axis)
         known = key_rows.without(key_axis).lengths_of(key_axis)
         order = torch.argsort(known, stable=True)
         bounds = _bounds(known[order].tolist())
@@ -69,12 +71,14 @@ def _bounds(lengths: list[int]) -> list[tuple[int, int]]:
 
 
 def _places(
-    rows: Rows, axis: Axis, order: Tensor, bounds: list[tuple[int, int]], widths: list[int]
+    rows: Rows, axis: Axis | None, order: Tensor, bounds: list[tuple[int, int]], widths: list[int]
 ) -> tuple[Tensor, Tensor]:
     """The row at each padded place (padding repeats a row), and the place of each row."""
-    sequences = rows.without(axis)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
+    if axis is None:
+        return order, rank
+    sequences = rows.without(axis)
     width = torch.repeat_interleave(
         torch.tensor(widths, device=order.device),
         torch.tensor([e - b for b, e in bounds], device=order.device),
@@ -90,10 +94,10 @@ def _places(
 def attend(
     query: Tensor,
     key: Tensor,
-    value: Tensor,
+    value: Tensor | None,
     query_rows: Rows,
     key_rows: Rows,
-    query_axis: Axis,
+    query_axis: Axis | None,
     key_axis: Axis,
     scale: float,
     where: str = "all",
@@ -101,38 +105,69 @@ def attend(
     """Attention in the sequences that queries and keys share.
 
     query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value
-    [key_rows.count, *heads, e]; the two Rows differ only in their axis. `where` says which keys
-    a query sees: "all", those "until" or "before" its own position, or all "others".
+    [key_rows.count, *heads, e], None for the keys themselves; heads are 1 where all share one. The two
+    Rows differ only in their axis; with `query_axis` None there is one query for each sequence.
+    `where` says which keys a query sees: "all", those "until" or "before" its own position, or all "others".
     Returns [query_rows.count, *heads, e].
     """
-    shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], value.shape[1:-1])
+    given_of = key if value is None else value
+    shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given_of.shape[1:-1])
     if query_rows.count == 0 or key_rows.count == 0:
-        empty = query.new_zeros(query_rows.count, *shape, value.shape[-1])
-        return empty + 0 * (query.sum() + key.sum() + value.sum())
+        empty = query.new_zeros(query_rows.count, *shape, given_of.shape[-1])
+        return empty + 0 * (query.sum() + key.sum() + given_of.sum())
     blocks = _blocks(query_rows, key_rows, query_axis, key_axis)
     asked = regroup(_heads(query, shape), blocks.queries, blocks.from_queries)
-    known = regroup(_heads(key, shape), blocks.keys, blocks.from_keys)
-    given = regroup(_heads(value, shape), blocks.keys, blocks.from_keys)
+    # Heads that share a key are more queries of one head; which of them see what depends on their places.
+    shared = where == "all" and len(shape) > 0 and all(size == 1 for size in key.shape[1:-1])
+    known = regroup(_heads(key, key.shape[1:-1] if shared else shape), blocks.keys, blocks.from_keys)
+    if value is None:
+        given = known
+    else:
+        alone = shared and all(size == 1 for size in value.shape[1:-1])
+        values = _heads(value, value.shape[1:-1] if alone else shape)
+        given = regroup(values, blocks.keys, blocks.from_keys)
     # One split, for one join in the gradient; a slice for each block would each give a whole.
-    asked_of = asked.split([n * q for n, q, _ in blocks.shapes])
-    known_of = known.split([n * k for n, _, k in blocks.shapes])
-    given_of = given.split([n * k for n, _, k in blocks.shapes])
-    lengths_of = blocks.lengths.to(query.device).split([n for n, _, _ in blocks.shapes])
+    queries = asked.split([n * q for n, q, _ in blocks.shapes])
+    keys = known.split([n * k for n, _, k in blocks.shapes])
+    values_of = keys if value is None else given.split([n * k for n, _, k in blocks.shapes])
+    lengths = blocks.lengths.to(query.device).split([n for n, _, _ in blocks.shapes])
     parts = []
     for number, (n, q, k) in enumerate(blocks.shapes):
-        x = asked_of[number].unflatten(0, (n, q)).transpose(1, 2)
-        y = known_of[number].unflatten(0, (n, k)).transpose(1, 2)
-        z = given_of[number].unflatten(0, (n, k)).transpose(1, 2)
-        mask = _mask(where, q, k, lengths_of[number], blocks.full[number])
-        part = F.scaled_dot_product_attention(
-            x, y, z, attn_mask=mask, is_causal=where == "until", scale=scale
-        )
-        parts.append(part.transpose(1, 2).flatten(0, 1))
+        x = queries[number].unflatten(0, (n, q))
+        y = keys[number].unflatten(0, (n, k))
+        z = values_of[number].unflatten(0, (n, k))
+        mask = _mask(where, q, k, lengths[number], blocks.full[number])
+        if shared:
+            part = _of_shared_keys(x, y, z, mask, scale)
+        else:
+            x, y, z = x.transpose(1, 2), y.transpose(1, 2), z.transpose(1, 2)
+            part = F.scaled_dot_product_attention(
+                x, y, z, attn_mask=mask, is_causal=where == "until", scale=scale
+            ).transpose(1, 2)
+        parts.append(part.flatten(0, 1))
     seen = rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
-    return seen.reshape(query_rows.count, *shape, value.shape[-1])
+    return seen.reshape(query_rows.count, *shape, given_of.shape[-1])
 
 
-def _blocks(query_rows: Rows, key_rows: Rows, query_axis: Axis, key_axis: Axis) -> Blocks:
+def _of_shared_keys(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """query [n, q, heads, d], key [n, k, 1, d], value [n, k, heads or 1, e]: [n, q, heads, e]."""
+    q, heads = query.shape[1:3]
+    score = torch.bmm(query.flatten(1, 2) * scale, key.squeeze(2).mT)
+    if mask is None:
+        weight = score.softmax(-1)
+    else:
+        # Of a sequence without keys every score is left out: not -inf, whose softmax is not a number.
+        hidden = ~mask.squeeze(1)
+        score = score.masked_fill(hidden, torch.finfo(score.dtype).min)
+        weight = score.softmax(-1).masked_fill(hidden, 0)
+    if value.shape[2] == 1:
+        seen: Tensor = torch.bmm(weight, value.squeeze(2)).unflatten(1, (q, heads))
+        return seen
+    by_head: Tensor = weight.unflatten(1, (q, heads))
+    return (by_head.transpose(1, 2) @ value.transpose(1, 2)).transpose(1, 2)
+
+
+def _blocks(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
     """Worked out once a batch for each pair of axes."""
     plans = query_rows.layout.plans
     key = ("attention", query_rows.axes, key_rows.axes, query_axis, key_axis)

@@ -18,4 +18,5 @@ def per_head(x: Tensor, matrices: Tensor, dim: int) -> Tensor:
 def fan(x: Tensor, matrices: Tensor, dim: int) -> Tensor:
     """x [..., w] times each of matrices [heads, w, n]: [..., heads (at dim), ..., n]."""
     side_by_side = F.linear(x, matrices.mT.flatten(0, 1))
-    return side_by_side.unflatten(-1, (len(matrices), -1)).movedim(-2, dim)
+    apart: Tensor = side_by_side.unflatten(-1, (len(matrices), -1))
+    return apart.movedim(-2, dim)
