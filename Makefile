@@ -8,7 +8,7 @@ JOBS ?= 2
 # Two test processes on two cores: one thread each, or they fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit install clean
+.PHONY: demo test lint types unit bench install clean
 .DEFAULT_GOAL := test
 
 # torch first and alone, exactly as pinned: resolved together with the rest, pip may pull a CUDA build.
@@ -40,5 +40,20 @@ unit: install
 
 test: lint types unit
 
+# What the compiled models are timed against. torch first, as above; the rest must not bring another.
+.venv-peers/peers.stamp:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) numpy pandas \
+		scikit-learn scipy tqdm pyyaml networkx tensorboard h5py polars pyarrow colorama colorlog texttable \
+		psutil tabulate plotly ray thop
+	-for peer in deepctr-torch==0.3.0 fuxictr==2.3.10 torch-rechub==0.9.0 recbole==1.2.1; do \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$peer; done
+	@touch $@
+
+bench: install .venv-peers/peers.stamp
+	$(BIN)/python -m bench.models --peers .venv-peers/bin/python
+	$(BIN)/python -m bench.tables
+	$(BIN)/python -m bench.report
+
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
