@@ -23,7 +23,7 @@ from specc.graph.ir import Graph, Node
 from specc.graph.products import Columns, Product, Slab, project_attrs
 from specc.graph.prune import prune
 from specc.passes.positions import never_empty
-from specc.passes.rewrite import CANDIDATE, Builder, rewrite
+from specc.passes.rewrite import Builder, CANDIDATE, needed_by_outputs, rewrite
 from specc.passes.roles import REQUEST, axis_role
 from specc.types.axis import Axis, Type, union
 
@@ -48,25 +48,13 @@ class Linear:
 
 
 def contract(graph: Graph) -> Graph:
-    needed = _needed(graph)
+    needed = needed_by_outputs(graph)
     uses = Counter(i for node in graph.nodes if node.id in needed for i in node.inputs)
     heights = {path: w.shape[0] for path, w in graph.weights.items()}
     mover = _Mover(uses, heights, {space.name: space.role for space in graph.spaces})
     return prune(
         rewrite(graph, lambda node, builder: mover.rule(node, builder) if node.id in needed else None)
     )
-
-
-def _needed(graph: Graph) -> set[int]:
-    """What the outputs need: that attentions' records read a product too is no reason to compute it."""
-    needed: set[int] = set()
-    stack = list(graph.outputs)
-    while stack:
-        id = stack.pop()
-        if id not in needed:
-            needed.add(id)
-            stack.extend(graph.node(id).inputs)
-    return needed
 
 
 class _Mover:

@@ -131,3 +131,15 @@ def rebuilt(graph: Graph, builder: Builder) -> Graph:
         ),
         bindings={name: now(id) for name, id in graph.bindings.items()},
     )
+
+
+def needed_by_outputs(graph: Graph) -> set[int]:
+    """The nodes that predictions and losses need; attentions' records may read others."""
+    needed: set[int] = set()
+    stack = list(graph.outputs)
+    while stack:
+        id = stack.pop()
+        if id not in needed:
+            needed.add(id)
+            stack.extend(graph.node(id).inputs)
+    return needed

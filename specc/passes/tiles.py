@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from specc.graph.ir import Graph, Node, Region
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, rebuilt
+from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt
 from specc.types.axis import Axis
 
 # Draws and running statistics are of the whole batch.
@@ -32,7 +32,7 @@ def _tiled(graph: Graph, pairs: Node) -> Graph:
     assert isinstance(axis, Axis)
     if any(a.ragged for a in pairs.type.axes):
         return graph
-    needed = _needed(graph)
+    needed = needed_by_outputs(graph)
     inside = [pairs]
     ids = {pairs.id}
     for node in graph.nodes:
@@ -46,18 +46,6 @@ def _tiled(graph: Graph, pairs: Node) -> Graph:
     if ids.intersection(graph.outputs) or len(inside) < 3:
         return graph
     return _replaced(graph, inside, ends[0], axis)
-
-
-def _needed(graph: Graph) -> set[int]:
-    """What the outputs need: attentions' records may go on reading the untiled values."""
-    needed: set[int] = set()
-    stack = list(graph.outputs)
-    while stack:
-        id = stack.pop()
-        if id not in needed:
-            needed.add(id)
-            stack.extend(graph.node(id).inputs)
-    return needed
 
 
 def _replaced(graph: Graph, inside: list[Node], end: Node, axis: Axis) -> Graph:
