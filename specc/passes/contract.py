@@ -23,7 +23,7 @@ from specc.graph.ir import Graph, Node
 from specc.graph.products import Columns, Product, Slab, project_attrs
 from specc.graph.prune import prune
 from specc.passes.positions import never_empty
-from specc.passes.rewrite import Builder, CANDIDATE, needed_by_outputs, rewrite
+from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
 from specc.passes.roles import REQUEST, axis_role
 from specc.types.axis import Axis, Type, union
 
