@@ -19,12 +19,12 @@ NAMES = {
 }
 HEAD = """# Performance
 
-Written by `python -m bench.report` from what `make bench` measured; do not edit. One thread, plain PyTorch on
-the CPU, all contenders in turns, each in a process of its own. A ratio is the median over the turns of how many
-times as long a contender takes as the compiled model, in processor seconds, so that other load on the machine
-counts little; times are the quickest turn's. Batches of 512 (AFM 2048), items and categories 64 + 64 wide,
-lengths from a power law with a mean of a quarter of the bound. Memory is the peak of a training step above what
-the process held. The sizes are in `bench/tasks.py` and `bench/specs/`.
+Written by `python -m bench.report` from what `make bench` measured; do not edit. One thread, plain PyTorch
+on the CPU, all contenders in turns, each in a process of its own. A ratio is the median over the turns of how
+many times as long a contender takes as the compiled model, in processor seconds, so that other load on the
+machine counts less; times are the quickest turn's. Batches of 512 (AFM 2048), items and categories 64 + 64
+wide, lengths from a power law with a mean of a quarter of the bound. Memory is the peak of a training step
+above what the process held. The sizes are in `bench/tasks.py` and `bench/specs/`.
 
 A ratio in a cell is against the best other contender of that column, whose name follows.
 
@@ -89,9 +89,9 @@ def _tables() -> str:
         for n in found["lazy"]
     )
     return (
-        "\n## Tables\n\nA step with one table of 16 channels, gradients and Adam by row, beside dense ones (what "
-        "the libraries do), in milliseconds. Where this differs from dense Adam: a row's moments decay only at "
-        "the steps that name it, and only then does it move; Adagrad and SGD are the same.\n\n"
+        "\n## Tables\n\nA step with one table of 16 channels, gradients and Adam by row, beside dense ones "
+        "(what the libraries do), in milliseconds. Where this differs from dense Adam: a row's moments decay "
+        "only at the steps that name it, and only then does it move; Adagrad and SGD are the same.\n\n"
         f"| rows | by row | dense |\n|---|---|---|\n{rows}\n"
     )
 
