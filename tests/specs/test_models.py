@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,10 @@ from tests.specs.test_equations import spread
 EACH = pytest.mark.parametrize(("name", "variant"), CASES, ids=[label(*case) for case in CASES])
 EVERY = pytest.mark.parametrize("name", PARAMS)
 LONGEST = 70  # lines of a spec
+# Tracing a recurrence or a Transformer takes up to a minute: all seven are traced where AREC_LONG is set.
+TRACED = ["afm", "din"]
+if os.environ.get("AREC_LONG"):
+    TRACED += ["dien", "dsin", "bst", "dstn", "atrank"]
 
 
 def built(name: str, variant: Mapping[str, Any] | None = None) -> Model:
@@ -107,7 +112,7 @@ def test_learns_in_bfloat16(name: str) -> None:
         assert weight.grad is None or weight.grad.isfinite().all(), path
 
 
-@pytest.mark.parametrize("name", ["afm", "din"])
+@pytest.mark.parametrize("name", TRACED)
 def test_torch_compile_changes_nothing(name: str) -> None:
     """Traced once with dynamic shapes, run at several."""
     model = built(name)
