@@ -26,6 +26,9 @@ machine counts less; times are the quickest turn's. Batches of 512 (AFM 2048), i
 wide, lengths from a power law with a mean of a quarter of the bound. Memory is the peak of a training step
 above what the process held. The sizes are in `bench/tasks.py` and `bench/specs/`.
 
+The figures below are of a machine of two cores that others kept busy, three turns each, against the contender
+named alone: a first measurement, to be repeated on a quiet machine against all of them with `make bench`.
+
 A ratio in a cell is against the best other contender of that column, whose name follows.
 
 | model | training step | scoring | ms a step (best other) | MB a step (best other) |
