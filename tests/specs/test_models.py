@@ -112,6 +112,8 @@ def test_learns_in_bfloat16(name: str) -> None:
         assert weight.grad is None or weight.grad.isfinite().all(), path
 
 
+# Torch's own, where it traces a function with a derivative of its own.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("name", TRACED)
 def test_torch_compile_changes_nothing(name: str) -> None:
     """Traced once with dynamic shapes, run at several."""
