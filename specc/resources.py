@@ -16,7 +16,7 @@ def _folder(name: str) -> Path:
 
 
 def grammar() -> Path:
-    """The folder with `arec.lark`, its table `arec.json` and `mistakes.txt`."""
+    """The folder with `arec.lark`, the parse table `arec.json` made from it, and a grammar for editors."""
     return _folder("grammar")
 
 

@@ -33,7 +33,7 @@ TAKEN = frozenset(
     register_load_state_dict_pre_hook register_module register_parameter
     register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state
     set_row_counts set_submodule share_memory state_dict to to_empty train training type values xpu
-    zero zero_grad zeros
+    zero_grad zeros
     """.split()
 )
 

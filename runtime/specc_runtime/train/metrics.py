@@ -11,7 +11,6 @@ takes a fixed 1.6 MB, and agrees with the exact one to about six digits. GAUC is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,6 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 BINS = 100_000
-
-
-class Metric(Protocol):
-    def merge(self, other: Self) -> None: ...
-
-    @property
-    def value(self) -> float: ...
 
 
 @dataclass
