@@ -1,14 +1,15 @@
 """What a compiled model reads, gives and consists of, as `manifest.json` says it.
 
 Promises: everything that the runtime needs to encode raw columns, train, place, save and score, in terms of
-the spec's names; the same graph gives the same text. Unknown keys are errors when it is read again.
+the spec's names; the same graph gives the same text. The classes say what may be in it, to the type checker
+and to whoever checks a manifest that was read (`pydantic.TypeAdapter`); writing one loads nothing for it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
 from specc.emit.shape import Shapes
@@ -19,11 +20,7 @@ from specc.types.axis import Axis
 FORMAT = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AxisEntry(_Part):
+class AxisEntry(TypedDict):
     """A ragged axis of a space: `id` is "visits.step", `parent` the id of the axis it is nested in."""
 
     id: str
@@ -32,7 +29,7 @@ class AxisEntry(_Part):
     parent: str | None
 
 
-class FieldEntry(_Part):
+class FieldEntry(TypedDict):
     """A field: its raw column (or, where that is absent, `fallback`), and how it becomes numbers.
 
     axes: ids, outermost first. encoding and options are the spec's. table: the path of the weight that its
@@ -53,14 +50,14 @@ class FieldEntry(_Part):
     width: int
 
 
-class SpaceEntry(_Part):
+class SpaceEntry(TypedDict):
     name: str
     role: Literal["request", "candidate"]
     axes: list[str]
     fields: list[str]
 
 
-class PredictionEntry(_Part):
+class PredictionEntry(TypedDict):
     """classes: 0 unless the kind is "class". column: where its labels are."""
 
     name: str
@@ -69,7 +66,7 @@ class PredictionEntry(_Part):
     classes: int
 
 
-class WeightEntry(_Part):
+class WeightEntry(TypedDict):
     """device: the name of a device of the spec, or None for a model without places."""
 
     path: str
@@ -82,7 +79,7 @@ class WeightEntry(_Part):
     device: str | None
 
 
-class AttentionEntry(_Part):
+class AttentionEntry(TypedDict):
     """axes: names of the axes of its weights: the ragged ones, along which `Model.attention` gives positions,
     then the static ones in the order of the weights' dimensions."""
 
@@ -90,7 +87,7 @@ class AttentionEntry(_Part):
     axes: list[str]
 
 
-class Manifest(_Part):
+class Manifest(TypedDict):
     format: int
     edition: int
     name: str
@@ -112,7 +109,7 @@ class Manifest(_Part):
 def manifest_of(graph: Graph) -> dict[str, Any]:
     """The manifest of a graph, JSON-able."""
     homes, shapes = device_of_weight(graph), Shapes(graph)
-    return Manifest(
+    manifest = Manifest(
         format=FORMAT,
         edition=graph.edition,
         name=graph.name,
@@ -144,7 +141,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
                 path=w.path,
                 shape=list(w.shape),
                 kind=w.kind,
-                l2=w.l2,
+                l2=float(w.l2),
                 l2_by_frequency=w.l2_by_frequency,
                 frozen=w.frozen,
                 pretrained=w.pretrained,
@@ -155,7 +152,8 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
         devices=dict(graph.devices),
         places=dict(graph.places),
         train=dict(graph.train),
-    ).model_dump()
+    )
+    return {**manifest}
 
 
 def _axes(graph: Graph) -> list[AxisEntry]:
