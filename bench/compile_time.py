@@ -4,8 +4,8 @@
 
 What counts: everything after `import torch` in a fresh process, the import of specc and specc_runtime and
 the filling of tables with random numbers included (bench/specs: 10,000 items). The quickest of several
-processes, in wall and in processor milliseconds; Python's own cache of bytecode is in place, as it is from the
-second run of an installed package on. Writes bench/results/compile_time.json.
+processes, in wall and in processor milliseconds; Python's own cache of bytecode is in place, as it is from
+the second run of an installed package on. Writes bench/results/compile_time.json.
 """
 
 from __future__ import annotations

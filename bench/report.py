@@ -79,8 +79,8 @@ def _compiled() -> str:
     )
     return (
         "\n## Compile time\n\nFrom a spec's text to a module that is ready, in milliseconds of the first "
-        "compilation in a process, beyond importing torch: the import of the compiler and of the runtime counts, "
-        "and so does filling the tables with random numbers.\n\n"
+        "compilation in a process, beyond importing torch: the import of the compiler and of the runtime "
+        "counts, and so does filling the tables with random numbers.\n\n"
         "| model | wall | processor | processor, of the next one |\n|---|---|---|---|\n"
         f"{rows}\n\n`specc check` of all {check['specs']} shipped specs in one process, without torch: "
         f"{check['milliseconds']:.0f} ms of wall time, {check['processor']:.0f} ms of processor time.\n"
