@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.devices import TARGET
 from specc.graph.ir import Graph
 from specc.passes.placement import REST, TABLES, check_places, placeable

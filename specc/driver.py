@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc import resources
+from specc.frozen import dataclass
 from specc.graph.elaborate import elaborate
 from specc.graph.ir import Graph
 from specc.names.program import Program

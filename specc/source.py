@@ -7,8 +7,10 @@ Leaves to others: reading files (driver), drawing the underlines (report).
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
+
+from specc.frozen import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from specc.frozen import dataclass
 from specc.source import Span
 
 WIDTH = 110

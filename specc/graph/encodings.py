@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.calls import choice, initializer
 from specc.graph.statics import static
 from specc.graph.world import Entry, Fault, Site

@@ -8,9 +8,10 @@ in `specc/graph/ops.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.source import Span
 from specc.types.axis import Axis, Type
 

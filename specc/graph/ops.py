@@ -6,7 +6,7 @@ Broadcasting of several inputs is by axis; widths are equal or 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from specc.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ matrix multiply its channels. A whole linear layer is one block of one term.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.ir import Node
 
 

@@ -7,10 +7,11 @@ Leaves to others: what an expression means (`expressions`, `calls`, `blocks`, `s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.ir import AttentionRecord, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
 from specc.report import Label, Report

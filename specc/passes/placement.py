@@ -11,9 +11,10 @@ Leaves to others: what a device's name stands for when the model runs (specc_run
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
+from specc.frozen import dataclass
 from specc.graph.ir import Graph, Node, walk
 from specc.passes.lift import lift_sources
 from specc.report import Label, Report

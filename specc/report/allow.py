@@ -8,8 +8,8 @@ warning, or silences nothing, is itself a warning (W0710), so that none outlives
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from specc.frozen import dataclass
 from specc.source import Span
 
 # A comment that begins `allow W0703`; prose that begins with the word is no allowance.

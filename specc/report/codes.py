@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from specc.frozen import dataclass
 
 _PAGES = Path(__file__).parent / "pages"
 _TITLE = re.compile(r"# (?P<code>[EW]\d{4}): (?P<title>[^\n]+)\n")

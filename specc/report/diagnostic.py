@@ -7,9 +7,10 @@ allows in place (`allow`) are as if never given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
+from specc.frozen import dataclass
 from specc.report.allow import Allowance, allowance
 from specc.source import Span
 

@@ -7,9 +7,9 @@ that a terminal would obey. Lines that are too long to read are cut around their
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from unicodedata import combining, east_asian_width
 
+from specc.frozen import dataclass
 from specc.report.paint import Paint
 from specc.source import Source, Span
 

@@ -7,9 +7,9 @@ where no other reading is likely. `WORDS` has what other languages begin stateme
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from specc.frozen import dataclass
 from specc.report import Fix
 from specc.source import Span
 from specc.syntax.token import Token

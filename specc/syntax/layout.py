@@ -7,8 +7,7 @@ that begins a statement no further in. Leaves reporting them to the parser, whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from specc.frozen import dataclass
 from specc.syntax.token import SAME_LINE, Token
 
 STRAY = "STRAY"  # the kind of a `}` that belongs to nothing

@@ -7,8 +7,7 @@ are in `habits`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from specc.frozen import dataclass
 from specc.report import Fix, Label, Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span

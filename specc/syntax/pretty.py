@@ -9,8 +9,9 @@ This is Wadler's "A prettier printer", with a remark: a comment at the end of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from specc.frozen import dataclass
 
 WIDTH = 100
 STEP = 2  # columns of one indentation

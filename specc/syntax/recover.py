@@ -7,9 +7,9 @@ Promises: `repair` finds one token to put in, leave out or exchange after which 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.syntax.layout import begins_statement
 from specc.syntax.table import Table, is_token
 from specc.syntax.token import SAME_LINE, Token

@@ -7,9 +7,9 @@ Promises: `cells` gives what stands on a statement's line, parted where neighbou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from specc.frozen import dataclass
 from specc.syntax import tree
 from specc.syntax.documents import Documents, text
 from specc.syntax.pretty import HARD, SPACE, Doc, Indent, group, lines

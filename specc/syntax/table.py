@@ -11,10 +11,11 @@ builds it anew and compares.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, cached_property
 
 from specc import resources
+from specc.frozen import dataclass
 
 # How a rule's shape names its children: an index as it is, an index to splice, or an absent one.
 SPLICE = 100

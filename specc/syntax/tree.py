@@ -6,8 +6,9 @@ was read from, and spans do not take part in equality (so print-then-parse is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from specc.frozen import dataclass
 from specc.source import NOWHERE, Span
 
 

@@ -6,8 +6,10 @@ A value that has a nested axis always has its parent axis too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from specc.frozen import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ language's terms; never a Python error. Integers stay integers where the result 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from specc.frozen import dataclass
 
 LARGEST = 10**15
 

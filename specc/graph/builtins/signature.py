@@ -7,9 +7,10 @@ Promises: `BUILTINS` has every built-in once, with a one-sentence doc; the refer
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.ir import Node
 from specc.graph.world import Site, World
 from specc.source import Span
