@@ -6,9 +6,11 @@ runs only on what is sound. Leaves passes and emission to `compile`.
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -176,10 +178,11 @@ def compile(
     from specc_runtime import from_texts
 
     report = Report()
-    found = compiled(spec, passes, placement, params, report)
-    if found is None:
-        raise SpecError(report)
-    model = from_texts(found.texts, Path(spec).stem).place()
+    with _uncollected():
+        found = compiled(spec, passes, placement, params, report)
+        if found is None:
+            raise SpecError(report)
+        model = from_texts(found.texts, Path(spec).stem).place()
     files = [w.path for w in found.graph.weights.values() if w.pretrained is not None]
     if files:
         warnings.warn(
@@ -220,6 +223,19 @@ def compiled(
         return Compiled(graph, optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
 
     return _roomy(texts)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the cyclic garbage collector. A compilation makes many small objects that stay and few cycles;
+    a full collection walks all of torch's objects, too, and takes half as long as the compilation."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _roomy(stage: Callable[[], T]) -> T:

@@ -18,22 +18,25 @@ from specc.syntax import tree
 _STATIC_CALLS = ("width", "bound")
 
 
-_PARTS: dict[type, tuple[str, ...]] = {}  # by kind of node its fields that can hold other nodes
+# By kind of node its fields that can hold other nodes.
+_PARTS: dict[type, tuple[str, ...]] = {}
+_HOLDS_NONE = frozenset(["Span", "str", "bool", "int | float", "str | None", "int | None"])
 
 
-def children(node: Any) -> Iterator[Any]:
+def children(node: tree.Node) -> list[tree.Node]:
     """The tree nodes directly inside a tree node."""
+    found: list[tree.Node] = []
     kind = type(node)
-    if kind not in _PARTS:
-        _PARTS[kind] = tuple(
-            f.name for f in dataclass_fields(kind) if f.name not in ("span", "doc", "op_span")
-        )
-    for name in _PARTS[kind]:
+    names = _PARTS.get(kind)
+    if names is None:
+        names = _PARTS[kind] = tuple(f.name for f in dataclass_fields(kind) if f.type not in _HOLDS_NONE)
+    for name in names:
         item = getattr(node, name)
         if isinstance(item, tree.Node):
-            yield item
-        elif isinstance(item, tuple):
-            yield from (i for i in item if isinstance(i, tree.Node))
+            found.append(item)
+        elif item.__class__ is tuple:
+            found += [i for i in item if isinstance(i, tree.Node)]
+    return found
 
 
 def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.Node]:
@@ -42,8 +45,11 @@ def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.N
     while waiting:
         at = waiting.pop()
         yield at
-        inside = [part for part in children(at) if but is None or not isinstance(part, but)]
-        waiting.extend(reversed(inside))
+        inside = children(at)
+        if but is not None:
+            inside = [part for part in inside if not isinstance(part, but)]
+        inside.reverse()
+        waiting += inside
 
 
 def local_names(block: tree.Block) -> set[str]:
