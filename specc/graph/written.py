@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
-from typing import Any
 
 from specc.graph.builtins.signature import BUILTINS
 from specc.graph.calls import unknown_option
