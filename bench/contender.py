@@ -16,10 +16,16 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Contender:
-    """train: one step: forward, loss, backward, optimizer. score: one forward pass, no gradients."""
+    """train: one step: forward, loss, backward, optimizer. score: one forward pass, no gradients.
+
+    differs: where its model is another than the spec's and cannot be told otherwise, in words. lesser: it
+    is left with markedly less arithmetic by that, so that its time is of other work.
+    """
 
     train: Callable[[], Any]
     score: Callable[[], Any]
+    differs: str = ""
+    lesser: bool = False
 
     @staticmethod
     def of(
@@ -27,9 +33,12 @@ class Contender:
         loss: Callable[[], Tensor],
         score: Callable[[], Any],
         optimizer: torch.optim.Optimizer | None = None,
+        differs: str = "",
+        lesser: bool = False,
     ) -> Contender:
-        """With Adam for all weights as torch has it, unless another optimizer is given."""
-        step = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
+        """With torch's quickest Adam for all weights, unless another optimizer is given: models are
+        compared, and a library's own choice of optimizer is a line of its user's."""
+        step = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
         def train() -> None:
             if not model.training:
@@ -44,4 +53,4 @@ class Contender:
             with torch.no_grad():
                 return score()
 
-        return Contender(train, scored)
+        return Contender(train, scored, differs, lesser)

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -21,32 +21,58 @@ from bench.tasks import Task
 ROOT = Path(__file__).parents[1]
 OURS = "arec"
 WORK = ("train", "score")
+# A step that takes longer is timed once a turn, others twice.
+LONG_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
     """seconds: by contender, then work, one figure a turn. memory: bytes of a training step at its
-    peak. absent: by contender, why it is not there."""
+    peak. By contender, too: versions; differs, where its model is another; lesser, those for whom that is
+    less work; absent, why it is not there."""
 
-    task: Task
-    seconds: dict[str, dict[str, list[float]]]
-    memory: dict[str, int]
-    absent: dict[str, str]
+    seconds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    differs: dict[str, str] = field(default_factory=dict)
+    lesser: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
 
-    def ratio(self, contender: str, work: str) -> float:
+    def ratio(self, contender: str, work: str, against: str = OURS) -> float:
         """How many times as long a contender takes as the compiled model."""
-        theirs, ours = self.seconds[contender][work], self.seconds[OURS][work]
+        theirs, ours = self.seconds[contender][work], self.seconds[against][work]
         return median(a / b for a, b in zip(theirs, ours, strict=True))
 
-    def best(self, work: str) -> str:
-        """The quickest of the others."""
-        return min((c for c in self.seconds if c != OURS), key=lambda c: self.ratio(c, work))
+    def milliseconds(self, contender: str, work: str) -> float:
+        """The quickest turn's."""
+        return min(self.seconds[contender][work]) * 1e3
+
+    @property
+    def others(self) -> list[str]:
+        """All contenders but the compiled model."""
+        return [name for name in self.seconds if name != OURS]
+
+    def best(self, work: str) -> str | None:
+        """The quickest of the others that do the same work, if any does."""
+        same = [name for name in self.others if name not in self.lesser]
+        return min(same, key=lambda name: self.ratio(name, work), default=None)
+
+    def least_memory(self) -> str | None:
+        """The most frugal of the others that do the same work, of those measured."""
+        same = [name for name in self.others if name not in self.lesser and self.memory.get(name)]
+        return min(same, key=lambda name: self.memory[name], default=None)
+
+    @staticmethod
+    def of_json(found: Mapping[str, Any]) -> Result:
+        return Result(**{name: found[name] for name in Result.__dataclass_fields__})
 
 
 @dataclass
 class Process:
     name: str
     process: subprocess.Popen[str] = field(repr=False)
+    # Of each work, runs a turn.
+    times: dict[str, int] = field(default_factory=dict)
 
     @staticmethod
     def start(name: str, task: Task, python: str, slow_memory: bool = False) -> Process:
@@ -61,7 +87,7 @@ class Process:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libraries talk, and an unread pipe fills up
             text=True,
             env=settings,
         )
@@ -71,17 +97,25 @@ class Process:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            assert self.process.stderr is not None
-            last = self.process.stderr.read().strip().splitlines()[-1:]
-            return {"absent": f"it failed: {last[0] if last else 'no message'}"}
+            return {"absent": f"its process ended with {self.process.wait()}"}
         found: dict[str, Any] = json.loads(line)
         return found
 
     def ask(self, command: str) -> dict[str, Any]:
         assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return {"absent": f"its process ended with {self.process.wait()}"}
         return self.answer()
+
+    def timed(self, work: str) -> float | None:
+        """Seconds of one run, if the process lives."""
+        seconds: float | None = self.ask(f"{work} {self.times.get(work, 2)}").get("seconds")
+        if seconds is not None:
+            self.times[work] = 1 if seconds > LONG_SECONDS else 2
+        return seconds
 
     def stop(self) -> None:
         self.process.kill()
@@ -90,29 +124,46 @@ class Process:
 
 def duel(
     task: Task,
-    contenders: Sequence[str],
+    contenders: Iterable[str],
     pythons: Mapping[str, str],
     rounds: int,
     memory: bool = True,
+    works: Iterable[str] = WORK,
 ) -> Result:
     """Time all contenders in turns, then measure each one's memory. A contender is the name of a
     module in bench/contenders, `name:variant` one that is told a variant."""
-    result = Result(task, {}, {}, {})
+    result = Result()
     running: list[Process] = []
+    works = tuple(works)
     try:
         for name in contenders:
             process = Process.start(name, task, pythons.get(name, sys.executable))
             reply = process.answer()
+            if "absent" in reply and name == OURS:
+                process.stop()
+                raise RuntimeError(f"the compiled {task.name}: {reply['absent']}")
             if "absent" in reply:
                 result.absent[name] = reply["absent"]
                 process.stop()
                 continue
             running.append(process)
-            result.seconds[name] = {work: [] for work in WORK}
-        for _ in range(rounds):
-            for work in WORK:
-                for process in running:
-                    result.seconds[process.name][work].append(process.ask(f"{work} 2")["seconds"])
+            result.seconds[name] = {work: [] for work in works}
+            result.versions[name] = reply["version"]
+            if reply["differs"]:
+                result.differs[name] = reply["differs"]
+            if reply["lesser"]:
+                result.lesser.append(name)
+        for turn in range(rounds):
+            for work in works:
+                for process in list(running):
+                    seconds = process.timed(work)
+                    if seconds is None:
+                        running.remove(process)
+                        del result.seconds[process.name]
+                        result.absent[process.name] = "its process ended while it was timed"
+                        continue
+                    result.seconds[process.name][work].append(seconds)
+            print(f"  {task.name}: turn {turn + 1} of {rounds}", file=sys.stderr)
     finally:
         for process in running:
             process.stop()
@@ -120,6 +171,6 @@ def duel(
         for name in result.seconds:
             process = Process.start(name, task, pythons.get(name, sys.executable), slow_memory=True)
             process.answer()
-            result.memory[name] = process.ask("memory train")["bytes"]
+            result.memory[name] = process.ask("memory train").get("bytes", 0)
             process.stop()
     return result

@@ -1,20 +1,23 @@
 """`make bench`: every model against every contender that there is.
 
-    python -m bench.models --peers .venv-peers/bin/python --rounds 9 --out docs
-    python -m bench.models --only din --rounds 3
+    python -m bench.models --peers .venv-peers/bin/python --rounds 9
+    python -m bench.models --only din --rounds 3 --json
 
-Writes performance.json, and from it and what the other benches wrote docs/performance.md with its plot.
+Writes bench/results/models/TASK.json after each task; what was measured of the same code is not measured
+again, so that a run that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
 
 from bench.duel import OURS, Result, duel
+from bench.store import kept, write
 from bench.tasks import Task
 
 TASKS = (
@@ -29,6 +32,12 @@ TASKS = (
     Task("atrank"),
 )
 PEERS = ("deepctr", "fuxictr", "rechub", "recbole")
+RESULTS = Path(__file__).parent / "results"
+
+
+def pythons(peers: str | None) -> dict[str, str]:
+    """By contender, the Python that has it, where that is not ours."""
+    return dict.fromkeys(PEERS, peers) if peers else {}
 
 
 @click.command()
@@ -36,43 +45,46 @@ PEERS = ("deepctr", "fuxictr", "rechub", "recbole")
 @click.option("--only", multiple=True, help="Only the tasks of these models.")
 @click.option("--rounds", default=9, show_default=True, help="Turns that each contender gets.")
 @click.option("--against", multiple=True, help="Only these contenders.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("bench/results"), show_default=True)
-def main(peers: str | None, only: tuple[str, ...], rounds: int, against: tuple[str, ...], out: Path) -> None:
+@click.option("--again", is_flag=True, help="Measure also what was measured of the same code.")
+@click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one a line.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="bench/results")
+def main(
+    peers: str | None,
+    only: tuple[str, ...],
+    rounds: int,
+    against: tuple[str, ...],
+    again: bool,
+    as_json: bool,
+    out: Path,
+) -> None:
     """Time training steps and scoring of all contenders, in turns."""
-    pythons = dict.fromkeys(PEERS, peers) if peers else {}
     contenders = (OURS, *(against or ("handwritten", *PEERS)))
     for task in TASKS:
         if only and task.model not in only:
             continue
-        result = duel(task, contenders, {k: v for k, v in pythons.items() if v}, rounds)
-        click.echo(summary(result))
-        out.mkdir(parents=True, exist_ok=True)
-        name = task.name.replace(",", "").replace(" ", "-").lower()
-        (out / f"{name}.json").write_text(json.dumps(as_json(result), indent=1))
+        path = out / "models" / f"{task.slug}.json"
+        result = None if again else kept(path, contenders, rounds)
+        if result is not None:
+            click.echo(f"{task.name}: measured before", err=True)
+        else:
+            begin = time.monotonic()
+            result = duel(task, contenders, pythons(peers), rounds)
+            write(path, result, task, rounds)
+            click.echo(f"{task.name}: {time.monotonic() - begin:.0f} s", err=True)
+        click.echo(json.dumps(json.loads(path.read_text())) if as_json else summary(task, result))
 
 
-def summary(result: Result) -> str:
-    lines = [result.task.name]
+def summary(task: Task, result: Result) -> str:
+    lines = [f"{task.name:30}   train ms  score ms      MB   train x  score x"]
     for name in result.seconds:
-        train, score = (min(result.seconds[name][work]) * 1e3 for work in ("train", "score"))
+        times = "".join(f"{result.milliseconds(name, work):10.1f}" for work in ("train", "score"))
         ratios = ""
         if name != OURS and OURS in result.seconds:
-            ratios = f"{result.ratio(name, 'train'):8.2f} {result.ratio(name, 'score'):8.2f}"
-        lines.append(
-            f"  {name:12} {train:9.1f} ms {score:9.1f} ms {result.memory.get(name, 0) / 1e6:7.0f} MB {ratios}"
-        )
-    lines += [f"  {name:12} {why}" for name, why in result.absent.items()]
+            ratios = "".join(f"{result.ratio(name, work):9.2f}" for work in ("train", "score"))
+            ratios += "  lesser" * (name in result.lesser)
+        lines.append(f"  {name:28}{times}{result.memory.get(name, 0) / 1e6:8.0f}{ratios}")
+    lines += [f"  {name:28} {why}" for name, why in result.absent.items()]
     return "\n".join(lines)
-
-
-def as_json(result: Result) -> dict[str, object]:
-    return {
-        "task": result.task.name,
-        "model": result.task.model,
-        "seconds": result.seconds,
-        "memory": result.memory,
-        "absent": result.absent,
-    }
 
 
 if __name__ == "__main__":

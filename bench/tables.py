@@ -1,79 +1,65 @@
-"""Step time against table size: gradients by row beside dense ones.
+"""Step time against the size of a table: by row, dense, and a library's.
 
-    python -m bench.tables
+    python -m bench.tables --peers .venv-peers/bin/python
 
-One table of 16 channels, looked up for 512 examples with histories of 25 positions on average, a small
-head, Adam. Writes bench/results/tables.json.
+DIN on one table of 16 channels of 10^4 to 10^7 rows, 512 examples with 25 positions on average, Adam. Writes
+bench/results/tables/ROWS-rows.json after each size, and goes on where it was, as bench.models does.
 """
 
 from __future__ import annotations
 
-import json
-import time
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import click
-import torch
-from torch import nn
 
-from bench.tasks import Task
-from specc_runtime.layers import Table
-from specc_runtime.ops import embed
-from specc_runtime.train.lazy import build_optimizer
+from bench.duel import OURS, Result, duel
+from bench.machine import available_memory
+from bench.models import RESULTS, pythons
+from bench.store import kept, write
+from bench.tasks import FIELD_WIDTH, Task
 
-WIDTH, BATCH = 16, 512
+CONTENDERS = (OURS, "fuxictr", f"{OURS}:dense")
 
 
-class Small(nn.Module):
-    """A target and the mean of a history, each through the same table."""
+def bytes_of(task: Task) -> int:
+    """What a process holds at most: a table, its gradient and two moments, and one more while it is made."""
+    return 5 * task.rows * FIELD_WIDTH * 4 + (1 << 29)
 
-    def __init__(self, rows: int) -> None:
-        super().__init__()
-        self.items = Table(rows, WIDTH)
-        self.out = nn.Sequential(nn.Linear(2 * WIDTH, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def forward(self, target: torch.Tensor, history: torch.Tensor, example: torch.Tensor) -> torch.Tensor:
-        history = embed(self.items.weight, history)
-        total = history.new_zeros(len(target), WIDTH).index_add(0, example, history)
-        logit: torch.Tensor = self.out(torch.cat([embed(self.items.weight, target), total], -1))
-        return logit.squeeze(-1)
+def with_room(task: Task, contenders: Sequence[str], free: int) -> tuple[list[str], dict[str, str]]:
+    """As many contenders as fit side by side in four fifths of the free memory; why the others do not."""
+    count = int(0.8 * free) // bytes_of(task)
+    needed = f"it needs {bytes_of(task) / 1e9:.0f} GB beside the others"
+    return list(contenders[:count]), dict.fromkeys(contenders[count:], needed)
 
 
 @click.command()
+@click.option("--peers", type=click.Path(exists=True), help="Python of the environment that has the peers.")
 @click.option("--largest", default=7, show_default=True, help="Power of ten of the largest table.")
 @click.option("--rounds", default=9, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("bench/results"), show_default=True)
-def main(largest: int, rounds: int, out: Path) -> None:
-    """Time a step with tables of 10^4 rows and up, lazy and dense in turns."""
-    torch.set_num_threads(1)
-    found: dict[str, dict[str, float]] = {"lazy": {}, "dense": {}}
+@click.option("--again", is_flag=True, help="Measure also what was measured of the same code.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="bench/results")
+def main(peers: str | None, largest: int, rounds: int, again: bool, out: Path) -> None:
+    """Time a training step with tables of 10^4 rows and up."""
     for power in range(4, largest + 1):
-        rows = 10**power
-        task = Task("tables")
-        lengths = task.lengths(BATCH, 100)
-        example = torch.repeat_interleave(lengths)
-        target, history = task.ids(rows, BATCH), task.ids(rows, int(lengths.sum()))
-        label = task.labels()
-        seconds: dict[str, list[float]] = {"lazy": [], "dense": []}
-        for kind, times in seconds.items():
-            model = Small(rows)
-            optimizer = build_optimizer(model, "adam", {"lr": 1e-3}, tables=kind)
-            for _ in range(rounds + 1):
-                begin = time.perf_counter()
-                optimizer.zero_grad()
-                logit = model(target, history, example)
-                nn.functional.binary_cross_entropy_with_logits(logit, label).backward()
-                optimizer.step()
-                times.append(time.perf_counter() - begin)
-            del model, optimizer
-            found[kind][str(rows)] = median(times[1:])
-        click.echo(
-            f"{rows:>10,} rows: " + ", ".join(f"{k} {v[str(rows)] * 1e3:8.1f} ms" for k, v in found.items())
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "tables.json").write_text(json.dumps(found, indent=1))
+        task = Task("tables", rows=10**power)
+        path = out / "tables" / f"{task.slug}.json"
+        result = None if again else kept(path, CONTENDERS, rounds)
+        if result is None:
+            contenders, left_out = with_room(task, CONTENDERS, available_memory())
+            result = duel(task, contenders, pythons(peers), rounds, memory=False, works=("train",))
+            result.absent.update(left_out)
+            write(path, result, task, rounds, rows=task.rows)
+        click.echo(summary(task, result))
+
+
+def summary(task: Task, result: Result) -> str:
+    times = [f"{name} {result.milliseconds(name, 'train'):.1f} ms" for name in result.seconds]
+    missing = [f"{name}: {why}" for name, why in result.absent.items()]
+    return f"{task.rows:>10,} rows: " + ", ".join([*times, *missing])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,8 @@
 """The tasks that contenders are timed on: the same dimensions and the same data for all.
 
-Lengths are drawn from a power law, bound * u^3 with u uniform, so that the mean is a quarter of the
-bound; every history has at least one position, because some contenders fail without any.
+Lengths follow a power law with a mean of a quarter of the bound, exactly so in every batch: quantiles are
+spread evenly and only their order is drawn, so that contenders which draw batches of their own have the
+same work. Where a contender fails without any history, each has at least one position.
 """
 
 from __future__ import annotations
@@ -16,36 +17,57 @@ WIDTH = 64  # of an item's embedding, and of a category's
 ITEMS, CATEGORIES, USERS = 10_000, 100, 1_000
 FIELDS, FIELD_WIDTH, FIELD_ROWS = 26, 16, 1_000  # of AFM
 GROUPS, SPANS, ACTIONS = (60, 20, 20), 10, 8  # of ATRank: bounds of views, keeps, buys
+MAY_BE_EMPTY = ("dsin", "dstn", "atrank")  # histories, as all contenders of these are made for it
 
 
 @dataclass(frozen=True)
 class Task:
     """model: a spec's name. batch: examples a step. bound: positions of a history (AFM and DSTN have
     none to vary). sessions: for DSIN; `bound` is then that of a session. full: every history is at
-    its bound, so that there is no padding to save."""
+    its bound, so that there is no padding to save. rows: of the only table, where its size is the task."""
 
     model: str
     batch: int = 512
     bound: int = 100
     sessions: int = 0
     full: bool = False
+    rows: int = 0
 
     @property
     def name(self) -> str:
+        if self.rows:
+            return f"{self.rows:,} rows"
         shape = {"afm": f"{FIELDS} x {FIELD_WIDTH}", "dsin": f"{self.sessions} x {self.bound}"}
-        text = f"{self.model.upper()}, {shape.get(self.model, f'T {self.bound}')}"
+        title = {"atrank": "ATRank"}.get(self.model, self.model.upper())
+        text = f"{title}, {shape.get(self.model, f'T {self.bound}')}"
         return f"{text}, all at the bound" if self.full else text
+
+    @property
+    def slug(self) -> str:
+        """Its name as that of a file."""
+        return self.name.replace(",", "").replace(" ", "-").lower()
+
+    @property
+    def shortest(self) -> int:
+        """Positions of the shortest history."""
+        return 0 if self.model in MAY_BE_EMPTY else 1
 
     @cached_property
     def _random(self) -> torch.Generator:
         return torch.Generator().manual_seed(20)
 
-    def lengths(self, count: int, bound: int) -> Tensor:
-        """int64 [count], each 1..bound."""
+    def lengths(self, count: int, bound: int, shortest: int | None = None) -> Tensor:
+        """int64 [count], each shortest..bound, in a random order: shortest + (bound - shortest) u^p with u
+        spread evenly over 0..1 and p such that the mean is bound / 4."""
         if self.full:
             return torch.full((count,), bound)
-        u = torch.rand(count, generator=self._random)
-        return (bound * u**3).ceil().long().clamp(1, bound)
+        least = self.shortest if shortest is None else shortest
+        power = (bound - least) / (bound / 4 - least) - 1
+        exact = least + (bound - least) * ((torch.arange(count) + 0.5) / max(count, 1)) ** power
+        # What rounding takes from one it gives to the next, so that the sum stays.
+        total = exact.cumsum(0).round().long()
+        found = total.diff(prepend=torch.zeros(1, dtype=torch.int64)).clamp(least, bound)
+        return found[torch.randperm(count, generator=self._random)]
 
     def ids(self, rows: int, *shape: int) -> Tensor:
         """Ids 1..rows-1, int64: 0 is every contender's padding or unknown."""
@@ -80,6 +102,16 @@ class Padded:
         return torch.arange(self.items.shape[-1]) < self.lengths.unsqueeze(-1)
 
     @property
+    def means(self) -> str:
+        """The mean length of a history, in words."""
+        if self.lengths.dim() == 1:
+            return f"{self.lengths.double().mean():.1f} of {self.items.shape[-1]}"
+        there = self.lengths > 0
+        steps = self.lengths[there].double().mean()
+        sessions = there.sum(-1).double().mean()
+        return f"{sessions:.2f} sessions of {there.shape[1]}, {steps:.1f} steps of {self.items.shape[-1]}"
+
+    @property
     def auxiliary(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Three kinds of ads beside the target, each (items, categories, lengths)."""
         clicked = (self.items, self.categories, self.lengths)
@@ -88,19 +120,21 @@ class Padded:
 
     @staticmethod
     def of(task: Task) -> Padded:
+        items = task.rows or ITEMS
         shape = (task.batch, task.sessions, task.bound) if task.sessions else (task.batch, task.bound)
         if task.sessions:
-            count = task.lengths(task.batch, task.sessions)
-            lengths = task.lengths(task.batch * task.sessions, task.bound).view(shape[:2])
-            lengths = lengths * (torch.arange(task.sessions) < count.unsqueeze(-1))
+            there = torch.arange(task.sessions) < task.lengths(task.batch, task.sessions).unsqueeze(-1)
+            lengths = torch.zeros(shape[:2], dtype=torch.int64)
+            # A session that is there has a step.
+            lengths[there] = task.lengths(int(there.sum()), task.bound, shortest=1)
         else:
             lengths = task.lengths(task.batch, task.bound)
         there = torch.arange(task.bound) < lengths.unsqueeze(-1)
         return Padded(
             user=task.ids(USERS, task.batch),
-            item=task.ids(ITEMS, task.batch),
+            item=task.ids(items, task.batch),
             category=task.ids(CATEGORIES, task.batch),
-            items=task.ids(ITEMS, *shape) * there,
+            items=task.ids(items, *shape) * there,
             categories=task.ids(CATEGORIES, *shape) * there,
             other_items=task.ids(ITEMS, *shape) * there,
             other_categories=task.ids(CATEGORIES, *shape) * there,
@@ -115,6 +149,10 @@ class Fields:
 
     ids: Tensor
     label: Tensor
+
+    @property
+    def means(self) -> str:
+        return ""
 
     @staticmethod
     def of(task: Task) -> Fields:
@@ -145,6 +183,12 @@ class Behaviours:
     action: Tensor
     label: Tensor
 
+    @property
+    def means(self) -> str:
+        """The mean length of each group, in words."""
+        each = (f"{g.lengths.double().mean():.1f} of {g.items.shape[1]}" for g in self.groups)
+        return ", ".join(each)
+
     @staticmethod
     def of(task: Task) -> Behaviours:
         groups = []
@@ -161,3 +205,9 @@ class Behaviours:
             action=task.ids(ACTIONS, *keeps.items.shape) * keeps.mask,
             label=task.labels(),
         )
+
+
+def examples(task: Task) -> Fields | Behaviours | Padded:
+    """The padded examples of a task, in the form of its model."""
+    kinds: dict[str, type[Fields] | type[Behaviours]] = {"afm": Fields, "atrank": Behaviours}
+    return kinds.get(task.model, Padded).of(task)

@@ -1,18 +1,21 @@
 """One contender in a process of its own: builds it, then does what it is told a line at a time.
 
-Commands on stdin: `train N`, `score N`, `memory train`, `memory score`. Answers on stdout, one JSON
-object a line: {"seconds": best of N} or {"bytes": peak above what lay there before} or {"absent": why}.
+Answers are on stdout, one JSON object a line. First what was built, {"version", "differs", "lesser"}, or
+{"absent": why}. Then for the commands on stdin: `train N` and `score N`, {"seconds": the quickest of N};
+`memory train` and `memory score`, {"bytes": peak above what lay there before}.
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -34,15 +37,21 @@ def main(name: str, task: Task, variant: str = "") -> None:
 
     try:
         torch.manual_seed(0)
-        contender: Contender = importlib.import_module(f"bench.contenders.{name}").build(
-            task, *([variant] if variant else [])
-        )
+        module = importlib.import_module(f"bench.contenders.{name}")
+        contender: Contender = module.build(task, *([variant] if variant else []))
         contender.train()
         contender.score()
-    except (Absent, ImportError) as reason:
+    except Absent as reason:
         answer(absent=str(reason))
         return
-    answer(ready=True)
+    except ImportError as reason:
+        answer(absent=f"not installed ({reason})")
+        return
+    except Exception as error:  # another version of a library, say: named, as what is not there is
+        answer(absent=f"it failed: {type(error).__name__}: {str(error)[:200]}")
+        return
+    version = importlib.metadata.version(module.PACKAGE) if module.PACKAGE else ""
+    answer(version=version, differs=contender.differs, lesser=contender.lesser)
     for line in sys.stdin:
         verb, argument = line.split()
         if verb == "memory":
@@ -51,7 +60,7 @@ def main(name: str, task: Task, variant: str = "") -> None:
             answer(seconds=fastest(getattr(contender, verb), int(argument)))
 
 
-def fastest(work: Any, times: int) -> float:
+def fastest(work: Callable[[], Any], times: int) -> float:
     """Processor seconds of the quickest of a few runs: with one thread those on the clock, but for the
     time that other processes had."""
     found = []

@@ -1,7 +1,7 @@
 """The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
-module through torch.compile.
+module through torch.compile, `arec:dense` gives the tables dense gradients.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from specc_runtime.train.lazy import build_optimizer
 
 SPECS = Path(__file__).parents[1] / "specs"
 ADAM = {"lr": 1e-3}
+PACKAGE = ""
 
 
 def build(task: Task, variant: str = "") -> Contender:
     model = compiled(task, variant)
     batch = batch_of(model, task)
-    optimizer = build_optimizer(model, "adam", ADAM)
+    optimizer = build_optimizer(model, "adam", ADAM, tables="dense" if variant == "dense" else "lazy")
     if variant == "compile":
         model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
     # Where rows are belongs to the step: a batch is fresh each time.
@@ -33,13 +34,24 @@ def build(task: Task, variant: str = "") -> Contender:
 
 
 def compiled(task: Task, variant: str = "") -> Model:
-    passes: Any = "default"
-    if variant == "none":
-        passes = "none"
-    elif variant.startswith("-"):
-        passes = [name for name in DEFAULT if name != variant[1:]]
-    params = {"longest": task.bound} if task.model == "bst" else {}
-    return specc.compile(SPECS / f"{task.model}_sized.arec", passes=passes, **params)
+    return specc.compile(spec_of(task), passes=passes_of(variant), **params_of(task))
+
+
+def spec_of(task: Task) -> Path:
+    return SPECS / f"{task.model}_sized.arec"
+
+
+def params_of(task: Task) -> dict[str, Any]:
+    """What a task tells its spec."""
+    if task.rows:
+        return {"rows": task.rows}
+    return {"longest": task.bound} if task.model == "bst" else {}
+
+
+def passes_of(variant: str) -> str | list[str]:
+    if variant.startswith("-"):
+        return [name for name in DEFAULT if name != variant[1:]]
+    return "none" if variant == "none" else "default"
 
 
 def fresh(batch: Batch) -> Batch:
@@ -54,7 +66,8 @@ def batch_of(model: Model, task: Task) -> Batch:
     lengths: dict[str, torch.Tensor] = {}
     for axis in manifest["axes"]:
         rows = task.batch if axis["parent"] is None else int(lengths[axis["parent"]].sum())
-        lengths[axis["id"]] = task.lengths(rows, axis["bound"])
+        # A session that is there has a step.
+        lengths[axis["id"]] = task.lengths(rows, axis["bound"], 1 if axis["parent"] else None)
     batch = Batch(schema, task.batch, {}, lengths)
     fields: dict[str, torch.Tensor | Bag] = {}
     for field in manifest["fields"]:

@@ -23,8 +23,19 @@ from bench.tasks import (
     Task,
 )
 
+PACKAGE = "deepctr-torch"
+DIFFERS = {
+    "din": "ReLU in the head, where its Dice does not fit",
+    "dien": (
+        "its attention is a perceptron of 64 and 16 on [q; k; q-k; q*k]; ReLU in the head; no sum of the "
+        "history; the auxiliary loss is computed in scoring, too"
+    ),
+}
+
 
 def build(task: Task) -> Contender:
+    if task.model not in ("afm", "din", "dien"):
+        raise Absent("it has no such model")
     from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat
     from deepctr_torch.models import AFM, DIEN, DIN
 
@@ -37,7 +48,7 @@ def build(task: Task) -> Contender:
         )
         given = dict(zip(names, fields.ids.unbind(1), strict=True))
         label = fields.label
-    elif task.model in ("din", "dien"):
+    else:
         data = Padded.of(task)
         label = data.label
         given = {
@@ -65,8 +76,6 @@ def build(task: Task) -> Contender:
             model = DIN(columns, ["item", "category"], att_hidden_size=(36,), **common)
         else:
             model = DIEN(columns, ["item", "category"], gru_type="AUGRU", use_negsampling=True, **common)
-    else:
-        raise Absent(f"DeepCTR-Torch has no {task.model.upper()}")
     width = max(stop for _, stop in model.feature_index.values())
     x = torch.zeros(task.batch, width)
     for name, (start, stop) in model.feature_index.items():
@@ -76,4 +85,4 @@ def build(task: Task) -> Contender:
         found = F.binary_cross_entropy(model(x).squeeze(1), label)
         return (found + model.get_regularization_loss() + model.aux_loss).sum()
 
-    return Contender.of(model, loss, lambda: model(x))
+    return Contender.of(model, loss, lambda: model(x), differs=DIFFERS.get(task.model, ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,17 +34,20 @@ COMMON = {
     "model_root": "build",
     "metrics": ["AUC"],
 }
+PACKAGE = "fuxictr"
+DIFFERS = {
+    "afm": "put together from its layers, as its published AFM is: what is installed has none",
+    "bst": "put together from its layers, as its published BST is: what is installed has none",
+    "dien": "it has no auxiliary loss: that of the hand-written model is added",
+}
 
 
 def build(task: Task) -> Contender:
     logging.disable(logging.CRITICAL)
-    if task.model == "afm":
-        return afm(task)
-    if task.model == "bst":
-        return bst(task)
-    if task.model in ("din", "dien"):
-        return of_the_zoo(task)
-    raise Absent(f"FuxiCTR has no {task.model.upper()}")
+    kinds = {"afm": afm, "bst": bst, "din": din, "tables": din, "dien": dien}
+    if task.model not in kinds:
+        raise Absent("it has no such model")
+    return kinds[task.model](task)
 
 
 def feature_map(features: dict[str, dict[str, Any]]) -> Any:
@@ -66,35 +70,84 @@ def column(rows: int, source: str = "", width: int = WIDTH) -> dict[str, Any]:
     }
 
 
-def of_the_zoo(task: Task) -> Contender:
-    from model_zoo.LongCTR.DIEN.DIEN import DIEN
+def din(task: Task) -> Contender:
     from model_zoo.LongCTR.DIN.DIN import DIN
 
     data = Padded.of(task)
-    features = feature_map(
-        {
-            "user": column(USERS),
-            "item": column(ITEMS, "item"),
-            "category": column(CATEGORIES, "item"),
-        }
+    # Where a table's size is the task, it is the only large one.
+    width = FIELD_WIDTH if task.rows else WIDTH
+    sides = {"user": column(USERS, width=width), "item": column(task.rows or ITEMS, "item", width)}
+    if not task.rows:
+        sides["category"] = column(CATEGORIES, "item")
+    model = DIN(
+        feature_map(sides),
+        embedding_dim=width,
+        dnn_hidden_units=[200, 80],
+        dnn_activations="Dice",
+        attention_hidden_units=[36],
+        **COMMON,
     )
-    head = {"embedding_dim": WIDTH, "dnn_hidden_units": [200, 80], **COMMON}
-    if task.model == "din":
-        model = DIN(features, attention_hidden_units=[36], dnn_activations="Dice", **head)
-    else:
-        model = DIEN(features, gru_type="AUGRU", **head)
+    forward = of_the_zoo(model, data)
+    return Contender.of(model, lambda: F.binary_cross_entropy(forward(), data.label), forward)
+
+
+def dien(task: Task) -> Contender:
+    from model_zoo.LongCTR.DIEN.DIEN import DIEN
+
+    from bench.handwritten.dien import NextClick
+
+    class WithAuxiliary(DIEN):  # type: ignore[misc, valid-type]
+        """Keeps what the auxiliary loss reads."""
+
+        def interest_extraction(self, idx: int, sequence_emb: Tensor, mask: Tensor) -> Any:
+            packed, states = super().interest_extraction(idx, sequence_emb, mask)
+            self.read = states, sequence_emb
+            return packed, states
+
+    data = Padded.of(task)
+    sides = {"user": column(USERS), "item": column(ITEMS, "item"), "category": column(CATEGORIES, "item")}
+    model = WithAuxiliary(
+        feature_map(sides),
+        embedding_dim=WIDTH,
+        dnn_hidden_units=[200, 80],
+        dnn_activations=["Dice", "Dice"],
+        batch_norm=False,
+        gru_type="AUGRU",
+        enable_sum_pooling=True,
+        **COMMON,
+    )
+    model.next_click = NextClick()
+    forward = of_the_zoo(model, data)
+    there = data.mask[:, 1:]
+    others = {"item": data.other_items[:, 1:][there], "category": data.other_categories[:, 1:][there]}
+
+    def loss() -> Tensor:
+        chance = forward()
+        passed = model.embedding_layer(dict(others), flatten_emb=True)
+        auxiliary: Tensor = model.next_click(*model.read, passed, data.mask)
+        return F.binary_cross_entropy(chance, data.label) + auxiliary
+
+    return Contender.of(model, loss, forward, differs=DIFFERS["dien"])
+
+
+def of_the_zoo(model: Any, data: Padded) -> Callable[[], Tensor]:
+    """A forward pass of a model of LongCTR: it wants histories and target in one column, target last."""
     both = {
-        "item": torch.cat([data.items, data.item[:, None]], 1).flatten(),
-        "category": torch.cat([data.categories, data.category[:, None]], 1).flatten(),
+        name: torch.cat([history, target[:, None]], 1).flatten()
+        for name, history, target in (
+            ("item", data.items, data.item),
+            ("category", data.categories, data.category),
+        )
+        if name in model.feature_map.features
     }
-    given = ({"user": data.user}, both, data.mask.long())
+    mask = data.mask.long()
 
     def forward() -> Tensor:
-        # The model moves the dictionary's tensors in place: each pass gets its own.
-        result: Tensor = model((dict(given[0]), dict(both), given[2]))["y_pred"]
-        return result
+        # The model moves the dictionaries' tensors in place: each pass gets its own.
+        chance: Tensor = model(({"user": data.user}, dict(both), mask))["y_pred"].squeeze(1)
+        return chance
 
-    return Contender.of(model, lambda: F.binary_cross_entropy(forward().squeeze(1), data.label), forward)
+    return forward
 
 
 def afm(task: Task) -> Contender:
@@ -126,6 +179,7 @@ def afm(task: Task) -> Contender:
         model,
         lambda: F.binary_cross_entropy_with_logits(model(given).squeeze(1), fields.label),
         lambda: model(given),
+        differs=DIFFERS["afm"],
     )
 
 
@@ -164,13 +218,14 @@ def bst(task: Task) -> Contender:
             self.position = nn.Parameter(torch.randn(task.bound + 1, width))
             self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
             self.forward_layers = nn.Sequential(
-                nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, width)
+                nn.Linear(width, 4 * width), nn.LeakyReLU(), nn.Linear(4 * width, width)
             )
             self.first_norm, self.second_norm = nn.LayerNorm(width), nn.LayerNorm(width)
             self.dnn = MLP_Block(
-                input_dim=4 * WIDTH + WIDTH,
+                input_dim=width + WIDTH,
                 output_dim=1,
                 hidden_units=[1024, 512, 256],
+                hidden_activations="LeakyReLU",
                 output_activation=None,
             )
 
@@ -186,7 +241,7 @@ def bst(task: Task) -> Contender:
             seen, _ = self.attention(whole, whole, whole, attn_mask=mask)
             middle = self.first_norm(whole + seen)
             last = self.second_norm(middle + self.forward_layers(middle))[:, -1]
-            result: Tensor = self.dnn(torch.cat([found["user"], target, last], -1))
+            result: Tensor = self.dnn(torch.cat([found["user"], last], -1))
             return result
 
     model = BST()
@@ -194,4 +249,5 @@ def bst(task: Task) -> Contender:
         model,
         lambda: F.binary_cross_entropy_with_logits(model(given).squeeze(1), data.label),
         lambda: model(given),
+        differs=DIFFERS["bst"],
     )

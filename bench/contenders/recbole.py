@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.contender import Absent, Contender
 from bench.tasks import (
@@ -23,10 +24,23 @@ from bench.tasks import (
     Task,
 )
 
+PACKAGE = "recbole"
+DIFFERS = {
+    "din": (
+        "the head's sizes are the attention's, too: 200 and 80, with sigmoids; batch normalisation in the "
+        "head; no user"
+    ),
+    "dien": (
+        "its attention is a perceptron on [q; k; q-k; q*k]; that, the auxiliary one and the head have the "
+        "same sizes, 100 and 50; batch normalisation in the head; no sum of the history; the auxiliary loss "
+        "is computed in scoring, too"
+    ),
+}
+
 
 def build(task: Task) -> Contender:
     if task.model not in ("afm", "din", "dien"):
-        raise Absent(f"RecBole has no {task.model.upper()}")
+        raise Absent("it has no such model")
     logging.disable(logging.CRITICAL)
     # RecBole 1.2.1 is older than NumPy 2, and names types that are gone.
     for name, kind in {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}.items():
@@ -35,6 +49,8 @@ def build(task: Task) -> Contender:
     from recbole.model.context_aware_recommender import AFM
     from recbole.model.sequential_recommender import DIEN, DIN
 
+    # One of its other models turns this on for all when it is imported.
+    torch.autograd.set_detect_anomaly(False)
     with tempfile.TemporaryDirectory() as directory:
         if task.model == "afm":
             config, dataset = described(directory, "AFM", _fields(), {"attention_size": FIELD_WIDTH})
@@ -69,7 +85,12 @@ def build(task: Task) -> Contender:
             "label": data.label,
         }
     batch = Interaction(given)
-    return Contender.of(model, lambda: model.calculate_loss(batch), lambda: model.predict(batch))
+    return Contender.of(
+        model,
+        lambda: model.calculate_loss(batch),
+        lambda: model.predict(batch),
+        differs=DIFFERS.get(task.model, ""),
+    )
 
 
 def described(directory: str, model: str, files: dict[str, str], options: dict[str, Any]) -> tuple[Any, Any]:

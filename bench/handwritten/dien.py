@@ -31,6 +31,24 @@ class Augru(nn.Module):
         return h
 
 
+class NextClick(nn.Module):
+    """The auxiliary loss, at the positions that have a next one: summed over time, averaged over examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.likeness = nn.Sequential(
+            nn.Linear(2 * DIM, 100), nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
+        )
+
+    def forward(self, states: Tensor, clicked: Tensor, passed: Tensor, mask: Tensor) -> Tensor:
+        """states, clicked: [B, T, DIM]; passed: [positions but each first one, DIM]; mask: [B, T]."""
+        there = mask[:, 1:]
+        before = states[:, :-1][there]
+        yes = self.likeness(torch.cat([before, clicked[:, 1:][there]], -1))
+        no = self.likeness(torch.cat([before, passed], -1))
+        return (F.softplus(-yes) + F.softplus(no)).sum() / len(states)
+
+
 class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -38,9 +56,7 @@ class Model(nn.Module):
         self.gru = nn.GRU(DIM, DIM, batch_first=True)
         self.bilinear = nn.Linear(DIM, DIM, bias=False)
         self.augru = Augru()
-        self.auxiliary = nn.Sequential(
-            nn.Linear(2 * DIM, 100), nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
-        )
+        self.next_click = NextClick()
         self.head = head(WIDTH + 4 * DIM, (200, 80))
 
     def states(self, data: Padded) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,10 +77,7 @@ class Model(nn.Module):
 
     def loss(self, data: Padded) -> Tensor:
         logit, states, key = self.states(data)
-        other = self.tables.pair(data.other_items, data.other_categories)
         there = data.mask[:, 1:]
-        clicked = self.auxiliary(torch.cat([states[:, :-1], key[:, 1:]], -1)).squeeze(-1)
-        passed = self.auxiliary(torch.cat([states[:, :-1], other[:, 1:]], -1)).squeeze(-1)
-        auxiliary = F.softplus(-clicked) + F.softplus(passed)
-        told = (auxiliary * there).sum(-1) / there.sum(-1).clamp(min=1)
-        return F.binary_cross_entropy_with_logits(logit, data.label) + told.mean()
+        passed = self.tables.pair(data.other_items[:, 1:][there], data.other_categories[:, 1:][there])
+        auxiliary = self.next_click(states, key, passed, data.mask)
+        return F.binary_cross_entropy_with_logits(logit, data.label) + auxiliary
