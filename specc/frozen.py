@@ -24,12 +24,15 @@ else:
             return dataclasses.dataclass(cls, eq=eq, **options)
         cls.__doc__ = cls.__doc__ or cls.__name__  # or its signature would be looked for
         cls = dataclasses.dataclass(cls, init=False, repr=False, eq=False, **options)
-        cls.__init__ = _initializer(cls)
-        cls.__repr__, cls.__setattr__, cls.__delattr__ = _repr, _refuse, _refuse
+        methods = {"__init__": _initializer(cls), "__repr__": _repr}
+        methods |= {"__setattr__": _refuse, "__delattr__": _refuse}
         if eq:
             names = [f.name for f in dataclasses.fields(cls) if f.compare]
             cls._compared = attrgetter(*names) if names else type
-            cls.__eq__, cls.__hash__ = _eq, _hash
+            methods |= {"__eq__": _eq, "__hash__": _hash}
+        for name, method in methods.items():
+            if cls.__dict__.get(name) is None:  # what is written by hand stays
+                setattr(cls, name, method)
         return cls
 
 

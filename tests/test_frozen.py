@@ -78,6 +78,26 @@ def test_a_copy_with_changes(made: tuple[Any, Any, Any]) -> None:
     assert (x.name, x.args, x.span) == ("g", (1,), 3)
 
 
+@pytest.mark.parametrize("dataclass", [dataclasses.dataclass, frozen.dataclass], ids=["standard", "ours"])
+def test_what_is_written_by_hand_stays(dataclass: Decorator) -> None:
+    @dataclass(frozen=True)
+    class Set:
+        items: tuple[int, ...]
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Set) and set(self.items) == set(other.items)
+
+        def __hash__(self) -> int:
+            return hash(frozenset(self.items))
+
+        def __repr__(self) -> str:
+            return "a set"
+
+    assert Set((1, 2)) == Set((2, 1))
+    assert len({Set((1, 2)), Set((2, 1))}) == 1
+    assert repr(Set(())) == "a set"
+
+
 def test_nothing_changes(made: tuple[Any, Any, Any]) -> None:
     _, call, _ = made
     x = call("f")
