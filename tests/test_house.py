@@ -141,3 +141,16 @@ def test_answers_before_anything_heavy_is_loaded(arguments: list[str]) -> None:
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert not loaded & {"torch", "numpy", "pydantic", "networkx", "lark", "rich", "duckdb", "pyarrow"}
+
+
+def test_compiling_loads_nothing_heavy_but_torch() -> None:
+    script = (
+        "import json, sys, torch, specc\n"
+        "specc.compile('specs/dsin.arec', dim=4)\n"
+        "print(json.dumps(sorted(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert not loaded & {"pydantic", "networkx", "lark", "rich", "duckdb", "pyarrow", "hypothesis", "yaml"}

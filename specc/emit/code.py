@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from specc.frozen import dataclass
 from specc.source import Span
 
 WIDTH = 110
 ATOM, POWER, UNARY, PRODUCT, SUM, BOTH, EITHER, COMPARISON = 9, 8, 7, 6, 5, 4, 3, 2
+# A bracket or a comma, or a whole string literal, in which these mean nothing.
+_MARK = re.compile(r"""[()\[\]{},]|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _outermost(text: str) -> tuple[int, int] | None:
     """Where the longest top-level pair of brackets opens and closes."""
     best: tuple[int, int] | None = None
     depth, start = 0, 0
-    for place, char in _code(text):
+    for place, char in _marks(text):
         if char in "([{":
             if depth == 0:
                 start = place
@@ -100,7 +104,7 @@ def _outermost(text: str) -> tuple[int, int] | None:
 
 def _arguments(text: str) -> list[str]:
     depth, begin, parts = 0, 0, []
-    for place, char in _code(text):
+    for place, char in _marks(text):
         depth += (char in "([{") - (char in ")]}")
         if char == "," and depth == 0:
             parts.append(text[begin:place].strip())
@@ -109,19 +113,6 @@ def _arguments(text: str) -> list[str]:
     return [*parts, last] if last else parts
 
 
-def _code(text: str) -> list[tuple[int, str]]:
-    """The characters outside of string literals, with their places."""
-    found, quote, escaped = [], "", False
-    for place, char in enumerate(text):
-        if quote:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == quote:
-                quote = ""
-        elif char in "\"'":
-            quote = char
-        else:
-            found.append((place, char))
-    return found
+def _marks(text: str) -> list[tuple[int, str]]:
+    """Brackets and commas outside of string literals, with their places."""
+    return [(m.start(), m[0]) for m in _MARK.finditer(text) if m[0][0] not in "\"'"]
