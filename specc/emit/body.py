@@ -78,6 +78,8 @@ class Body:
         self._weights: dict[str, str] = {}
         self._uses: Counter[int] = Counter()
         self._expanded: dict[tuple[int, Domain], Expr] = {}
+        # Products that a recurrence computes itself, in the order of its steps.
+        self.put_off: set[int] = set()
 
     # ------------------------------------------------------------ statements
 
@@ -89,6 +91,9 @@ class Body:
         self.nodes |= {n.id: n for n in nodes}
         self._uses.update(i for n in nodes for i in n.inputs)
         self._uses.update(ends)
+        for node in nodes:
+            if node.op == "recurrence":
+                self.put_off |= {i for i in node.inputs if self._uses[i] == 1 and self._put_off(i, node)}
         for node in nodes:  # the spec's names come before those that are made up
             wish = self.wishes.get(node.id, node.name)
             if wish is not None and node.id not in self.values and node.id not in self._given:
@@ -97,11 +102,16 @@ class Body:
                     wish, f"{last}_{wish}" if last not in ("", wish) else wish
                 )
         for node in nodes:
-            if node.id in self.values:
+            if node.id in self.values or node.id in self.put_off:
                 continue
             expr = expression(self, node)
             if expr is not None:
                 self.values[node.id] = self._bound(node, expr)
+
+    def _put_off(self, id: int, recurrence: Node) -> bool:
+        """Whether a value that nothing else reads is a product for every step of a recurrence."""
+        node = self.nodes[id]
+        return node.op in ("linear", "project") and node.type.has(recurrence.attrs["axis"])
 
     def _bound(self, node: Node, expr: Expr) -> Expr:
         if expr.literal or (expr.text.isidentifier() and node.name is None):

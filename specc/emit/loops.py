@@ -10,13 +10,13 @@ from __future__ import annotations
 from math import prod
 
 from specc.emit.body import Body, whole_shape
-from specc.emit.cell import cell_source
+from specc.emit.cell import CellSource, cell_source
 from specc.emit.code import Expr, Line
 from specc.emit.names import Names, identifier
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
 from specc.graph.ir import Node, Region, axis_of
-from specc.graph.products import Product
+from specc.graph.products import Product, products_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
@@ -283,8 +283,8 @@ def recurrence(body: Body, node: Node) -> None:
     without = domain.without(axis)
     varying = tuple(body.nodes[node.inputs[i]].type.has(axis) for i in range(len(region.captures)))
     source = cell_source(region, varying)
-    cell = _cell(body, node, source.step, source.back, _biased(source.products))
-    values = [body.at(node.inputs[i], Shape(domain, ()), node, whole=True).text for i in source.seen]
+    cell = _cell(body, node, source)
+    values = [_value(body, node.inputs[i], domain, node) for i in source.seen]
     constants = [body.at(node.inputs[i], Shape(without, ()), node, whole=True).text for i in source.held]
     matrices = [matrix_text(products, width, body.weight) for products, width in source.products]
     biases = [text for products, _ in source.products if (text := bias_text(products))]
@@ -300,25 +300,50 @@ def _biased(products: tuple[tuple[tuple[Product, ...], int], ...]) -> tuple[int,
     return tuple(number for number, (group, _) in enumerate(products) if any(p.bias for p in group))
 
 
-def _cell(body: Body, node: Node, step: list[str], back: list[str], biased: tuple[int, ...]) -> str:
+def _value(body: Body, id: int, domain: Domain, user: Node) -> str:
+    """A value that a recurrence sees step by step."""
+    if id not in body.put_off:
+        return body.at(id, Shape(domain, ()), user, whole=True).text
+    node = body.nodes[id]
+    own, source = body.shape(node).domain, node.inputs[0]
+    assert own is not None
+    width = body.nodes[source].type.width
+    products = products_of(node, width)
+    parts = [body.of(source).text, matrix_text(products, width, body.weight)]
+    bias = bias_text(products)
+    if bias or own != domain:
+        parts.append(bias or "None")
+    if own != domain:
+        parts += [body.rows(own, node), body.rows(domain, user)]
+    return f"ops.Projected({', '.join(parts)})"
+
+
+def _cell(body: Body, node: Node, source: CellSource) -> str:
     """The two functions of a recurrence's step, and the name of the cell that holds them."""
     unit = body.unit
     stem = identifier("_".join(p for p in (node.scope.replace(".", "_"), "") if p) or node.name or "scan")
     forward = unit.names.take(f"{stem}_step")
     backward = unit.names.take(f"{stem}_back")
     cell = unit.names.take(f"{stem}_cell".upper())
+    described = [f"sloped={source.sloped!r}"] if not all(source.sloped) else []
+    described += [f"places={source.places!r}"] if any(source.places) else []
+    biased = _biased(source.products)
+    described += [f"biased={biased!r}"] if biased else []
     unit.functions += [
-        Line(f"def {forward}(values, constants, matrices, biases, states):", node.span),
-        Line(f'    """One step of `{node.name or stem}`: the next states, and what the derivative reads."""'),
-        *(Line(f"    {line}") for line in step),
+        Line(f"def {forward}(values, constants, matrices, biases, states, nexts):", node.span),
+        Line(f'    """One step of `{node.name or stem}`: `nexts`, and what the derivative reads."""'),
+        *(Line(f"    {line}") for line in source.step),
         Line(""),
         Line(""),
-        Line(f"def {backward}(values, constants, matrices, states, kept, d_next):", node.span),
+        Line(
+            f"def {backward}(values, constants, matrices, states, kept, d_next, d_values, d_products):",
+            node.span,
+        ),
         Line(f'    """The derivative of `{forward}`."""'),
-        *(Line(f"    {line}") for line in back),
+        *(Line(f"    {line}") for line in source.back),
         Line(""),
         Line(""),
-        Line(f"{cell} = ops.Cell({forward}, {backward}{f', {biased!r}' if biased else ''})"),
+        Line(f"{cell} = ops.Cell({', '.join([forward, backward, *described])})"),
         Line(""),
         Line(""),
     ]

@@ -7,7 +7,8 @@ what is the same for all positions (or all candidates) and what is not; each par
 own columns of the matrix, where there is one of it and not at every position. Sums and differences
 inside are taken apart too where their terms are there anyway or have fewer axes.
 
-Parts with the same axes stay side by side: one product is faster than two. Within a scan, what depends
+Parts with the same axes stay side by side, as one product is faster than two, unless one layer sees a part
+twice beside different ones: its product is computed once for both. Within a scan, what depends
 on a state is parted from what does not, so that `hoist` can take the latter out of the loop.
 """
 
@@ -38,11 +39,35 @@ class Term:
 def distribute(graph: Graph) -> Graph:
     moves = Moves()
     uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+    repeated = _repeated(graph)
 
     def rule(node: Node, builder: Builder) -> int | None:
-        return _distributed(node, builder, moves, uses) if node.op == "linear" else None
+        if node.op != "linear":
+            return None
+        shared = frozenset(builder.now(id) for id in repeated.get(node.id, ()))
+        return _distributed(node, builder, moves, uses, shared)
 
     return prune(rewrite(graph, rule))
+
+
+def _repeated(graph: Graph) -> dict[int, list[int]]:
+    """For each linear layer on values side by side those that its matrix multiplies elsewhere, too, with the
+    same columns, beside others."""
+    seen: dict[tuple[str, int, int], list[int]] = {}
+    index = {n.id: n for n in graph.nodes}
+    for node in graph.nodes:
+        source = index[node.inputs[0]] if node.op == "linear" else None
+        if source is not None and source.op == "concat":
+            start = 0
+            for id in source.inputs:
+                seen.setdefault((node.weights[0], id, start), []).append(node.id)
+                start += index[id].type.width
+    found: dict[int, list[int]] = {}
+    for (_, id, _), layers in seen.items():
+        if len({index[layer].inputs[0] for layer in layers}) > 1:
+            for layer in layers:
+                found.setdefault(layer, []).append(id)
+    return found
 
 
 class Moves:
@@ -58,11 +83,13 @@ class Moves:
         return self._known[id]
 
 
-def _distributed(node: Node, builder: Builder, moves: Moves, uses: Counter[int]) -> int | None:
+def _distributed(
+    node: Node, builder: Builder, moves: Moves, uses: Counter[int], shared: frozenset[int]
+) -> int | None:
     def kind(id: int) -> Any:
         """Values of one kind are multiplied together: they are there equally often."""
         value = builder.node(id)
-        return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes)
+        return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes), id in shared
 
     if builder.node(node.inputs[0]).op != "concat":
         return None
@@ -75,7 +102,7 @@ def _distributed(node: Node, builder: Builder, moves: Moves, uses: Counter[int])
     if len(groups) == 1 and len(terms) == len(parts):
         return None
     # What is there least often first; the bias goes with it.
-    ordered = sorted(groups.items(), key=lambda item: (item[0][:2], len(item[0][2])))
+    ordered = sorted(groups.items(), key=lambda item: (item[0][:2], len(item[0][2]), not item[0][3]))
     matrix, *bias = node.weights
     total: int | None = None
     for _, values in ordered:

@@ -1,26 +1,108 @@
 """Products of the same value become one: the gates of a recurrence.
 
-Assumes: nothing. Promises: the same values. Within a scan, linear layers and products that read the
-same value are one product with their matrices one below the other, of which each is a slice: a step is
-short, and three small products take three times as long as one. Outside, where there are rows enough to
-keep a processor busy, products stay apart.
+Assumes: what a step computes without its states is out of the loop (hoist). Promises: the same values.
+A step is short, and three small operations take three times as long as one. So for a scan
+
+* products of one value that its step reads are one product with their matrices one below the other,
+  outside of the loop and inside, of which each is a slice;
+* equal operations on slices that lie side by side are one operation: the gates are added and squashed
+  together;
+* where this leaves a product in longer runs than it was made of, each run is a product.
+
+Other products stay apart: outside of loops there are rows enough to keep a processor busy.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import combinations, count
 
-from specc.graph.ir import Graph, Node
-from specc.graph.products import products_of, project_attrs
+from specc.graph.ir import Graph, Node, walk
+from specc.graph.products import Product, products_of, project_attrs
+from specc.graph.prune import prune
 from specc.passes.rewrite import Builder, rebuilt, within
+from specc.types.axis import Type
+
+_PRODUCTS = ("linear", "project")
+_POINTWISE = frozenset({"add", "sub", "mul", "div", "neg", "exp", "tanh", "sigmoid", "relu", "silu"})
 
 
 def merge_products(graph: Graph) -> Graph:
     builder = Builder.of(graph)
+    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+    uses.update(graph.outputs)
+    uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
     for node in graph.nodes:
+        if node.op == "scan":
+            node = _captured_together(node, builder, uses)
         builder.append(_with_merged(node, builder))
-    return rebuilt(graph, builder)
+    return prune(rebuilt(graph, builder))
+
+
+# ------------------------------------------------------------------------- outside
+
+
+def _captured_together(scan: Node, builder: Builder, uses: Counter[int]) -> Node:
+    """The scan with products of one value, of which nothing else has need, as one input."""
+    region = scan.region
+    assert region is not None
+    inside = {n.id: n for n in region.nodes}
+    order = {id: place for place, id in reversed([*enumerate(i for n in region.nodes for i in n.inputs)])}
+    groups: dict[object, list[int]] = defaultdict(list)
+    for number, capture in enumerate(region.captures):
+        source = builder.node(scan.inputs[number])
+        if source.op in _PRODUCTS and uses[source.id] == 1 and capture in order:
+            groups[source.inputs[0], source.type.axes, source.role].append(number)
+    joined = {n for group in groups.values() if len(group) > 1 for n in group}
+    if not joined:
+        return scan
+    left = [n for n in range(len(region.captures)) if n not in joined]
+    captures = [region.captures[n] for n in left]
+    inputs = [scan.inputs[n] for n in left]
+    nodes = [replace(inside[id], attrs={"index": number}) for number, id in enumerate(captures)]
+    for group in groups.values():
+        if len(group) > 1:
+            group.sort(key=lambda n: order[region.captures[n]])
+            inputs.append(_stacked([builder.node(scan.inputs[n]) for n in group], builder))
+            parts = [inside[region.captures[n]] for n in group]
+            nodes += _taken_apart(parts, len(captures), builder.ids)
+            captures.append(nodes[-len(parts) - 1].id)
+    nodes += [n for n in region.nodes if n.id not in set(region.captures)]
+    starts = [i for i in region.inits if i is not None]
+    place = {old: len(inputs) + number for number, old in enumerate(starts)}
+    inits = tuple(None if i is None else place[i] for i in region.inits)
+    new = replace(region, nodes=tuple(nodes), captures=tuple(captures), inits=inits)
+    return replace(scan, inputs=(*inputs, *(scan.inputs[i] for i in starts)), region=new)
+
+
+def _taken_apart(parts: list[Node], number: int, ids: count[int]) -> list[Node]:
+    """The capture of a stacked product, and a slice of it in place of each capture that there was."""
+    first = parts[0]
+    width = sum(p.type.width for p in parts)
+    whole = replace(
+        first, id=next(ids), type=first.type.with_width(width), attrs={"index": number}, name=None
+    )
+    nodes = [whole]
+    start = 0
+    for part in parts:
+        cut = {"start": start, "stop": start + part.type.width}
+        nodes.append(replace(part, op="slice", inputs=(whole.id,), attrs=cut))
+        start += part.type.width
+    return nodes
+
+
+def _stacked(group: list[Node], builder: Builder) -> int:
+    """One product of the same value for all."""
+    source = builder.now(group[0].inputs[0])
+    width = builder.node(source).type.width
+    products = tuple(p for node in group for p in products_of(node, width))
+    type_ = group[0].type.with_width(sum(p.width for p in products))
+    return builder.add("project", (source,), type_, group[0], *project_attrs(products))
+
+
+# -------------------------------------------------------------------------- inside
 
 
 def _with_merged(node: Node, builder: Builder) -> Node:
@@ -30,7 +112,7 @@ def _with_merged(node: Node, builder: Builder) -> Node:
     nodes = node.region.nodes
     together: dict[int, list[Node]] = defaultdict(list)
     for inner in nodes:
-        if inner.op in ("linear", "project"):
+        if inner.op in _PRODUCTS:
             together[inner.inputs[0]].append(inner)
     first = {group[0].id: group for group in together.values() if len(group) > 1}
     later = {n.id for group in first.values() for n in group[1:]}
@@ -39,18 +121,130 @@ def _with_merged(node: Node, builder: Builder) -> Node:
             _stack(first[inner.id], inside)
         elif inner.id not in later:
             inside.append(_with_merged(inside.updated(inner), builder))
-    return replace(node, region=within(node, inside))
+    region = within(node, inside)
+    joined = _apart(_side_by_side(region.nodes, builder.ids), region.nexts)
+    return replace(node, region=replace(region, nodes=tuple(joined)))
 
 
 def _stack(group: list[Node], builder: Builder) -> None:
     """One product for all, and a slice of it for each."""
-    source = builder.now(group[0].inputs[0])
-    width = builder.node(source).type.width
-    products = tuple(p for node in group for p in products_of(node, width))
-    type_ = group[0].type.with_width(sum(p.width for p in products))
-    whole = builder.add("project", (source,), type_, group[0], *project_attrs(products))
+    whole = _stacked(group, builder)
     start = 0
     for node in group:
         cut = {"start": start, "stop": start + node.type.width}
         builder.stand_for(node, builder.add("slice", (whole,), node.type, node, cut, name=node.name))
         start += node.type.width
+
+
+def _side_by_side(nodes: Iterable[Node], ids: count[int]) -> list[Node]:
+    """Equal operations on slices that follow each other as one operation, of which each is a slice."""
+    index = {n.id: n for n in nodes}
+    while True:
+        pair = _neighbours(index)
+        if pair is None:
+            return _sorted(index)
+        first, second, inputs = pair
+        wide = []
+        for source, start, stop in inputs:
+            if (start, stop) == (0, index[source].type.width):
+                wide.append(source)
+                continue
+            cut = replace(
+                first,
+                id=next(ids),
+                op="slice",
+                inputs=(source,),
+                type=Type(index[source].type.axes, stop - start),
+                attrs={"start": start, "stop": stop},
+                name=None,
+            )
+            index[cut.id] = cut
+            wide.append(cut.id)
+        widths = first.type.width, first.type.width + second.type.width
+        whole = replace(
+            first, id=next(ids), inputs=tuple(wide), type=first.type.with_width(widths[1]), name=None
+        )
+        index[whole.id] = whole
+        for node, start, stop in ((first, 0, widths[0]), (second, widths[0], widths[1])):
+            index[node.id] = replace(
+                node, op="slice", inputs=(whole.id,), attrs={"start": start, "stop": stop}
+            )
+        _flat(index)
+
+
+def _neighbours(index: dict[int, Node]) -> tuple[Node, Node, list[tuple[int, int, int]]] | None:
+    """Two operations that can be one, and for each input of that one (value, start, stop)."""
+    alike: dict[object, list[Node]] = defaultdict(list)
+    for node in index.values():
+        if node.op in _POINTWISE:
+            alike[node.op, node.type.axes].append(node)
+    for group in alike.values():
+        for one, other in combinations(group, 2):
+            for first, second in ((one, other), (other, one)):
+                inputs = [_joined(index, *pair) for pair in zip(first.inputs, second.inputs, strict=True)]
+                wide = [i for i in inputs if i is not None]
+                if len(wide) == len(inputs) and any(index[s].type.width > 1 for s, _, _ in wide):
+                    return first, second, wide
+    return None
+
+
+def _joined(index: dict[int, Node], first: int, second: int) -> tuple[int, int, int] | None:
+    """Two inputs as one: slices of a value that follow each other, or the same value for all channels."""
+    a, b = index[first], index[second]
+    if first == second and a.type.width == 1:
+        return first, 0, 1
+    if a.op == b.op == "slice" and a.inputs == b.inputs and a.attrs["stop"] == b.attrs["start"]:
+        return a.inputs[0], a.attrs["start"], b.attrs["stop"]
+    return None
+
+
+def _flat(index: dict[int, Node]) -> None:
+    """Slices of slices as slices of what those are of."""
+    for id, node in index.items():
+        while node.op == "slice" and index[node.inputs[0]].op == "slice":
+            outer = index[node.inputs[0]]
+            cut = {name: node.attrs[name] + outer.attrs["start"] for name in ("start", "stop")}
+            node = index[id] = replace(node, inputs=outer.inputs, attrs=cut)
+
+
+def _apart(nodes: list[Node], nexts: tuple[int, ...]) -> list[Node]:
+    """Products that are read in fewer runs than they consist of, run by run."""
+    index = {n.id: n for n in nodes}
+    users: dict[int, list[Node]] = defaultdict(list)
+    alive = set(nexts)
+    for node in reversed(nodes):
+        if node.id in alive:
+            alive.update(node.inputs)
+            for id in node.inputs:
+                users[id].append(node)
+    for node in nodes:
+        if node.op != "project" or node.id in nexts or any(u.op != "slice" for u in users[node.id]):
+            continue
+        products: tuple[Product, ...] = node.attrs["products"]
+        runs = sorted({(u.attrs["start"], u.attrs["stop"]) for u in users[node.id]})
+        ends = [0, *(stop for _, stop in runs)]
+        if len(runs) >= len(products) or [start for start, _ in runs] != ends[:-1]:
+            continue
+        edges = [sum(p.width for p in products[:number]) for number in range(len(products) + 1)]
+        if not set(ends) <= set(edges) or ends[-1] != edges[-1]:
+            continue
+        for use in users[node.id]:
+            start, stop = (edges.index(use.attrs[name]) for name in ("start", "stop"))
+            attrs, weights = project_attrs(products[start:stop])
+            index[use.id] = replace(use, op="project", inputs=node.inputs, attrs=attrs, weights=weights)
+    return _sorted(index)
+
+
+def _sorted(index: dict[int, Node]) -> list[Node]:
+    """The nodes, inputs first, else as they were."""
+    done: dict[int, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.id not in done:
+            for id in node.inputs:
+                visit(index[id])
+            done[node.id] = node
+
+    for node in list(index.values()):
+        visit(node)
+    return list(done.values())

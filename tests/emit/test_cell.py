@@ -81,12 +81,12 @@ def augru() -> tuple[Region, tuple[bool, ...], Callable[..., tuple[Tensor]]]:
 def loaded(source: CellSource, folder: Path) -> ModuleType:
     lines = ["import torch", "from torch.nn import functional as F", "from specc_runtime import ops", ""]
     lines += [
-        "def step(values, constants, matrices, biases, states):",
+        "def step(values, constants, matrices, biases, states, nexts):",
         *(f"    {x}" for x in source.step),
         "",
     ]
     lines += [
-        "def back(values, constants, matrices, states, kept, d_next):",
+        "def back(values, constants, matrices, states, kept, d_next, d_values, d_products):",
         *(f"    {x}" for x in source.back),
     ]
     path = folder / "generated.py"
@@ -119,7 +119,7 @@ def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
         return plain(given, fresh_in, weight, gain, h, w, v, b)
 
     (expected,) = scan(step, rows, T, [given, fresh_in, weight], [gain], [start])
-    cell = Cell(module.step, module.back, (0,))
+    cell = Cell(module.step, module.back, source.sloped, source.places, (0,))
     (found,) = recur(cell, rows, T, [given, fresh_in, weight], [gain], [w, v], [b], [start])
     assert torch.allclose(found, expected, atol=1e-12)
     everything = [given, fresh_in, weight, gain, w, v, b, start]

@@ -3,7 +3,7 @@
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.attention import attend
-from specc_runtime.ops.cell import Cell, recur, relu_back, sigmoid_back, silu_back, tanh_back
+from specc_runtime.ops.cell import Cell, Projected, recur, relu_back, sigmoid_back, silu_back, tanh_back
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag
 from specc_runtime.ops.heads import fan, per_head
@@ -13,6 +13,7 @@ from specc_runtime.ops.tile import tiled
 
 __all__ = [
     "Cell",
+    "Projected",
     "along",
     "append",
     "attend",

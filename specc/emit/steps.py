@@ -1,0 +1,114 @@
+"""The operations of a recurrence's step, as few as torch can do them in.
+
+Promises: the values of the region's nodes. Three patterns become one operation each: a product and what is
+added to it (`addmm`), an elementwise product and what is added to it (`addcmul`), and a mean of two values
+by a weight and the rest, w x + (1 - w) y (`lerp`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from specc.graph.ir import Node, Region
+from specc.graph.products import products_of
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: `kind` is the node's op, or addmm (addend, x), addcmul (addend, a, b), or lerp
+    (start, end, weight). product: the node whose matrix an `addmm` multiplies x with."""
+
+    node: Node
+    kind: str
+    inputs: tuple[int, ...]
+    product: Node | None = None
+
+    @property
+    def id(self) -> int:
+        return self.node.id
+
+
+def steps_of(region: Region) -> list[Step]:
+    """What is computed, in order, without arguments and numbers."""
+    return _Fusion(region).steps()
+
+
+def biased(product: Node, index: dict[int, Node]) -> bool:
+    """Whether a product has a bias, which then is what is added to it."""
+    return any(p.bias for p in products_of(product, index[product.inputs[0]].type.width))
+
+
+class _Fusion:
+    def __init__(self, region: Region) -> None:
+        self.nodes = region.nodes
+        self.index = {n.id: n for n in region.nodes}
+        self.uses = Counter(i for n in region.nodes for i in n.inputs)
+        self.uses.update(region.nexts)
+        self.absorbed: set[int] = set()
+
+    def steps(self) -> list[Step]:
+        found: dict[int, Step] = {}
+        # The last first: the mean is looked for before its halves are taken for products and sums.
+        for node in reversed(self.nodes):
+            if node.op == "add":
+                fused = self._lerp(node) or self._added(node, self._addmm) or self._added(node, self._addcmul)
+                if fused is not None:
+                    found[node.id] = fused
+        return [
+            found.get(n.id, Step(n, n.op, n.inputs))
+            for n in self.nodes
+            if n.op not in ("capture", "state", "constant") and n.id not in self.absorbed
+        ]
+
+    def _once(self, id: int, op: str) -> Node | None:
+        node = self.index[id]
+        return node if node.op == op and self.uses[id] == 1 and id not in self.absorbed else None
+
+    def _lerp(self, node: Node) -> Step | None:
+        for one, other in (node.inputs, node.inputs[::-1]):
+            first, second = self._once(one, "mul"), self._once(other, "mul")
+            if first is None or second is None:
+                return None
+            for weight, end in (first.inputs, first.inputs[::-1]):
+                for rest, start in (second.inputs, second.inputs[::-1]):
+                    wide = all(self.index[i].type.width == node.type.width for i in (start, end))
+                    if wide and self._is_rest(rest, weight) and self._tensors(start, end, weight):
+                        self.absorbed |= {one, other}
+                        if self.uses[rest] == 1:
+                            self.absorbed.add(rest)
+                        return Step(node, "lerp", (start, end, weight))
+        return None
+
+    def _is_rest(self, id: int, weight: int) -> bool:
+        """Whether a value is 1 - weight."""
+        node = self.index[id]
+        if node.op != "sub" or node.inputs[1] != weight:
+            return False
+        whole = self.index[node.inputs[0]]
+        return whole.op == "constant" and float(whole.attrs["value"]) == 1.0
+
+    def _added(self, node: Node, made: Callable[[Node, int, int], Step | None]) -> Step | None:
+        for mine, other in (node.inputs, node.inputs[::-1]):
+            if self.index[other].type.width == node.type.width and self._tensors(other):
+                found = made(node, mine, other)
+                if found is not None:
+                    self.absorbed.add(mine)
+                    return found
+        return None
+
+    def _addmm(self, node: Node, mine: int, other: int) -> Step | None:
+        product = self._once(mine, "linear") or self._once(mine, "project")
+        if product is None or biased(product, self.index):
+            return None
+        return Step(node, "addmm", (other, product.inputs[0]), product)
+
+    def _addcmul(self, node: Node, mine: int, other: int) -> Step | None:
+        product = self._once(mine, "mul")
+        if product is None or not self._tensors(*product.inputs):
+            return None
+        return Step(node, "addcmul", (other, *product.inputs))
+
+    def _tensors(self, *ids: int) -> bool:
+        return all(self.index[i].op != "constant" for i in ids)
