@@ -38,9 +38,9 @@ class Result:
     lesser: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
 
-    def ratio(self, contender: str, work: str, against: str = OURS) -> float:
+    def ratio(self, contender: str, work: str) -> float:
         """How many times as long a contender takes as the compiled model."""
-        theirs, ours = self.seconds[contender][work], self.seconds[against][work]
+        theirs, ours = self.seconds[contender][work], self.seconds[OURS][work]
         return median(a / b for a, b in zip(theirs, ours, strict=True))
 
     def milliseconds(self, contender: str, work: str) -> float:
@@ -56,11 +56,6 @@ class Result:
         """The quickest of the others that do the same work, if any does."""
         same = [name for name in self.others if name not in self.lesser]
         return min(same, key=lambda name: self.ratio(name, work), default=None)
-
-    def least_memory(self) -> str | None:
-        """The most frugal of the others that do the same work, of those measured."""
-        same = [name for name in self.others if name not in self.lesser and self.memory.get(name)]
-        return min(same, key=lambda name: self.memory[name], default=None)
 
     @staticmethod
     def of_json(found: Mapping[str, Any]) -> Result:
@@ -171,6 +166,8 @@ def duel(
         for name in result.seconds:
             process = Process.start(name, task, pythons.get(name, sys.executable), slow_memory=True)
             process.answer()
-            result.memory[name] = process.ask("memory train").get("bytes", 0)
+            bytes_ = process.ask("memory train").get("bytes")
             process.stop()
+            if bytes_:
+                result.memory[name] = bytes_
     return result

@@ -1,107 +1,333 @@
-"""docs/performance.md from what the benches wrote to bench/results."""
+"""docs/performance.md, with its plot, from what the benches wrote to bench/results.
+
+    python -m bench.report
+
+Writes what is there: a section whose bench has not run is left out. Measures nothing.
+"""
 
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench.duel import OURS
+import click
 
-ROOT = Path(__file__).parents[1]
+from bench.duel import OURS, Result
+from bench.models import PEERS, RESULTS, TASKS
+from bench.store import all_of
+
+DOCS = Path(__file__).parents[1] / "docs"
 NAMES = {
+    OURS: "compiled",
     "handwritten": "by hand, padded",
-    "deepctr": "DeepCTR-Torch 0.3.0",
-    "fuxictr": "FuxiCTR 2.3.10",
-    "rechub": "torch-rechub 0.9.0",
-    "recbole": "RecBole 1.2.1",
+    "deepctr": "DeepCTR-Torch",
+    "fuxictr": "FuxiCTR",
+    "rechub": "torch-rechub",
+    "recbole": "RecBole",
 }
-HEAD = """# Performance
-
-Written by `python -m bench.report` from what `make bench` measured; do not edit. One thread, plain PyTorch
-on the CPU, all contenders in turns, each in a process of its own. A ratio is the median over the turns of how
-many times as long a contender takes as the compiled model, in processor seconds, so that other load on the
-machine counts less; times are the quickest turn's. Batches of 512 (AFM 2048), items and categories 64 + 64
-wide, lengths from a power law with a mean of a quarter of the bound. Memory is the peak of a training step
-above what the process held. The sizes are in `bench/tasks.py` and `bench/specs/`.
-
-The figures below are of a machine of two cores that others kept busy, three turns each, against the contender
-named alone: a first measurement, to be repeated on a quiet machine against all of them with `make bench`.
-
-A ratio in a cell is against the best other contender of that column, whose name follows.
-
-| model | training step | scoring | ms a step (best other) | MB a step (best other) |
-|---|---|---|---|---|
+# How many times as fast as the best of the others a compiled model is meant to be: training step, scoring.
+GOALS = {
+    "AFM, 26 x 16": (1.0, 1.1),
+    "DIN, T 100": (7, 6),
+    "DIN, T 100, all at the bound": (2.5, 2),
+    "DIEN, T 100": (5, 1.8),
+    "BST, T 20": (5, 5),
+    "BST, T 100": (10, 9),
+    "DSIN, 5 x 20": (3, 2.5),
+    "DSTN, T 5": (2, 1.8),
+    "ATRank, T 100": (4, 3),
+}
+WITHOUT_SEQUENCE = ("afm",)
+MEMORY_GOAL = 3
+ABOUT = """
+Written by `python -m bench.report` from what `make bench` measured; do not edit. Plain PyTorch on the CPU,
+one thread, all contenders in turns, each in a process of its own. A ratio is how many times as long a
+contender takes as the compiled model, the median over the turns, in processor seconds, so that other load on
+the machine counts less; milliseconds are the quickest turn's. Memory is the peak of a training step above
+what the process held before it. Batches of 512 (AFM 2048), items and categories 64 + 64 wide, lengths from a
+power law with a mean of a quarter of the bound. All contenders have torch's fused Adam; of the tables, the
+compiled models' optimizer visits the rows of the batch, the others' all of them. The sizes are in
+`bench/tasks.py` and `bench/specs/`.
+"""
+ABOUT_BEST = """
+Against the best of the others that does the same work, which may be one in training and another in scoring;
+memory is against the best in training.
+"""
+ALT = """
+Bars: how many times as long each contender takes as the compiled model, for each model, in training and in
+scoring; the figures are in the tables below
+"""
+ABOUT_PASSES = """
+How many times as long a training step and scoring take without a pass but with all others, and how many
+times as much memory a training step. Empty where the emitted module is the same.
+"""
+ABOUT_TORCH_COMPILE = """
+How many times as fast an emitted module is under `torch.compile(dynamic=True)`, how often it was compiled
+again for batches of other sizes and lengths, and how long the first compilation took.
+"""
+ABOUT_COMPILE_TIME = """
+From a spec's text to a module that is ready, beyond importing torch and the package, in processor
+milliseconds.
+"""
+ABOUT_TABLES = """
+A training step of DIN on one table of 16 channels, in milliseconds: with gradients and Adam by row, and with
+dense ones, as the libraries have them. Where this differs from dense Adam: a row's moments decay only at the
+steps that name it, and only then does it move; Adagrad and SGD are the same.
 """
 
 
-def main() -> None:
-    results = [json.loads(p.read_text()) for p in sorted((ROOT / "bench" / "results").glob("*.json"))]
-    lines = [_line(r) for r in results if "seconds" in r and OURS in r["seconds"] and len(r["seconds"]) > 1]
-    text = HEAD + "\n".join(lines) + "\n"
-    text += _absent([r for r in results if "absent" in r]) + _compiled() + _tables()
-    (ROOT / "docs" / "performance.md").write_text(text)
+@dataclass(frozen=True)
+class Measured:
+    """A task's result, as read from its file."""
+
+    found: Mapping[str, Any]
+    result: Result
+
+    @property
+    def task(self) -> str:
+        name: str = self.found["task"]
+        return name
+
+    def name(self, contender: str) -> str:
+        version = self.result.versions.get(contender, "")
+        return f"{NAMES[contender]} {version}".strip()
 
 
-def _ratio(result: dict[str, Any], contender: str, work: str) -> float:
-    pairs = zip(result["seconds"][contender][work], result["seconds"][OURS][work], strict=True)
-    return median(a / b for a, b in pairs)
+def measured(folder: Path, kind: str) -> list[Measured]:
+    """The results of a kind, in the order of the tasks; those of no task are old and left out."""
+    found = {r["task"]: Measured(r, Result.of_json(r)) for r in all_of(folder, kind)}
+    return [found[task.name] for task in TASKS if task.name in found]
 
 
-def _line(result: dict[str, Any]) -> str:
-    others = [c for c in result["seconds"] if c != OURS]
-    best = {work: min(others, key=lambda c: _ratio(result, c, work)) for work in ("train", "score")}
-    cells = [f"{_ratio(result, best[work], work):.1f} × {NAMES[best[work]]}" for work in ("train", "score")]
-    train = best["train"]
-    ours, theirs = (min(result["seconds"][c]["train"]) * 1e3 for c in (OURS, train))
-    memory = result["memory"]
-    least = min((memory[c] for c in others if memory.get(c)), default=0)
-    held = f"{memory.get(OURS, 0) / 1e6:.0f} ({least / 1e6:.0f})"
-    return f"| {result['task']} | {cells[0]} | {cells[1]} | {ours:.0f} ({theirs:.0f}) | {held} |"
+def page(results: Path) -> str:
+    """The whole page."""
+    models = measured(results, "models")
+    tables = sorted(all_of(results, "tables"), key=lambda r: r["rows"])
+    passes = measured(results, "passes")
+    told = [m.found for m in (*models, *passes)] + tables
+    sections = [
+        f"# Performance\n\n{_wrapped(ABOUT)}",
+        _machine(told),
+        _overview(models),
+        _models(models),
+        _passes(passes),
+        _torch_compile(_read(results / "torch_compile.json")),
+        _compile_time(_read(results / "compile_time.json")),
+        _tables(tables),
+    ]
+    return "\n".join(section for section in sections if section)
 
 
-def _absent(results: list[dict[str, Any]]) -> str:
-    said = dict.fromkeys(
-        f"* {NAMES[c]}: {why}" for r in results for c, why in r["absent"].items() if c in NAMES
-    )
-    return "\nNot there:\n\n" + "\n".join(said) + "\n" if said else ""
-
-
-def _compiled() -> str:
-    path = ROOT / "bench" / "results" / "compile_time.json"
-    if not path.exists():
+def _machine(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
         return ""
-    found = json.loads(path.read_text())
-    check = found.pop("check")
-    rows = "\n".join(
-        f"| {m} | {t['wall']:.0f} | {t['first']:.0f} | {t['next']:.0f} |" for m, t in found.items()
+
+    def all_of(key: str) -> str:
+        return " and ".join(sorted({str(r["machine"][key]) for r in found}))
+
+    rounds = " or ".join(str(n) for n in sorted({r["rounds"] for r in found}))
+    return _wrapped(
+        f"Measured on {all_of('date')} at revision {all_of('revision')}, on {all_of('processor')}, "
+        f"{all_of('system')}, with Python {all_of('python')} and torch {all_of('torch')}; turns: {rounds}."
+    )
+
+
+def _overview(models: Sequence[Measured]) -> str:
+    """Against the best of the others, beside what was meant to be reached."""
+    if not models:
+        return ""
+    rows, missed = [], []
+    for m in models:
+        best = {work: m.result.best(work) for work in ("train", "score")}
+        if best["train"] is None or best["score"] is None:
+            rows.append([m.task, "nothing to compare with", *[""] * 5])
+            continue
+        row = [m.task]
+        for number, work in enumerate(("train", "score")):
+            ratio, goal = m.result.ratio(best[work] or "", work), GOALS[m.task][number]
+            row += [f"**{_times(ratio)}** × {m.name(best[work] or '')}", f"{goal:g}"]
+            if round(ratio, 2) < goal:
+                missed.append(f"{m.task}, {_WORK[work]}: {_times(ratio)} of {goal:g}")
+        theirs, ours = (m.result.memory.get(c, 0) for c in (best["train"], OURS))
+        row.append(f"{theirs / ours:.1f}" if ours and theirs else "")
+        row.append("" if m.found["model"] in WITHOUT_SEQUENCE else str(MEMORY_GOAL))
+        if ours and theirs / ours < MEMORY_GOAL and row[-1]:
+            missed.append(f"{m.task}, memory: {theirs / ours:.1f} of {MEMORY_GOAL}")
+        rows.append(row)
+    said = _wrapped(f"Short of the goal: {'; '.join(missed)}." if missed else "Every goal is reached.")
+    head = ["model", "training step", "goal", "scoring", "goal", "memory", "goal"]
+    return (
+        f"{_wrapped(ABOUT_BEST)}\n{_table(head, rows)}\n{said}\n![{' '.join(ALT.split())}](performance.svg)\n"
+    )
+
+
+_WORK = {"train": "training step", "score": "scoring"}
+
+
+def _models(models: Sequence[Measured]) -> str:
+    return "## Models\n\n" + "\n".join(_model(m) for m in models) if models else ""
+
+
+def _model(m: Measured) -> str:
+    """All contenders of one task."""
+    result = m.result
+    best = {work: result.best(work) for work in ("train", "score")}
+    notes: list[str] = []
+    rows = []
+    for name in [OURS, *sorted(result.others, key=lambda c: result.ratio(c, "train"))]:
+        title = m.name(name)
+        if name in result.differs:
+            notes.append(result.differs[name])
+            title += f" ({len(notes)})" + (", less work" if name in result.lesser else "")
+        row = [title]
+        for work in ("train", "score"):
+            ratio = _times(result.ratio(name, work))
+            row.append("1" if name == OURS else f"**{ratio}**" if name == best[work] else ratio)
+        row += [f"{result.milliseconds(name, work):.1f}" for work in ("train", "score")]
+        row.append(f"{result.memory[name] / 1e6:.0f}" if result.memory.get(name) else "")
+        rows.append(row)
+    lines = [f"### {m.task}", ""]
+    if m.found["lengths"]:
+        lines += [f"Histories on average: {m.found['lengths']}.", ""]
+    lines.append(_table(["", "training ×", "scoring ×", "training ms", "scoring ms", "MB"], rows))
+    lines += [_wrapped(f"({number}) {note[0].upper()}{note[1:]}.") for number, note in enumerate(notes, 1)]
+    lines.append(_absent(m))
+    return "\n".join(lines)
+
+
+def _absent(m: Measured) -> str:
+    """Who is not there, and why; who was not asked, too."""
+    reasons = {name: why for name, why in m.result.absent.items() if name in NAMES}
+    for name in ("handwritten", *PEERS):
+        if name not in m.result.seconds:
+            reasons.setdefault(name, "not asked")
+    by_reason: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        by_reason.setdefault(why, []).append(NAMES[name])
+    said = [f"{', '.join(names)} ({why})" for why, names in by_reason.items()]
+    return _wrapped(f"Not there: {'; '.join(said)}.") if said else ""
+
+
+def _passes(results: Sequence[Measured]) -> str:
+    """What each pass is worth."""
+    if not results:
+        return ""
+    known: list[str] = max((r.found["passes"] for r in results), key=len)
+    rows = []
+    for title, variant in [*((f"`{name}`", f"-{name}") for name in known), ("all of them", "none")]:
+        cells = [_worth(r.result, f"{OURS}:{variant}") for r in results]
+        if any(cells):
+            rows.append([title, *cells])
+    idle = [f"`{name}`" for name in known if not any(row[0] == f"`{name}`" for row in rows)]
+    said = _wrapped(f"Of no use alone to any of these: {', '.join(idle)}.") if idle else ""
+    return (
+        f"## What each pass is worth\n\n{_wrapped(ABOUT_PASSES)}\n"
+        + _table(["without", *(r.task for r in results)], rows)
+        + (f"\n{said}" if said else "")
+    )
+
+
+def _worth(result: Result, variant: str) -> str:
+    if variant not in result.seconds:
+        return result.absent.get(variant, "")
+    ours, theirs = result.memory.get(OURS), result.memory.get(variant)
+    memory = f"{theirs / ours:.1f}" if ours and theirs else "?"
+    return " / ".join([*(f"{result.ratio(variant, work):.2f}" for work in ("train", "score")), memory])
+
+
+def _torch_compile(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    rows = [
+        [name, *(f"{f[key]:.2f}" for key in ("train_ratio", "score_ratio")), str(f["recompiles"]),
+         f"{f['first_s']:.0f}"]
+        for name, f in found["models"].items()
+    ]  # fmt: skip
+    return f"## With torch.compile\n\n{_wrapped(ABOUT_TORCH_COMPILE)}\n" + _table(
+        ["model", "training step", "scoring", "compiled again", "first, s"], rows
+    )
+
+
+def _compile_time(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    check = found["check"]
+    rows = [
+        [name, f"{times['first']:.0f}", f"{times['next']:.0f}"]
+        for name, times in found.items()
+        if isinstance(times, Mapping) and "first" in times
+    ]
+    return (
+        f"## Compile time\n\n{_wrapped(ABOUT_COMPILE_TIME)}\n"
+        + _table(["model", "first in a process", "next"], rows)
+        + f"\n`specc check` of all {check['specs']} shipped specs: {check['milliseconds']:.0f} ms.\n"
+    )
+
+
+def _tables(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return ""
+    versions = {name: v for r in found for name, v in r["versions"].items()}
+    kinds = {
+        OURS: "compiled, by row",
+        f"{OURS}:dense": "compiled, dense",
+        "fuxictr": f"FuxiCTR {versions.get('fuxictr', '')}".strip(),
+    }
+    rows = []
+    for r in found:
+        result = Result.of_json(r)
+        cells = [f"{result.milliseconds(n, 'train'):.1f}" if n in result.seconds else "–" for n in kinds]
+        rows.append([f"{r['rows']:,}", *cells])
+    missing = dict.fromkeys(
+        f"{kinds[name]} at {r['rows']:,} rows: {why}"
+        for r in found
+        for name, why in r["absent"].items()
+        if name in kinds
     )
     return (
-        "\n## Compile time\n\nFrom a spec's text to a module that is ready, in milliseconds of the first "
-        "compilation in a process, beyond importing torch: the import of the compiler and of the runtime "
-        "counts, and so does filling the tables with random numbers.\n\n"
-        "| model | wall | processor | processor, of the next one |\n|---|---|---|---|\n"
-        f"{rows}\n\n`specc check` of all {check['specs']} shipped specs in one process, without torch: "
-        f"{check['milliseconds']:.0f} ms of wall time, {check['processor']:.0f} ms of processor time.\n"
+        f"## Tables\n\n{_wrapped(ABOUT_TABLES)}\n"
+        + _table(["rows", *kinds.values()], rows)
+        + ("\n" + _wrapped(f"Not there: {'; '.join(missing)}.") if missing else "")
     )
 
 
-def _tables() -> str:
-    path = ROOT / "bench" / "results" / "tables.json"
-    if not path.exists():
-        return ""
-    found = json.loads(path.read_text())
-    rows = "\n".join(
-        f"| {int(n):,} | {found['lazy'][n] * 1e3:.1f} | {found['dense'][n] * 1e3:.1f} |"
-        for n in found["lazy"]
-    )
-    return (
-        "\n## Tables\n\nA step with one table of 16 channels, gradients and Adam by row, beside dense ones "
-        "(what the libraries do), in milliseconds. Where this differs from dense Adam: a row's moments decay "
-        "only at the steps that name it, and only then does it move; Adagrad and SGD are the same.\n\n"
-        f"| rows | by row | dense |\n|---|---|---|\n{rows}\n"
-    )
+def _times(ratio: float) -> str:
+    """Two digits or more that count."""
+    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head)]
+    lines += [["---"] * len(lines[0]), *(list(row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    """A paragraph as the other pages have theirs."""
+    words = " ".join(text.split())
+    return textwrap.fill(words, 110, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+@click.command()
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default="bench/results")
+@click.option("--out", type=click.Path(path_type=Path), default=DOCS, show_default="docs")
+def main(results: Path, out: Path) -> None:
+    """Write performance.md and performance.svg."""
+    from bench.plot import bars, draw
+
+    (out / "performance.md").write_text(page(results).rstrip() + "\n", encoding="utf-8")
+    try:
+        draw(bars(measured(results, "models")), out / "performance.svg")
+    except ImportError as missing:
+        click.echo(f"no plot: {missing}; it comes with the extra `bench`", err=True)
 
 
 if __name__ == "__main__":
