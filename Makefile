@@ -40,19 +40,28 @@ unit: install
 
 test: lint types unit
 
-# What the compiled models are timed against. torch first, as above; the rest must not bring another.
-.venv-peers/peers.stamp:
+# What the compiled models are timed against. torch first, as above; the rest must not bring another. A library
+# that can't be had is named in the results.
+.venv-peers/peers.stamp: bench/peers.txt
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) numpy pandas \
-		scikit-learn scipy tqdm pyyaml networkx tensorboard h5py polars pyarrow colorama colorlog texttable \
-		psutil tabulate plotly ray thop
-	-for peer in deepctr-torch==0.3.0 fuxictr==2.3.10 torch-rechub==0.9.0 recbole==1.2.1; do \
-		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$peer; done
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/peers.txt
+	for peer in deepctr-torch==0.3.0 fuxictr==2.3.10 torch-rechub==0.9.0 recbole==1.2.1; do \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$peer || true; done
 	@touch $@
 
-bench: install .venv-peers/peers.stamp
-	$(BIN)/python -m bench.models --peers .venv-peers/bin/python
-	$(BIN)/python -m bench.tables
+.venv/bench.stamp: .venv/arec.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Turns of each contender; 1 shows in some minutes that all runs. What was measured of the same code is kept.
+ROUNDS ?= 9
+
+bench: .venv/bench.stamp .venv-peers/peers.stamp
+	$(BIN)/python -m bench.models --peers .venv-peers/bin/python --rounds $(ROUNDS)
+	$(BIN)/python -m bench.tables --peers .venv-peers/bin/python --rounds $(ROUNDS)
+	$(BIN)/python -m bench.passes --rounds $(ROUNDS)
+	$(BIN)/python -m bench.compile_time
 	$(BIN)/python -m bench.report
 
 clean:

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 MEASURED = ("specc", "runtime/specc_runtime", "specs", "bench")
 KINDS = (".py", ".arec", ".lark")
 # They write about results, or measure something else.
-APART = frozenset({"report.py", "plot.py", "pages.py", "quality.py", "memory.py", "compile_time.py"})
+APART = frozenset(
+    {"report.py", "plot.py", "pages.py", "quality.py", "memory.py", "compile_time.py", "torch_compile.py"}
+)
 
 
 def facts() -> dict[str, Any]:
