@@ -1,27 +1,44 @@
-"""Fields read through tables."""
+"""Fields read through tables.
+
+Promises: what is looked up side by side is written side by side, once. A table's gradient is one for all
+lookups that are made together, and says the sum for each distinct row: of the rows that were named if the
+table goes by row (`sparse_gradient`, set by train.lazy), else as large as the table. So what a step takes
+beside its values goes by the distinct rows, not by how often they are named.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
 from torch.nn import functional as F
 
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
 
+# A table [n, w] and the ids int64 [rows] that name its rows, or bags of ids and "sum" or "mean".
+Part = tuple[Tensor, Tensor] | tuple[Tensor, Bag, str]
+
+# With at most so many rows for each id that names one, a mark for every row finds the distinct ones.
+_MARKS = 16
+
 
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
-    return F.embedding(transfer(ids, weight.device), weight, sparse=_by_row(weight))
+    return lookup([(weight, ids)])[0]
 
 
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one."""
-    values, lengths = transfer(bag.values, weight.device), transfer(bag.lengths, weight.device)
     if mode != "max":
-        offsets = lengths.cumsum(0) - lengths
-        return F.embedding_bag(values, weight, offsets, mode=mode, sparse=_by_row(weight))
-    found = F.embedding(values, weight, sparse=_by_row(weight))
+        return lookup([(weight, bag, mode)])[0]
+    values, lengths = transfer(bag.values, weight.device), transfer(bag.lengths, weight.device)
+    found = embed(weight, values)
     owner = torch.repeat_interleave(lengths, output_size=len(values))
     index = owner.unsqueeze(-1).expand_as(found)
     return weight.new_zeros(len(lengths), weight.shape[1]).scatter_reduce(
@@ -29,6 +46,212 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     )
 
 
+def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
+    """For each value its parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
+    if torch.compiler.is_compiling():
+        return tuple(torch.cat([_plain(*part) for part in parts], -1) for parts in values)
+    tables = {id(part[0]): part[0] for parts in values for part in parts}
+    numbers = {key: number for number, key in enumerate(tables)}
+    uses = tuple(
+        tuple(
+            _Use.of(numbers[id(part[0])], column, *part)
+            for column, part in zip(_begins([part[0].shape[1] for part in parts]), parts, strict=False)
+        )
+        for parts in values
+    )
+    found: tuple[Tensor, ...] = _Lookup.apply(uses, *tables.values())  # type: ignore[no-untyped-call]
+    return found
+
+
+def _plain(weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> Tensor:
+    """One part by torch's own means, for what traces them."""
+    if isinstance(ids, Tensor):
+        return F.embedding(transfer(ids, weight.device), weight, sparse=_by_row(weight))
+    values, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
+    begins = lengths.cumsum(0) - lengths
+    return F.embedding_bag(values, weight, begins, mode=mode, sparse=_by_row(weight))
+
+
 def _by_row(weight: Tensor) -> bool:
     """Whether the gradient of a table holds only the rows that are named (set by train.lazy)."""
     return getattr(weight, "sparse_gradient", False)
+
+
+def _begins(sizes: Sequence[int]) -> list[int]:
+    """Where each of several things in a row begins, and where the last one ends."""
+    return [0, *accumulate(sizes)]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """One part of a value.
+
+    table: its number. column: the part's first. ids: the rows that are named, int64 [m], one for each row
+    of the value; with `lengths` so many for each. mean: whether these are averaged.
+    """
+
+    table: int
+    column: int
+    ids: Tensor
+    lengths: Tensor | None = None
+    mean: bool = False
+
+    @staticmethod
+    def of(table: int, column: int, weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> _Use:
+        if isinstance(ids, Tensor):
+            return _Use(table, column, transfer(ids, weight.device))
+        named, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
+        if len(named) == len(lengths) and bool((lengths == 1).all()):
+            return _Use(table, column, named)
+        return _Use(table, column, named, lengths, mode == "mean")
+
+    def read(self, weight: Tensor, into: Tensor) -> None:
+        """Write the part into its columns of the value."""
+        if self.lengths is None:
+            torch.index_select(weight, 0, self.ids, out=into)
+        else:
+            begins = self.lengths.cumsum(0) - self.lengths
+            into.copy_(F.embedding_bag(self.ids, weight, begins, mode="mean" if self.mean else "sum"))
+
+
+class _Lookup(Function):
+    @staticmethod
+    def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:
+        ctx.values = values
+        ctx.tables = [(table.shape, _by_row(table)) for table in tables]
+        ctx.set_materialize_grads(False)
+        found: list[Tensor] = []
+        for uses in values:
+            first = uses[0]
+            rows = len(first.ids if first.lengths is None else first.lengths)
+            ends = _begins([tables[use.table].shape[1] for use in uses])
+            value = tables[first.table].new_empty(rows, ends[-1])
+            for use, end in zip(uses, ends[1:], strict=True):
+                use.read(tables[use.table], value[:, use.column : end])
+            found.append(value)
+        return tuple(found)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        found: list[Tensor | None] = [None] * len(ctx.tables)
+        wanted = [n for n in range(len(ctx.tables)) if ctx.needs_input_grad[1 + n]]
+        for width in {ctx.tables[n][0][1] for n in wanted}:
+            # Tables of equal width are one: the rows of each after those of the tables before it.
+            own = [n for n in wanted if ctx.tables[n][0][1] == width]
+            begins = _begins([ctx.tables[n][0][0] for n in own])
+            first = dict(zip(own, begins, strict=False))
+            given = [
+                source
+                for uses, grad in zip(ctx.values, grads, strict=True)
+                if grad is not None
+                for source in _sources([use for use in uses if use.table in first], grad, first, width)
+            ]
+            if not given:
+                continue
+            rows, sums = _summed(given, begins[-1])
+            edges = torch.searchsorted(rows, torch.tensor(begins, device=rows.device)).tolist()
+            for number, start, stop in zip(own, edges, edges[1:], strict=False):
+                shape, by_row = ctx.tables[number]
+                named = rows[start:stop] - first[number] if first[number] else rows[start:stop]
+                found[number] = _gradient(named, sums[start:stop], shape, by_row)
+        return (None, *found)
+
+
+def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Tensor:
+    """A table's gradient, of which the other rows are 0."""
+    if by_row:
+        index = rows.unsqueeze(0)
+        return torch.sparse_coo_tensor(index, sums, shape, is_coalesced=True, check_invariants=False)
+    return sums if len(rows) == shape[0] else sums.new_zeros(shape).index_copy_(0, rows, sums)
+
+
+# ------------------------------------------------------------------------ sums
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is to be summed up: entries for rows, int64 [m].
+
+    Entry i is row at[i] of `values` [n, w], or row i (None), times share[i].
+    """
+
+    rows: Tensor
+    values: Tensor
+    at: Tensor | None = None
+    share: Tensor | None = None
+
+
+def _sources(uses: Sequence[_Use], grad: Tensor, first: dict[int, int], width: int) -> list[_Source]:
+    """The entries of one value's parts of a width. first: by table, the number of its first row."""
+    if not uses:
+        return []
+    grad = grad.contiguous()
+    whole = grad.shape[1]
+    if whole % width or any(use.column % width for use in uses):
+        columns = [grad[:, use.column : use.column + width].contiguous() for use in uses]
+        return [_source([use], part, [0], 1, first) for use, part in zip(uses, columns, strict=True)]
+    # The columns of a part are every so manieth row of a narrower matrix: nothing is copied.
+    return [_source(uses, grad.view(-1, width), [use.column // width for use in uses], whole // width, first)]
+
+
+def _source(
+    uses: Sequence[_Use], values: Tensor, places: Sequence[int], parts: int, first: dict[int, int]
+) -> _Source:
+    ids = [use.ids + first[use.table] if first[use.table] else use.ids for use in uses]
+    if all(use.lengths is None for use in uses):
+        rows = ids[0] if len(ids) == 1 else torch.stack(ids, 1).flatten()
+        if len(uses) == parts:
+            return _Source(rows, values)
+        begins = torch.arange(0, len(values), parts, device=rows.device)
+        at = begins.unsqueeze(1) + torch.tensor(places, device=rows.device)
+        return _Source(rows, values, at.flatten())
+    ats, shares = [], []
+    for use, place in zip(uses, places, strict=True):
+        owner = torch.arange(len(values) // parts, device=use.ids.device)
+        share = values.new_ones(len(use.ids))
+        if use.lengths is not None:
+            owner = torch.repeat_interleave(use.lengths, output_size=len(use.ids))
+            share = use.lengths.to(values.dtype).reciprocal()[owner] if use.mean else share
+        ats.append(owner * parts + place)
+        shares.append(share)
+    share = torch.cat(shares) if any(use.mean for use in uses) else None
+    return _Source(torch.cat(ids), values, torch.cat(ats), share)
+
+
+def _summed(sources: Sequence[_Source], count: int) -> tuple[Tensor, Tensor]:
+    """The distinct rows below `count` that have entries, ascending, and for each the sum of its entries."""
+    # Summing in the order of rows is quickest, and needs them sorted: the largest source is, and the
+    # others are added to it.
+    largest, *others = sorted(sources, key=lambda source: -len(source.rows))
+    ordered, order = largest.rows.sort()
+    if not others:
+        rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+        return rows, _in_order(largest, order, counts.cumsum(0) - counts)
+    rows, places = _distinct(torch.cat([source.rows for source in (largest, *others)]), count)
+    found = _in_order(largest, order, torch.searchsorted(ordered, rows))
+    _, *rest = places.split([len(source.rows) for source in (largest, *others)])
+    for source, place in zip(others, rest, strict=True):
+        part = source.values if source.at is None else source.values.index_select(0, source.at)
+        found.index_add_(0, place, part if source.share is None else part * source.share.unsqueeze(1))
+    return rows, found
+
+
+def _in_order(source: _Source, order: Tensor, begins: Tensor) -> Tensor:
+    """The sums of a source's entries in an order, from each of `begins` to the next."""
+    if not len(order):
+        return source.values.new_zeros(len(begins), source.values.shape[1])
+    at = order if source.at is None else source.at.index_select(0, order)
+    share = None if source.share is None else source.share.index_select(0, order)
+    return F.embedding_bag(at, source.values, begins, mode="sum", per_sample_weights=share)
+
+
+def _distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The distinct ids below `count`, ascending, and for each id its place among them."""
+    if count > _MARKS * len(ids):
+        rows, places = torch.unique(ids, return_inverse=True)
+        return rows, places
+    rows = ids.new_zeros(count, dtype=torch.bool).index_fill_(0, ids, True).nonzero().squeeze(1)
+    places = ids.new_empty(count)
+    places[rows] = torch.arange(len(rows), device=ids.device)
+    return rows, places.index_select(0, ids)

@@ -3,21 +3,33 @@
 Promises: a gradient that names a row several times counts as their sum; a row that it does not name keeps
 its weight and its state. The rules are torch's own (torch.optim.Adam, Adagrad, SGD), and so are the names of
 their options and states. Dense gradients are taken as naming every row.
+
+Rows are moved a few at a time: what is read of the table and of its state stays in the processor's cache
+until it is written back, and no copy as large as a batch's rows is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+# Numbers of each tensor that are moved at once on a CPU: four such pieces fit its second cache.
+_PIECE = 2**15
+
 
 class ByRow(Optimizer):
-    """What the rules have in common. `_move` changes some rows of a weight by their gradients."""
+    """What the rules have in common.
+
+    kept: the names of the states that are as large as the weight. `_start` makes them, `_move` changes
+    rows of the weight, and of the states in this order, in place.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None
@@ -28,14 +40,36 @@ class ByRow(Optimizer):
             for group in self.param_groups:
                 for weight in group["params"]:
                     if weight.grad is not None:
-                        rows, grad = summed(weight.grad)
-                        if len(rows):
-                            self._move(group, self.state[weight], weight, rows, grad)
+                        self._step(group, self.state[weight], weight, *summed(weight.grad))
         return loss
 
-    def _move(
+    def _step(
         self, group: dict[str, Any], state: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor
     ) -> None:
+        if not len(rows):
+            return
+        if not state:
+            self._start(group, state, weight)
+        if "step" in state:
+            state["step"] += 1
+        held = [weight, *(state[name] for name in self.kept)]
+        if len(rows) == len(weight):
+            self._move(group, state, grad, *held)
+            return
+        size = max(_PIECE // weight[0].numel(), 1) if weight.device.type == "cpu" else len(rows)
+        pieces = [torch.empty_like(x[: min(size, len(rows))]) for x in held]
+        for some, part in zip(rows.split(size), grad.split(size), strict=True):
+            read = [
+                torch.index_select(x, 0, some, out=p[: len(some)]) for x, p in zip(held, pieces, strict=True)
+            ]
+            self._move(group, state, part, *read)
+            for x, moved in zip(held, read, strict=True):
+                x.index_copy_(0, some, moved)
+
+    def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
+        pass
+
+    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
         raise NotImplementedError
 
 
@@ -44,7 +78,8 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
     if not grad.is_sparse:
         return torch.arange(len(grad), device=grad.device), grad
     ids, values = grad._indices()[0], grad._values()
-    if grad.is_coalesced() or not len(ids):
+    # Autograd forgets that a gradient is coalesced where it hands it over.
+    if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
     ids, order = ids.sort()
     rows, counts = torch.unique_consecutive(ids, return_counts=True)
@@ -53,6 +88,8 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
 
 class RowAdam(ByRow):
     """Adam (Kingma and Ba 2015). A row's moments decay only at the steps that name it."""
+
+    kept = ("exp_avg", "exp_avg_sq")
 
     def __init__(
         self,
@@ -63,25 +100,25 @@ class RowAdam(ByRow):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
-    def _move(
-        self, group: dict[str, Any], state: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor
-    ) -> None:
-        if not state:
-            state["step"] = torch.zeros(())
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        state["step"] += 1
-        step, (first, second) = int(state["step"]), group["betas"]
-        mean = state["exp_avg"].index_select(0, rows).lerp_(grad, 1 - first)
-        square = state["exp_avg_sq"].index_select(0, rows).mul_(second)
-        square.addcmul_(grad, grad, value=1 - second)
-        state["exp_avg"].index_copy_(0, rows, mean)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
-        scale = square.sqrt_().div_((1 - second**step) ** 0.5).add_(group["eps"])
-        weight.index_add_(0, rows, mean.div_(scale), alpha=-float(group["lr"]) / (1 - first**step))
+    def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
+        state["step"] = torch.zeros((), dtype=torch.float32)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+
+    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
+        weight, mean, square = held
+        first, second = group["betas"]
+        # What torch.optim.Adam(fused=True) does with a weight.
+        torch._fused_adam_(
+            [weight], [grad], [mean], [square], [], [state["step"].to(weight.device, torch.float32)],
+            lr=float(group["lr"]), beta1=first, beta2=second, weight_decay=0.0, eps=group["eps"],
+            amsgrad=False, maximize=False,
+        )  # fmt: skip
 
 
 class RowAdagrad(ByRow):
     """Adagrad (Duchi et al. 2011)."""
+
+    kept = ("sum",)
 
     def __init__(
         self,
@@ -94,17 +131,15 @@ class RowAdagrad(ByRow):
         options = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "initial": initial_accumulator_value}
         super().__init__(params, options)
 
-    def _move(
-        self, group: dict[str, Any], state: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor
-    ) -> None:
-        if not state:
-            state["step"] = torch.zeros(())
-            state["sum"] = torch.full_like(weight, group["initial"])
-        state["step"] += 1
+    def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
+        state["step"] = torch.zeros(())
+        state["sum"] = torch.full_like(weight, group["initial"])
+
+    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
+        weight, total = held
         rate = float(group["lr"]) / (1 + (float(state["step"]) - 1) * group["lr_decay"])
-        total = state["sum"].index_select(0, rows).addcmul_(grad, grad)
-        state["sum"].index_copy_(0, rows, total)
-        weight.index_add_(0, rows, grad / total.sqrt_().add_(group["eps"]), alpha=-rate)
+        total.addcmul_(grad, grad)
+        weight.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-rate)
 
 
 class RowSGD(ByRow):
@@ -113,7 +148,5 @@ class RowSGD(ByRow):
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3) -> None:
         super().__init__(params, {"lr": lr})
 
-    def _move(
-        self, group: dict[str, Any], state: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor
-    ) -> None:
-        weight.index_add_(0, rows, grad, alpha=-float(group["lr"]))
+    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
+        held[0].add_(grad, alpha=-float(group["lr"]))
