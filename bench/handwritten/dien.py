@@ -11,21 +11,20 @@ from bench.tasks import WIDTH, Padded
 
 
 class Augru(nn.Module):
-    """Eq. 5 and 8-10, the input's part of all gates and steps in one product."""
+    """Eq. 5 and 8-10; the input's part of all gates and steps is one product, the state's of a step one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.of_input = nn.Linear(DIM, 3 * DIM)
-        self.of_gates = nn.Linear(DIM, 2 * DIM, bias=False)
-        self.of_fresh = nn.Linear(DIM, DIM, bias=False)
+        self.of_state = nn.Linear(DIM, 3 * DIM)
 
     def forward(self, x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
         given = self.of_input(x).unbind(1)
         h = x.new_zeros(len(x), DIM)
         for at, a, there in zip(given, weight.unbind(1), mask.unbind(1), strict=True):
-            gates = torch.sigmoid(at[:, : 2 * DIM] + self.of_gates(h))
-            reset, update = gates.chunk(2, -1)
-            fresh = torch.tanh(at[:, 2 * DIM :] + self.of_fresh(reset * h))
+            state = self.of_state(h)
+            reset, update = torch.sigmoid(at[:, : 2 * DIM] + state[:, : 2 * DIM]).chunk(2, -1)
+            fresh = torch.tanh(at[:, 2 * DIM :] + reset * state[:, 2 * DIM :])
             update = (a * there).unsqueeze(-1) * update
             h = torch.lerp(h, fresh, update)
         return h

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contenders.arec import compiled
-from bench.handwritten import atrank, dsin, dstn
+from bench.handwritten import atrank, dien, dsin, dstn
 from bench.tasks import Behaviours, Padded, Task
 from specc_runtime import Bag, Batch, Model, Schema
 
@@ -56,6 +56,60 @@ def test_dstn_by_hand() -> None:
     with torch.no_grad():
         found = ours(batch_of(ours, data, fields, lengths))["click"]
         assert torch.allclose(found, theirs(data), rtol=1e-4, atol=1e-4)
+
+
+def test_dien_by_hand() -> None:
+    task = Task("dien", batch=6)
+    ours, theirs, data = compiled(task).eval(), dien.Model().eval(), Padded.of(task)
+    pairs = TABLES | {
+        "likeness.mlp.linear_2": "next_click.likeness.2",
+        "likeness.mlp.linear": "next_click.likeness.0",
+        "likeness.linear": "next_click.likeness.4",
+        "evolved.relevance.score.linear": "bilinear",
+        "click.mlp.linear_2": "head.2",
+        "click.mlp.linear": "head.0",
+        "click.mlp.dice_2": "head.3",
+        "click.mlp.dice": "head.1",
+        "click.linear": "head.4",
+    }
+    given(ours, theirs, pairs)
+    weights = dict(ours.named_parameters())
+    with torch.no_grad():
+        for path, names, of_input, of_state in (
+            ("states.gru.h.gru_cell", ("reset", "keep", "candidate"), "gru.{}_ih_l0", "gru.{}_hh_l0"),
+            (
+                "evolved.augru",
+                ("reset", "update", "fresh.candidate"),
+                "augru.of_input.{}",
+                "augru.of_state.{}",
+            ),
+        ):
+            *gates, fresh = (f"{path}.{name}" for name in names)
+            both = torch.cat([weights[f"{gate}.linear.weight"] for gate in gates])
+            drive, again = (f"{fresh}.drive.linear{suffix}" for suffix in ("", "_2"))
+            target = dict(theirs.named_parameters())
+            target[of_input.format("weight")].copy_(
+                torch.cat([both[:, : dien.DIM], weights[f"{drive}.weight"]])
+            )
+            target[of_state.format("weight")].copy_(
+                torch.cat([both[:, dien.DIM :], weights[f"{again}.weight"]])
+            )
+            biases = [weights[f"{gate}.linear.bias"] for gate in gates]
+            target[of_input.format("bias")].copy_(torch.cat([*biases, weights[f"{drive}.bias"]]))
+            none = torch.zeros(2 * dien.DIM)
+            target[of_state.format("bias")].copy_(torch.cat([none, weights[f"{again}.bias"]]))
+    there = data.mask
+    fields: dict[str, Tensor | Bag] = {
+        "ad.category": data.category,
+        "history.item": data.items[there],
+        "history.category": data.categories[there],
+        "noise.item": data.other_items[there],
+        "noise.category": data.other_categories[there],
+    }
+    batch = batch_of(ours, data, fields, {"history.t": data.lengths})
+    with torch.no_grad():
+        assert torch.allclose(ours(batch)["click"], theirs(data), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(ours.loss(batch), theirs.loss(data), rtol=1e-4)
 
 
 def test_dsin_by_hand() -> None:
