@@ -236,8 +236,8 @@ def _worth(result: Result, variant: str) -> str:
     if variant not in result.seconds:
         return result.absent.get(variant, "")
     ours, theirs = result.memory.get(OURS), result.memory.get(variant)
-    memory = f"{theirs / ours:.1f}" if ours and theirs else "?"
-    return " / ".join([*(f"{result.ratio(variant, work):.2f}" for work in ("train", "score")), memory])
+    memory = _times(theirs / ours) if ours and theirs else "?"
+    return " / ".join([*(_times(result.ratio(variant, work)) for work in ("train", "score")), memory])
 
 
 def _torch_compile(found: Mapping[str, Any] | None) -> str:
