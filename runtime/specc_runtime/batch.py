@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from specc_runtime.devices import transfer
 from specc_runtime.layout import CANDIDATE, Axis, Layout
+from specc_runtime.tracing import once
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ class Batch:
     labels: Mapping[str, Tensor] = field(default_factory=dict)
     candidates: Tensor | None = None
 
-    @cached_property
+    @once
     def device(self) -> torch.device:
         """Where the batch's tensors are."""
         for values in (*self.lengths.values(), *self.fields.values()):
             return values.values.device if isinstance(values, Bag) else values.device
         return torch.device("cpu")
 
-    @cached_property
+    @once
     def layout(self) -> Layout:
         """Where the rows of each combination of axes are; built once, as far as it is asked for."""
         return Layout(self.size, self.lengths, self.candidates, self.device)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specc_runtime.devices import transfer
+from specc_runtime.tracing import untraced
 
 Init = tuple[Any, ...]
 
@@ -72,10 +73,12 @@ class Table(nn.Module):
         self.weight = learned(rows, width, init=init)
         self.register_buffer("counts", None, persistent=False)
 
+    @untraced
     def penalty(self, *ids: Tensor) -> Tensor:
         """Sum of squares of the distinct rows that are named, a scalar."""
         return self.embedding(_distinct(ids, self.weight)).square().sum()
 
+    @untraced
     def penalty_by_frequency(self, *ids: Tensor) -> Tensor:
         """As `penalty`, each row's part divided by its count in the training data (DIN, eq. 6;
         by 1 where that is not known)."""

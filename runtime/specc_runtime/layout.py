@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from specc_runtime.tracing import number, once
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class Axis:
     source: tuple[Axis, ...] = field(default=(), compare=False)
     change: str = field(default="given", compare=False)
 
-    @cached_property
-    def order(self) -> tuple[int, str]:
-        """The place of the axis among those of a value: by depth, then by id."""
-        if self.id == CANDIDATE_ID:
-            return (0, self.id)
-        return (1 + (self.parent.order[0] if self.parent else 0), self.id)
+    @once
+    def order(self) -> str:
+        """The place of the axis among those of a value: by depth, then by id. A text, as torch.compile
+        sorts by nothing else."""
+        depth, outer = int(self.id != CANDIDATE_ID), self.parent
+        while outer is not None:
+            depth, outer = depth + int(outer.id != CANDIDATE_ID), outer.parent
+        return f"{depth:03} {self.id}"
 
     def renamed(self, name: str) -> Axis:
         """A copy of the axis, so that a value can have both."""
@@ -169,9 +172,9 @@ class Layout:
                 f"the batch's lengths of {axis.id} have shape {tuple(lengths.shape)}, "
                 f"and there are {rows.count} rows that need one"
             )
-        if rows.count and int(lengths.max()) > axis.bound:
+        if rows.count and (longest := number(lengths.max())) > axis.bound:
             raise ValueError(
-                f"the batch has {int(lengths.max())} positions of {axis.id} in one place; the spec's bound "
+                f"the batch has {longest} positions of {axis.id} in one place; the spec's bound "
                 f"is {axis.bound}"
             )
         return lengths
@@ -191,7 +194,7 @@ class Rows:
     _indices: dict[Rows, Tensor] = field(default_factory=dict, repr=False)
     _steps: dict[tuple[Axis, bool], Steps] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @once
     def lengths(self) -> Tensor:
         """How many rows each row of the prefix has here, int64 [prefix.count]."""
         assert self.prefix is not None
@@ -200,25 +203,25 @@ class Rows:
         lengths = self.layout.lengths(axis)
         return lengths if own is self.prefix else lengths[self.prefix.index(own)]
 
-    @cached_property
+    @once
     def count(self) -> int:
-        return self.layout.size if self.prefix is None else int(self.lengths.sum())
+        return self.layout.size if self.prefix is None else number(self.lengths.sum())
 
-    @cached_property
+    @once
     def starts(self) -> Tensor:
         """The first row of each row of the prefix, int64 [prefix.count]."""
         return self.lengths.cumsum(0) - self.lengths
 
-    @cached_property
+    @once
     def _owner(self) -> Tensor:
         return torch.repeat_interleave(self.lengths, output_size=self.count)
 
-    @cached_property
+    @once
     def example(self) -> Tensor:
         """The example of each row, int64 [count]."""
         return self._own if self.prefix is None else self.index(self.layout[()])
 
-    @cached_property
+    @once
     def _own(self) -> Tensor:
         return torch.arange(self.count, device=self.layout.device)
 

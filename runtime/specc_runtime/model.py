@@ -6,12 +6,14 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import wraps
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_dynamo_compiling
 from torch.nn import functional as F
 
 from specc_runtime.batch import Batch
@@ -19,6 +21,9 @@ from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
+from specc_runtime.tracing import untraced
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,7 @@ class Weights:
     positions: Mapping[str, Tensor]
 
     @staticmethod
+    @untraced
     def of(values: Tensor, rows: Rows, axes: Mapping[str, Axis]) -> Weights:
         known = {CANDIDATE.id: CANDIDATE, **axes}
         positions = {name: rows.position(axis) for name, axis in known.items() if axis in rows.axes}
@@ -65,7 +71,7 @@ class Model(nn.Module):
         super().__init_subclass__(**kwargs)
         for name in ("values", "forward", "losses", "attention"):
             if name in vars(cls):
-                setattr(cls, name, cited(vars(cls)[name]))
+                setattr(cls, name, _counting(cited(vars(cls)[name])))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); for a
@@ -183,6 +189,30 @@ class Model(nn.Module):
 
     def zeros(self, rows: Rows, *shape: int) -> Tensor:
         return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
+
+
+def _counting(method: Callable[[Model, Batch], T]) -> Callable[[Model, Batch], T]:
+    """A method of a model for whose sake torch.compile breaks off but once to see how many rows there are."""
+
+    @wraps(method)
+    def call(self: Model, batch: Batch) -> T:
+        if is_dynamo_compiling() and "counted" not in batch.__dict__:
+            _count(self, batch)
+        return method(self, batch)
+
+    return call
+
+
+@untraced
+def _count(model: Model, batch: Batch) -> None:
+    """Count the rows that the data gives, where the model reads them; what follows from these is traced."""
+    devices = model.manifest.get("devices", ())
+    layouts = [batch.layout_on(model.device(name)) for name in devices] or [batch.layout]
+    for layout in layouts:
+        for axis in batch.schema.axes.values():
+            if axis.id in layout.given:
+                _ = layout[axis].count
+    batch.__dict__["counted"] = True
 
 
 def binary_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.regroup import regroup, rejoin
+from specc_runtime.tracing import untraced
 
 # A block takes sequences up to this much longer than its shortest one.
 GROWTH, STEP = 1.25, 3
@@ -91,6 +92,7 @@ def _places(
     return row, place
 
 
+@untraced
 def attend(
     query: Tensor,
     key: Tensor,

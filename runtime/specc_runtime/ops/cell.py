@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from specc_runtime.layout import Axis, Rows, Steps
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
+from specc_runtime.tracing import untraced
 
 Tensors = tuple[Tensor, ...]
 Perhaps = tuple[Tensor | None, ...]
@@ -72,6 +73,7 @@ class Projected(NamedTuple):
         return F.linear(regroup(self.x, steps.gather, steps.scatter), self.matrix, self.bias)
 
 
+@untraced
 def recur(
     cell: Cell,
     rows: Rows,

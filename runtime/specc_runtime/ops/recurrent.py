@@ -12,10 +12,12 @@ from torch import Tensor
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.rows import pick
+from specc_runtime.tracing import untraced
 
 Step = Callable[..., tuple[Tensor, ...]]
 
 
+@untraced
 def scan(
     step: Step,
     rows: Rows,
@@ -49,6 +51,7 @@ def scan(
     return tuple(pick(torch.cat(state), steps.scatter) for state in zip(*trace, strict=True))
 
 
+@untraced
 def scan_together(
     step: Step,
     axis: Axis,
@@ -88,6 +91,7 @@ def scan_together(
     return tuple(results)
 
 
+@untraced
 def settled(x: Tensor, rows: Rows, axis: Axis) -> Tensor:
     """A value that a step of `scan_together` reads, 1 where the sequence along the axis is empty.
 
@@ -113,6 +117,7 @@ def _running(rows: Rows, axis: Axis, number: int, like: Tensor) -> Tensor:
     return running.reshape(-1, *([1] * (like.dim() - 1)))
 
 
+@untraced
 def scan_along(
     step: Step,
     values: Sequence[Sequence[Tensor]],
