@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import subprocess
 import sys
@@ -26,10 +25,6 @@ from tests.specs.test_equations import spread
 EACH = pytest.mark.parametrize(("name", "variant"), CASES, ids=[label(*case) for case in CASES])
 EVERY = pytest.mark.parametrize("name", PARAMS)
 LONGEST = 70  # lines of a spec
-# Tracing a recurrence or a Transformer takes up to a minute: all seven are traced where AREC_LONG is set.
-TRACED = ["afm", "din"]
-if os.environ.get("AREC_LONG"):
-    TRACED += ["dien", "dsin", "bst", "dstn", "atrank"]
 
 
 def built(name: str, variant: Mapping[str, Any] | None = None) -> Model:
@@ -110,20 +105,6 @@ def test_learns_in_bfloat16(name: str) -> None:
     model.loss(random_batch(model.manifest, 4, seed=6, longest=4)).backward()
     for path, weight in model.named_parameters():
         assert weight.grad is None or weight.grad.isfinite().all(), path
-
-
-# Torch's own, where it traces a function with a derivative of its own.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("name", TRACED)
-def test_torch_compile_changes_nothing(name: str) -> None:
-    """Traced once with dynamic shapes, run at several."""
-    model = built(name)
-    compiled: Any = torch.compile(model, backend="aot_eager", dynamic=True)
-    for size, seed in ((4, 2), (6, 3), (3, 8)):
-        batch = random_batch(model.manifest, size, seed, longest=4)
-        with torch.no_grad():
-            torch.testing.assert_close(compiled(batch), model(batch))
-    torch._dynamo.reset()
 
 
 @EVERY
