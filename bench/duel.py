@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -71,7 +72,7 @@ class Process:
 
     @staticmethod
     def start(name: str, task: Task, python: str, slow_memory: bool = False) -> Process:
-        settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT}/runtime"}
         if slow_memory:
             # Every tensor in pages of its own, given back at once: the peak is that of what is held.
             settings |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -128,18 +129,15 @@ def duel(
     """Time all contenders in turns, then measure each one's memory. A contender is the name of a
     module in bench/contenders, `name:variant` one that is told a variant."""
     result = Result()
-    running: list[Process] = []
     works = tuple(works)
-    try:
-        for name in contenders:
-            process = Process.start(name, task, pythons.get(name, sys.executable))
-            reply = process.answer()
+    with ExitStack() as stack:
+        running = []
+        for process, reply in started(stack, contenders, task, pythons):
+            name = process.name
             if "absent" in reply and name == OURS:
-                process.stop()
                 raise RuntimeError(f"the compiled {task.name}: {reply['absent']}")
             if "absent" in reply:
                 result.absent[name] = reply["absent"]
-                process.stop()
                 continue
             running.append(process)
             result.seconds[name] = {work: [] for work in works}
@@ -159,15 +157,26 @@ def duel(
                         continue
                     result.seconds[process.name][work].append(seconds)
             print(f"  {task.name}: turn {turn + 1} of {rounds}", file=sys.stderr)
-    finally:
-        for process in running:
-            process.stop()
     if memory:
-        for name in result.seconds:
-            process = Process.start(name, task, pythons.get(name, sys.executable), slow_memory=True)
-            process.answer()
-            bytes_ = process.ask("memory train").get("bytes")
-            process.stop()
-            if bytes_:
-                result.memory[name] = bytes_
+        with ExitStack() as stack:
+            for process, _ in started(stack, result.seconds, task, pythons, slow_memory=True):
+                bytes_ = process.ask("memory train").get("bytes")
+                if bytes_:
+                    result.memory[process.name] = bytes_
     return result
+
+
+def started(
+    stack: ExitStack,
+    contenders: Iterable[str],
+    task: Task,
+    pythons: Mapping[str, str],
+    slow_memory: bool = False,
+) -> list[tuple[Process, dict[str, Any]]]:
+    """All contenders, each with its first answer. They start side by side, and none works when all have
+    answered; the stack ends them."""
+    processes = []
+    for name in contenders:
+        processes.append(Process.start(name, task, pythons.get(name, sys.executable), slow_memory))
+        stack.callback(processes[-1].stop)
+    return [(process, process.answer()) for process in processes]
