@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
+from specc_runtime.tracing import untraced
 
 # A table [n, w] and the ids int64 [rows] that name its rows, or bags of ids and "sum" or "mean".
 Part = tuple[Tensor, Tensor] | tuple[Tensor, Bag, str]
@@ -28,11 +29,13 @@ Part = tuple[Tensor, Tensor] | tuple[Tensor, Bag, str]
 _MARKS = 16
 
 
+@untraced
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
     return lookup([(weight, ids)])[0]
 
 
+@untraced
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one."""
     if mode != "max":
@@ -46,6 +49,7 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
     )
 
 
+@untraced
 def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     """For each value its parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
     if torch.compiler.is_compiling():

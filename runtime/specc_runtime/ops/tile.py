@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from specc_runtime.tracing import untraced
+
 # Numbers of the largest value in between that a tile may have: in single precision a megabyte, which
 # stays in a core's cache.
 TILE = 2**18
 
 
+@untraced
 def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
     """function(*values), tile by tile along the first dimension.
 
