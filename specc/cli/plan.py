@@ -132,6 +132,7 @@ def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
     """The graph with tables of so many rows: a table, and what `lookup` has beside it."""
     from dataclasses import replace
 
+    from specc.graph.ir import readings
     from specc.report.suggest import nearest
 
     tables = {w.owner: w.path for w in graph.weights.values() if w.kind == "table"}
@@ -142,7 +143,7 @@ def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
             advice = f"did you mean {close}?" if close else f"its tables: {', '.join(tables)}"
             raise click.UsageError(f"{graph.name} has no table {name}; {advice}")
         fields = {f.path for s in graph.spaces for f in s.fields if f.table == tables[name]}
-        read = {path for n in graph.nodes if n.attrs.get("field") in fields for path in n.weights}
+        read = {r.table for n in graph.nodes for r in readings(n) if r.field in fields}
         for path in read:
             weights[path] = replace(weights[path], shape=(count, *weights[path].shape[1:]))
     return replace(graph, weights=weights)
@@ -152,7 +153,7 @@ def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
     """The graph after all passes, not placed yet. Ends the command where the spec has faults."""
     from specc.devices import with_placement
     from specc.driver import load
-    from specc.passes import stages
+    from specc.passes import before_places
 
     graph, report = load(file, params)
     if graph is not None:
@@ -160,8 +161,7 @@ def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
     show(report)
     if graph is None or report.has_errors:
         sys.exit(FAULTS)
-    *_, (_, optimised), _ = stages(graph)
-    return optimised
+    return before_places(graph)
 
 
 def _task(graph: Graph, batch: int | None, data: str | None, mode: str, headroom: float) -> Task:

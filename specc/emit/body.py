@@ -30,6 +30,7 @@ _MADE_UP = {
     "dot": "product",
     "embed": "found",
     "embed_bag": "found",
+    "lookup": "found",
     "mul": "product",
     "project": "projected",
     "sub": "difference",
@@ -78,6 +79,7 @@ class Body:
         self._weights: dict[str, str] = {}
         self._uses: Counter[int] = Counter()
         self._expanded: dict[tuple[int, Domain], Expr] = {}
+        self._lookups: list[Node] = []
         # Products that a recurrence computes itself, in the order of its steps.
         self.put_off: set[int] = set()
 
@@ -91,6 +93,7 @@ class Body:
         self.nodes |= {n.id: n for n in nodes}
         self._uses.update(i for n in nodes for i in n.inputs)
         self._uses.update(ends)
+        self._lookups += [n for n in nodes if n.op == "lookup" and n.id not in self.values]
         for node in nodes:
             if node.op == "recurrence":
                 self.put_off |= {i for i in node.inputs if self._uses[i] == 1 and self._put_off(i, node)}
@@ -112,6 +115,14 @@ class Body:
         """Whether a value that nothing else reads is a product for every step of a recurrence."""
         node = self.nodes[id]
         return node.op in ("linear", "project") and node.type.has(recurrence.attrs["axis"])
+
+    def looked_up_with(self, node: Node) -> list[Node]:
+        """The lookups of this function that have tables in common with a node's, itself among them."""
+        tables, found = set(node.weights), {node.id}
+        while more := [n for n in self._lookups if n.id not in found and tables.intersection(n.weights)]:
+            found.update(n.id for n in more)
+            tables.update(path for n in more for path in n.weights)
+        return [n for n in self._lookups if n.id in found]
 
     def _bound(self, node: Node, expr: Expr) -> Expr:
         if expr.literal or (expr.text.isidentifier() and node.name is None):

@@ -35,7 +35,8 @@ _ARGUMENTS = (
 class CellSource:
     """step, back: statements of the two functions' bodies. seen, held: the numbers of the scan's inputs
     that vary from step to step, and that stay. products: what each matrix argument consists of, with
-    the width of what it multiplies. kept: the nodes whose values the derivative reads.
+    the width of what it multiplies. kept: the nodes whose values the derivative reads. beside: how many
+    channels of these lie neither in the values' memory, over which they were written, nor in the states'.
 
     sloped: for each of `seen` whether it has a derivative. places: for each product where the derivative of
     its result lies: (number among `seen`, start, stop) in that value's, or None for a place of its own.
@@ -47,6 +48,7 @@ class CellSource:
     held: tuple[int, ...]
     products: tuple[tuple[tuple[Product, ...], int], ...]
     kept: tuple[int, ...]
+    beside: int
     sloped: tuple[bool, ...]
     places: tuple[tuple[int, int, int] | None, ...]
 
@@ -99,6 +101,7 @@ class _Cell:
                 for n in self.multiplied
             ),
             tuple(kept),
+            self._beside(kept),
             back.sloped,
             back.places,
         )
@@ -145,7 +148,7 @@ class _Cell:
     def _forward(self, read: dict[int, None]) -> list[str]:
         lines = []
         values = {self.region.captures[i] for i in self.seen}
-        places = _Places(self.nodes, self.steps, self.region, values, read)
+        places = self.lying = _Places(self.nodes, self.steps, self.region, values, read)
         # A value that is several states' next one is written to the first, and copied.
         written = dict(reversed([*zip(self.region.nexts, self.nexts, strict=True)]))
         done: set[str] = set()
@@ -163,6 +166,10 @@ class _Cell:
             if out not in done:
                 lines.append(f"{out}.copy_({self.of[id]})")
         return lines
+
+    def _beside(self, kept: list[int]) -> int:
+        roots = {self.lying.at[id][0] for id in kept} & self.lying.free - set(self.region.captures)
+        return sum(self.nodes[root].type.width for root in roots)
 
     def _text(self, step: Step) -> str:
         """An operation that makes a new value."""

@@ -14,9 +14,9 @@ from specc.emit.body import Body, Unit
 from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
-from specc.emit.operations import batch_of
+from specc.emit.operations import batch_of, ids_of
 from specc.emit.shape import Domain, Shape
-from specc.graph.ir import Graph, Node
+from specc.graph.ir import Graph, Node, readings
 
 _PREDICTED = Domain(frozenset(), candidate=True)
 
@@ -233,10 +233,10 @@ class _Module:
                 continue
             if weight.kind == "table":
                 ids = dict.fromkeys(
-                    f"{batch_of(body, n)}.bag({quoted(n.attrs['field'])}).values"
-                    if n.op == "embed_bag"
-                    else f"{batch_of(body, n)}.column({quoted(n.attrs['field'])})"
+                    ids_of(body, n, r) + ("" if r.mode is None else ".values")
                     for n in readers
+                    for r in readings(n)
+                    if r.table == weight.path
                 )
                 kind = "penalty_by_frequency" if weight.l2_by_frequency else "penalty"
                 table = attribute(weight.path.removesuffix(".weight"))

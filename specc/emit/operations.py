@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.emit import loops, positions
-from specc.emit.body import Body
+from specc.emit.body import Body, whole_shape
 from specc.emit.code import (
     ATOM,
     BOTH,
@@ -25,9 +25,10 @@ from specc.emit.code import (
     quoted,
 )
 from specc.emit.names import attribute
-from specc.emit.products import heads_text, product_text
+from specc.emit.products import bias_text, heads_text, matrix_text, product_text
 from specc.emit.shape import Domain, Shape
-from specc.graph.ir import Node, axis_of
+from specc.graph.ir import Node, Reading, axis_of, readings
+from specc.graph.products import Product
 from specc.types.axis import Axis
 
 Emitter = Callable[[Body, Node], Expr | None]
@@ -63,14 +64,36 @@ def batch_of(body: Body, node: Node) -> str:
     return "batch" if node.device is None else f"batch.on({body.device(node.device)})"
 
 
+def ids_of(body: Body, node: Node, reading: Reading) -> str:
+    """What a batch holds of a field that a node looks up: ids, or a bag of them."""
+    kind = "column" if reading.mode is None else "bag"
+    return f"{batch_of(body, node)}.{kind}({quoted(reading.field)})"
+
+
+def _part(body: Body, node: Node, reading: Reading) -> str:
+    """The table, the ids, and how a bag becomes one."""
+    parts = [attribute(reading.table), ids_of(body, node, reading)]
+    return ", ".join(parts if reading.mode is None else [*parts, quoted(reading.mode)])
+
+
 def _embed(body: Body, node: Node) -> Expr:
-    ids = f"{batch_of(body, node)}.column({quoted(node.attrs['field'])})"
-    return Expr(f"ops.embed({attribute(node.weights[0])}, {ids})")
+    (reading,) = readings(node)
+    return Expr(f"ops.{'embed' if reading.mode is None else 'embed_bag'}({_part(body, node, reading)})")
 
 
-def _embed_bag(body: Body, node: Node) -> Expr:
-    bag = f"{batch_of(body, node)}.bag({quoted(node.attrs['field'])})"
-    return Expr(f"ops.embed_bag({attribute(node.weights[0])}, {bag}, {quoted(node.attrs['mode'])})")
+def _lookup(body: Body, node: Node) -> Expr | None:
+    """All lookups of the function that have tables in common, as one statement."""
+    together = body.looked_up_with(node)
+    if len(together) == len(node.weights) == 1:
+        return _embed(body, node)
+    names = []
+    for one in together:
+        names.append(body.name_of(one))
+        body.values[one.id] = Expr(names[-1])
+        body.unit.bound.add(one.id)
+    values = ("[" + ", ".join(f"({_part(body, n, r)})" for r in readings(n)) + "]" for n in together)
+    body.say(f"{', '.join(names)}{',' if len(names) == 1 else ''} = ops.lookup({', '.join(values)})", node)
+    return None
 
 
 def _learned(body: Body, node: Node) -> Expr:
@@ -253,6 +276,51 @@ def _reduction(body: Body, node: Node) -> Expr:
     return Expr(f"ops.segment.{node.op}({', '.join(parts)})")
 
 
+def _weighted_sum(body: Body, node: Node) -> Expr:
+    weight, x = node.inputs
+    axis = axis_of(node)
+    assert axis is not None
+    shape = body.shape(node)
+    domain = _with_axis(shape, axis)
+    of, own = body.shape(body.nodes[x]), body.of(x)
+    parts = [
+        body.at(weight, Shape(domain, shape.dims), node, whole=True).text,
+        body.spread(own, of.dims, shape.dims).text,
+        body.rows(domain, node),
+        body.axis(axis),
+    ]
+    if of.domain is not None and of.domain != domain:
+        parts.append(body.rows(of.domain, node))
+    return Expr(f"ops.weighted_sum({', '.join(parts)})")
+
+
+def _paired(body: Body, node: Node) -> Expr:
+    shape = body.shape(node)
+    assert shape.domain is not None
+    rows = body.rows(shape.domain, node)
+    matrix, biases = _matrix(body, node.attrs["products"], body.nodes[node.inputs[0]].type.width)
+    factors = []
+    for id, own in zip(node.inputs, node.attrs["own"], strict=True):
+        source = body.nodes[id]
+        at = whole_shape(body.shape(source))
+        assert at.domain is not None
+        parts = [body.at(id, at, node, whole=True).text, body.rows(at.domain, node)]
+        if own is not None:
+            alone, bias = _matrix(body, own, source.type.width)
+            parts.append(alone)
+            biases += bias
+        factors.append(f"ops.Factor({', '.join(parts)})")
+    return Expr(f"ops.paired({', '.join([*factors, matrix, ' + '.join(biases) or 'None', rows])})")
+
+
+def _matrix(body: Body, products: tuple[Product, ...] | None, width: int) -> tuple[str, list[str]]:
+    """The matrix of some products, and their biases if they have any."""
+    if products is None:
+        return "None", []
+    bias = bias_text(products)
+    return matrix_text(products, width, body.weight), [bias] if bias else []
+
+
 def _with_axis(shape: Shape, axis: Axis) -> Domain:
     assert shape.domain is not None
     return shape.domain.with_axis(axis)
@@ -321,7 +389,8 @@ def _transfer(body: Body, node: Node) -> Expr:
 _EMITTERS: dict[str, Emitter] = {
     "input": _input,
     "embed": _embed,
-    "embed_bag": _embed_bag,
+    "embed_bag": _embed,
+    "lookup": _lookup,
     "learned": _learned,
     "constant": _constant,
     "index": _index,
@@ -360,4 +429,6 @@ _EMITTERS: dict[str, Emitter] = {
     "recurrence": loops.recurrence,
     "scan_out": loops.scan_out,
     "tiled": loops.tiled,
+    "weighted_sum": _weighted_sum,
+    "paired": _paired,
 }

@@ -183,6 +183,31 @@ class Graph:
         return replace(self, nodes=nodes)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One field that a node looks up in a table. mode: how the rows of a multi-valued field become one."""
+
+    field: str
+    table: str
+    mode: str | None = None
+
+
+def readings(node: Node) -> tuple[Reading, ...]:
+    """What a node looks up, in the order of its channels; nothing unless it does so."""
+    match node.op:
+        case "embed" | "embed_bag":
+            return (Reading(node.attrs["field"], node.weights[0], node.attrs.get("mode")),)
+        case "lookup":
+            parts = zip(node.attrs["fields"], node.weights, node.attrs["modes"], strict=True)
+            return tuple(Reading(*part) for part in parts)
+    return ()
+
+
+def fields_of(node: Node) -> tuple[str, ...]:
+    """The fields that a node reads."""
+    return (node.attrs["field"],) if "field" in node.attrs else tuple(r.field for r in readings(node))
+
+
 def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
     """Every node, those inside scans' regions included (before the scan itself)."""
     for node in nodes:

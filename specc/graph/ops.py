@@ -109,6 +109,12 @@ OPS: dict[str, Op] = {
         Op("tiled", "*", "axis", "",
            "A region without states, computed for a few examples at a time; "
            "its one next value is its value."),
+        Op("weighted_sum", "weight x", "axis", "", "sum(weight * x, over the axis); the weight has width 1."),
+        Op("paired", "a b", "products own", "matrix* bias*",
+           "Products of a * b as of `project`, and of a and of b alone where attrs.own has any for them; "
+           "with attrs.products None the sum of a * b over channels."),
+        Op("lookup", "", "fields modes", "table*",
+           "Fields of the same rows side by side: each an embed (its mode None) or an embed_bag."),
         Op("transfer", "x", "device", "", "The same value on another device."),
     )
 }  # fmt: skip

@@ -11,7 +11,7 @@ from math import comb
 from typing import TYPE_CHECKING, Any
 
 from specc.graph.ir import Node
-from specc.graph.products import products_of
+from specc.graph.products import Product, products_of
 from specc.types.axis import Axis, Type, union
 
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ def _embed(block: Block, node: Node, inputs: Inputs) -> Type:
     weight = block.weights[node.weights[0]]
     block.require(node, weight.kind == "table" and len(weight.shape) == 2, f"`{weight.path}` is no table")
     return Type(block.fields[node.attrs["field"]].axes, weight.shape[-1])
+
+
+@rule("lookup")
+def _lookup(block: Block, node: Node, inputs: Inputs) -> Type:
+    fields = node.attrs["fields"]
+    block.require(node, len(fields) == len(node.attrs["modes"]) == len(node.weights) > 0, "it has no parts")
+    axes = block.fields[fields[0]].axes
+    for path, field in zip(node.weights, fields, strict=True):
+        block.require(node, block.weights[path].kind == "table", f"`{path}` is no table")
+        block.require(node, set(block.fields[field].axes) == set(axes), f"`{field}` has other rows")
+    return Type(axes, sum(block.weights[path].shape[-1] for path in node.weights))
 
 
 @rule("learned")
@@ -192,7 +203,12 @@ def _reduced(block: Block, node: Node, inputs: Inputs) -> Type:
 @rule("linear", "project")
 def _product(block: Block, node: Node, inputs: Inputs) -> Type:
     (x,) = inputs
-    products = products_of(node, x.width)
+    if node.op == "linear":
+        block.require(node, block.weights[node.weights[0]].shape[1] == x.width, "the matrix's columns")
+    return _projected(block, node, x, products_of(node, x.width))
+
+
+def _projected(block: Block, node: Node, x: Type, products: tuple[Product, ...]) -> Type:
     for product in products:
         block.require(node, product.matrix in node.weights, f"`{product.matrix}` is not among its weights")
         rows, columns = block.weights[product.matrix].shape
@@ -208,9 +224,30 @@ def _product(block: Block, node: Node, inputs: Inputs) -> Type:
         if product.bias is not None:
             block.require(node, product.bias in node.weights, f"`{product.bias}` is not among its weights")
             block.require(node, block.weights[product.bias].shape == (product.width,), "the bias's shape")
-    if node.op == "linear":
-        block.require(node, block.weights[node.weights[0]].shape[1] == x.width, "the matrix's columns")
     return x.with_width(sum(p.width for p in products))
+
+
+@rule("paired")
+def _paired(block: Block, node: Node, inputs: Inputs) -> Type:
+    both = block.broadcast(node, *inputs)
+    if node.attrs["products"] is None:
+        return both.with_width(1)
+    whole = _projected(block, node, both, node.attrs["products"])
+    for x, own in zip(inputs, node.attrs["own"], strict=True):
+        if own is not None:
+            alone = _projected(block, node, x, own)
+            block.require(node, alone.width == whole.width, "products of different widths")
+    return whole
+
+
+@rule("weighted_sum")
+def _weighted_sum(block: Block, node: Node, inputs: Inputs) -> Type:
+    weight, x = inputs
+    axis = node.attrs["axis"]
+    block.require(node, weight.width == 1, "a weight has width 1")
+    both = block.broadcast(node, weight, x)
+    block.along(node, both, axis)
+    return both.without(axis)
 
 
 @rule("heads")

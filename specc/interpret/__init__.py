@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.graph.ir import Graph, Node, Weight
+from specc.graph.ir import Graph, Node, Weight, readings
 from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
@@ -148,10 +148,9 @@ def _penalty(
 
 def _rows(node: Node, path: str, examples: Sequence[Example]) -> set[int]:
     """The rows of a table that a node reads."""
-    if path not in node.weights or node.op not in ("embed", "embed_bag"):
-        return set()
     found: set[int] = set()
-    for example in examples:
-        for held in example.fields[node.attrs["field"]].values():
-            found.update(held if isinstance(held, tuple) else (int(held),))
+    for field in (r.field for r in readings(node) if r.table == path):
+        for example in examples:
+            for held in example.fields[field].values():
+                found.update(held if isinstance(held, tuple) else (int(held),))
     return found

@@ -44,6 +44,25 @@ def _product(product: Product, x: Tensor, s: Setting) -> Tensor:
     return total
 
 
+@means("paired")
+def _paired(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Products of a * b, and of a and b alone, side by side; or the sum of a * b over channels."""
+    a, b = inputs
+    products: tuple[Product, ...] | None = node.attrs["products"]
+
+    def multiplied(place: Place) -> Tensor:
+        both = a[place] * b[place]
+        if products is None:
+            return both.sum(0, keepdim=True)
+        total = torch.cat([_product(p, both, s) for p in products])
+        for x, own in zip(inputs, node.attrs["own"], strict=True):
+            if own is not None:
+                total = total + torch.cat([_product(p, x[place], s) for p in own])
+        return total
+
+    return s.value(node.type, multiplied)
+
+
 @means("heads")
 def _heads(node: Node, inputs: Inputs, s: Setting) -> Value:
     """At each position of the axis its rows of a matrix times x, or x times them."""

@@ -68,6 +68,18 @@ def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, share)
 
 
+@means("weighted_sum")
+def _weighted_sum(node: Node, inputs: Inputs, s: Setting) -> Value:
+    weight, x = inputs
+    axis = node.attrs["axis"]
+
+    def total(place: Place) -> Tensor:
+        places = [{**place, axis: p} for p in range(s.length(axis, place))]
+        return sum((weight[p] * x[p] for p in places), start=s.number(0).expand(node.type.width))
+
+    return s.value(node.type, total)
+
+
 _SEEN: dict[str, Callable[[int, int], bool]] = {
     "all": lambda key, query: True,
     "until": lambda key, query: key <= query,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Node
+from specc.graph.ir import Node, readings
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Held, Place, Setting, Value
 
 
-def _held(node: Node, place: Place, s: Setting) -> Held:
+def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Held:
     """What the node's field holds at a place."""
     positions = tuple({**s.here, **place}[a] for a in node.type.axes)
-    return s.example.fields[node.attrs["field"]][positions]
+    return s.example.fields[field or node.attrs["field"]][positions]
 
 
 @means("input")
@@ -33,13 +33,13 @@ def _embed(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The table's row that the id names."""
     table = s.weights[node.weights[0]]
 
-    def row(place: Place) -> Tensor:
-        held = _held(node, place, s)
-        assert isinstance(held, int)
-        assert 0 <= held < len(table), held
-        return table[held]
+    return s.value(node.type, lambda place: _row(table, _held(node, place, s)))
 
-    return s.value(node.type, row)
+
+def _row(table: Tensor, held: Held) -> Tensor:
+    assert isinstance(held, int)
+    assert 0 <= held < len(table), held
+    return table[held]
 
 
 @means("embed_bag")
@@ -48,22 +48,33 @@ def _embed_bag(node: Node, inputs: Inputs, s: Setting) -> Value:
     bag without ids. The gradient of the largest is shared equally among equals."""
     table = s.weights[node.weights[0]]
 
-    def bag(place: Place) -> Tensor:
-        held = _held(node, place, s)
-        assert isinstance(held, tuple)
-        if not held:
-            return table.new_zeros(node.type.width)
-        rows = torch.stack([table[i] for i in held])
-        match node.attrs["mode"]:
-            case "sum":
-                return rows.sum(0)
-            case "mean":
-                return rows.mean(0)
-            case "max":
-                return rows.amax(0)
-        raise AssertionError(node.attrs["mode"])
+    return s.value(node.type, lambda place: _bag(table, _held(node, place, s), node.attrs["mode"]))
 
-    return s.value(node.type, bag)
+
+def _bag(table: Tensor, held: Held, mode: str) -> Tensor:
+    assert isinstance(held, tuple)
+    if not held:
+        return table.new_zeros(table.shape[1])
+    rows = torch.stack([table[i] for i in held])
+    match mode:
+        case "sum":
+            return rows.sum(0)
+        case "mean":
+            return rows.mean(0)
+        case "max":
+            return rows.amax(0)
+    raise AssertionError(mode)
+
+
+@means("lookup")
+def _lookup(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Its fields side by side, each as `embed` or `embed_bag` has it."""
+
+    def parts(place: Place) -> Tensor:
+        held = [(s.weights[r.table], _held(node, place, s, r.field), r.mode) for r in readings(node)]
+        return torch.cat([_row(t, h) if mode is None else _bag(t, h, mode) for t, h, mode in held])
+
+    return s.value(node.type, parts)
 
 
 @means("learned")

@@ -1,12 +1,14 @@
 """The passes in their order.
 
 Promises: `prepared` does what the emitter relies on and changes no meaning; the passes named in `DEFAULT` are
-each optional, in any selection; `place` comes last. `stages` shows the graph after each.
+each optional, in any selection; `place` comes after all but those in `PLACED`, which have to know what is
+where. `stages` shows the graph after each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from specc.graph.ir import Graph
 from specc.passes.attention import recognise_attention
@@ -16,13 +18,14 @@ from specc.passes.fans import join_fans
 from specc.passes.fold import fold
 from specc.passes.hoist import hoist
 from specc.passes.lift import lift_sources
+from specc.passes.lookups import fuse_lookups
 from specc.passes.merge import merge_products
 from specc.passes.placement import place
 from specc.passes.positions import choose_positions
 from specc.passes.recurrence import compile_recurrences
 from specc.passes.roles import assign_roles
 from specc.passes.share import share
-from specc.passes.tiles import tile_pairs
+from specc.passes.tiles import tile
 from specc.report.suggest import nearest
 
 Pass = Callable[[Graph], Graph]
@@ -38,11 +41,14 @@ PASSES: Mapping[str, Pass] = {
     "hoist": hoist,
     "merge": merge_products,
     "recurrence": compile_recurrences,
-    "tiles": tile_pairs,
+    "tiles": tile,
+    "lookups": fuse_lookups,
 }
 DEFAULT: tuple[str, ...] = tuple(PASSES)
+PLACED: tuple[str, ...] = ("lookups",)
+_FIRST = tuple(name for name in DEFAULT if name not in PLACED)
 # What is taken out of loops meets its like: common values are shared once more.
-_ORDER = (*DEFAULT[: DEFAULT.index("merge")], "share", *DEFAULT[DEFAULT.index("merge") :])
+_ORDER = (*_FIRST[: _FIRST.index("merge")], "share", *_FIRST[_FIRST.index("merge") :])
 
 Selection = str | Iterable[str]
 
@@ -84,7 +90,25 @@ def stages(graph: Graph, selection: Selection = "default") -> Iterator[tuple[str
         if name in wanted:
             graph = PASSES[name](graph)
             yield name, graph
-    yield "place", place(graph)
+    graph = place(graph)
+    yield "place", graph
+    for name in PLACED:
+        if name in wanted:
+            graph = PASSES[name](graph)
+            yield name, graph
+
+
+def before_places(graph: Graph) -> Graph:
+    """The graph after all passes that come before `place`."""
+    return next(earlier for (_, earlier), (name, _) in pairwise(stages(graph)) if name == "place")
+
+
+def after_places(graph: Graph) -> Graph:
+    """What `before_places` gave, placed and after the passes that come then."""
+    graph = place(graph)
+    for name in PLACED:
+        graph = PASSES[name](graph)
+    return graph
 
 
 def optimise(graph: Graph, selection: Selection = "default") -> Graph:

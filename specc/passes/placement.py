@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import count
 
 from specc.frozen import dataclass
-from specc.graph.ir import Graph, Node, walk
+from specc.graph.ir import Graph, Node, fields_of, readings, walk
 from specc.passes.lift import lift_sources
 from specc.report import Label, Report
 from specc.source import Source, Span
@@ -278,13 +278,20 @@ def _feeds(graph: Graph) -> Iterator[Move]:
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     seen: set[tuple[str, str]] = set()
     for node in graph.nodes:
-        path, device = node.attrs.get("field"), node.device
-        if not isinstance(path, str) or device is None or (path, device) in seen or not _away(graph, device):
+        device = node.device
+        if device is None or not _away(graph, device):
             continue
-        seen.add((path, device))
-        # Of a field with several values a row: one, and how many there are.
-        width = {"input": BYTES * fields[path].width, "embed_bag": 2 * _ID_BYTES}.get(node.op, _ID_BYTES)
-        yield Move(path, node.type, "batch", device, width * positions(node.type))
+        several = {r.field for r in readings(node) if r.mode is not None}
+        for path in fields_of(node):
+            if (path, device) in seen:
+                continue
+            seen.add((path, device))
+            # Of a field with several values a row: one, and how many there are.
+            width = 2 * _ID_BYTES if path in several else _ID_BYTES
+            if node.op == "input":
+                width = BYTES * fields[path].width
+            type_ = node.type.with_width(fields[path].width)
+            yield Move(path, type_, "batch", device, width * positions(node.type))
 
 
 def _lengths(graph: Graph) -> Iterator[Move]:
@@ -348,6 +355,9 @@ def value_name(graph: Graph, node: Node) -> str:
     """What a person calls a value: its binding, else the field or weight it is read from, else its place."""
     if isinstance(node.attrs.get("field"), str):
         return str(node.attrs["field"])
+    if node.op == "lookup":
+        first, *others = node.attrs["fields"]
+        return f"{first} and {len(others)} more" if len(others) > 2 else ", ".join((first, *others))
     if node.name is not None:
         scope = node.scope if node.scope.split(".")[-1] != node.name else node.scope.rpartition(".")[0]
         return f"{scope}.{node.name}" if scope else node.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, Region
+from specc.graph.ir import Graph, Node, Region, fields_of
 from specc.types.axis import Axis
 
 REQUEST, CANDIDATE = "request", "candidate"
@@ -23,8 +23,7 @@ def assign_roles(graph: Graph) -> Graph:
     def role(node: Node, captured: Mapping[int, str]) -> str:
         sources = [known[i] for i in node.inputs]
         sources += [axis_role(axis, spaces) for axis in _axes(node)]
-        if "field" in node.attrs:
-            sources.append(fields[node.attrs["field"]])
+        sources += [fields[path] for path in fields_of(node)]
         sources.append(captured.get(node.id, REQUEST))
         return CANDIDATE if CANDIDATE in sources else REQUEST
 

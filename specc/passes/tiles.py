@@ -1,29 +1,138 @@
-"""Pairs of fields, a few examples at a time.
+"""A few rows at a time, where what is in between is wider than what comes out.
 
-Assumes: nothing. Promises: the same values. What is computed from all pairs of a static axis, up to
-where the pairs are summed up again, becomes one `tiled` operation: the products of pairs are as many as
-the square of the fields, and for a whole batch they are read from and written to memory over and over;
-a few examples' stay in the processor's cache, and are computed again for the gradient rather than kept.
+    sum(w * x, over t)    = weighted_sum(w, x)
+    W (a * b), dot(a, b)  = paired(a, b)
+    W (a * b) + U a + V b = paired(a, b)
+
+Assumes: nothing. Promises: the same values. What a whole batch has in between is read from and written to
+memory over and over; that of a few rows stays in the processor's cache, and is computed again for the
+gradient rather than kept. So
+
+* what is computed from all pairs of a static axis, up to where the pairs are summed up again, becomes one
+  `tiled` operation: pairs are as many as the square of the fields;
+* the elementwise product of two values along a ragged axis that only goes into a sum over that axis, a
+  linear layer, or a sum over its channels, is made there: it is as large as all histories, and so would be
+  a factor that is repeated at every position. What is added to such a layer's product and is a layer's of
+  a factor, too, is computed with it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
-from specc.graph.ir import Graph, Node, Region
+from specc.graph.ir import Graph, Node, Region, walk
+from specc.graph.products import products_of, project_attrs
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt
+from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite
 from specc.types.axis import Axis
 
 # Draws and running statistics are of the whole batch.
 _WHOLE = frozenset({"batch_norm", "dice", "dropout", "scan", "recurrence", "scan_out"})
 
 
-def tile_pairs(graph: Graph) -> Graph:
+def tile(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op == "pairs":
             graph = _tiled(graph, node)
-    return prune(graph)
+    return prune(rewrite(prune(graph), _Fusion(graph).rule))
+
+
+class _Fusion:
+    """Sums, products and dots of values that are multiplied first, and what is added to the products."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+        self.uses.update(graph.outputs)
+        self.uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+        self.top = {n.id for n in graph.nodes}
+
+    def rule(self, node: Node, builder: Builder) -> int | None:
+        if node.id not in self.top:
+            return None
+        found = self._fused(node, builder)
+        if found is not None:
+            self.uses[found] = self.uses[node.id]
+        return found
+
+    def _fused(self, node: Node, builder: Builder) -> int | None:
+        if node.op == "dot":
+            return self._paired(node, builder, node.inputs)
+        if node.op == "add":
+            return self._with_own(node, builder)
+        if node.op not in ("sum", "linear", "project") or len(node.inputs) > 1:
+            return None
+        product = builder.node(node.inputs[0])
+        if product.op != "mul" or self.uses[product.id] > 1:
+            return None
+        if node.op == "sum":
+            return self._weighted_sum(node, builder, product)
+        return self._paired(node, builder, product.inputs)
+
+    def _weighted_sum(self, node: Node, builder: Builder, product: Node) -> int | None:
+        axis = node.attrs["axis"]
+        if not isinstance(axis, Axis) or not axis.ragged:
+            return None
+        for weight, x in (product.inputs, product.inputs[::-1]):
+            types = builder.node(weight).type, builder.node(x).type
+            fixed = [{a for a in t.axes if not a.ragged} for t in types]
+            along = all(t.has(axis) for t in types) and fixed[0] == fixed[1]
+            if along and types[0].width == 1 < types[1].width:
+                attrs = {"axis": axis}
+                return builder.add("weighted_sum", (weight, x), node.type, node, attrs, name=node.name)
+        return None
+
+    def _paired(self, node: Node, builder: Builder, pair: tuple[int, ...]) -> int | None:
+        types = [builder.node(i).type for i in pair]
+        if types[0].width != types[1].width or types[0].width == 1 or not any(t.axes for t in types):
+            return None
+        if any(not a.ragged for t in types for a in t.axes) or len(set(pair)) < 2:
+            return None
+        attrs: dict[str, Any] = {"products": None}
+        weights: tuple[str, ...] = ()
+        if node.op != "dot":
+            attrs, weights = project_attrs(products_of(node, types[0].width))
+        attrs = {**attrs, "own": (None, None)}
+        return builder.add("paired", pair, node.type, node, attrs, weights, name=node.name)
+
+    def _with_own(self, node: Node, builder: Builder) -> int | None:
+        """A sum of which one term is `paired`, and others are products of its factors."""
+        terms = self._terms(node, builder)
+        pairs = [t for t in terms if t.op == "paired" and t.attrs["products"] and t.type == node.type]
+        if len(pairs) != 1 or self.uses[pairs[0].id] > 1:
+            return None
+        (paired,) = pairs
+        own = list(paired.attrs["own"])
+        weights = paired.weights
+        left = [t for t in terms if t is not paired]
+        for term in list(left):
+            product = term.op in ("linear", "project") and self.uses[term.id] == 1
+            if product and term.inputs[0] in paired.inputs and term.type.width == node.type.width:
+                number = paired.inputs.index(term.inputs[0])
+                if own[number] is None:
+                    width = builder.node(term.inputs[0]).type.width
+                    attrs, more = project_attrs(products_of(term, width))
+                    own[number] = attrs["products"]
+                    weights = (*weights, *more)
+                    left.remove(term)
+        if len(left) == len(terms) - 1:
+            return None
+        attrs = {**paired.attrs, "own": tuple(own)}
+        weights = tuple(dict.fromkeys(weights))
+        total = builder.add("paired", paired.inputs, node.type, node, attrs, weights, name=node.name)
+        for term in left:
+            total = builder.add("add", (term.id, total), node.type, node, name=node.name)
+        return total
+
+    def _terms(self, node: Node, builder: Builder) -> list[Node]:
+        """What a sum consists of, through sums that nothing else reads."""
+        found: list[Node] = []
+        for id in node.inputs:
+            part = builder.node(id)
+            inner = part.op == "add" and self.uses[id] == 1 and part.type.width == node.type.width
+            found += self._terms(part, builder) if inner else [part]
+        return found
 
 
 def _tiled(graph: Graph, pairs: Node) -> Graph:

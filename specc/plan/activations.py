@@ -29,7 +29,7 @@ Key = int | tuple[int, frozenset[Axis]]
 _WITHOUT_ROWS = frozenset({"constant", "learned"})
 # Of all their inputs, only those at the rows of their own are read (loops and attention sort themselves out).
 _AS_THEY_ARE = frozenset(
-    {"attention", "recurrence", "scan", "tiled", *VIEWS} - {"stop_gradient"}
+    {"attention", "paired", "recurrence", "scan", "tiled", "weighted_sum", *VIEWS} - {"stop_gradient"}
 ) | frozenset({"init", "tail", "append", "take", "top", "flatten", "transfer"})
 # A sparse gradient's rows are sorted, and go through the rule's arithmetic, as many times.
 _ROW_COPIES = {"sgd": 1, "adagrad": 4, "adam": 5, "adamw": 5}

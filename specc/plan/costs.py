@@ -6,7 +6,6 @@ of those changes what it keeps, its row here changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -113,6 +112,9 @@ def cost(node: Node, sizes: Sizes, learns: set[int], training: bool) -> Cost:
             return Cost(inputs=kept)
         case "div" | "pow":
             return Cost(inputs=every if learnt else (), during=own)
+        case "weighted_sum" | "paired":
+            # What is in between is of a few rows.
+            return Cost(inputs=every if learnt else ())
         case "dot":
             inner = _inner(node, sizes)
             kept = tuple(i for n, i in enumerate(every) if every[1 - n] in learns)
@@ -242,29 +244,23 @@ def _recurrence(node: Node, sizes: Sizes, training: bool) -> Cost:
     varying = tuple(c.type.has(axis) for c in captured)
     source = cell_source(region, varying)
     inside = {n.id: n for n in region.nodes}
-    bases = {_base(inside, id) for id in source.kept} - set(region.captures) - set(region.states)
-    kept = sum(inside[i].type.width for i in bases)
     states = sum(inside[s].type.width for s in region.states)
     # In the order of steps: what is seen, and the states.
-    seen = sum(c.type.width for c, v in zip(captured, varying, strict=True) if v)
-    made = sum(sum(p.width for p in products) for products, _ in source.products)
-    read = sum(width for _, width in source.products)
+    widths = [c.type.width for c, v in zip(captured, varying, strict=True) if v]
+    seen = sum(widths)
     a_row = BYTES * rows
     index = 3 * _INDEX * rows
     if not training:
         return Cost(during=a_row * seen + index)
+    sloped = sum(w for w, s in zip(widths, source.sloped, strict=True) if s)
+    of_products = zip(source.products, source.places, strict=True)
+    made = sum(sum(p.width for p in group) for (group, _), place in of_products if place is None)
+    read = {n.inputs[0] for n in region.nodes if n.op in ("linear", "project")}
     return Cost(
-        beside=a_row * (kept + seen + states) + index,
-        # Derivatives by step, and put together.
-        back=a_row * (states + 2 * made + read + seen),
+        beside=a_row * (source.beside + seen + states) + index,
+        # Derivatives by step, and what the matrices multiplied, put together.
+        back=a_row * (states + made + sloped + sum(inside[i].type.width for i in read)),
     )
-
-
-def _base(inside: Mapping[int, Node], id: int) -> int:
-    """A slice keeps all of what it is a slice of."""
-    while inside[id].op in VIEWS and inside[id].inputs:
-        id = inside[id].inputs[0]
-    return id
 
 
 def _scan(node: Node, sizes: Sizes) -> Cost:

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from specc.graph.ir import Graph, Weight, walk
+from specc.graph.ir import Graph, Weight, fields_of, readings, walk
 from specc.passes.placement import BYTES
 from specc.plan.activations import ALL, peaks
 from specc.plan.costs import Sizes
@@ -82,8 +82,7 @@ def batch_bytes(graph: Graph, batch: int, lengths: Lengths) -> float:
     """The batch itself: ids and numbers."""
     seen: dict[str, float] = {}
     for node in graph.nodes:
-        path = node.attrs.get("field")
-        if isinstance(path, str):
+        for path in fields_of(node):
             channels = node.type.width / 2 if node.op == "input" else 1
             seen[path] = 8 * channels * batch * lengths.positions(node.type)
     return sum(seen.values())
@@ -113,11 +112,9 @@ def goes_by_row(graph: Graph, weight: Weight) -> bool:
 
 
 def rows_read(graph: Graph, path: str, batch: int, lengths: Lengths) -> list[float]:
-    """For each node that reads a table, how many rows it reads in a batch."""
+    """For each field that is looked up in a table, how many rows that reads in a batch."""
     return [
-        batch * lengths.positions(n.type)
-        for n in walk(graph.nodes)
-        if path in n.weights and n.op in ("embed", "embed_bag")
+        batch * lengths.positions(n.type) for n in walk(graph.nodes) for r in readings(n) if r.table == path
     ]
 
 

@@ -16,7 +16,8 @@ from dataclasses import replace
 import networkx as nx
 
 from specc.graph.ir import Graph
-from specc.passes.placement import REST, moves, place
+from specc.passes import after_places
+from specc.passes.placement import REST, moves
 from specc.plan.activations import ALL
 from specc.plan.memory import Load, predict
 from specc.plan.shortage import no_room, overfull
@@ -32,7 +33,7 @@ _TRIES = 50_000
 def plan_as_placed(graph: Graph, sizes: Sequence[Device], task: Task) -> Plan:
     """The plan of a graph as its own places have it. sizes: of the devices, by target; those that are not
     given have no limit."""
-    placed = place(graph)
+    placed = after_places(graph)
     capacities = {d.target: d.capacity for d in sizes}
     found = _plan(placed, {n: capacities.get(t, 0) for n, t in placed.devices.items()}, task)
     return replace(found, problems=overfull(found, task))
@@ -255,7 +256,7 @@ def _planned(
     places |= {name: wanted.get(name, rest) for name in graph.places} | {REST: rest}
     used = set(places.values())
     devices = {name: target for target, name in names.items() if name in used}
-    placed = place(replace(graph, devices=devices, places=places, place_spans={}))
+    placed = after_places(replace(graph, devices=devices, places=places, place_spans={}))
     capacities = {d.target: d.capacity for d in sizes}
     return _plan(placed, {name: capacities.get(target, 0) for name, target in devices.items()}, task)
 
@@ -272,4 +273,4 @@ def rest_bytes(graph: Graph, task: Task) -> int:
     apart = replace(graph, devices={away: "cpu", here: "cpu:0"}, places={"tables": away, REST: here})
     if not tables:
         return predict(graph, task.batch, task.lengths, task.mode).get(ALL, Load()).total
-    return predict(place(apart), task.batch, task.lengths, task.mode).get(here, Load()).total
+    return predict(after_places(apart), task.batch, task.lengths, task.mode).get(here, Load()).total

@@ -21,12 +21,14 @@ from specc.passes.fans import join_fans
 from specc.passes.fold import fold
 from specc.passes.hoist import hoist
 from specc.passes.lift import lift_sources
+from specc.passes.lookups import fuse_lookups
 from specc.passes.merge import merge_products
+from specc.passes.placement import place
 from specc.passes.positions import choose_positions
 from specc.passes.recurrence import compile_recurrences
 from specc.passes.roles import assign_roles
 from specc.passes.share import share
-from specc.passes.tiles import tile_pairs
+from specc.passes.tiles import tile
 
 HERE = Path(__file__).parent
 Pass = Callable[[Graph], Graph]
@@ -46,7 +48,9 @@ CASES: dict[str, tuple[str, Sequence[Pass], Pass]] = {
     "contract": ("contract", (fold, share, choose_positions), contract),
     "contract_heads": ("fans", (fold, share, join_fans), contract),
     "attention_of_one_query": ("contract", (fold, share, choose_positions, contract), recognise_attention),
-    "tiles": ("tiles", (), tile_pairs),
+    "lookups": ("lookups", (fold, place), fuse_lookups),
+    "tiles": ("tiles", (), tile),
+    "tiles_of_rows": ("distribute", (fold, distribute), tile),
 }
 
 

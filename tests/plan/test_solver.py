@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from specc.devices import Placement, to_lines, with_placement
 from specc.driver import load_source
 from specc.graph.ir import Graph
-from specc.passes import optimise
+from specc.passes import before_places, optimise
 from specc.passes.placement import REST, device_of_weight, place
 from specc.plan.lengths import Lengths
 from specc.plan.memory import predict
@@ -49,7 +49,7 @@ def graph_of(text: str = SPEC, **params: int) -> Graph:
     report = Report()
     graph = load_source(Source("big.arec", text), None, params, report)
     assert graph is not None, [d.message for d in report]
-    return optimise(replace(graph, places={}, devices={}) if text == SPEC else replace(graph, places={}))
+    return before_places(replace(graph, places={}, devices={}) if text == SPEC else replace(graph, places={}))
 
 
 def planned(sizes: str, text: str = SPEC, task: Task | None = None, **params: int) -> Plan:

@@ -5,14 +5,15 @@ from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.cell import Cell, Projected, recur, relu_back, sigmoid_back, silu_back, tanh_back
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
-from specc_runtime.ops.fields import embed, embed_bag
+from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
 from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
-from specc_runtime.ops.tile import tiled
+from specc_runtime.ops.tile import Factor, paired, tiled, weighted_sum
 
 __all__ = [
     "Cell",
+    "Factor",
     "Projected",
     "along",
     "append",
@@ -28,7 +29,9 @@ __all__ = [
     "fan",
     "flatten",
     "head",
+    "lookup",
     "mse",
+    "paired",
     "pairs",
     "per_head",
     "recur",
@@ -51,4 +54,5 @@ __all__ = [
     "top",
     "transfer",
     "unroll",
+    "weighted_sum",
 ]

@@ -109,8 +109,14 @@ class _Use:
             return _Use(table, column, named)
         return _Use(table, column, named, lengths, mode == "mean")
 
+    @property
+    def rows(self) -> int:
+        return len(self.ids if self.lengths is None else self.lengths)
+
     def read(self, weight: Tensor, into: Tensor) -> None:
         """Write the part into its columns of the value."""
+        if self.rows != len(into):
+            raise ValueError(f"fields side by side have {len(into)} and {self.rows} rows")
         if self.lengths is None:
             torch.index_select(weight, 0, self.ids, out=into)
         else:
@@ -126,17 +132,15 @@ class _Lookup(Function):
         ctx.set_materialize_grads(False)
         found: list[Tensor] = []
         for uses in values:
-            first = uses[0]
-            rows = len(first.ids if first.lengths is None else first.lengths)
             ends = _begins([tables[use.table].shape[1] for use in uses])
-            value = tables[first.table].new_empty(rows, ends[-1])
+            value = tables[uses[0].table].new_empty(uses[0].rows, ends[-1])
             for use, end in zip(uses, ends[1:], strict=True):
                 use.read(tables[use.table], value[:, use.column : end])
             found.append(value)
         return tuple(found)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         found: list[Tensor | None] = [None] * len(ctx.tables)
         wanted = [n for n in range(len(ctx.tables)) if ctx.needs_input_grad[1 + n]]
@@ -154,12 +158,18 @@ class _Lookup(Function):
             if not given:
                 continue
             rows, sums = _summed(given, begins[-1])
-            edges = torch.searchsorted(rows, torch.tensor(begins, device=rows.device)).tolist()
+            edges = [0, *_edges(rows, begins[1:-1]), len(rows)]
             for number, start, stop in zip(own, edges, edges[1:], strict=False):
                 shape, by_row = ctx.tables[number]
                 named = rows[start:stop] - first[number] if first[number] else rows[start:stop]
                 found[number] = _gradient(named, sums[start:stop], shape, by_row)
         return (None, *found)
+
+
+def _edges(rows: Tensor, begins: Sequence[int]) -> list[int]:
+    """Where the rows from each of some on begin."""
+    found = [torch.searchsorted(rows, begin) for begin in begins]
+    return torch.stack(found).tolist() if found else []
 
 
 def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Tensor:
@@ -208,7 +218,7 @@ def _source(
         if len(uses) == parts:
             return _Source(rows, values)
         begins = torch.arange(0, len(values), parts, device=rows.device)
-        at = begins.unsqueeze(1) + torch.tensor(places, device=rows.device)
+        at = torch.stack([begins + place for place in places], 1)
         return _Source(rows, values, at.flatten())
     ats, shares = [], []
     for use, place in zip(uses, places, strict=True):
@@ -219,8 +229,8 @@ def _source(
             share = use.lengths.to(values.dtype).reciprocal()[owner] if use.mean else share
         ats.append(owner * parts + place)
         shares.append(share)
-    share = torch.cat(shares) if any(use.mean for use in uses) else None
-    return _Source(torch.cat(ids), values, torch.cat(ats), share)
+    shared = any(use.mean for use in uses)
+    return _Source(torch.cat(ids), values, torch.cat(ats), torch.cat(shares) if shared else None)
 
 
 def _summed(sources: Sequence[_Source], count: int) -> tuple[Tensor, Tensor]:

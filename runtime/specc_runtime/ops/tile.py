@@ -1,17 +1,26 @@
-"""A few rows at a time, where what is computed between is many times larger than what comes out."""
+"""A few rows at a time, where what is computed between is larger than what comes out.
+
+What a whole batch's rows have in between is written to memory and read again, over and over; that of a
+few rows stays in the processor's cache, and is computed again for the gradient rather than kept.
+On an accelerator, which wants many rows at once, all are taken together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from specc_runtime.layout import Axis, Rows
 from specc_runtime.tracing import untraced
 
 # Numbers of the largest value in between that a tile may have: in single precision a megabyte, which
-# stays in a core's cache.
+# stays in a core's cache. Of smaller tiles there are so many that calling torch takes the time.
 TILE = 2**18
 
 
@@ -30,3 +39,161 @@ def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Ten
         return torch.cat([function(*tile) for tile in tiles])
     parts = [checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in tiles]
     return torch.cat(parts)
+
+
+@untraced
+def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | None = None) -> Tensor:
+    """sum(weight * x, over axis).
+
+    weight [rows.count, ..., 1], x [of.count, ..., w], `of` None for the same rows; the dimensions between are
+    the same. Returns [rows.without(axis).count, ..., w].
+    """
+    out = rows.without(axis)
+    ids, places = rows.index(out).to(x.device), _places(rows, of, x)
+    found: Tensor = _WeightedSum.apply(weight, x, ids, places, out.count)  # type: ignore[no-untyped-call]
+    return found
+
+
+class Factor(NamedTuple):
+    """One of two values that are multiplied at rows of both: x [of.count, w].
+
+    matrix: [n, w], None if x does not count by itself.
+    """
+
+    x: Tensor
+    of: Rows
+    matrix: Tensor | None = None
+
+
+@untraced
+def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, rows: Rows) -> Tensor:
+    """matrix (a * b) + a.matrix a + b.matrix b + bias at every row; without any matrix the sum of a * b over
+    channels.
+
+    matrix [n, w], bias [n]. Returns [rows.count, n], or [rows.count, 1].
+    """
+    given: list[Tensor | None] = []
+    for factor in (a, b):
+        places = _places(rows, factor.of, factor.x)
+        if factor.matrix is None or places is None:
+            given += [factor.x, factor.matrix, None, places]
+        else:
+            # Where there is less of it than rows it is multiplied before it is repeated.
+            given += [factor.x, None, F.linear(factor.x, factor.matrix, bias), places]
+            bias = None
+    found: Tensor = _Paired.apply(matrix, *given)  # type: ignore[no-untyped-call]
+    return found if bias is None else found + bias
+
+
+def _places(rows: Rows, of: Rows | None, x: Tensor) -> Tensor | None:
+    """For each row the row of x that belongs to it; None where they are the same."""
+    return None if of is None or of is rows else rows.index(of).to(x.device)
+
+
+class _WeightedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, x: Tensor, ids: Tensor, places: Tensor | None, count: int
+    ) -> Tensor:
+        ctx.save_for_backward(weight, x, ids, places)
+        total = x.new_zeros(count, *x.shape[1:])
+        for begin, end in _tiles(len(ids), x):
+            total.index_add_(0, ids[begin:end], weight[begin:end] * _rows(x, places, begin, end))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        weight, x, ids, places = ctx.saved_tensors
+        wants_weight, wants_x = ctx.needs_input_grad[:2]
+        d_weight = torch.empty_like(weight) if wants_weight else None
+        d_x = _gradient(x, places) if wants_x else None
+        for begin, end in _tiles(len(ids), x):
+            d = grad.index_select(0, ids[begin:end])
+            if d_weight is not None:
+                torch.sum(d * _rows(x, places, begin, end), -1, keepdim=True, out=d_weight[begin:end])
+            if d_x is None:
+                continue
+            if places is None:
+                torch.mul(d, weight[begin:end], out=d_x[begin:end])
+            else:
+                d_x.index_add_(0, places[begin:end], d.mul_(weight[begin:end]))
+        return d_weight, d_x, None, None, None
+
+
+class _Paired(torch.autograd.Function):
+    """For each factor: x, its own matrix, what is added at its rows instead, and the rows' places in it."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor | None, *given: Any) -> Tensor:
+        ctx.save_for_backward(matrix, *given)
+        (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
+        count = len(a) if of_a is None else len(of_a)
+        found: Tensor = a.new_empty(count, 1 if matrix is None else len(matrix))
+        for begin, end in _tiles(count, a):
+            product = _rows(a, of_a, begin, end) * _rows(b, of_b, begin, end)
+            part = found[begin:end]
+            if matrix is None:
+                torch.sum(product, -1, keepdim=True, out=part)
+                continue
+            torch.mm(product, matrix.t(), out=part)
+            for x, own, addend, of in (given[:4], given[4:]):
+                if own is not None:
+                    part.addmm_(x[begin:end], own.t())
+                if addend is not None:
+                    part.add_(_rows(addend, of, begin, end))
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        matrix, *given = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        d_matrix = torch.zeros_like(matrix) if wanted[0] else None
+        d_given: list[Tensor | None] = [None] * 8
+        for number in (0, 4):
+            x, own, addend, of = given[number : number + 4]
+            if wanted[number + 1]:
+                d_given[number] = _gradient(x, of)
+            if own is not None and wanted[number + 2]:
+                d_given[number + 1] = torch.zeros_like(own)
+            if addend is not None and wanted[number + 3]:
+                d_given[number + 2] = torch.zeros_like(addend)
+        for begin, end in _tiles(len(grad), given[0]):
+            d = grad[begin:end]
+            tile = [_rows(given[number], given[number + 3], begin, end) for number in (0, 4)]
+            if d_matrix is not None:
+                d_matrix.addmm_(d.t(), tile[0] * tile[1])
+            d_product = d if matrix is None else d @ matrix
+            for number, mine, other in ((0, tile[0], tile[1]), (4, tile[1], tile[0])):
+                _, own, _, of = given[number : number + 4]
+                d_x, d_own, d_addend = d_given[number : number + 3]
+                if d_x is not None:
+                    part = d_x[begin:end] if of is None else torch.empty_like(mine)
+                    torch.mul(d_product, other, out=part)
+                    if own is not None:
+                        part.addmm_(d, own)
+                    if of is not None:
+                        d_x.index_add_(0, of[begin:end], part)
+                if d_own is not None:
+                    d_own.addmm_(d.t(), mine)
+                if d_addend is not None:
+                    d_addend.index_add_(0, of[begin:end], d)
+        return d_matrix, *d_given
+
+
+def _tiles(rows: int, like: Tensor) -> Iterator[tuple[int, int]]:
+    """Where tiles begin and end."""
+    numbers = max(like[:1].numel(), 1)
+    step = max(TILE // numbers, 1) if like.device.type == "cpu" else max(rows, 1)
+    for begin in range(0, rows, step):
+        yield begin, min(begin + step, rows)
+
+
+def _rows(x: Tensor, places: Tensor | None, begin: int, end: int) -> Tensor:
+    return x[begin:end] if places is None else x.index_select(0, places[begin:end])
+
+
+def _gradient(x: Tensor, places: Tensor | None) -> Tensor:
+    """Where the gradient goes: rows that several read are added up."""
+    return torch.empty_like(x) if places is None else torch.zeros_like(x)

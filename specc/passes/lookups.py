@@ -1,0 +1,117 @@
+"""Tables that are looked up together are looked up at once.
+
+Assumes: devices are settled (place), and so are the values that others read (all other passes). Promises: the
+same values and gradients; nothing is on another device than before, and no more moves than did.
+
+* Fields of the same rows that stand side by side (in a `concat`, or stacked), with tables on one device,
+  become one `lookup`: each row is written where it belongs, once. What moved to another device apart moves as
+  one. A field that others read on its own stays.
+* Fields elsewhere that share a table with another become lookups of their own. The lookups of one function
+  that have tables in common are one call there, so that a table has one gradient: what only a loss reads is
+  still not looked up for predictions.
+
+Leaves the largest of a bag (`max`), which is no sum of rows, to `embed_bag`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+
+from specc.graph.ir import Graph, Node, readings, walk
+from specc.graph.prune import prune
+from specc.passes.rewrite import Builder, rebuilt
+from specc.types.axis import Type
+
+
+def fuse_lookups(graph: Graph) -> Graph:
+    return _of_shared_tables(_side_by_side(graph))
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def _side_by_side(graph: Graph) -> Graph:
+    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+    uses.update(graph.outputs)
+    uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+    builder = Builder.of(graph)
+    for old in graph.nodes:
+        node = builder.updated(old)
+        if old.op in ("concat", "stack"):
+            runs = [list(run) for _, run in groupby(old.inputs, lambda i: _kind(graph, i, uses))]
+            if old.op == "stack" and len(runs) == 1 and _joins(graph, runs[0], uses):
+                joined = _joined(graph, builder, old, runs[0])
+                builder.stand_for(old, builder.add("split", (joined,), old.type, old, old.attrs))
+                continue
+            if old.op == "concat" and any(_joins(graph, run, uses) for run in runs):
+                inputs: list[int] = []
+                for run in runs:
+                    found = _joins(graph, run, uses)
+                    inputs += [_joined(graph, builder, old, run)] if found else map(builder.now, run)
+                if len(inputs) == 1:
+                    builder.stand_for(old, inputs[0])
+                    continue
+                node = replace(node, inputs=tuple(inputs))
+        builder.append(node)
+    return prune(rebuilt(graph, builder))
+
+
+def _kind(graph: Graph, id: int, uses: Counter[int]) -> object:
+    """Equal for values that one lookup can give; else each its own."""
+    source = _source(graph, id)
+    if not _sums(source) or uses[id] > 1 or uses[source.id] > 1:
+        return id, len(uses)
+    return frozenset(source.type.axes), source.role, source.device, graph.node(id).device
+
+
+def _joins(graph: Graph, run: list[int], uses: Counter[int]) -> bool:
+    return len(run) > 1 and _sums(_source(graph, run[0])) and uses[run[0]] == 1
+
+
+def _source(graph: Graph, id: int) -> Node:
+    """A value before it moved."""
+    node = graph.node(id)
+    return graph.node(node.inputs[0]) if node.op == "transfer" else node
+
+
+def _sums(node: Node) -> bool:
+    """Whether a value is a field's rows, or sums of them."""
+    return node.op == "embed" or (node.op == "embed_bag" and node.attrs["mode"] != "max")
+
+
+def _joined(graph: Graph, builder: Builder, whole: Node, run: list[int]) -> int:
+    """One lookup, where it is read, for a run of a value's inputs."""
+    sources = [_source(graph, id) for id in run]
+    first, there = sources[0], graph.node(run[0]).device
+    type_ = Type(first.type.axes, sum(s.type.width for s in sources))
+    like = replace(whole, role=first.role, device=first.device)
+    moves = there != first.device
+    name = f"{whole.name}_rows" if whole.name is not None and moves else None
+    found = builder.add("lookup", (), type_, like, *_lookup(sources), name=name)
+    if not moves:
+        return found
+    return builder.add("transfer", (found,), type_, replace(like, device=there), {"device": there})
+
+
+def _lookup(sources: Iterable[Node]) -> tuple[dict[str, tuple[str | None, ...]], tuple[str, ...]]:
+    """Attributes and weights."""
+    read = [r for s in sources for r in readings(s)]
+    attrs = {"fields": tuple(r.field for r in read), "modes": tuple(r.mode for r in read)}
+    return attrs, tuple(r.table for r in read)
+
+
+# --------------------------------------------------------------- shared tables
+
+
+def _of_shared_tables(graph: Graph) -> Graph:
+    readers = Counter(table for n in graph.nodes for table in {r.table for r in readings(n)})
+    nodes = []
+    for node in graph.nodes:
+        if _sums(node) and readers[node.weights[0]] > 1:
+            attrs, weights = _lookup([node])
+            node = replace(node, op="lookup", attrs=attrs, weights=weights)
+        nodes.append(node)
+    return graph.with_nodes(tuple(nodes))
