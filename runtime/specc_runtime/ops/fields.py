@@ -52,8 +52,6 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
 @untraced
 def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     """For each value its parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
-    if torch.compiler.is_compiling():
-        return tuple(torch.cat([_plain(*part) for part in parts], -1) for parts in values)
     tables = {id(part[0]): part[0] for parts in values for part in parts}
     numbers = {key: number for number, key in enumerate(tables)}
     uses = tuple(
@@ -65,15 +63,6 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     )
     found: tuple[Tensor, ...] = _Lookup.apply(uses, *tables.values())  # type: ignore[no-untyped-call]
     return found
-
-
-def _plain(weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> Tensor:
-    """One part by torch's own means, for what traces them."""
-    if isinstance(ids, Tensor):
-        return F.embedding(transfer(ids, weight.device), weight, sparse=_by_row(weight))
-    values, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
-    begins = lengths.cumsum(0) - lengths
-    return F.embedding_bag(values, weight, begins, mode=mode, sparse=_by_row(weight))
 
 
 def _by_row(weight: Tensor) -> bool:
