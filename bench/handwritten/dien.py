@@ -19,12 +19,13 @@ class Augru(nn.Module):
         self.of_state = nn.Linear(DIM, 3 * DIM)
 
     def forward(self, x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
-        given = self.of_input(x).unbind(1)
+        parts = (2 * DIM, DIM)  # split at once: autograd fills up a slice of its own at every step
+        gates, drives = (part.unbind(1) for part in self.of_input(x).split(parts, -1))
         h = x.new_zeros(len(x), DIM)
-        for at, a, there in zip(given, weight.unbind(1), mask.unbind(1), strict=True):
-            state = self.of_state(h)
-            reset, update = torch.sigmoid(at[:, : 2 * DIM] + state[:, : 2 * DIM]).chunk(2, -1)
-            fresh = torch.tanh(at[:, 2 * DIM :] + reset * state[:, 2 * DIM :])
+        for gate, drive, a, there in zip(gates, drives, weight.unbind(1), mask.unbind(1), strict=True):
+            of_gates, of_drive = self.of_state(h).split(parts, -1)
+            reset, update = torch.sigmoid(gate + of_gates).chunk(2, -1)
+            fresh = torch.tanh(drive + reset * of_drive)
             update = (a * there).unsqueeze(-1) * update
             h = torch.lerp(h, fresh, update)
         return h
