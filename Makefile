@@ -62,6 +62,7 @@ bench: .venv/bench.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m bench.tables --peers .venv-peers/bin/python --rounds $(ROUNDS)
 	$(BIN)/python -m bench.passes --rounds $(ROUNDS)
 	$(BIN)/python -m bench.compile_time
+	-$(BIN)/python -m bench.torch_compile --turns $(ROUNDS)  # wants a C++ compiler
 	$(BIN)/python -m bench.report
 
 clean:
