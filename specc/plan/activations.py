@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from specc.emit.module import named_values
-from specc.graph.ir import Graph, Node, Weight, walk
+from specc.graph.ir import Graph, Node, Weight, readings, walk
 from specc.passes.placement import BYTES
 from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
 from specc.types.axis import Axis
@@ -31,10 +31,13 @@ _WITHOUT_ROWS = frozenset({"constant", "learned"})
 _AS_THEY_ARE = frozenset(
     {"attention", "paired", "recurrence", "scan", "tiled", "weighted_sum", *VIEWS} - {"stop_gradient"}
 ) | frozenset({"init", "tail", "append", "take", "top", "flatten", "transfer"})
-# A sparse gradient's rows are sorted, and go through the rule's arithmetic, as many times.
-_ROW_COPIES = {"sgd": 1, "adagrad": 4, "adam": 5, "adamw": 5}
+# An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.rowwise).
+_PIECE = 2**15
+_ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
 _DENSE_COPIES = 2
 _INDEX = 8
+# The ids that are looked up, put together, sorted, with their order, and where each row begins.
+_SORTED = 4
 
 
 @dataclass(eq=False)
@@ -100,7 +103,6 @@ class _Walk:
         self.done: list[_Done] = []
         self.weights: dict[str, Buffer] = {}
         self.named = _named(graph)
-        self.looked_up: Counter[str] = Counter()  # bytes of a table's rows that were read
 
     def run(self) -> dict[str, float]:
         index = {n.id: n for n in self.graph.nodes}
@@ -203,14 +205,13 @@ class _Walk:
                 self.penalties.append((weight, self.memory.hold(rows)))
 
     def _distinct(self, weight: Weight) -> float:
-        """How many rows of a table a batch names, if it names any as likely as any other."""
-        named = sum(
+        named = (
             self.sizes.rows(self.sizes.domain(n) or frozenset())
             for n in self.graph.nodes
-            if weight.path in n.weights
+            for r in readings(n)
+            if r.table == weight.path
         )
-        count = max(weight.shape[0], 1)
-        return count * -math.expm1(-named / count)
+        return distinct(sum(named), weight.shape[0])
 
     def _back(self) -> None:
         self.grads: dict[Key, Buffer] = {}
@@ -219,7 +220,7 @@ class _Walk:
                 node = self.graph.node(id)
                 self._give(id, Buffer(_device(node), self.sizes.value(node)))
         for weight, rows in reversed(self.penalties):
-            self._rows_of(weight, Buffer(rows.device, rows.bytes), rows.bytes)
+            self._rows_of(weight, rows.device, 0.0)
             self.memory.release(rows)
         for done in reversed(self.done):
             grad = self.grads.pop(done.key, None)
@@ -244,7 +245,9 @@ class _Walk:
         self.memory.need(device, done.cost.back)
         if not expanded:
             for path in dict.fromkeys(p for n in walk((node,)) for p in n.weights):
-                self._weight(self.graph.weights[path], grad, self.sizes.value(node))
+                self._weight(
+                    self.graph.weights[path], grad, self.sizes.rows(self.sizes.domain(node) or frozenset())
+                )
         passes = not expanded and (done.cost.way == "same" or node.op in VIEWS or _spread_out(node))
         extra = self.memory.hold(Buffer(device, done.cost.back))
         for i, key in done.inputs:
@@ -275,11 +278,11 @@ class _Walk:
             self.grads[key] = total
         self.memory.release(part)
 
-    def _weight(self, weight: Weight, grad: Buffer, value: float) -> None:
+    def _weight(self, weight: Weight, grad: Buffer, named: float) -> None:
         if weight.frozen or weight.kind == "buffer":
             return
         if self.by_row.get(weight.path):
-            self._rows_of(weight, grad, value)
+            self._rows_of(weight, grad.device, named)
             return
         size = BYTES * math.prod(weight.shape)
         if weight.path in self.weights:
@@ -287,25 +290,28 @@ class _Walk:
         else:
             self.weights[weight.path] = self.memory.hold(Buffer(grad.device, size))
 
-    def _rows_of(self, weight: Weight, grad: Buffer, value: float) -> None:
-        """A gradient by row is the gradient of what was looked up (or a part of one), and its ids."""
-        self.looked_up[weight.path] += int(value)
-        before = self.weights.get(weight.path)
-        if before is None:
-            self.weights[weight.path] = self.memory.hold(grad)
-            return
-        ids = _INDEX / (BYTES * weight.shape[1])
-        joined = Buffer(grad.device, self.looked_up[weight.path] * (1 + ids))
-        self.weights[weight.path] = self.memory.hold(joined)
-        self.memory.release(before)
+    def _rows_of(self, weight: Weight, device: str, named: float) -> None:
+        """A gradient by row: the distinct ones, each with its id. named: how many ids name one."""
+        self.memory.need(device, named * _SORTED * _INDEX)
+        size = self._distinct(weight) * (BYTES * weight.shape[1] + _INDEX)
+        if weight.path in self.weights:
+            self.memory.need(device, size)
+        else:
+            self.weights[weight.path] = self.memory.hold(Buffer(device, size))
 
     def _optimise(self) -> None:
         rule = self.graph.train.get("optimizer", {}).get("name", "adam")
         for path, grad in self.weights.items():
             if self.by_row.get(path):
-                self.memory.need(grad.device, _ROW_COPIES.get(rule, 1) * self.looked_up[path])
+                piece = min(BYTES * _PIECE, grad.bytes)
+                self.memory.need(grad.device, _ROW_TENSORS.get(rule, 1) * piece)
             else:
                 self.memory.need(grad.device, _DENSE_COPIES * grad.bytes)
+
+
+def distinct(named: float, rows: int) -> float:
+    """How many rows of a table a batch names, if it names any as likely as any other."""
+    return rows * -math.expm1(-named / rows) if rows else 0.0
 
 
 def _spread_out(node: Node) -> bool:

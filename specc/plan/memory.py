@@ -16,7 +16,7 @@ from typing import Literal
 
 from specc.graph.ir import Graph, Weight, fields_of, readings, walk
 from specc.passes.placement import BYTES
-from specc.plan.activations import ALL, peaks
+from specc.plan.activations import ALL, distinct, peaks
 from specc.plan.costs import Sizes
 from specc.plan.lengths import Lengths
 
@@ -96,11 +96,11 @@ def states(graph: Graph) -> int:
 
 
 def gradient_bytes(graph: Graph, weight: Weight, batch: int, lengths: Lengths) -> int:
-    """A weight's gradient: of a table the rows that a batch names (each with its id, before and after equal
-    ones are added up), of anything else as large as the weight."""
+    """A weight's gradient: of a table the distinct rows that a batch names (each with its id), of anything
+    else as large as the weight."""
     if not goes_by_row(graph, weight):
         return BYTES * math.prod(weight.shape)
-    rows = sum(rows_read(graph, weight.path, batch, lengths))
+    rows = distinct(sum(rows_read(graph, weight.path, batch, lengths)), weight.shape[0])
     return int(rows * (BYTES * weight.shape[1] + 8))
 
 

@@ -172,8 +172,8 @@ def test_lengths_of_data(spec: Path, tmp_path: Path) -> None:
     full = json.loads(run(spec, "--json").output)
     # Mean length 27.5 of at most 100.
     assert (
-        short["loads"]["training"]["host"]["activations"]
-        < 0.5 * full["loads"]["training"]["host"]["activations"]
+        short["loads"]["scoring"]["host"]["activations"]
+        < 0.5 * full["loads"]["scoring"]["host"]["activations"]
     )
     pq.write_table(pa.table({"other": [1]}), data)
     result = run(spec, "--lengths", data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def test_weights_gradients_and_the_optimizers_state() -> None:
     matrices = 8 * 16 + 16 + 29 * 4 + 4 + 4 + 1
     assert load_.weights == 4 * matrices
     assert load_.optimizer == 2 * (load_.tables + load_.weights)
-    # Of the tables only the rows of the batch, with their ids.
-    rows = 64 * (1 + 20) * (4 * 8 + 8) + 64 * (4 * 4 + 8)
-    assert load_.gradients == 4 * matrices + rows
+    # Of the tables only the distinct rows of the batch, with their ids.
+    items, users = (1000 * (1 - math.exp(-64 * 21 / 1000)), 500 * (1 - math.exp(-64 / 500)))
+    assert load_.gradients == 4 * matrices + int(items * (4 * 8 + 8)) + int(users * (4 * 4 + 8))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ class _Lookup(Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         found: list[Tensor | None] = [None] * len(ctx.tables)
-        wanted = [n for n in range(len(ctx.tables)) if ctx.needs_input_grad[1 + n]]
+        read = {use.table for uses, g in zip(ctx.values, grads, strict=True) if g is not None for use in uses}
+        wanted = [n for n in sorted(read) if ctx.needs_input_grad[1 + n]]
         for width in {ctx.tables[n][0][1] for n in wanted}:
             # Tables of equal width are one: the rows of each after those of the tables before it.
             own = [n for n in wanted if ctx.tables[n][0][1] == width]
@@ -144,8 +145,6 @@ class _Lookup(Function):
                 if grad is not None
                 for source in _sources([use for use in uses if use.table in first], grad, first, width)
             ]
-            if not given:
-                continue
             rows, sums = _summed(given, begins[-1])
             edges = [0, *_edges(rows, begins[1:-1]), len(rows)]
             for number, start, stop in zip(own, edges, edges[1:], strict=False):
