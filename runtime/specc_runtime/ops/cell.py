@@ -2,8 +2,8 @@
 
 A `Cell` is one step of a spec's `scan` and the derivative of that step, both straight-line code that
 the compiler wrote. Autograd over a loop records every operation of every step and adds up the weights'
-gradients step by step; here a step keeps only what its derivative reads, every step's derivatives go to
-their place among those of all steps, and the gradient of each matrix is one product over all steps.
+gradients step by step; here a step keeps only what its derivative reads, and what does not depend on the
+state is multiplied for many steps at once, as are the gradients of the matrices.
 
 Promises: the values and gradients of the plain loop (`recurrent.scan`), first order only.
 """
@@ -16,12 +16,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows, Steps
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.tracing import untraced
+
+# Rows of a value that are multiplied by its matrix at once, at least.
+CHUNK = 1024
 
 Tensors = tuple[Tensor, ...]
 Perhaps = tuple[Tensor | None, ...]
@@ -66,11 +70,12 @@ class Projected(NamedTuple):
     of: Rows | None = None
     to: Rows | None = None
 
-    def in_steps(self, steps: Steps) -> Tensor:
+    def in_steps(self, steps: Steps) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """In the order of steps: what is multiplied, with the matrix and the bias; or the product alone."""
         if self.of is not None and self.to is not None and self.of is not self.to:
             whole = expand(F.linear(self.x, self.matrix, self.bias), self.of, self.to)
-            return regroup(whole, steps.gather, steps.scatter)
-        return F.linear(regroup(self.x, steps.gather, steps.scatter), self.matrix, self.bias)
+            return regroup(whole, steps.gather, steps.scatter), None, None
+        return regroup(self.x, steps.gather, steps.scatter), self.matrix, self.bias
 
 
 @untraced
@@ -95,15 +100,18 @@ def recur(
     sequences = len(steps.order)
     back_to = torch.empty_like(steps.order)
     back_to[steps.order] = torch.arange(sequences, device=back_to.device)
+    sources = (
+        x.in_steps(steps)
+        if isinstance(x, Projected)
+        else (regroup(x, steps.gather, steps.scatter), None, None)
+        for x in values
+    )
     walked: Tensors = _Walk.apply(  # type: ignore[no-untyped-call]
         cell,
         steps.active,
-        (len(values), len(constants), len(matrices), len(biases)),
+        (3 * len(values), len(constants), len(matrices), len(biases)),
         # Copies, in the order of steps: the walk may write over them.
-        *(
-            x.in_steps(steps) if isinstance(x, Projected) else regroup(x, steps.gather, steps.scatter)
-            for x in values
-        ),
+        *(part for source in sources for part in source),
         *(regroup(x, steps.order, back_to) for x in constants),
         *matrices,
         *biases,
@@ -112,88 +120,160 @@ def recur(
     return tuple(rejoin(state, steps.scatter, steps.gather) for state in walked)
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """Steps first .. stop, with the rows begin .. end, which are multiplied together: few enough to be in the
+    processor's cache when the steps read them."""
+
+    first: int
+    stop: int
+    begin: int
+    end: int
+
+    def of(self, whole: Tensor) -> Tensor:
+        return whole[self.begin : self.end]
+
+    @staticmethod
+    def all(active: tuple[int, ...]) -> list[_Chunk]:
+        found: list[_Chunk] = []
+        first = begin = end = 0
+        for number, running in enumerate(active):
+            end += running
+            if end - begin >= CHUNK or number == len(active) - 1:
+                found.append(_Chunk(first, number + 1, begin, end))
+                first, begin = number + 1, end
+        return found
+
+
 class _Walk(torch.autograd.Function):
-    """The loop, over rows in the order of steps: [rows, w] values to [rows, w] states."""
+    """The loop, over rows in the order of steps: [rows, w] values to [rows, w] states.
+
+    Of each value there are three: itself, or what is multiplied, a matrix, and a bias.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int, int], *given: Tensor
+        ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int, int], *given: Any
     ) -> Tensors:
-        values, constants, matrices, biases, states = _split(given, sizes)
-        rows = sum(active)
-        traces = tuple(s.new_empty(rows, s.shape[1]) for s in states)
+        sources, constants, matrices, biases, states = _split(given, sizes)
+        chunks = _Chunk.all(active)
+        traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         wanted = any(ctx.needs_input_grad)
+        # The derivative reads all of what is multiplied; without it the place is used again.
+        rows = sum(active) if wanted else max((c.end - c.begin for c in chunks), default=0)
+        values = [
+            x if matrix is None else x.new_empty(rows, len(matrix)) for x, matrix, _ in _threes(sources)
+        ]
         kept: list[Tensors] = []
         current = states
-        for running, seen, nexts in zip(
-            active, _by_step(values, active), _by_step(traces, active), strict=True
-        ):
-            saved = cell.step(
-                seen,
-                tuple(c[:running] for c in constants),
-                matrices,
-                biases,
-                tuple(s[:running] for s in current),
-                nexts,
-            )
-            if wanted:
-                kept.append(saved)
-            current = nexts
-        ctx.cell, ctx.active, ctx.sizes, ctx.kept = cell, active, sizes, kept
+        for chunk in chunks:
+            seen = []
+            for (x, matrix, bias), whole in zip(_threes(sources), values, strict=True):
+                if matrix is None:
+                    seen.append(chunk.of(whole))
+                    continue
+                seen.append(chunk.of(whole) if wanted else whole[: chunk.end - chunk.begin])
+                torch.mm(chunk.of(x), matrix.t(), out=seen[-1])
+                if bias is not None:
+                    seen[-1].add_(bias)
+            running = active[chunk.first : chunk.stop]
+            traced = [chunk.of(t) for t in traces]
+            for n, now, nexts in zip(
+                running, _by_step(seen, running), _by_step(traced, running), strict=True
+            ):
+                held, before = tuple(c[:n] for c in constants), tuple(s[:n] for s in current)
+                saved = cell.step(now, held, matrices, biases, before, nexts)
+                if wanted:
+                    kept.append(saved)
+                current = nexts
+        ctx.cell, ctx.active, ctx.sizes, ctx.kept, ctx.values = cell, active, sizes, kept, values
         ctx.save_for_backward(*given, *traces)
         return traces
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *d_traces: Tensor) -> tuple[Any, ...]:
-        cell: Cell = ctx.cell
-        active: tuple[int, ...] = ctx.active
-        count = len(d_traces)
-        saved = ctx.saved_tensors
+        cell, active, count = ctx.cell, ctx.active, len(d_traces)
+        given, traces = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
         if not active:
-            return (None, None, None, *(torch.zeros_like(x) for x in saved[:-count]))
-        values, constants, matrices, _, starts = _split(saved[:-count], ctx.sizes)
-        traces = saved[-count:]
-        sloped = cell.sloped or (True,) * len(values)
-        d_values = tuple(torch.empty_like(x) if s else None for x, s in zip(values, sloped, strict=True))
-        d_products = _places(cell, matrices, d_values, len(traces[0]))
-        d_constants = tuple(torch.zeros_like(c) for c in constants)
-        seen, traced = _by_step(values, active), _by_step(traces, active)
-        into_values, into_products = _by_step(d_values, active), _by_step(d_products, active)
-        given = _by_step(d_traces, active)
-        carried: Perhaps = (None,) * count
-        factors: list[Tensors] = []
-        for number in reversed(range(len(active))):
-            running = active[number]
-            before = traced[number - 1] if number else starts
-            d_held, carried, multiplied = cell.back(
-                seen[number],
-                tuple(c[:running] for c in constants),
-                matrices,
-                tuple(s[:running] for s in before),
-                ctx.kept[number],
-                tuple(_sum(d, more) for d, more in zip(given[number], carried, strict=True)),
-                into_values[number],
-                into_products[number],
+            return (None, None, None, *(None if x is None else torch.zeros_like(x) for x in given))
+        sources, constants, matrices, biases, starts = _split(given, ctx.sizes)
+        sloped = cell.sloped or (True,) * (len(sources) // 3)
+        d_sources = [
+            (
+                torch.empty_like(x) if s else torch.zeros_like(x),
+                *(None if w is None else torch.zeros_like(w) for w in (matrix, bias)),
             )
-            for total, part in zip(d_constants, d_held, strict=True):
-                if part is not None:
-                    total[:running].add_(part)
-            factors.append(multiplied)
-        joined = _Joined()
-        return (
-            None,
-            None,
-            None,
-            *d_values,
-            *d_constants,
-            *(d.t() @ joined(x) for d, x in zip(d_products, zip(*factors, strict=True), strict=True)),
-            *(d_products[number].sum(0) for number in cell.biased),
-            *(_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True)),
+            for (x, matrix, bias), s in zip(_threes(sources), sloped, strict=True)
+        ]
+        d_constants, d_matrices, d_biases = (
+            tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
         )
+        chunks = _Chunk.all(active)
+        rows = max(c.end - c.begin for c in chunks)
+        # Where the derivatives of a chunk's products go; of other values all are wanted.
+        places = [
+            None if not s else d_x if matrix is None else x.new_empty(rows, len(matrix))
+            for (x, matrix, _), (d_x, _, _), s in zip(_threes(sources), d_sources, sloped, strict=True)
+        ]
+        seen, traced, d_traced = (_by_step(xs, active) for xs in (ctx.values, traces, d_traces))
+        carried: Perhaps = (None,) * count
+        for chunk in reversed(chunks):
+            size = chunk.end - chunk.begin
+            d_values = [
+                None if place is None else chunk.of(place) if matrix is None else place[:size]
+                for place, (_, matrix, _) in zip(places, _threes(sources), strict=True)
+            ]
+            d_products = _places(cell, matrices, d_values, size)
+            running = active[chunk.first : chunk.stop]
+            into_values, into_products = _by_step(d_values, running), _by_step(d_products, running)
+            factors: list[Tensors] = []
+            for number in reversed(range(chunk.first, chunk.stop)):
+                n = active[number]
+                before = traced[number - 1] if number else starts
+                d_held, carried, multiplied = cell.back(
+                    seen[number],
+                    tuple(c[:n] for c in constants),
+                    matrices,
+                    tuple(s[:n] for s in before),
+                    ctx.kept[number],
+                    tuple(_sum(d, more) for d, more in zip(d_traced[number], carried, strict=True)),
+                    into_values[number - chunk.first],
+                    into_products[number - chunk.first],
+                )
+                for total, part in zip(d_constants, d_held, strict=True):
+                    if part is not None:
+                        total[:n].add_(part)
+                factors.append(multiplied)
+            joined = _Joined()
+            of_matrices = zip(d_matrices, d_products, zip(*factors, strict=True), strict=True)
+            for total, d_product, parts in of_matrices:
+                total.addmm_(d_product.t(), joined(parts))
+            for total, number in zip(d_biases, cell.biased, strict=True):
+                total.add_(d_products[number].sum(0))
+            for d, source, d_source in zip(d_values, _threes(sources), d_sources, strict=True):
+                if d is not None and source[1] is not None:
+                    _multiplied(chunk, d, source, d_source)
+        d_starts = (_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True))
+        d_given = (part for three in d_sources for part in three)
+        return (None, None, None, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
 
-def _places(cell: Cell, matrices: Tensors, d_values: Perhaps, rows: int) -> Tensors:
-    """For each matrix the derivative of its product at all steps, [rows, out]."""
+def _multiplied(chunk: _Chunk, d: Tensor, source: tuple[Any, ...], d_source: tuple[Any, ...]) -> None:
+    """From the derivative of a chunk's product those of what is multiplied, the matrix and the bias."""
+    (x, matrix, _), (d_x, d_matrix, d_bias) = source, d_source
+    torch.mm(d, matrix, out=chunk.of(d_x))
+    d_matrix.addmm_(d.t(), chunk.of(x))
+    if d_bias is not None:
+        d_bias.add_(d.sum(0))
+
+
+def _threes(sources: Sequence[Any]) -> list[tuple[Any, ...]]:
+    return [tuple(sources[i : i + 3]) for i in range(0, len(sources), 3)]
+
+
+def _places(cell: Cell, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
+    """For each matrix the derivative of its product at all steps of a chunk, [rows, out]."""
     found = []
     for matrix, place in zip(matrices, cell.places or (None,) * len(matrices), strict=True):
         if place is None:
@@ -239,9 +319,9 @@ class _Joined:
         return self._known[key]
 
 
-def _split(given: Sequence[Tensor], sizes: Sequence[int]) -> tuple[Tensors, ...]:
+def _split(given: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
     """Tensors by their sizes, and the rest."""
-    parts: list[Tensors] = []
+    parts: list[tuple[Any, ...]] = []
     begin = 0
     for size in sizes:
         parts.append(tuple(given[begin : begin + size]))
