@@ -32,7 +32,7 @@ _AS_THEY_ARE = frozenset(
     {"attention", "paired", "recurrence", "scan", "tiled", "weighted_sum", *VIEWS} - {"stop_gradient"}
 ) | frozenset({"init", "tail", "append", "take", "top", "flatten", "transfer"})
 # An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.rowwise).
-_PIECE = 2**15
+_PIECE = 2**16
 _ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
 _DENSE_COPIES = 2
 _INDEX = 8
