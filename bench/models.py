@@ -26,9 +26,11 @@ TASKS = (
     Task("din", full=True),
     Task("dien"),
     Task("bst", bound=20),
+    Task("bst", bound=20, small_head=True),
     Task("bst", bound=100),
     Task("dsin", sessions=5, bound=20),
     Task("dstn", bound=5),
+    Task("dstn", bound=5, small_head=True),
     Task("atrank"),
 )
 PEERS = ("deepctr", "fuxictr", "rechub", "recbole")

@@ -36,9 +36,11 @@ GOALS = {
     "DIN, T 100, all at the bound": (2.5, 2),
     "DIEN, T 100": (5, 1.8),
     "BST, T 20": (5, 5),
+    "BST, T 20, head 200-80": (5, 5),
     "BST, T 100": (10, 9),
     "DSIN, 5 x 20": (3, 2.5),
     "DSTN, T 5": (2, 1.8),
+    "DSTN, T 5, head 200-80": (2, 1.8),
     "ATRank, T 100": (4, 3),
 }
 WITHOUT_SEQUENCE = ("afm",)

@@ -17,6 +17,7 @@ WIDTH = 64  # of an item's embedding, and of a category's
 ITEMS, CATEGORIES, USERS = 10_000, 100, 1_000
 FIELDS, FIELD_WIDTH, FIELD_ROWS = 26, 16, 1_000  # of AFM
 GROUPS, SPANS, ACTIONS = (60, 20, 20), 10, 8  # of ATRank: bounds of views, keeps, buys
+HEADS = {"bst": (1024, 512, 256), "dstn": (512, 256)}  # the perceptrons on top that are not as DIN's
 MAY_BE_EMPTY = ("dsin", "dstn", "atrank")  # histories, as all contenders of these are made for it
 
 
@@ -24,7 +25,8 @@ MAY_BE_EMPTY = ("dsin", "dstn", "atrank")  # histories, as all contenders of the
 class Task:
     """model: a spec's name. batch: examples a step. bound: positions of a history (AFM and DSTN have
     none to vary). sessions: for DSIN; `bound` is then that of a session. full: every history is at
-    its bound, so that there is no padding to save. rows: of the only table, where its size is the task."""
+    its bound, so that there is no padding to save. rows: of the only table, where its size is the task.
+    small_head: the perceptron on top, the same work for all, is as small as DIN's."""
 
     model: str
     batch: int = 512
@@ -32,6 +34,12 @@ class Task:
     sessions: int = 0
     full: bool = False
     rows: int = 0
+    small_head: bool = False
+
+    @property
+    def head(self) -> tuple[int, ...]:
+        """Sizes of the perceptron on top: the paper's, or DIN's."""
+        return (200, 80) if self.small_head else HEADS.get(self.model, (200, 80))
 
     @property
     def name(self) -> str:
@@ -40,6 +48,8 @@ class Task:
         shape = {"afm": f"{FIELDS} x {FIELD_WIDTH}", "dsin": f"{self.sessions} x {self.bound}"}
         title = {"atrank": "ATRank"}.get(self.model, self.model.upper())
         text = f"{title}, {shape.get(self.model, f'T {self.bound}')}"
+        if self.small_head:
+            text += f", head {'-'.join(map(str, self.head))}"
         return f"{text}, all at the bound" if self.full else text
 
     @property

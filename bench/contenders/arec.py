@@ -45,7 +45,8 @@ def params_of(task: Task) -> dict[str, Any]:
     """What a task tells its spec."""
     if task.rows:
         return {"rows": task.rows}
-    return {"longest": task.bound} if task.model == "bst" else {}
+    params: dict[str, Any] = {"longest": task.bound} if task.model == "bst" else {}
+    return params | ({"sizes": list(task.head)} if task.small_head else {})
 
 
 def passes_of(variant: str) -> str | list[str]:

@@ -224,7 +224,7 @@ def bst(task: Task) -> Contender:
             self.dnn = MLP_Block(
                 input_dim=width + WIDTH,
                 output_dim=1,
-                hidden_units=[1024, 512, 256],
+                hidden_units=list(task.head),
                 hidden_activations="LeakyReLU",
                 output_activation=None,
             )

@@ -14,7 +14,7 @@ def build(task: Task) -> Contender:
     if task.rows:
         raise Absent("there is no such model")
     module = importlib.import_module(f"bench.handwritten.{task.model}")
-    sizes = {"bst": (task.bound,), "dsin": (task.sessions, task.bound)}
+    sizes = {"bst": (task.bound, task.head), "dsin": (task.sessions, task.bound), "dstn": (task.head,)}
     model = module.Model(*sizes.get(task.model, ()))
     data = examples(task)
     return Contender.of(model, lambda: model.loss(data), lambda: model(data))

@@ -70,7 +70,7 @@ def build(task: Task) -> Contender:
             return F.binary_cross_entropy(chance, data.label) + auxiliary
 
         return Contender.of(dien, loss, lambda: dien(x), differs=differs, lesser=True)
-    head = {"dims": [1024, 512, 256], "activation": "leakyrelu"}
+    head = {"dims": list(task.head), "activation": "leakyrelu"}
     bst = BST(user, histories("hist"), target, head, dropout=0.0, max_seq_len=task.bound + 1)
     width = 2 * WIDTH
     layer = nn.TransformerEncoderLayer(width, 8, 4 * width, 0.0, nn.LeakyReLU(), batch_first=True)

@@ -10,12 +10,12 @@ from bench.tasks import WIDTH, Padded
 
 
 class Model(nn.Module):
-    def __init__(self, bound: int, heads: int = 8) -> None:
+    def __init__(self, bound: int, sizes: tuple[int, ...], heads: int = 8) -> None:
         super().__init__()
         self.tables = Tables()
         self.positions = nn.Embedding(bound + 1, DIM)
         self.layer = nn.TransformerEncoderLayer(DIM, heads, 4 * DIM, 0.0, nn.LeakyReLU(), batch_first=True)
-        self.head = head(WIDTH + DIM, (1024, 512, 256), nn.LeakyReLU)
+        self.head = head(WIDTH + DIM, sizes, nn.LeakyReLU)
 
     def forward(self, data: Padded) -> Tensor:
         x = torch.cat([self.tables.history(data), self.tables.target(data).unsqueeze(1)], 1)

@@ -26,12 +26,12 @@ class Interactive(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, sizes: tuple[int, ...] = (512, 256)) -> None:
         super().__init__()
         self.tables = Tables()
         self.kinds = nn.ModuleList(Interactive() for _ in range(3))
-        self.joined = nn.Linear(TARGET + 3 * DIM, 512)
-        self.middle, self.last = nn.Linear(512, 256), nn.Linear(256, 1)
+        self.joined = nn.Linear(TARGET + 3 * DIM, sizes[0])
+        self.middle, self.last = nn.Linear(*sizes), nn.Linear(sizes[1], 1)
 
     def forward(self, data: Padded) -> Tensor:
         target = torch.cat([self.tables.users(data.user), self.tables.target(data)], -1)
