@@ -83,14 +83,14 @@ def test_what_was_measured_of_the_same_code_is_kept(tmp_path: Path, monkeypatch:
         return len(asked) - before
 
     monkeypatch.setattr(models, "duel", measured)
-    assert run("--rounds", "3", "--against", "handwritten") == 1
+    assert run("--rounds", "3", "--against", "handwritten") == 2  # with the paper's head and a small one
     assert run("--rounds", "3", "--against", "handwritten") == 0
     assert run("--rounds", "2", "--against", "handwritten", "--json") == 0
-    assert run("--rounds", "3", "--against", "handwritten", "--again") == 1
-    assert run("--rounds", "5", "--against", "handwritten") == 1
-    assert run("--rounds", "3") == 1  # against more
+    assert run("--rounds", "3", "--against", "handwritten", "--again") == 2
+    assert run("--rounds", "5", "--against", "handwritten") == 2
+    assert run("--rounds", "3") == 2  # against more
     monkeypatch.setattr(store, "code", lambda: "another")
-    assert run("--rounds", "3") == 1
+    assert run("--rounds", "3") == 2
     found = store.read(tmp_path / "models" / "dstn-t-5.json")
     assert {"date", "processor", "torch", "threads", "revision", "code"} <= set(found["machine"])
     assert (found["rounds"], found["lengths"]) == (3, "1.2 of 5")
