@@ -124,7 +124,8 @@ class Derivative:
             product = step.product if step.kind == "addmm" else step.node
             if step.kind in ("addmm", "linear", "project"):
                 assert product is not None
-                if place is None:
+                # Two products have two places, though one may be added to the other.
+                if place is None or place.value is None:
                     place = Place(self.product_names[product.id], 0, product.type.width, True)
                     self.owners.add(step.id)
                 value = place.value

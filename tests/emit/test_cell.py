@@ -132,6 +132,30 @@ def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
         assert torch.allclose(mine, theirs, atol=1e-12)
 
 
+def test_a_product_that_is_added_to_a_product_has_its_own_derivative(tmp_path: Path) -> None:
+    s = Step()
+    x, h = s.add("capture", index=0), s.add("state", index=0, name="h")
+    total = s.add("add", s.product(x, WIDTH, "of_x"), s.product(h, WIDTH, "of_h"))
+    following = s.add("tanh", total)
+    region = Region(tuple(s.nodes), (x,), (h,), (None,), (following,))
+    source = cell_source(region, (True,))
+    module = loaded(source, tmp_path)
+    layout = Layout(3, {"h.t": torch.tensor([3, 0, 6])}, None)
+    rows = layout[T]
+    torch.manual_seed(0)
+    shapes = [(rows.count, WIDTH), (WIDTH, WIDTH), (WIDTH, WIDTH), (3, WIDTH)]
+    given = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    value, w, v, start = given
+    (expected,) = scan(lambda x, h: (torch.tanh(x @ w.t() + h @ v.t()),), rows, T, [value], [], [start])
+    cell = Cell(module.step, module.back, source.sloped, source.places)
+    (found,) = recur(cell, rows, T, [value], [], [w, v], [], [start])
+    seed = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, given, seed), torch.autograd.grad(expected, given, seed), strict=True
+    ):
+        assert torch.allclose(mine, theirs, atol=1e-12)
+
+
 def test_only_what_the_derivative_reads_is_kept() -> None:
     region, varying, _ = augru()
     source = cell_source(region, varying)
