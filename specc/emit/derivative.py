@@ -113,6 +113,8 @@ class Derivative:
         self.home: dict[int, Place] = {}
         # Whose derivative has to come to lie there; for others the place is there for the taking.
         self.owners: set[int] = set(self.seen)
+        # Whose derivative is written over as soon as the one that follows from it is known.
+        self.passing: set[int] = set()
         self.value_names = [self.names.take(f"d_{self.of[id]}") for id in self.seen]
         for number, (id, name) in enumerate(zip(self.seen, self.value_names, strict=True)):
             self.home[id] = Place(name, 0, self.nodes[id].type.width, True, number)
@@ -136,11 +138,17 @@ class Derivative:
         self.places = tuple(places[n.id] for n in self.multiplied)
 
     def _passed(self, step: Step) -> Place | None:
-        """The place of an input that gets the step's derivative as it is, or element by element."""
-        if step.kind in ("add", "addmm", "addcmul", "sub", "tanh", "sigmoid", "exp"):
+        """The place of an input that gets the step's derivative as it is, or element by element.
+
+        Where others read the derivative, too, it must not be written over.
+        """
+        alone = step.kind in ("tanh", "sigmoid", "exp")
+        if alone or step.kind in ("add", "addmm", "addcmul", "sub"):
             for id in step.inputs[:2] if step.kind == "add" else step.inputs[:1]:
                 once = self.uses[id] == 1 and self.nodes[id].type.width == step.node.type.width
-                if once and id in self.home:
+                if once and id in self.home and (alone or id not in self.passing):
+                    if alone:
+                        self.passing.add(step.id)
                     return self.home[id]
         return None
 
@@ -151,6 +159,8 @@ class Derivative:
                 start, stop = cut.node.attrs["start"], cut.node.attrs["stop"]
                 self.home[cut.id] = self.home[id].part(start, stop)
                 self.owners.add(cut.id)
+                if id in self.passing:
+                    self.passing.add(cut.id)
 
     def _whole_in_slices(self, id: int) -> bool:
         cuts = self.slices.get(id, [])

@@ -132,28 +132,55 @@ def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
         assert torch.allclose(mine, theirs, atol=1e-12)
 
 
-def test_a_product_that_is_added_to_a_product_has_its_own_derivative(tmp_path: Path) -> None:
-    s = Step()
-    x, h = s.add("capture", index=0), s.add("state", index=0, name="h")
-    total = s.add("add", s.product(x, WIDTH, "of_x"), s.product(h, WIDTH, "of_h"))
-    following = s.add("tanh", total)
+def held_against_the_loop(
+    s: Step, x: int, h: int, following: int, plain: Callable[..., tuple[Tensor]], matrices: int, folder: Path
+) -> None:
+    """A step of one value and one state against what it means, value and gradient."""
     region = Region(tuple(s.nodes), (x,), (h,), (None,), (following,))
     source = cell_source(region, (True,))
-    module = loaded(source, tmp_path)
+    module = loaded(source, folder)
     layout = Layout(3, {"h.t": torch.tensor([3, 0, 6])}, None)
     rows = layout[T]
     torch.manual_seed(0)
-    shapes = [(rows.count, WIDTH), (WIDTH, WIDTH), (WIDTH, WIDTH), (3, WIDTH)]
+    shapes = [(rows.count, WIDTH), (3, WIDTH), *[(WIDTH, WIDTH)] * matrices]
     given = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-    value, w, v, start = given
-    (expected,) = scan(lambda x, h: (torch.tanh(x @ w.t() + h @ v.t()),), rows, T, [value], [], [start])
+    value, start, *ws = given
+    (expected,) = scan(lambda x, h: plain(x, h, *ws), rows, T, [value], [], [start])
     cell = Cell(module.step, module.back, source.sloped, source.places)
-    (found,) = recur(cell, rows, T, [value], [], [w, v], [], [start])
+    (found,) = recur(cell, rows, T, [value], [], ws, [], [start])
+    assert torch.allclose(found, expected, atol=1e-12)
     seed = torch.randn_like(expected)
     for mine, theirs in zip(
         torch.autograd.grad(found, given, seed), torch.autograd.grad(expected, given, seed), strict=True
     ):
         assert torch.allclose(mine, theirs, atol=1e-12)
+
+
+def test_a_product_that_is_added_to_a_product_has_its_own_derivative(tmp_path: Path) -> None:
+    s = Step()
+    x, h = s.add("capture", index=0), s.add("state", index=0, name="h")
+    total = s.add("add", s.product(x, WIDTH, "of_x"), s.product(h, WIDTH, "of_h"))
+    following = s.add("tanh", total)
+
+    def plain(x: Tensor, h: Tensor, w: Tensor, v: Tensor) -> tuple[Tensor]:
+        return (torch.tanh(x @ w.t() + h @ v.t()),)
+
+    held_against_the_loop(s, x, h, following, plain, 2, tmp_path)
+
+
+def test_a_derivative_that_two_read_is_not_written_over(tmp_path: Path) -> None:
+    s = Step()
+    x, h = s.add("capture", index=0), s.add("state", index=0, name="h")
+    first = s.product(h, WIDTH, "first")
+    squashed = s.add("tanh", s.product(first, WIDTH, "second"))
+    residual = s.add("add", first, squashed)
+    following = s.add("tanh", s.add("add", s.product(residual, WIDTH, "third"), s.add("sigmoid", x)))
+
+    def plain(x: Tensor, h: Tensor, u: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor]:
+        first = h @ u.t()
+        return (torch.tanh((first + torch.tanh(first @ v.t())) @ w.t() + torch.sigmoid(x)),)
+
+    held_against_the_loop(s, x, h, following, plain, 3, tmp_path)
 
 
 def test_only_what_the_derivative_reads_is_kept() -> None:
