@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import click
 
 from bench.duel import OURS, Result, duel
-from bench.store import kept, write
+from bench.store import once
 from bench.tasks import Task
 
 TASKS = (
@@ -65,14 +65,8 @@ def main(
         if only and task.model not in only:
             continue
         path = out / "models" / f"{task.slug}.json"
-        result = None if again else kept(path, contenders, rounds)
-        if result is not None:
-            click.echo(f"{task.name}: measured before", err=True)
-        else:
-            begin = time.monotonic()
-            result = duel(task, contenders, pythons(peers), rounds)
-            write(path, result, task, rounds)
-            click.echo(f"{task.name}: {time.monotonic() - begin:.0f} s", err=True)
+        measure = partial(duel, task, contenders, pythons(peers), rounds)
+        result = once(path, task, contenders, rounds, again, measure)
         click.echo(json.dumps(json.loads(path.read_text())) if as_json else summary(task, result))
 
 

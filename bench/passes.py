@@ -9,7 +9,7 @@ bench/results/passes/TASK.json after each task, and goes on where it was, as ben
 from __future__ import annotations
 
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ import click
 from bench.contenders.arec import params_of, passes_of, spec_of
 from bench.duel import OURS, Result, duel
 from bench.models import RESULTS, TASKS
-from bench.store import kept, write
+from bench.store import once
 from bench.tasks import Task
 from specc import driver
 from specc.passes import DEFAULT
@@ -51,12 +51,8 @@ def main(only: tuple[str, ...], rounds: int, again: bool, out: Path) -> None:
             continue
         contenders = [OURS, *variants(task)]
         path = out / "passes" / f"{task.slug}.json"
-        result = None if again else kept(path, contenders, rounds)
-        if result is None:
-            begin = time.monotonic()
-            result = duel(task, contenders, {}, rounds)
-            write(path, result, task, rounds, passes=list(DEFAULT))
-            click.echo(f"{task.name}: {time.monotonic() - begin:.0f} s", err=True)
+        measure = partial(duel, task, contenders, {}, rounds)
+        result = once(path, task, contenders, rounds, again, measure, passes=list(DEFAULT))
         click.echo(summary(task, result))
 
 

@@ -6,10 +6,13 @@ Promises: `kept` finds a result only where the same code was measured as often, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import click
 
 from bench.duel import Result
 from bench.machine import code, facts
@@ -50,6 +53,28 @@ def kept(path: Path, contenders: Iterable[str], rounds: int) -> Result | None:
     if not same or not set(contenders) <= {*found["seconds"], *found["absent"]}:
         return None
     return Result.of_json(found)
+
+
+def once(
+    path: Path,
+    task: Task,
+    contenders: Iterable[str],
+    rounds: int,
+    again: bool,
+    measure: Callable[[], Result],
+    **more: Any,
+) -> Result:
+    """What was measured of the same code before, or else what is measured now, and written. again: now in
+    any case."""
+    result = None if again else kept(path, contenders, rounds)
+    if result is not None:
+        click.echo(f"{task.name}: measured before", err=True)
+        return result
+    begin = time.monotonic()
+    result = measure()
+    write(path, result, task, rounds, **more)
+    click.echo(f"{task.name}: {time.monotonic() - begin:.0f} s", err=True)
+    return result
 
 
 def all_of(folder: Path, kind: str) -> list[Mapping[str, Any]]:

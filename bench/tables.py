@@ -9,7 +9,8 @@ bench/results/tables/ROWS-rows.json after each size, and goes on where it was, a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ import click
 from bench.duel import OURS, Result, duel
 from bench.machine import available_memory
 from bench.models import RESULTS, pythons
-from bench.store import kept, write
+from bench.store import once
 from bench.tasks import FIELD_WIDTH, Task
 
 CONTENDERS = (OURS, "fuxictr", f"{OURS}:dense")
@@ -46,13 +47,16 @@ def main(peers: str | None, largest: int, rounds: int, again: bool, out: Path) -
     for power in range(4, largest + 1):
         task = Task("tables", rows=10**power)
         path = out / "tables" / f"{task.slug}.json"
-        result = None if again else kept(path, CONTENDERS, rounds)
-        if result is None:
-            contenders, left_out = with_room(task, CONTENDERS, available_memory())
-            result = duel(task, contenders, pythons(peers), rounds, memory=False, works=("train",))
-            result.absent.update(left_out)
-            write(path, result, task, rounds, rows=task.rows)
-        click.echo(summary(task, result))
+        measure = partial(measured, task, pythons(peers), rounds)
+        click.echo(summary(task, once(path, task, CONTENDERS, rounds, again, measure, rows=task.rows)))
+
+
+def measured(task: Task, pythons: Mapping[str, str], rounds: int) -> Result:
+    """The training steps of all contenders for which there is room."""
+    contenders, left_out = with_room(task, CONTENDERS, available_memory())
+    result = duel(task, contenders, pythons, rounds, memory=False, works=("train",))
+    result.absent.update(left_out)
+    return result
 
 
 def summary(task: Task, result: Result) -> str:

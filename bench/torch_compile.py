@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -98,7 +99,7 @@ def measured(name: str, turns: int) -> dict[str, float]:
 
 
 def _resized(task: Task, part: float) -> Task:
-    return Task(task.model, int(task.batch * part), task.bound, task.sessions)
+    return replace(task, batch=int(task.batch * part))
 
 
 def _seconds(step: Callable[[], Any]) -> float:

@@ -14,17 +14,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from specc.emit.code import number
-from specc.emit.derivative import Derivative, target, tuple_text
+from specc.emit.code import number, target, tuple_text
+from specc.emit.derivative import Derivative
 from specc.emit.names import Names
 from specc.emit.steps import Step, biased, steps_of
 from specc.graph.ir import Node, Region
 from specc.graph.products import Product, products_of
 
-FUNCTIONS = {"tanh": "torch.tanh", "sigmoid": "torch.sigmoid", "exp": "torch.exp", "relu": "torch.relu"}
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_FUNCTIONS = {"tanh": "torch.tanh", "sigmoid": "torch.sigmoid", "exp": "torch.exp", "relu": "torch.relu"}
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 # Functions that torch can write into a place given to them.
-_INTO = frozenset({"tanh", "sigmoid", "exp", "neg", *INFIX})
+_INTO = frozenset({"tanh", "sigmoid", "exp", "neg", *_INFIX})
 _ARGUMENTS = (
     *("values", "constants", "matrices", "biases", "states", "nexts"),
     *("kept", "d_next", "d_values", "d_products"),
@@ -195,9 +195,9 @@ class _Cell:
                 return f"({given[0]} * {given[1]}).sum(-1, keepdim=True)"
             case "silu":
                 return f"F.silu({given[0]})"
-        if step.kind in INFIX:
-            return f"{given[0]} {INFIX[step.kind]} {given[1]}"
-        return f"{FUNCTIONS[step.kind]}({given[0]})"
+        if step.kind in _INFIX:
+            return f"{given[0]} {_INFIX[step.kind]} {given[1]}"
+        return f"{_FUNCTIONS[step.kind]}({given[0]})"
 
     def _into(self, step: Step, place: str) -> str | None:
         """An operation that writes into a place, if torch can."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from specc.frozen import dataclass
 from specc.source import Span
@@ -54,6 +55,16 @@ def quoted(text: str) -> str:
     """A text as Python writes it, in double quotes where that needs no escapes."""
     plain = text.isprintable() and not any(c in text for c in "\"'\\")
     return f'"{text}"' if plain else repr(text)
+
+
+def tuple_text(parts: Sequence[str]) -> str:
+    """A tuple of some expressions."""
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
+def target(names: Sequence[str]) -> str:
+    """Names that a tuple is taken apart into."""
+    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
 
 
 def comment(text: str) -> str:

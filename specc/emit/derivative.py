@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from specc.emit.code import target, tuple_text
 from specc.emit.names import Names
 from specc.emit.steps import Step
 from specc.graph.ir import Node, Region
@@ -229,7 +230,7 @@ class Derivative:
             name = self.names.take(f"d_{wish}")
             self.lines.append(f"{name} = {_sum(parts, None)}")
         else:
-            view = place.text if place.whole else self._view(place)
+            view = self._view(place)
             name = view if place.whole else self.names.take(f"d_{wish}")
             self.lines.append(f"{name} = {_sum(parts, view)}")
             self.located[name] = place.text
@@ -341,12 +342,3 @@ def _sum(parts: Sequence[Part], out: str | None) -> str:
 def _bare(operand: str) -> str:
     """An operand of a function needs no parentheses, which it has as that of a product."""
     return operand[1:-1] if operand.startswith("(") else operand
-
-
-def tuple_text(parts: Sequence[str]) -> str:
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
-
-
-def target(names: Sequence[str]) -> str:
-    """Names that a tuple is taken apart into."""
-    return names[0] + "," if len(names) == 1 else ", ".join(names)

@@ -11,7 +11,7 @@ from math import prod
 
 from specc.emit.body import Body, whole_shape
 from specc.emit.cell import CellSource, cell_source
-from specc.emit.code import Expr, Line
+from specc.emit.code import Expr, Line, target, tuple_text
 from specc.emit.names import Names, identifier
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
@@ -60,12 +60,7 @@ def _assigned(body: Body, node: Node, text: str) -> None:
             continue
         names.append(body.name_of(state))
         body.values[state.id] = Expr(names[-1])
-    target = f"{names[0]}," if len(names) == 1 else ", ".join(names)
-    body.say(f"{target} = {text}", node)
-
-
-def _tuple(parts: list[str]) -> str:
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    body.say(f"{target(names)} = {text}", node)
 
 
 def _list(parts: list[str]) -> str:
@@ -114,7 +109,7 @@ def _step(
     arguments = [f"{a}: Tensor" for a in arguments]
     body.say(f"def {name}({', '.join(arguments)}) -> tuple[Tensor, ...]:", node)
     body.lines += inner.lines
-    body.lines.append(Line(" " * inner.indent + f"return {_tuple(results)}"))
+    body.lines.append(Line(" " * inner.indent + f"return {tuple_text(results)}"))
     return name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from specc.emit.code import quoted
+from specc.emit.code import quoted, tuple_text
 from specc.graph.ir import Graph, Node, Weight, walk
 
 _DEFAULT_INIT = {"matrix": ("xavier",), "table": ("normal", 0.01)}
@@ -68,8 +68,7 @@ def _init(weight: Weight) -> str:
 
 
 def _tuple(weight: Weight) -> str:
-    parts = [quoted(p) if isinstance(p, str) else repr(p) for p in weight.init]
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return tuple_text([quoted(p) if isinstance(p, str) else repr(p) for p in weight.init])
 
 
 def _count(number: int) -> str:

@@ -23,6 +23,7 @@ from specc.emit.code import (
     infix,
     number,
     quoted,
+    target,
 )
 from specc.emit.names import attribute
 from specc.emit.products import bias_text, heads_text, matrix_text, product_text
@@ -92,7 +93,7 @@ def _lookup(body: Body, node: Node) -> Expr | None:
         body.values[one.id] = Expr(names[-1])
         body.unit.bound.add(one.id)
     values = ("[" + ", ".join(f"({_part(body, n, r)})" for r in readings(n)) + "]" for n in together)
-    body.say(f"{', '.join(names)}{',' if len(names) == 1 else ''} = ops.lookup({', '.join(values)})", node)
+    body.say(f"{target(names)} = ops.lookup({', '.join(values)})", node)
     return None
 
 

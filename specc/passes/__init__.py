@@ -48,6 +48,7 @@ DEFAULT: tuple[str, ...] = tuple(PASSES)
 PLACED: tuple[str, ...] = ("lookups",)
 _FIRST = tuple(name for name in DEFAULT if name not in PLACED)
 # What is taken out of loops meets its like: common values are shared once more.
+_STEPS: Mapping[str, Pass] = {**PASSES, "place": place}
 _ORDER = (*_FIRST[: _FIRST.index("merge")], "share", *_FIRST[_FIRST.index("merge") :])
 
 Selection = str | Iterable[str]
@@ -86,15 +87,9 @@ def stages(graph: Graph, selection: Selection = "default") -> Iterator[tuple[str
     wanted = selected(selection)
     graph = prepared(graph)
     yield "prepared", graph
-    for name in _ORDER:
-        if name in wanted:
-            graph = PASSES[name](graph)
-            yield name, graph
-    graph = place(graph)
-    yield "place", graph
-    for name in PLACED:
-        if name in wanted:
-            graph = PASSES[name](graph)
+    for name in (*_ORDER, "place", *PLACED):
+        if name in wanted or name == "place":
+            graph = _STEPS[name](graph)
             yield name, graph
 
 
@@ -105,9 +100,8 @@ def before_places(graph: Graph) -> Graph:
 
 def after_places(graph: Graph) -> Graph:
     """What `before_places` gave, placed and after the passes that come then."""
-    graph = place(graph)
-    for name in PLACED:
-        graph = PASSES[name](graph)
+    for name in ("place", *PLACED):
+        graph = _STEPS[name](graph)
     return graph
 
 

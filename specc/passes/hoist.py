@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from specc.graph.ir import Graph, Node, axis_of
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, rebuilt
+from specc.passes.rewrite import Builder, rebuilt, recaptured
 from specc.types.axis import Axis, Type, union
 
 _FIXED = frozenset({"capture", "state", "constant"})
@@ -40,21 +40,12 @@ def _hoisted(scan: Node, builder: Builder) -> Node:
     read = {i for n in region.nodes if n.id not in free for i in n.inputs} | set(region.nexts)
     captures = [n.id for n in region.nodes if n.id in read and n.id in free and n.op != "constant"]
     index = {id: number for number, id in enumerate(captures)}
-    starts = [i for i in region.inits if i is not None]
-    place = {old: len(captures) + number for number, old in enumerate(starts)}
     nodes = [
         replace(inside[id], op="capture", inputs=(), attrs={"index": number}, weights=(), region=None)
         for id, number in index.items()
     ]
     nodes += [n for n in region.nodes if n.id not in index and (n.id not in free or n.op == "constant")]
-    new = replace(
-        region,
-        nodes=tuple(nodes),
-        captures=tuple(captures),
-        inits=tuple(None if i is None else place[i] for i in region.inits),
-    )
-    inputs = (*(outside[c] for c in captures), *(scan.inputs[i] for i in starts))
-    return replace(scan, inputs=inputs, region=new)
+    return recaptured(scan, captures, [outside[c] for c in captures], nodes)
 
 
 def _free(nodes: tuple[Node, ...]) -> set[int]:

@@ -20,9 +20,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 
-from specc.graph.ir import Graph, Node, readings, walk
+from specc.graph.ir import Graph, Node, readings
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, rebuilt
+from specc.passes.rewrite import Builder, rebuilt, uses_of
 from specc.types.axis import Type
 
 
@@ -34,9 +34,7 @@ def fuse_lookups(graph: Graph) -> Graph:
 
 
 def _side_by_side(graph: Graph) -> Graph:
-    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
-    uses.update(graph.outputs)
-    uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+    uses = uses_of(graph)
     builder = Builder.of(graph)
     for old in graph.nodes:
         node = builder.updated(old)

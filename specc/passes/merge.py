@@ -19,10 +19,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations, count
 
-from specc.graph.ir import Graph, Node, walk
+from specc.graph.ir import Graph, Node
 from specc.graph.products import Product, products_of, project_attrs
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, rebuilt, within
+from specc.passes.rewrite import Builder, rebuilt, recaptured, uses_of, within
 from specc.types.axis import Type
 
 _PRODUCTS = ("linear", "project")
@@ -31,9 +31,7 @@ _POINTWISE = frozenset({"add", "sub", "mul", "div", "neg", "exp", "tanh", "sigmo
 
 def merge_products(graph: Graph) -> Graph:
     builder = Builder.of(graph)
-    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
-    uses.update(graph.outputs)
-    uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+    uses = uses_of(graph)
     for node in graph.nodes:
         if node.op == "scan":
             node = _captured_together(node, builder, uses)
@@ -70,11 +68,7 @@ def _captured_together(scan: Node, builder: Builder, uses: Counter[int]) -> Node
             nodes += _taken_apart(parts, len(captures), builder.ids)
             captures.append(nodes[-len(parts) - 1].id)
     nodes += [n for n in region.nodes if n.id not in set(region.captures)]
-    starts = [i for i in region.inits if i is not None]
-    place = {old: len(inputs) + number for number, old in enumerate(starts)}
-    inits = tuple(None if i is None else place[i] for i in region.inits)
-    new = replace(region, nodes=tuple(nodes), captures=tuple(captures), inits=inits)
-    return replace(scan, inputs=(*inputs, *(scan.inputs[i] for i in starts)), region=new)
+    return recaptured(scan, captures, inputs, nodes)
 
 
 def _taken_apart(parts: list[Node], number: int, ids: count[int]) -> list[Node]:

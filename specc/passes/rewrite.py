@@ -7,7 +7,8 @@ Leaves to others: dropping what nothing needs any more (graph/prune).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -131,6 +132,26 @@ def rebuilt(graph: Graph, builder: Builder) -> Graph:
         ),
         bindings={name: now(id) for name, id in graph.bindings.items()},
     )
+
+
+def recaptured(scan: Node, captures: Sequence[int], inputs: Sequence[int], nodes: Sequence[Node]) -> Node:
+    """A scan whose region captures other values: captures, the region's nodes that stand for `inputs`. The
+    states' starts come after them as before."""
+    region = scan.region
+    assert region is not None
+    starts = [i for i in region.inits if i is not None]
+    place = {old: len(inputs) + number for number, old in enumerate(starts)}
+    inits = tuple(None if i is None else place[i] for i in region.inits)
+    new = replace(region, nodes=tuple(nodes), captures=tuple(captures), inits=inits)
+    return replace(scan, inputs=(*inputs, *(scan.inputs[i] for i in starts)), region=new)
+
+
+def uses_of(graph: Graph) -> Counter[int]:
+    """How often each value is read: by nodes, in regions too, by outputs, and by attentions' records."""
+    uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
+    uses.update(graph.outputs)
+    uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+    return uses
 
 
 def needed_by_outputs(graph: Graph) -> set[int]:

@@ -18,14 +18,13 @@ gradient rather than kept. So
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from specc.graph.ir import Graph, Node, Region, walk
+from specc.graph.ir import Graph, Node, Region
 from specc.graph.products import products_of, project_attrs
 from specc.graph.prune import prune
-from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite
+from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite, uses_of
 from specc.types.axis import Axis
 
 # Draws and running statistics are of the whole batch.
@@ -43,9 +42,7 @@ class _Fusion:
     """Sums, products and dots of values that are multiplied first, and what is added to the products."""
 
     def __init__(self, graph: Graph) -> None:
-        self.uses = Counter(i for node in walk(graph.nodes) for i in node.inputs)
-        self.uses.update(graph.outputs)
-        self.uses.update(i for a in graph.attentions for i in (a.weight, a.score) if i is not None)
+        self.uses = uses_of(graph)
         self.top = {n.id for n in graph.nodes}
 
     def rule(self, node: Node, builder: Builder) -> int | None:

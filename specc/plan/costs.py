@@ -121,8 +121,6 @@ def cost(node: Node, sizes: Sizes, learns: set[int], training: bool) -> Cost:
             return Cost(inputs=kept, during=inner)
         case "linear" | "project" | "heads":
             return Cost(inputs=every[:1], during=own if len(node.weights) > 2 else 0.0)
-        case "heads":
-            return Cost(inputs=every[:1], during=own)
         case "norm":
             return Cost(inputs=every, beside=2 * own / node.type.width)
         case "batch_norm":

@@ -155,20 +155,19 @@ class _Walk(torch.autograd.Function):
     def forward(
         ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int, int], *given: Any
     ) -> Tensors:
-        sources, constants, matrices, biases, states = _split(given, sizes)
+        flat, constants, matrices, biases, states = _split(given, sizes)
+        sources = _threes(flat)
         chunks = _Chunk.all(active)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         wanted = any(ctx.needs_input_grad)
         # The derivative reads all of what is multiplied; without it the place is used again.
         rows = sum(active) if wanted else max((c.end - c.begin for c in chunks), default=0)
-        values = [
-            x if matrix is None else x.new_empty(rows, len(matrix)) for x, matrix, _ in _threes(sources)
-        ]
+        values = [x if matrix is None else x.new_empty(rows, len(matrix)) for x, matrix, _ in sources]
         kept: list[Tensors] = []
         current = states
         for chunk in chunks:
             seen = []
-            for (x, matrix, bias), whole in zip(_threes(sources), values, strict=True):
+            for (x, matrix, bias), whole in zip(sources, values, strict=True):
                 if matrix is None:
                     seen.append(chunk.of(whole))
                     continue
@@ -197,14 +196,15 @@ class _Walk(torch.autograd.Function):
         given, traces = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
         if not active:
             return (None, None, None, *(None if x is None else torch.zeros_like(x) for x in given))
-        sources, constants, matrices, biases, starts = _split(given, ctx.sizes)
-        sloped = cell.sloped or (True,) * (len(sources) // 3)
+        flat, constants, matrices, biases, starts = _split(given, ctx.sizes)
+        sources = _threes(flat)
+        sloped = cell.sloped or (True,) * len(sources)
         d_sources = [
             (
                 torch.empty_like(x) if s else torch.zeros_like(x),
                 *(None if w is None else torch.zeros_like(w) for w in (matrix, bias)),
             )
-            for (x, matrix, bias), s in zip(_threes(sources), sloped, strict=True)
+            for (x, matrix, bias), s in zip(sources, sloped, strict=True)
         ]
         d_constants, d_matrices, d_biases = (
             tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
@@ -214,7 +214,7 @@ class _Walk(torch.autograd.Function):
         # Where the derivatives of a chunk's products go; of other values all are wanted.
         places = [
             None if not s else d_x if matrix is None else x.new_empty(rows, len(matrix))
-            for (x, matrix, _), (d_x, _, _), s in zip(_threes(sources), d_sources, sloped, strict=True)
+            for (x, matrix, _), (d_x, _, _), s in zip(sources, d_sources, sloped, strict=True)
         ]
         seen, traced, d_traced = (_by_step(xs, active) for xs in (ctx.values, traces, d_traces))
         carried: Perhaps = (None,) * count
@@ -222,7 +222,7 @@ class _Walk(torch.autograd.Function):
             size = chunk.end - chunk.begin
             d_values = [
                 None if place is None else chunk.of(place) if matrix is None else place[:size]
-                for place, (_, matrix, _) in zip(places, _threes(sources), strict=True)
+                for place, (_, matrix, _) in zip(places, sources, strict=True)
             ]
             d_products = _places(cell, matrices, d_values, size)
             running = active[chunk.first : chunk.stop]
@@ -251,7 +251,7 @@ class _Walk(torch.autograd.Function):
                 total.addmm_(d_product.t(), joined(parts))
             for total, number in zip(d_biases, cell.biased, strict=True):
                 total.add_(d_products[number].sum(0))
-            for d, source, d_source in zip(d_values, _threes(sources), d_sources, strict=True):
+            for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
                 if d is not None and source[1] is not None:
                     _multiplied(chunk, d, source, d_source)
         d_starts = (_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True))

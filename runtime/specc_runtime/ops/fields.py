@@ -171,6 +171,11 @@ def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Te
 # ------------------------------------------------------------------------ sums
 
 
+def summed(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of int64 [m], ascending, and for each the sum of its values [m, w]."""
+    return _summed_alone(_Source(rows, values))
+
+
 @dataclass(frozen=True)
 class _Source:
     """What is to be summed up: entries for rows, int64 [m].
@@ -226,10 +231,9 @@ def _summed(sources: Sequence[_Source], count: int) -> tuple[Tensor, Tensor]:
     # Summing in the order of rows is quickest, and needs them sorted: the largest source is, and the
     # others are added to it.
     largest, *others = sorted(sources, key=lambda source: -len(source.rows))
-    ordered, order = largest.rows.sort()
     if not others:
-        rows, counts = torch.unique_consecutive(ordered, return_counts=True)
-        return rows, _in_order(largest, order, counts.cumsum(0) - counts)
+        return _summed_alone(largest)
+    ordered, order = largest.rows.sort()
     rows, places = _distinct(torch.cat([source.rows for source in (largest, *others)]), count)
     found = _in_order(largest, order, torch.searchsorted(ordered, rows))
     _, *rest = places.split([len(source.rows) for source in (largest, *others)])
@@ -237,6 +241,12 @@ def _summed(sources: Sequence[_Source], count: int) -> tuple[Tensor, Tensor]:
         part = source.values if source.at is None else source.values.index_select(0, source.at)
         found.index_add_(0, place, part if source.share is None else part * source.share.unsqueeze(1))
     return rows, found
+
+
+def _summed_alone(source: _Source) -> tuple[Tensor, Tensor]:
+    ordered, order = source.rows.sort()
+    rows, counts = torch.unique_consecutive(ordered, return_counts=True)
+    return rows, _in_order(source, order, counts.cumsum(0) - counts)
 
 
 def _in_order(source: _Source, order: Tensor, begins: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import Optimizer
+
+from specc_runtime.ops import fields
 
 # Numbers of each tensor that are moved at once on a CPU, as measured: many calls cost more than misses.
 _PIECE = 2**16
@@ -81,9 +82,7 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
     # Autograd forgets that a gradient is coalesced where it hands it over.
     if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
-    ids, order = ids.sort()
-    rows, counts = torch.unique_consecutive(ids, return_counts=True)
-    return rows, F.embedding_bag(order, values, counts.cumsum(0) - counts, mode="sum")
+    return fields.summed(ids, values)
 
 
 class RowAdam(ByRow):
