@@ -92,9 +92,8 @@ def din(task: Task) -> Contender:
 
 
 def dien(task: Task) -> Contender:
+    from fuxictr.pytorch.layers import MLP_Block
     from model_zoo.LongCTR.DIEN.DIEN import DIEN
-
-    from bench.handwritten.dien import NextClick
 
     class WithAuxiliary(DIEN):  # type: ignore[misc, valid-type]
         """Keeps what the auxiliary loss reads."""
@@ -116,16 +115,30 @@ def dien(task: Task) -> Contender:
         enable_sum_pooling=True,
         **COMMON,
     )
-    model.next_click = NextClick()
+    width = 2 * WIDTH
+    model.aux_net = MLP_Block(
+        input_dim=2 * width,
+        output_dim=1,
+        hidden_units=[100, 50],
+        hidden_activations="Sigmoid",
+        output_activation="Sigmoid",
+    )
     forward = of_the_zoo(model, data)
-    there = data.mask[:, 1:]
-    others = {"item": data.other_items[:, 1:][there], "category": data.other_categories[:, 1:][there]}
+    there = data.mask[:, 1:].reshape(-1, 1)
+    others = {"item": data.other_items.flatten(), "category": data.other_categories.flatten()}
 
     def loss() -> Tensor:
+        # As its published DIEN does: every position of the padded history, and then the mask.
         chance = forward()
-        passed = model.embedding_layer(dict(others), flatten_emb=True)
-        auxiliary: Tensor = model.next_click(*model.read, passed, data.mask)
-        return F.binary_cross_entropy(chance, data.label) + auxiliary
+        states, clicked = model.read
+        passed = model.embedding_layer(dict(others), flatten_emb=True).view_as(clicked)
+        before = states[:, :-1]
+        yes = model.aux_net(torch.cat([before, clicked[:, 1:]], -1).view(-1, 2 * width))
+        no = model.aux_net(torch.cat([before, passed[:, 1:]], -1).view(-1, 2 * width))
+        both = torch.cat([yes, no])
+        truth = torch.cat([torch.ones_like(yes), torch.zeros_like(no)])
+        each = F.binary_cross_entropy(both, truth, reduction="none") * there.repeat(2, 1)
+        return F.binary_cross_entropy(chance, data.label) + each.sum() / task.batch
 
     return Contender.of(model, loss, forward, differs=DIFFERS["dien"])
 

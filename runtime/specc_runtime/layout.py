@@ -294,12 +294,14 @@ class Steps:
     order: the sequences, longest first, int64 [sequences].
     gather: the rows in the order of steps, int64 [rows]; scatter: its inverse.
     active: how many sequences have each step.
+    ends: the last row of each sequence that has any, in `order`, int64 [active[0]].
     """
 
     order: Tensor
     gather: Tensor
     scatter: Tensor
     active: tuple[int, ...]
+    ends: Tensor
 
     @staticmethod
     def of(rows: Rows, axis: Axis, backward: bool) -> Steps:
@@ -317,7 +319,10 @@ class Steps:
         scatter = begins[step] + rank[sequence] if rows.count else step
         gather = torch.empty_like(scatter)
         gather[scatter] = torch.arange(rows.count, device=scatter.device)
-        return Steps(order, gather, scatter, tuple(active.tolist()))
+        longest_first = lengths[order]
+        longest_first = longest_first[longest_first > 0]
+        ends = begins[longest_first - 1] + torch.arange(len(longest_first), device=begins.device)
+        return Steps(order, gather, scatter, tuple(active.tolist()), ends)
 
 
 def _widened(x: Tensor, dims: int) -> Tensor:

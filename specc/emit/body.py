@@ -111,6 +111,10 @@ class Body:
             if expr is not None:
                 self.values[node.id] = self._bound(node, expr)
 
+    def reads(self, id: int) -> int:
+        """How often a value of this function is read, from outside of it too."""
+        return self._uses[id]
+
     def _put_off(self, id: int, recurrence: Node) -> bool:
         """Whether a value that nothing else reads is a product for every step of a recurrence."""
         node = self.nodes[id]

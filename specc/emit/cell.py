@@ -176,13 +176,13 @@ class _Cell:
         given = [self.of[i] for i in step.inputs]
         match step.kind:
             case "linear" | "project":
-                matrix = f"{self.matrices[step.id]}.t()"
+                matrix = self.matrices[step.id]
                 if step.id in self.biases:
                     return f"torch.addmm({self.biases[step.id]}, {given[0]}, {matrix})"
                 return f"{given[0]} @ {matrix}"
             case "addmm":
                 assert step.product is not None
-                return f"torch.addmm({given[0]}, {given[1]}, {self.matrices[step.product.id]}.t())"
+                return f"torch.addmm({given[0]}, {given[1]}, {self.matrices[step.product.id]})"
             case "addcmul" | "lerp":
                 return f"torch.{step.kind}({', '.join(given)})"
             case "neg":
@@ -216,9 +216,11 @@ class _Cell:
         match step.kind:
             case "addmm":
                 assert step.product is not None
-                return f"{self.of[id]}.addmm_({rest[0]}, {self.matrices[step.product.id]}.t())"
+                return f"{self.of[id]}.addmm_({rest[0]}, {self.matrices[step.product.id]})"
             case "silu":
                 return f"F.silu({self.of[id]}, inplace=True)"
+            case "tanh":
+                return f"ops.tanh_({self.of[id]})"
         return f"{self.of[id]}.{step.kind}_({', '.join(rest)})"
 
 

@@ -7,6 +7,7 @@ static axis it is a plain loop (`ops.scan_along`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 from specc.emit.body import Body, whole_shape
@@ -51,15 +52,17 @@ def _states(body: Body, node: Node) -> list[Node | None]:
     return found
 
 
-def _assigned(body: Body, node: Node, text: str) -> None:
-    """A call whose result is a tuple of all states' sequences."""
+def _assigned(body: Body, node: Node, text: str, standing: Mapping[int, Node] | None = None) -> None:
+    """A call whose result is a tuple of all states' sequences. standing: for a state's sequence, the node
+    whose value the result is instead."""
     names = []
     for state in _states(body, node):
         if state is None:
             names.append("_")
             continue
-        names.append(body.name_of(state))
-        body.values[state.id] = Expr(names[-1])
+        result = (standing or {}).get(state.id, state)
+        names.append(body.name_of(result))
+        body.values[result.id] = Expr(names[-1])
     body.say(f"{target(names)} = {text}", node)
 
 
@@ -283,12 +286,27 @@ def recurrence(body: Body, node: Node) -> None:
     constants = [body.at(node.inputs[i], Shape(without, ()), node, whole=True).text for i in source.held]
     matrices = [matrix_text(products, width, body.weight) for products, width in source.products]
     biases = [text for products, _ in source.products if (text := bias_text(products))]
-    states = [_init(body, node, region, i, Shape(without, ())) for i in range(len(region.states))]
+    starts = [_init(body, node, region, i, Shape(without, ())) for i in range(len(region.states))]
     parts = [cell, body.rows(domain, node), body.axis(axis)]
-    parts += [_list(p) for p in (values, constants, matrices, biases, states)]
+    parts += [_list(p) for p in (values, constants, matrices, biases, starts)]
     if node.attrs["backward"]:
         parts.append("True")
-    _assigned(body, node, f"ops.recur({', '.join(parts)})")
+    states = _states(body, node)
+    ends = {s.id: end for s in states if s is not None and (end := _end(body, s, node, axis)) is not None}
+    if ends or None in states:
+        wanted = ["ops.NONE" if s is None else "ops.FINAL" if s.id in ends else "ops.ALL" for s in states]
+        parts.append(f"wanted={tuple_text(wanted)}")
+    _assigned(body, node, f"ops.recur({', '.join(parts)})", ends)
+
+
+def _end(body: Body, state: Node, scan: Node, axis: Axis) -> Node | None:
+    """What reads of a state's sequence only it after the last step, if nothing else reads the sequence."""
+    readers = [n for n in body.nodes.values() if state.id in n.inputs]
+    end = "first" if scan.attrs["backward"] else "last"
+    if len(readers) != 1 or body.reads(state.id) != 1:
+        return None
+    (reader,) = readers
+    return reader if reader.op == end and axis_of(reader) == axis and len(reader.inputs) == 1 else None
 
 
 def _biased(products: tuple[tuple[tuple[Product, ...], int], ...]) -> tuple[int, ...]:

@@ -8,8 +8,9 @@ own columns of the matrix, where there is one of it and not at every position. S
 inside are taken apart too where their terms are there anyway or have fewer axes.
 
 Parts with the same axes stay side by side, as one product is faster than two, unless one layer sees a part
-twice beside different ones: its product is computed once for both. Within a scan, what depends
-on a state is parted from what does not, so that `hoist` can take the latter out of the loop.
+twice beside different ones: its product is computed once for both. Where all positions but one are
+multiplied, and the product is narrower, it is made of all: then the narrower rows are moved. Within a scan,
+what depends on a state is parted from what does not, so that `hoist` can take the latter out of the loop.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from specc.graph.products import Columns, Product, project_attrs
 from specc.graph.prune import prune
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
 from specc.types.axis import Type, union
+
+_ALL_BUT_ONE = frozenset({"init", "tail"})
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,13 @@ def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Pro
     if len(values) > 1:
         source = builder.add("concat", values, Type(union(*types), sum(t.width for t in types)), node)
     attrs, weights = project_attrs((product,))
+    picked = builder.node(source)
+    if picked.op in _ALL_BUT_ONE and product.width < picked.type.width and builder.has(picked.inputs[0]):
+        before = builder.node(picked.inputs[0])
+        whole = Type(before.type.axes, product.width)
+        found = builder.add("project", (before.id,), whole, node, attrs, weights)
+        type_ = Type(picked.type.axes, product.width)
+        return builder.add(picked.op, (found,), type_, picked, picked.attrs)
     return builder.add("project", (source,), Type(union(*types), product.width), node, attrs, weights)
 
 

@@ -40,6 +40,7 @@ CASES: dict[str, tuple[str, Sequence[Pass], Pass]] = {
     "positions": ("positions", (fold,), choose_positions),
     "distribute": ("distribute", (fold,), distribute),
     "distribute_in_scan": ("recurrence", (fold,), distribute),
+    "distribute_over_all_but_one": ("next", (fold, share), distribute),
     "hoist": ("recurrence", (fold, distribute), hoist),
     "merge": ("recurrence", (fold, distribute, hoist, share), merge_products),
     "recurrence": ("recurrence", (fold, distribute, hoist, share, merge_products), compile_recurrences),

@@ -3,7 +3,19 @@
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.attention import attend
-from specc_runtime.ops.cell import Cell, Projected, recur, relu_back, sigmoid_back, silu_back, tanh_back
+from specc_runtime.ops.cell import (
+    ALL,
+    FINAL,
+    NONE,
+    Cell,
+    Projected,
+    recur,
+    relu_back,
+    sigmoid_back,
+    silu_back,
+    tanh_,
+    tanh_back,
+)
 from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
@@ -12,6 +24,9 @@ from specc_runtime.ops.rows import along, append, expand, flatten, head, rename,
 from specc_runtime.ops.tile import Factor, paired, tiled, weighted_sum
 
 __all__ = [
+    "ALL",
+    "FINAL",
+    "NONE",
     "Cell",
     "Factor",
     "Projected",
@@ -49,6 +64,7 @@ __all__ = [
     "silu_back",
     "stack",
     "tail",
+    "tanh_",
     "tanh_back",
     "tiled",
     "top",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +21,16 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows, Steps
+from specc_runtime.ops.fields import Repeated, repeated
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.tracing import untraced
 
 # Rows of a value that are multiplied by its matrix at once, at least.
 CHUNK = 1024
+
+# What is wanted of a state: it at all positions, after the last step alone, or nothing.
+ALL, FINAL, NONE = "all", "final", "none"
 
 Tensors = tuple[Tensor, ...]
 Perhaps = tuple[Tensor | None, ...]
@@ -36,7 +41,8 @@ class Cell:
     """One step and its derivative. Every tensor of a step is [n, width], n sequences still running.
 
     step(values, constants, matrices, biases, states, nexts) -> kept: writes the next states into
-        `nexts`; `kept` is what `back` reads. The values are its own to write over.
+        `nexts`; `kept` is what `back` reads. The values are its own to write over; the matrices are
+        turned, [in, out].
     back(values, constants, matrices, states, kept, d_next, d_values, d_products) -> (d_constants,
         d_states, factors): writes the derivatives of the values and of the results of the products
         [n, out] into their places; gives those of the rest, None where there is none, and for each
@@ -59,10 +65,7 @@ class Cell:
 
 class Projected(NamedTuple):
     """A value of a recurrence that is a product: x [of.count, in] with a matrix [out, in] and a bias, at
-    every row of `to`; both None where the rows are those of the recurrence.
-
-    x is put into the order of steps before it is multiplied: it is narrower than the product.
-    """
+    every row of `to`; both None where the rows are those of the recurrence."""
 
     x: Tensor
     matrix: Tensor
@@ -70,12 +73,72 @@ class Projected(NamedTuple):
     of: Rows | None = None
     to: Rows | None = None
 
-    def in_steps(self, steps: Steps) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """In the order of steps: what is multiplied, with the matrix and the bias; or the product alone."""
-        if self.of is not None and self.to is not None and self.of is not self.to:
-            whole = expand(F.linear(self.x, self.matrix, self.bias), self.of, self.to)
-            return regroup(whole, steps.gather, steps.scatter), None, None
-        return regroup(self.x, steps.gather, steps.scatter), self.matrix, self.bias
+
+class _Source(NamedTuple):
+    """A value in the order of steps; or what is multiplied, with the matrix and the bias.
+
+    at: of what is multiplied, the row that each step reads; None if they are in the order of steps.
+    columns: which of them are multiplied, the others being a part of `addend` [few, out], of which row
+        places[k, i] is added at row i, in the order of steps, for every k.
+    """
+
+    x: Tensor
+    matrix: Tensor | None = None
+    bias: Tensor | None = None
+    at: Tensor | None = None
+    columns: slice = slice(None)
+    addend: Tensor | None = None
+    places: Tensor | None = None
+
+    @staticmethod
+    def of(value: Tensor | Projected, steps: Steps) -> _Source:
+        if isinstance(value, Tensor):
+            # A copy: the walk may write over it.
+            return _Source(regroup(value, steps.gather, steps.scatter))
+        x, matrix, bias, of, to = value
+        if of is not None and to is not None and of is not to:
+            whole = expand(F.linear(x, matrix, bias), of, to)
+            return _Source(regroup(whole, steps.gather, steps.scatter))
+        walk: _Walked | None = getattr(x, _WALKED, None)
+        if walk is not None and walk.steps is steps:
+            return _Source(walk.trace, matrix, bias)
+        index = steps.gather.to(x.device)
+        few = repeated(x)
+        if not few:
+            return _Source(x, matrix, bias, index)
+        # What a table's row becomes is computed once for all positions that name it.
+        products = [F.linear(part.rows, matrix[:, part.start : part.stop]) for part in few]
+        if bias is not None:
+            products[0] = products[0] + bias
+        begins = [0, *accumulate(len(product) for product in products)]
+        places = [
+            begin + part.places.index_select(0, index) for part, begin in zip(few, begins, strict=False)
+        ]
+        columns = _rest(x.shape[1], few)
+        return _Source(x, matrix[:, columns], None, index, columns, torch.cat(products), torch.stack(places))
+
+
+def _rest(width: int, few: Sequence[Repeated]) -> slice:
+    """The columns that none of the parts has, which are together."""
+    start, stop = 0, width
+    for part in sorted(few, key=lambda part: part.start):
+        if part.start == start:
+            start = part.stop
+    for part in sorted(few, key=lambda part: -part.stop):
+        if part.stop == stop and stop > start:
+            stop = part.start
+    return slice(start, stop)
+
+
+class _Walked(NamedTuple):
+    """How a value came out of a recurrence: another along the same steps need not put it in their order."""
+
+    steps: Steps
+    trace: Tensor
+
+
+# The attribute of a recurrence's result that remembers it.
+_WALKED = "_walked"
 
 
 @untraced
@@ -89,35 +152,45 @@ def recur(
     biases: Sequence[Tensor],
     states: Sequence[Tensor],
     backward: bool = False,
-) -> Tensors:
+    wanted: Sequence[str] = (),
+) -> tuple[Tensor | None, ...]:
     """States at each position of a ragged axis.
 
     values: [rows.count, w], or what gives that, seen one position at a time. constants, states (at the
     start): [rows.without(axis).count, w]. matrices: [out, in], biases: [out], the same at every step.
-    Returns every state at each position, [rows.count, w].
+    wanted: of each state `ALL`, `FINAL` or `NONE`; all of each if not given.
+    Returns for each state, as is wanted, it at each position, [rows.count, w]; after the last step (0 where
+    there is none), [rows.without(axis).count, w]; or None.
     """
     steps = rows.steps(axis, backward)
-    sequences = len(steps.order)
+    wanted = tuple(wanted) or (ALL,) * len(states)
     back_to = torch.empty_like(steps.order)
-    back_to[steps.order] = torch.arange(sequences, device=back_to.device)
-    sources = (
-        x.in_steps(steps)
-        if isinstance(x, Projected)
-        else (regroup(x, steps.gather, steps.scatter), None, None)
-        for x in values
+    back_to[steps.order] = torch.arange(len(steps.order), device=back_to.device)
+    sources = [_Source.of(x, steps) for x in values]
+    walked = iter(
+        _Walk.apply(  # type: ignore[no-untyped-call]
+            cell,
+            steps,
+            wanted,
+            (len(_Source._fields) * len(values), len(constants), len(matrices), len(biases)),
+            *(part for source in sources for part in source),
+            *(regroup(x, steps.order, back_to) for x in constants),
+            *matrices,
+            *biases,
+            *(regroup(x, steps.order, back_to) for x in states),
+        )
     )
-    walked: Tensors = _Walk.apply(  # type: ignore[no-untyped-call]
-        cell,
-        steps.active,
-        (3 * len(values), len(constants), len(matrices), len(biases)),
-        # Copies, in the order of steps: the walk may write over them.
-        *(part for source in sources for part in source),
-        *(regroup(x, steps.order, back_to) for x in constants),
-        *matrices,
-        *biases,
-        *(regroup(x, steps.order, back_to) for x in states),
-    )
-    return tuple(rejoin(state, steps.scatter, steps.gather) for state in walked)
+    found: list[Tensor | None] = []
+    for want in wanted:
+        if want == NONE:
+            found.append(None)
+        elif want == FINAL:
+            found.append(regroup(next(walked), back_to, steps.order))
+        else:
+            trace = next(walked)
+            found.append(rejoin(trace, steps.scatter, steps.gather))
+            setattr(found[-1], _WALKED, _Walked(steps, trace))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -133,6 +206,11 @@ class _Chunk:
     def of(self, whole: Tensor) -> Tensor:
         return whole[self.begin : self.end]
 
+    def read(self, source: _Source) -> Tensor:
+        """What is multiplied."""
+        x = source.x[:, source.columns]
+        return self.of(x) if source.at is None else x.index_select(0, self.of(source.at))
+
     @staticmethod
     def all(active: tuple[int, ...]) -> list[_Chunk]:
         found: list[_Chunk] = []
@@ -146,66 +224,76 @@ class _Chunk:
 
 
 class _Walk(torch.autograd.Function):
-    """The loop, over rows in the order of steps: [rows, w] values to [rows, w] states.
-
-    Of each value there are three: itself, or what is multiplied, a matrix, and a bias.
-    """
+    """The loop, over rows in the order of steps: sources to [rows, w] states, [sequences, w] final ones, or
+    nothing, as is wanted of each."""
 
     @staticmethod
     def forward(
-        ctx: Any, cell: Cell, active: tuple[int, ...], sizes: tuple[int, int, int, int], *given: Any
+        ctx: Any,
+        cell: Cell,
+        steps: Steps,
+        wanted: Sequence[str],
+        sizes: tuple[int, int, int, int],
+        *given: Any,
     ) -> Tensors:
         flat, constants, matrices, biases, states = _split(given, sizes)
-        sources = _threes(flat)
+        active, sources = steps.active, _sources(flat)
         chunks = _Chunk.all(active)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
-        wanted = any(ctx.needs_input_grad)
+        keeps = any(ctx.needs_input_grad)
         # The derivative reads all of what is multiplied; without it the place is used again.
-        rows = sum(active) if wanted else max((c.end - c.begin for c in chunks), default=0)
-        values = [x if matrix is None else x.new_empty(rows, len(matrix)) for x, matrix, _ in sources]
+        rows = sum(active) if keeps else max((c.end - c.begin for c in chunks), default=0)
+        values = [s.x if s.matrix is None else s.x.new_empty(rows, len(s.matrix)) for s in sources]
+        turned = tuple(m.t() for m in matrices)
         kept: list[Tensors] = []
         current = states
         for chunk in chunks:
             seen = []
-            for (x, matrix, bias), whole in zip(sources, values, strict=True):
-                if matrix is None:
+            for source, whole in zip(sources, values, strict=True):
+                if source.matrix is None:
                     seen.append(chunk.of(whole))
                     continue
-                seen.append(chunk.of(whole) if wanted else whole[: chunk.end - chunk.begin])
-                torch.mm(chunk.of(x), matrix.t(), out=seen[-1])
-                if bias is not None:
-                    seen[-1].add_(bias)
+                seen.append(chunk.of(whole) if keeps else whole[: chunk.end - chunk.begin])
+                _product(chunk, source, seen[-1])
             running = active[chunk.first : chunk.stop]
             traced = [chunk.of(t) for t in traces]
             for n, now, nexts in zip(
                 running, _by_step(seen, running), _by_step(traced, running), strict=True
             ):
                 held, before = tuple(c[:n] for c in constants), tuple(s[:n] for s in current)
-                saved = cell.step(now, held, matrices, biases, before, nexts)
-                if wanted:
+                saved = cell.step(now, held, turned, biases, before, nexts)
+                if keeps:
                     kept.append(saved)
                 current = nexts
-        ctx.cell, ctx.active, ctx.sizes, ctx.kept, ctx.values = cell, active, sizes, kept, values
-        ctx.save_for_backward(*given, *traces)
-        return traces
+        ctx.cell, ctx.steps, ctx.wanted, ctx.sizes = cell, steps, wanted, sizes
+        ctx.kept, ctx.values = kept, values
+        ctx.columns = [x if isinstance(x, slice) else None for x in given]
+        ctx.save_for_backward(*(None if isinstance(x, slice) else x for x in given), *traces)
+        ends = steps.ends.to(states[0].device) if FINAL in wanted else None
+        found = []
+        for want, trace, start in zip(wanted, traces, states, strict=True):
+            if want == ALL:
+                found.append(trace)
+            elif want == FINAL:
+                assert ends is not None
+                found.append(torch.zeros_like(start))
+                torch.index_select(trace, 0, ends, out=found[-1][: len(ends)])
+        return tuple(found)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_traces: Tensor) -> tuple[Any, ...]:
-        cell, active, count = ctx.cell, ctx.active, len(d_traces)
+    def backward(ctx: Any, *d_found: Tensor) -> tuple[Any, ...]:
+        cell, active, wanted = ctx.cell, ctx.steps.active, ctx.wanted
+        count = len(wanted)
         given, traces = ctx.saved_tensors[:-count], ctx.saved_tensors[-count:]
+        given = [c if x is None else x for x, c in zip(given, ctx.columns, strict=True)]
+        nothing = (None,) * 4
         if not active:
-            return (None, None, None, *(None if x is None else torch.zeros_like(x) for x in given))
+            return (*nothing, *(_zeros(x) for x in given))
         flat, constants, matrices, biases, starts = _split(given, ctx.sizes)
-        sources = _threes(flat)
+        sources = _sources(flat)
         sloped = cell.sloped or (True,) * len(sources)
-        d_sources = [
-            (
-                torch.empty_like(x) if s else torch.zeros_like(x),
-                *(None if w is None else torch.zeros_like(w) for w in (matrix, bias)),
-            )
-            for (x, matrix, bias), s in zip(sources, sloped, strict=True)
-        ]
+        d_sources = [_derivatives(s, slope) for s, slope in zip(sources, sloped, strict=True)]
         d_constants, d_matrices, d_biases = (
             tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
         )
@@ -213,16 +301,18 @@ class _Walk(torch.autograd.Function):
         rows = max(c.end - c.begin for c in chunks)
         # Where the derivatives of a chunk's products go; of other values all are wanted.
         places = [
-            None if not s else d_x if matrix is None else x.new_empty(rows, len(matrix))
-            for (x, matrix, _), (d_x, _, _), s in zip(sources, d_sources, sloped, strict=True)
+            None if not slope else d.x if s.matrix is None else s.x.new_empty(rows, len(s.matrix))
+            for s, d, slope in zip(sources, d_sources, sloped, strict=True)
         ]
-        seen, traced, d_traced = (_by_step(xs, active) for xs in (ctx.values, traces, d_traces))
+        seen, traced = _by_step(ctx.values, active), _by_step(traces, active)
+        given_back = iter(d_found)
+        outer = [_Outer(want, active, None if want == NONE else next(given_back)) for want in wanted]
         carried: Perhaps = (None,) * count
         for chunk in reversed(chunks):
             size = chunk.end - chunk.begin
             d_values = [
-                None if place is None else chunk.of(place) if matrix is None else place[:size]
-                for place, (_, matrix, _) in zip(places, sources, strict=True)
+                None if place is None else chunk.of(place) if source.matrix is None else place[:size]
+                for place, source in zip(places, sources, strict=True)
             ]
             d_products = _places(cell, matrices, d_values, size)
             running = active[chunk.first : chunk.stop]
@@ -237,7 +327,9 @@ class _Walk(torch.autograd.Function):
                     matrices,
                     tuple(s[:n] for s in before),
                     ctx.kept[number],
-                    tuple(_sum(d, more) for d, more in zip(d_traced[number], carried, strict=True)),
+                    tuple(
+                        o.met(number, more, s[:n]) for o, more, s in zip(outer, carried, starts, strict=True)
+                    ),
                     into_values[number - chunk.first],
                     into_products[number - chunk.first],
                 )
@@ -252,24 +344,89 @@ class _Walk(torch.autograd.Function):
             for total, number in zip(d_biases, cell.biased, strict=True):
                 total.add_(d_products[number].sum(0))
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
-                if d is not None and source[1] is not None:
+                if d is not None and source.matrix is not None:
                     _multiplied(chunk, d, source, d_source)
         d_starts = (_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True))
-        d_given = (part for three in d_sources for part in three)
-        return (None, None, None, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
+        d_given = (d if isinstance(d, Tensor) else None for source in d_sources for d in source)
+        return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
 
-def _multiplied(chunk: _Chunk, d: Tensor, source: tuple[Any, ...], d_source: tuple[Any, ...]) -> None:
-    """From the derivative of a chunk's product those of what is multiplied, the matrix and the bias."""
-    (x, matrix, _), (d_x, d_matrix, d_bias) = source, d_source
-    torch.mm(d, matrix, out=chunk.of(d_x))
-    d_matrix.addmm_(d.t(), chunk.of(x))
-    if d_bias is not None:
-        d_bias.add_(d.sum(0))
+class _Outer:
+    """What comes back to a state from where it is read after the walk."""
+
+    def __init__(self, want: str, active: tuple[int, ...], d: Tensor | None) -> None:
+        self.want = want
+        self.active = active
+        self.d = d
+        self.parts = d.split(active) if want == ALL and d is not None else ()
+
+    def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
+        """With what the following step has for the first of a step's rows: [n, w], not to be written over."""
+        if self.want == ALL:
+            return _sum(self.parts[number], more)
+        following = self.active[number + 1] if number + 1 < len(self.active) else 0
+        if more is None:
+            more = torch.zeros_like(like[:following])
+        if following == len(like):
+            return more
+        # Those that end here.
+        ended = torch.zeros_like(like[following:]) if self.d is None else self.d[following : len(like)]
+        return torch.cat([more, ended]) if following else ended
 
 
-def _threes(sources: Sequence[Any]) -> list[tuple[Any, ...]]:
-    return [tuple(sources[i : i + 3]) for i in range(0, len(sources), 3)]
+def _product(chunk: _Chunk, source: _Source, out: Tensor) -> None:
+    """What a chunk's steps see of a product."""
+    assert source.matrix is not None
+    matrix = source.matrix.t()
+    if source.addend is not None:
+        assert source.places is not None
+        first, *others = source.places[:, chunk.begin : chunk.end]
+        torch.index_select(source.addend, 0, first, out=out)
+        for places in others:
+            out.add_(source.addend.index_select(0, places))
+        out.addmm_(chunk.read(source), matrix)
+    elif source.bias is not None:
+        torch.addmm(source.bias, chunk.read(source), matrix, out=out)
+    else:
+        torch.mm(chunk.read(source), matrix, out=out)
+
+
+def _multiplied(chunk: _Chunk, d: Tensor, source: _Source, d_source: _Source) -> None:
+    """From the derivative of a chunk's product those of what it is made of."""
+    assert source.matrix is not None
+    assert d_source.matrix is not None
+    d_x = d_source.x[:, source.columns]
+    if source.at is None:
+        torch.mm(d, source.matrix, out=chunk.of(d_x))
+    else:
+        d_x.index_copy_(0, chunk.of(source.at), d @ source.matrix)
+    d_source.matrix.addmm_(d.t(), chunk.read(source))
+    if d_source.bias is not None:
+        d_source.bias.add_(d.sum(0))
+    if d_source.addend is not None:
+        assert source.places is not None
+        for places in source.places[:, chunk.begin : chunk.end]:
+            d_source.addend.index_add_(0, places, d)
+
+
+def _derivatives(source: _Source, slope: bool) -> _Source:
+    """Where the derivatives of a source go."""
+    x = source.x
+    d_x = torch.empty_like(x) if slope else torch.zeros_like(x)
+    if source.addend is not None:
+        # Of the other columns it is the addend's.
+        d_x[:, : source.columns.start] = 0
+        d_x[:, source.columns.stop :] = 0
+    return _Source(d_x, _zeros(source.matrix), _zeros(source.bias), addend=_zeros(source.addend))
+
+
+def _zeros(x: Any) -> Tensor | None:
+    return torch.zeros_like(x) if isinstance(x, Tensor) and x.is_floating_point() else None
+
+
+def _sources(flat: Sequence[Any]) -> list[_Source]:
+    size = len(_Source._fields)
+    return [_Source(*flat[i : i + size]) for i in range(0, len(flat), size)]
 
 
 def _places(cell: Cell, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
@@ -327,6 +484,21 @@ def _split(given: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[Any, ...],
         parts.append(tuple(given[begin : begin + size]))
         begin += size
     return (*parts, tuple(given[begin:]))
+
+
+# As a tensor, so that one operation multiplies and adds.
+_MINUS_ONE = torch.tensor(-1.0)
+
+
+def tanh_(x: Tensor) -> Tensor:
+    """tanh(x) = 2 sigmoid(2 x) - 1 in place of x.
+
+    On the CPU that takes half as long as torch's, whose error is below 4e-8 in single precision; here it is
+    below 2e-7, as that of a product before it.
+    """
+    if x.device.type != "cpu":
+        return x.tanh_()
+    return torch.add(_MINUS_ONE, x.mul_(2).sigmoid_(), alpha=2, out=x)
 
 
 def sigmoid_back(d: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:

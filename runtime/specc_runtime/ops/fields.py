@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,12 @@ Part = tuple[Tensor, Tensor] | tuple[Tensor, Bag, str]
 
 # With at most so many rows for each id that names one, a mark for every row finds the distinct ones.
 _MARKS = 16
+
+# So often, on average, the rows of a part are named that are worth computing with only once.
+_REPEATED = 4
+
+# The attribute of a looked-up value that says what it consists of.
+_LOOKED_UP = "_looked_up"
 
 
 @untraced
@@ -62,7 +68,48 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
         for parts in values
     )
     found: tuple[Tensor, ...] = _Lookup.apply(uses, *tables.values())  # type: ignore[no-untyped-call]
+    for value, of_value, parts in zip(found, uses, values, strict=True):
+        setattr(value, _LOOKED_UP, tuple(zip(of_value, (part[0] for part in parts), strict=True)))
     return found
+
+
+class Repeated(NamedTuple):
+    """Columns start .. stop of a looked-up value: row i of them is row places[i] of `rows` [few, w]."""
+
+    start: int
+    stop: int
+    rows: Tensor
+    places: Tensor
+
+
+def repeated(x: Tensor) -> list[Repeated]:
+    """The parts of a value that are the same few rows of a table over and over, from its last column back,
+    then from its first one on; none if x is not what `lookup` gave.
+
+    What is computed of such a part by itself takes a fraction when it is computed of its distinct rows.
+    """
+    parts: tuple[tuple[_Use, Tensor], ...] = getattr(x, _LOOKED_UP, ())
+    found: list[Repeated] = []
+    for ordered in (reversed(parts), parts):
+        for use, table in ordered:
+            if any(use.column == other.start for other in found):
+                continue
+            few = _few(use, table)
+            if few is None:
+                break
+            found.append(few)
+    return found
+
+
+def _few(use: _Use, table: Tensor) -> Repeated | None:
+    count = len(use.ids)
+    # Only where finding the distinct rows is cheap.
+    if use.lengths is not None or not count or len(table) > _MARKS * count:
+        return None
+    rows, places = _distinct(use.ids, len(table))
+    if len(rows) * _REPEATED > count:
+        return None
+    return Repeated(use.column, use.column + table.shape[1], embed(table, rows), places)
 
 
 def _by_row(weight: Tensor) -> bool:
