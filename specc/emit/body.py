@@ -21,7 +21,7 @@ from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
 # A nested expression longer than this gets a name of its own.
-_LONGEST = 72
+_LONGEST = 100
 _MADE_UP = {
     "add": "total",
     "attention": "seen",

@@ -47,6 +47,11 @@ _FUNCTIONS = {
     "gelu": "F.gelu",
 }
 
+# Functions whose derivative reads their result alone, and operations whose derivative does not read theirs:
+# of a value without a name, which nothing else reads, the function takes the place.
+_IN_PLACE = frozenset({"tanh", "sigmoid", "relu"})
+_FRESH = frozenset({"add", "sub", "mul", "linear", "project"})
+
 
 def expression(body: Body, node: Node) -> Expr | None:
     """What a node is; None if it has been said as statements, and its values are known to the body."""
@@ -182,7 +187,11 @@ def _neg(body: Body, node: Node) -> Expr:
 
 
 def _function(body: Body, node: Node) -> Expr:
-    return Expr(f"{_FUNCTIONS[node.op]}({body.of(node.inputs[0]).text})")
+    x = body.of(node.inputs[0])
+    named = all(part.isidentifier() for part in x.text.split("."))
+    if node.op in _IN_PLACE and body.nodes[node.inputs[0]].op in _FRESH and not named:
+        return Expr(f"{x.at(ATOM)}.{node.op}_()")
+    return Expr(f"{_FUNCTIONS[node.op]}({x.text})")
 
 
 def _stop_gradient(body: Body, node: Node) -> Expr:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows, Steps
-from specc_runtime.ops.fields import Repeated, repeated
+from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.tracing import untraced
@@ -74,62 +73,6 @@ class Projected(NamedTuple):
     to: Rows | None = None
 
 
-class _Source(NamedTuple):
-    """A value in the order of steps; or what is multiplied, with the matrix and the bias.
-
-    at: of what is multiplied, the row that each step reads; None if they are in the order of steps.
-    columns: which of them are multiplied, the others being a part of `addend` [few, out], of which row
-        places[k, i] is added at row i, in the order of steps, for every k.
-    """
-
-    x: Tensor
-    matrix: Tensor | None = None
-    bias: Tensor | None = None
-    at: Tensor | None = None
-    columns: slice = slice(None)
-    addend: Tensor | None = None
-    places: Tensor | None = None
-
-    @staticmethod
-    def of(value: Tensor | Projected, steps: Steps) -> _Source:
-        if isinstance(value, Tensor):
-            # A copy: the walk may write over it.
-            return _Source(regroup(value, steps.gather, steps.scatter))
-        x, matrix, bias, of, to = value
-        if of is not None and to is not None and of is not to:
-            whole = expand(F.linear(x, matrix, bias), of, to)
-            return _Source(regroup(whole, steps.gather, steps.scatter))
-        walk: _Walked | None = getattr(x, _WALKED, None)
-        if walk is not None and walk.steps is steps:
-            return _Source(walk.trace, matrix, bias)
-        index = steps.gather.to(x.device)
-        few = repeated(x)
-        if not few:
-            return _Source(x, matrix, bias, index)
-        # What a table's row becomes is computed once for all positions that name it.
-        products = [F.linear(part.rows, matrix[:, part.start : part.stop]) for part in few]
-        if bias is not None:
-            products[0] = products[0] + bias
-        begins = [0, *accumulate(len(product) for product in products)]
-        places = [
-            begin + part.places.index_select(0, index) for part, begin in zip(few, begins, strict=False)
-        ]
-        columns = _rest(x.shape[1], few)
-        return _Source(x, matrix[:, columns], None, index, columns, torch.cat(products), torch.stack(places))
-
-
-def _rest(width: int, few: Sequence[Repeated]) -> slice:
-    """The columns that none of the parts has, which are together."""
-    start, stop = 0, width
-    for part in sorted(few, key=lambda part: part.start):
-        if part.start == start:
-            start = part.stop
-    for part in sorted(few, key=lambda part: -part.stop):
-        if part.stop == stop and stop > start:
-            stop = part.start
-    return slice(start, stop)
-
-
 class _Walked(NamedTuple):
     """How a value came out of a recurrence: another along the same steps need not put it in their order."""
 
@@ -139,6 +82,21 @@ class _Walked(NamedTuple):
 
 # The attribute of a recurrence's result that remembers it.
 _WALKED = "_walked"
+
+
+def _source(value: Tensor | Projected, steps: Steps) -> Source:
+    """A value in the order of steps, or what gives it."""
+    if isinstance(value, Tensor):
+        # A copy: the walk may write over it.
+        return Source(regroup(value, steps.gather, steps.scatter))
+    x, matrix, bias, of, to = value
+    if of is not None and to is not None and of is not to:
+        whole = expand(F.linear(x, matrix, bias), of, to)
+        return Source(regroup(whole, steps.gather, steps.scatter))
+    walk: _Walked | None = getattr(x, _WALKED, None)
+    if walk is not None and walk.steps is steps:
+        return Source(walk.trace, matrix, bias)
+    return Source.of(x, matrix, bias, steps.gather.to(x.device))
 
 
 @untraced
@@ -166,13 +124,13 @@ def recur(
     wanted = tuple(wanted) or (ALL,) * len(states)
     back_to = torch.empty_like(steps.order)
     back_to[steps.order] = torch.arange(len(steps.order), device=back_to.device)
-    sources = [_Source.of(x, steps) for x in values]
+    sources = [_source(x, steps) for x in values]
     walked = iter(
         _Walk.apply(  # type: ignore[no-untyped-call]
             cell,
             steps,
             wanted,
-            (len(_Source._fields) * len(values), len(constants), len(matrices), len(biases)),
+            (len(Source._fields) * len(values), len(constants), len(matrices), len(biases)),
             *(part for source in sources for part in source),
             *(regroup(x, steps.order, back_to) for x in constants),
             *matrices,
@@ -205,11 +163,6 @@ class _Chunk:
 
     def of(self, whole: Tensor) -> Tensor:
         return whole[self.begin : self.end]
-
-    def read(self, source: _Source) -> Tensor:
-        """What is multiplied."""
-        x = source.x[:, source.columns]
-        return self.of(x) if source.at is None else x.index_select(0, self.of(source.at))
 
     @staticmethod
     def all(active: tuple[int, ...]) -> list[_Chunk]:
@@ -254,7 +207,7 @@ class _Walk(torch.autograd.Function):
                     seen.append(chunk.of(whole))
                     continue
                 seen.append(chunk.of(whole) if keeps else whole[: chunk.end - chunk.begin])
-                _product(chunk, source, seen[-1])
+                source.product(chunk.begin, chunk.end, seen[-1])
             running = active[chunk.first : chunk.stop]
             traced = [chunk.of(t) for t in traces]
             for n, now, nexts in zip(
@@ -289,11 +242,11 @@ class _Walk(torch.autograd.Function):
         given = [c if x is None else x for x, c in zip(given, ctx.columns, strict=True)]
         nothing = (None,) * 4
         if not active:
-            return (*nothing, *(_zeros(x) for x in given))
+            return (*nothing, *(zeros(x) for x in given))
         flat, constants, matrices, biases, starts = _split(given, ctx.sizes)
         sources = _sources(flat)
         sloped = cell.sloped or (True,) * len(sources)
-        d_sources = [_derivatives(s, slope) for s, slope in zip(sources, sloped, strict=True)]
+        d_sources = [s.derivatives(slope) for s, slope in zip(sources, sloped, strict=True)]
         d_constants, d_matrices, d_biases = (
             tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
         )
@@ -345,7 +298,7 @@ class _Walk(torch.autograd.Function):
                 total.add_(d_products[number].sum(0))
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
                 if d is not None and source.matrix is not None:
-                    _multiplied(chunk, d, source, d_source)
+                    source.back(chunk.begin, chunk.end, d, d_source)
         d_starts = (_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True))
         d_given = (d if isinstance(d, Tensor) else None for source in d_sources for d in source)
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
@@ -374,59 +327,9 @@ class _Outer:
         return torch.cat([more, ended]) if following else ended
 
 
-def _product(chunk: _Chunk, source: _Source, out: Tensor) -> None:
-    """What a chunk's steps see of a product."""
-    assert source.matrix is not None
-    matrix = source.matrix.t()
-    if source.addend is not None:
-        assert source.places is not None
-        first, *others = source.places[:, chunk.begin : chunk.end]
-        torch.index_select(source.addend, 0, first, out=out)
-        for places in others:
-            out.add_(source.addend.index_select(0, places))
-        out.addmm_(chunk.read(source), matrix)
-    elif source.bias is not None:
-        torch.addmm(source.bias, chunk.read(source), matrix, out=out)
-    else:
-        torch.mm(chunk.read(source), matrix, out=out)
-
-
-def _multiplied(chunk: _Chunk, d: Tensor, source: _Source, d_source: _Source) -> None:
-    """From the derivative of a chunk's product those of what it is made of."""
-    assert source.matrix is not None
-    assert d_source.matrix is not None
-    d_x = d_source.x[:, source.columns]
-    if source.at is None:
-        torch.mm(d, source.matrix, out=chunk.of(d_x))
-    else:
-        d_x.index_copy_(0, chunk.of(source.at), d @ source.matrix)
-    d_source.matrix.addmm_(d.t(), chunk.read(source))
-    if d_source.bias is not None:
-        d_source.bias.add_(d.sum(0))
-    if d_source.addend is not None:
-        assert source.places is not None
-        for places in source.places[:, chunk.begin : chunk.end]:
-            d_source.addend.index_add_(0, places, d)
-
-
-def _derivatives(source: _Source, slope: bool) -> _Source:
-    """Where the derivatives of a source go."""
-    x = source.x
-    d_x = torch.empty_like(x) if slope else torch.zeros_like(x)
-    if source.addend is not None:
-        # Of the other columns it is the addend's.
-        d_x[:, : source.columns.start] = 0
-        d_x[:, source.columns.stop :] = 0
-    return _Source(d_x, _zeros(source.matrix), _zeros(source.bias), addend=_zeros(source.addend))
-
-
-def _zeros(x: Any) -> Tensor | None:
-    return torch.zeros_like(x) if isinstance(x, Tensor) and x.is_floating_point() else None
-
-
-def _sources(flat: Sequence[Any]) -> list[_Source]:
-    size = len(_Source._fields)
-    return [_Source(*flat[i : i + size]) for i in range(0, len(flat), size)]
+def _sources(flat: Sequence[Any]) -> list[Source]:
+    size = len(Source._fields)
+    return [Source(*flat[i : i + size]) for i in range(0, len(flat), size)]
 
 
 def _places(cell: Cell, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:

@@ -31,6 +31,9 @@ _MARKS = 16
 # So often, on average, the rows of a part are named that are worth computing with only once.
 _REPEATED = 4
 
+# As many multiplications as finding these takes the time of.
+_WORTH = 2**24
+
 # The attribute of a looked-up value that says what it consists of.
 _LOOKED_UP = "_looked_up"
 
@@ -82,11 +85,13 @@ class Repeated(NamedTuple):
     places: Tensor
 
 
-def repeated(x: Tensor) -> list[Repeated]:
+def repeated(x: Tensor, work: int) -> list[Repeated]:
     """The parts of a value that are the same few rows of a table over and over, from its last column back,
     then from its first one on; none if x is not what `lookup` gave.
 
     What is computed of such a part by itself takes a fraction when it is computed of its distinct rows.
+    work: the multiplications that a number of the part takes; where all are few, finding the rows takes
+    longer.
     """
     parts: tuple[tuple[_Use, Tensor], ...] = getattr(x, _LOOKED_UP, ())
     found: list[Repeated] = []
@@ -94,17 +99,19 @@ def repeated(x: Tensor) -> list[Repeated]:
         for use, table in ordered:
             if any(use.column == other.start for other in found):
                 continue
-            few = _few(use, table)
+            few = _few(use, table, work)
             if few is None:
                 break
             found.append(few)
     return found
 
 
-def _few(use: _Use, table: Tensor) -> Repeated | None:
+def _few(use: _Use, table: Tensor, work: int) -> Repeated | None:
     count = len(use.ids)
+    if count * table.shape[1] * work < _WORTH:
+        return None
     # Only where finding the distinct rows is cheap.
-    if use.lengths is not None or not count or len(table) > _MARKS * count:
+    if table.device.type != "cpu" or use.lengths is not None or not count or len(table) > _MARKS * count:
         return None
     rows, places = _distinct(use.ids, len(table))
     if len(rows) * _REPEATED > count:
