@@ -17,11 +17,14 @@ from specc.emit.code import ATOM, COMPARISON, Expr, Line, quoted
 from specc.emit.names import Names, attribute
 from specc.emit.shape import EXAMPLES, Domain, Shape, Shapes
 from specc.graph.ir import Graph, Node
+from specc.graph.products import products_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
-# A nested expression longer than this gets a name of its own.
+# A nested expression longer than this gets a name of its own: a value that lives until its function ends.
 _LONGEST = 100
+# Operations that make a tensor of their own, which their derivative does not read.
+FRESH = frozenset({"add", "sub", "mul", "linear", "project"})
 _MADE_UP = {
     "add": "total",
     "attention": "seen",
@@ -38,11 +41,21 @@ _MADE_UP = {
 
 
 @dataclass
-class Unit:
-    """What all functions of a module share: the graph, its axes' constants, and functions of the module.
+class Lying:
+    """Where the nodes' values lie.
 
-    bound: the nodes whose values have names in a function, and live until it ends.
+    named: those that have names in a function, and live until it ends. over: by node, the input in the
+    place of which its value is. nowhere: those that have no tensor of their own.
     """
+
+    named: set[int] = field(default_factory=set)
+    over: dict[int, int] = field(default_factory=dict)
+    nowhere: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Unit:
+    """What all functions of a module share: the graph, its axes' constants, and functions of the module."""
 
     graph: Graph
     shapes: Shapes
@@ -50,7 +63,7 @@ class Unit:
     names: Names
     roles: Mapping[str, str]
     functions: list[Line] = field(default_factory=list)
-    bound: set[int] = field(default_factory=set)
+    lying: Lying = field(default_factory=Lying)
 
     @staticmethod
     def of(graph: Graph, *taken: str) -> Unit:
@@ -80,8 +93,11 @@ class Body:
         self._uses: Counter[int] = Counter()
         self._expanded: dict[tuple[int, Domain], Expr] = {}
         self._lookups: list[Node] = []
-        # Products that a recurrence computes itself, in the order of its steps.
+        # Products that a recurrence computes itself, in the order of its steps, or that are added to a value
+        # where they are computed.
         self.put_off: set[int] = set()
+        # By sum: the value that a product is added to, in its place, and the product.
+        self.added: dict[int, tuple[int, int]] = {}
 
     # ------------------------------------------------------------ statements
 
@@ -97,6 +113,9 @@ class Body:
         for node in nodes:
             if node.op == "recurrence":
                 self.put_off |= {i for i in node.inputs if self._uses[i] == 1 and self._put_off(i, node)}
+            elif node.op == "add" and (found := self._product_to_add(node)) is not None:
+                self.added[node.id] = found
+                self.put_off.add(found[1])
         for node in nodes:  # the spec's names come before those that are made up
             wish = self.wishes.get(node.id, node.name)
             if wish is not None and node.id not in self.values and node.id not in self._given:
@@ -120,6 +139,27 @@ class Body:
         node = self.nodes[id]
         return node.op in ("linear", "project") and node.type.has(recurrence.attrs["axis"])
 
+    def _product_to_add(self, node: Node) -> tuple[int, int] | None:
+        """Of a sum of two values that nothing else reads, one whose place it may take and a product that is
+        added to it: that is one operation, and nothing new."""
+        for place, product in (node.inputs, node.inputs[::-1]):
+            ids = (node.id, place, product)
+            shapes = [self.shape(self.nodes[i]) for i in ids]
+            whole = shapes[0].domain is not None and shapes[2].domain == shapes[0].domain
+            alone = all(i in self.nodes and self._uses[i] == 1 and i not in self.values for i in ids[1:])
+            if not whole or not alone or shapes[1].domain is None or any(s.dims for s in shapes):
+                continue
+            same = self.nodes[place].type.width == self.nodes[product].type.width
+            if same and self.nodes[place].op in FRESH - {"mul"} and self._unbiased(self.nodes[product]):
+                return place, product
+        return None
+
+    def _unbiased(self, node: Node) -> bool:
+        if node.op not in ("linear", "project") or node.id in self.put_off:
+            return False
+        width = self.nodes[node.inputs[0]].type.width
+        return not any(product.bias for product in products_of(node, width))
+
     def looked_up_with(self, node: Node) -> list[Node]:
         """The lookups of this function that have tables in common with a node's, itself among them."""
         tables, found = set(node.weights), {node.id}
@@ -134,7 +174,7 @@ class Body:
         if node.id not in self._given and self._uses[node.id] < 2 and len(expr.text) <= _LONGEST:
             return expr
         name = self.name_of(node)
-        self.unit.bound.add(node.id)
+        self.unit.lying.named.add(node.id)
         self.say(f"{name} = {expr.text}", node)
         return Expr(name, boolean=expr.boolean)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePath
 
-from specc.emit.body import Body, Unit
+from specc.emit.body import Body, Lying, Unit
 from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
@@ -40,11 +40,11 @@ def source_of(graph: Graph) -> str:
     return "\n".join(text).rstrip() + "\n"
 
 
-def named_values(graph: Graph) -> frozenset[int]:
-    """The nodes whose values have names in the emitted functions, and so live until these end."""
+def lying_of(graph: Graph) -> Lying:
+    """Where the values of the emitted functions lie."""
     unit = Unit.of(graph, class_name(graph.name))
     _Module(graph, unit).methods()
-    return frozenset(unit.bound)
+    return unit.lying
 
 
 def _sentence(graph: Graph) -> str:

@@ -6,10 +6,11 @@ inputs already are. Loops are in `loops`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from specc.emit import loops, positions
-from specc.emit.body import Body, whole_shape
+from specc.emit.body import FRESH, Body, whole_shape
 from specc.emit.code import (
     ATOM,
     BOTH,
@@ -29,7 +30,7 @@ from specc.emit.names import attribute
 from specc.emit.products import bias_text, heads_text, matrix_text, product_text
 from specc.emit.shape import Domain, Shape
 from specc.graph.ir import Node, Reading, axis_of, readings
-from specc.graph.products import Product
+from specc.graph.products import Product, products_of
 from specc.types.axis import Axis
 
 Emitter = Callable[[Body, Node], Expr | None]
@@ -47,10 +48,9 @@ _FUNCTIONS = {
     "gelu": "F.gelu",
 }
 
-# Functions whose derivative reads their result alone, and operations whose derivative does not read theirs:
-# of a value without a name, which nothing else reads, the function takes the place.
+# Functions whose derivative reads their result alone: of a fresh value without a name, which nothing else
+# reads, they take the place.
 _IN_PLACE = frozenset({"tanh", "sigmoid", "relu"})
-_FRESH = frozenset({"add", "sub", "mul", "linear", "project"})
 
 
 def expression(body: Body, node: Node) -> Expr | None:
@@ -96,7 +96,7 @@ def _lookup(body: Body, node: Node) -> Expr | None:
     for one in together:
         names.append(body.name_of(one))
         body.values[one.id] = Expr(names[-1])
-        body.unit.bound.add(one.id)
+        body.unit.lying.named.add(one.id)
     values = ("[" + ", ".join(f"({_part(body, n, r)})" for r in readings(n)) + "]" for n in together)
     body.say(f"{target(names)} = ops.lookup({', '.join(values)})", node)
     return None
@@ -155,8 +155,21 @@ def _operands(body: Body, node: Node) -> list[Expr]:
 
 
 def _arithmetic(body: Body, node: Node) -> Expr:
+    if node.id in body.added:
+        return _product_added(body, node, *body.added[node.id])
     a, b = _operands(body, node)
     return infix(a, _ARITHMETIC[node.op][0], b, _ARITHMETIC[node.op][1])
+
+
+def _product_added(body: Body, node: Node, place: int, id: int) -> Expr:
+    """A product added to a value, in its place."""
+    product = body.nodes[id]
+    x = body.nodes[product.inputs[0]]
+    into = body.at(place, body.shape(node), node, whole=True)
+    body.unit.lying.over[node.id] = place
+    body.unit.lying.nowhere.add(id)
+    matrix = matrix_text(products_of(product, x.type.width), x.type.width, body.weight)
+    return Expr(f"ops.add_product({into.text}, {body.of(x.id).text}, {matrix})")
 
 
 def _pow(body: Body, node: Node) -> Expr:
@@ -188,10 +201,20 @@ def _neg(body: Body, node: Node) -> Expr:
 
 def _function(body: Body, node: Node) -> Expr:
     x = body.of(node.inputs[0])
-    named = all(part.isidentifier() for part in x.text.split("."))
-    if node.op in _IN_PLACE and body.nodes[node.inputs[0]].op in _FRESH and not named:
+    if node.op in _IN_PLACE and _taken(body, node):
         return Expr(f"{x.at(ATOM)}.{node.op}_()")
     return Expr(f"{_FUNCTIONS[node.op]}({x.text})")
+
+
+def _taken(body: Body, node: Node) -> bool:
+    """Whether a function may take the place of its input."""
+    (id,) = node.inputs
+    # What another function computed has a path for a name.
+    path = re.fullmatch(r"\w+(\.\w+)+", body.values[id].text) is not None
+    taken = body.nodes[id].op in FRESH and body.reads(id) == 1 and not path
+    if taken:
+        body.unit.lying.over[node.id] = id
+    return taken
 
 
 def _stop_gradient(body: Body, node: Node) -> Expr:
@@ -199,7 +222,9 @@ def _stop_gradient(body: Body, node: Node) -> Expr:
 
 
 def _leaky_relu(body: Body, node: Node) -> Expr:
-    return Expr(f"F.leaky_relu({body.of(node.inputs[0]).text}, {node.attrs['slope']!r})")
+    # The derivative follows from the result if its sign does.
+    place = ", inplace=True" if node.attrs["slope"] >= 0 and _taken(body, node) else ""
+    return Expr(f"F.leaky_relu({body.of(node.inputs[0]).text}, {node.attrs['slope']!r}{place})")
 
 
 # --------------------------------------------------------------------- widths

@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from specc.emit.module import named_values
+from specc.emit.body import Lying
+from specc.emit.module import lying_of
 from specc.graph.ir import Graph, Node, Weight, readings, walk
 from specc.passes.placement import BYTES
 from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
@@ -102,7 +103,7 @@ class _Walk:
         self.buffers: dict[Key, Buffer] = {}
         self.done: list[_Done] = []
         self.weights: dict[str, Buffer] = {}
-        self.named = _named(graph)
+        self.lying = _lying(graph)
 
     def run(self) -> dict[str, float]:
         index = {n.id: n for n in self.graph.nodes}
@@ -137,11 +138,11 @@ class _Walk:
         for node in nodes:
             self._forward(node, named)
             buffer = self.memory.hold(self.buffers[node.id])
-            if node.id in self.named or node.id in further or not left[node.id]:
+            if node.id in self.lying.named or node.id in further or not left[node.id]:
                 named.append(buffer)
             for i in node.inputs:
                 left[i] -= 1
-                if not left[i] and i in inside and i not in self.named and i not in further:
+                if not left[i] and i in inside and i not in self.lying.named and i not in further:
                     self.memory.release(self.buffers[i])
         for buffer in named:
             self.memory.release(buffer)
@@ -154,6 +155,11 @@ class _Walk:
         found = cost(node, sizes, self.learns, self.training)
         if inputs and (node.op in VIEWS or (node.op == "dropout" and not self.training)):
             self.buffers[node.id] = self.buffers[inputs[0][1]]
+        elif node.id in self.lying.over:
+            place = self.lying.over[node.id]
+            self.buffers[node.id] = next(self.buffers[key] for i, key in inputs if i == place)
+        elif node.id in self.lying.nowhere:
+            self.buffers[node.id] = Buffer(device, 0.0)
         else:
             own = 0.0 if node.op in _WITHOUT_ROWS and domain is None else sizes.value(node)
             self.buffers[node.id] = Buffer(device, own)
@@ -345,12 +351,12 @@ def _needed(index: Mapping[int, Node], roots: Iterable[int]) -> set[int]:
     return found
 
 
-def _named(graph: Graph) -> frozenset[int]:
-    """The named values, worked out once for a graph."""
-    found: frozenset[int] | None = graph.__dict__.get("_named")
+def _lying(graph: Graph) -> Lying:
+    """Where values lie, worked out once for a graph."""
+    found: Lying | None = graph.__dict__.get("_lying")
     if found is None:
-        found = named_values(graph)
-        object.__setattr__(graph, "_named", found)
+        found = lying_of(graph)
+        object.__setattr__(graph, "_lying", found)
     return found
 
 

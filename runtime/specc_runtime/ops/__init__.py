@@ -16,7 +16,7 @@ from specc_runtime.ops.cell import (
     tanh_,
     tanh_back,
 )
-from specc_runtime.ops.dense import bce, concat, cross_entropy, dot, mse, pairs, stack
+from specc_runtime.ops.dense import add_product, bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
@@ -30,6 +30,7 @@ __all__ = [
     "Cell",
     "Factor",
     "Projected",
+    "add_product",
     "along",
     "append",
     "attend",

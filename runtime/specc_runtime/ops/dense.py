@@ -112,3 +112,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     chances = F.log_softmax(logits, -1)
     shape = torch.broadcast_shapes(chances.shape[:-1], target.shape[:-1])
     return -chances.expand(*shape, -1).gather(-1, target.expand(*shape, 1).long())
+
+
+def add_product(total: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+    """total [rows, out] + x [rows, in] times a matrix [out, in], in place of the total."""
+    return torch.Tensor.addmm_(total, x, matrix.t())

@@ -34,6 +34,9 @@ _REPEATED = 4
 # As many multiplications as finding these takes the time of.
 _WORTH = 2**24
 
+# A value of so many numbers, 16 MB in single precision, is rather read again than kept for a gradient.
+_LARGE = 2**22
+
 # The attribute of a looked-up value that says what it consists of.
 _LOOKED_UP = "_looked_up"
 
@@ -117,6 +120,50 @@ def _few(use: _Use, table: Tensor, work: int) -> Repeated | None:
     if len(rows) * _REPEATED > count:
         return None
     return Repeated(use.column, use.column + table.shape[1], embed(table, rows), places)
+
+
+@dataclass(frozen=True)
+class Again:
+    """A looked-up value [rows, width] that is read from its tables again, not kept.
+
+    tables: each with its version, as what is read must be what it was.
+    """
+
+    uses: tuple[_Use, ...]
+    tables: tuple[tuple[Tensor, int], ...]
+    width: int
+
+    @staticmethod
+    def of(x: Tensor | None) -> Again | None:
+        """A large value whose tables are at hand; None for any other."""
+        parts: tuple[tuple[_Use, Tensor], ...] = getattr(x, _LOOKED_UP, ())
+        if x is None or not parts or x.numel() < _LARGE or x.device.type != "cpu":
+            return None
+        if any(use.lengths is not None for use, _ in parts):
+            return None
+        uses, tables = zip(*parts, strict=True)
+        return Again(uses, tuple((table, table._version) for table in tables), x.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.uses[0].ids)
+
+    def empty(self) -> Tensor:
+        """A place for its gradient."""
+        return self.tables[0][0].new_empty(len(self), self.width)
+
+    def read(self, rows: slice | Tensor) -> Tensor:
+        """Some rows. Raises RuntimeError if a table has changed since."""
+        found: Tensor | None = None
+        for use, (table, version) in zip(self.uses, self.tables, strict=True):
+            if table._version != version:
+                raise RuntimeError("a table was modified in place between a value and its gradient")
+            ids = use.ids[rows] if isinstance(rows, slice) else use.ids.index_select(0, rows)
+            if found is None:
+                found = table.new_empty(len(ids), self.width)
+            columns = slice(use.column, use.column + table.shape[1])
+            torch.index_select(table.detach(), 0, ids, out=found[:, columns])
+        assert found is not None
+        return found
 
 
 def _by_row(weight: Tensor) -> bool:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from specc_runtime.layout import Axis, Rows
+from specc_runtime.ops.fields import Again
 from specc_runtime.tracing import untraced
 
 # Numbers of the largest value in between that a tile may have: in single precision a megabyte, which
@@ -126,7 +127,10 @@ class _Paired(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor | None, *given: Any) -> Tensor:
-        ctx.save_for_backward(matrix, *given)
+        # By when this gradient is computed, what x has from later reads is there: with that and its own, x
+        # would be a third of its size.
+        ctx.again = {i: again for i in (0, 4) if (again := Again.of(given[i])) is not None}
+        ctx.save_for_backward(matrix, *(None if i in ctx.again else x for i, x in enumerate(given)))
         (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
         count = len(a) if of_a is None else len(of_a)
         found: Tensor = a.new_empty(count, 1 if matrix is None else len(matrix))
@@ -148,6 +152,7 @@ class _Paired(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         matrix, *given = ctx.saved_tensors
+        given = [ctx.again.get(i, x) for i, x in enumerate(given)]
         wanted = ctx.needs_input_grad
         d_matrix = torch.zeros_like(matrix) if wanted[0] else None
         d_given: list[Tensor | None] = [None] * 8
@@ -182,18 +187,23 @@ class _Paired(torch.autograd.Function):
         return d_matrix, *d_given
 
 
-def _tiles(rows: int, like: Tensor) -> Iterator[tuple[int, int]]:
+def _tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:
     """Where tiles begin and end."""
-    numbers = max(like[:1].numel(), 1)
-    step = max(TILE // numbers, 1) if like.device.type == "cpu" else max(rows, 1)
+    on_cpu = isinstance(like, Again) or like.device.type == "cpu"
+    numbers = max(like.width if isinstance(like, Again) else like[:1].numel(), 1)
+    step = max(TILE // numbers, 1) if on_cpu else max(rows, 1)
     for begin in range(0, rows, step):
         yield begin, min(begin + step, rows)
 
 
-def _rows(x: Tensor, places: Tensor | None, begin: int, end: int) -> Tensor:
+def _rows(x: Tensor | Again, places: Tensor | None, begin: int, end: int) -> Tensor:
+    if isinstance(x, Again):
+        return x.read(slice(begin, end) if places is None else places[begin:end])
     return x[begin:end] if places is None else x.index_select(0, places[begin:end])
 
 
-def _gradient(x: Tensor, places: Tensor | None) -> Tensor:
+def _gradient(x: Tensor | Again, places: Tensor | None) -> Tensor:
     """Where the gradient goes: rows that several read are added up."""
+    if isinstance(x, Again):
+        return x.empty() if places is None else x.empty().zero_()
     return torch.empty_like(x) if places is None else torch.zeros_like(x)
