@@ -1,5 +1,5 @@
-"""FuxiCTR 2.3.10: DIN and DIEN from its wheel's model zoo (LongCTR); AFM and BST, which the wheel
-lacks, put together from its layers as its published AFM and BST do."""
+"""FuxiCTR 2.3.10: DIN and DIEN from its wheel's model zoo (LongCTR); AFM, BST and DIEN's auxiliary loss,
+which the wheel lacks, put together from its layers as its published models do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PACKAGE = "fuxictr"
 DIFFERS = {
     "afm": "put together from its layers, as its published AFM is: what is installed has none",
     "bst": "put together from its layers, as its published BST is: what is installed has none",
-    "dien": "it has no auxiliary loss: that of the hand-written model is added",
+    "dien": "what is installed has no auxiliary loss: that of its published DIEN is added",
 }
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows
-from specc_runtime.ops.regroup import regroup, rejoin
+from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
 
 # A block takes sequences up to this much longer than its shortest one.
@@ -118,7 +118,15 @@ def attend(
         empty = query.new_zeros(query_rows.count, *shape, given_of.shape[-1])
         return empty + 0 * (query.sum() + key.sum() + given_of.sum())
     blocks = _blocks(query_rows, key_rows, query_axis, key_axis)
-    asked = regroup(_heads(query, shape), blocks.queries, blocks.from_queries)
+    sizes = [n * q for n, q, _ in blocks.shapes]
+    # With one query for each sequence there is none for padding.
+    places = blocks.queries.split(sizes) if query_axis is None else None
+    whole = _heads(query, shape)
+    if places is None:
+        # One split, for one join in the gradient; a slice for each block would each give a whole.
+        queries = regroup(whole, blocks.queries, blocks.from_queries).split(sizes)
+    else:
+        queries = apart(whole, places)
     # Heads that share a key are more queries of one head; which of them see what depends on their places.
     shared = where == "all" and len(shape) > 0 and all(size == 1 for size in key.shape[1:-1])
     known = regroup(_heads(key, key.shape[1:-1] if shared else shape), blocks.keys, blocks.from_keys)
@@ -128,8 +136,6 @@ def attend(
         alone = shared and all(size == 1 for size in value.shape[1:-1])
         values = _heads(value, value.shape[1:-1] if alone else shape)
         given = regroup(values, blocks.keys, blocks.from_keys)
-    # One split, for one join in the gradient; a slice for each block would each give a whole.
-    queries = asked.split([n * q for n, q, _ in blocks.shapes])
     keys = known.split([n * k for n, _, k in blocks.shapes])
     values_of = keys if value is None else given.split([n * k for n, _, k in blocks.shapes])
     lengths = blocks.lengths.to(query.device).split([n for n, _, _ in blocks.shapes])
@@ -147,7 +153,10 @@ def attend(
                 x, y, z, attn_mask=mask, is_causal=where == "until", scale=scale
             ).transpose(1, 2)
         parts.append(part.flatten(0, 1))
-    seen = rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
+    if places is None:
+        seen = rejoin(torch.cat(parts), blocks.from_queries, blocks.queries)
+    else:
+        seen = together(parts, places)
     return seen.reshape(query_rows.count, *shape, given_of.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Rows in another order, with padding where a kernel wants whole blocks.
+"""Rows in another order, in blocks, with padding where a kernel wants whole ones.
 
 An index in both directions makes the gradient a read too: nothing is added up row by row, as the
 gradient of a plain `index_select` must in case an index occurs twice.
@@ -6,6 +6,7 @@ gradient of a plain `index_select` must in case an index occurs twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -55,3 +56,45 @@ def rejoin(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
     Rows that `there` does not name are padding and get no gradient; back is what was `there`."""
     result: Tensor = _Rejoin.apply(x, there.to(x.device), back.to(x.device))  # type: ignore[no-untyped-call]
     return result
+
+
+class _Apart(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *places: Tensor) -> tuple[Tensor, ...]:
+        ctx.shape = x.shape
+        ctx.save_for_backward(*places)
+        return tuple(x.index_select(0, there) for there in places)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        whole = grads[0].new_empty(ctx.shape)
+        for there, grad in zip(ctx.saved_tensors, grads, strict=True):
+            whole.index_copy_(0, there, grad)
+        return (whole, *(None for _ in grads))
+
+
+class _Together(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, places: tuple[Tensor, ...], *blocks: Tensor) -> Tensor:
+        ctx.save_for_backward(*places)
+        whole = blocks[0].new_empty(sum(map(len, places)), *blocks[0].shape[1:])
+        for there, block in zip(places, blocks, strict=True):
+            whole.index_copy_(0, there, block)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, *(grad.index_select(0, there) for there in ctx.saved_tensors))
+
+
+def apart(x: Tensor, places: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Rows x [n, ...] in blocks, at least one: row i of a block is row places[i] of its. Each row of x is in
+    one, once."""
+    blocks: tuple[Tensor, ...] = _Apart.apply(x, *(there.to(x.device) for there in places))  # type: ignore[no-untyped-call]
+    return blocks
+
+
+def together(blocks: Sequence[Tensor], places: Sequence[Tensor]) -> Tensor:
+    """The inverse of `apart`."""
+    whole: Tensor = _Together.apply(tuple(there.to(blocks[0].device) for there in places), *blocks)  # type: ignore[no-untyped-call]
+    return whole
