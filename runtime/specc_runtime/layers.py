@@ -185,7 +185,8 @@ class Dice(Statistics):
 
     def forward(self, x: Tensor) -> Tensor:
         p = torch.sigmoid(self.normalise(x))
-        return p * x + (1 - p) * self.slope * x
+        # p + (1 - p) slope, times x: fewer values of its size, of which the gradient keeps fewer.
+        return torch.addcmul(self.slope, p, 1 - self.slope) * x
 
 
 class PReLU(nn.Module):

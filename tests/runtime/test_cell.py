@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -117,27 +119,16 @@ def same_gradients(found: Tensor, expected: Tensor, given: list[Tensor]) -> None
         assert torch.allclose(a, b, atol=1e-12)
 
 
-def pair_step(
-    values: Tensors, constants: Tensors, matrices: Tensors, biases: Tensors, states: Tensors, nexts: Tensors
-) -> Tensors:
+def pair_step(values: Tensors, *given: Tensors) -> Tensors:
     """a' = tanh(x + b), b' = a."""
+    *_, states, nexts = given
     fresh = torch.tanh(values[0] + states[1], out=nexts[0])
     nexts[1].copy_(states[0])
     return (fresh,)
 
 
-def pair_back(
-    values: Tensors,
-    constants: Tensors,
-    matrices: Tensors,
-    states: Tensors,
-    kept: Tensors,
-    d_next: Tensors,
-    d_values: Perhaps,
-    d_products: Tensors,
-) -> tuple[Perhaps, Perhaps, Tensors]:
-    (fresh,), (d_a, d_b), (d_x,) = kept, d_next, d_values
-    assert d_x is not None
+def pair_back(*given: Any) -> tuple[Perhaps, Perhaps, Tensors]:
+    *_, (fresh,), (d_a, d_b), (d_x,), _ = given
     torch.mul(d_a, 1 - fresh * fresh, out=d_x)
     return (), (d_b, d_x.clone()), ()
 
@@ -145,25 +136,14 @@ def pair_back(
 PAIR = Cell(pair_step, pair_back)
 
 
-def forgetful_step(
-    values: Tensors, constants: Tensors, matrices: Tensors, biases: Tensors, states: Tensors, nexts: Tensors
-) -> Tensors:
+def forgetful_step(values: Tensors, *given: Tensors) -> Tensors:
     """a' = x."""
-    nexts[0].copy_(values[0])
+    given[-1][0].copy_(values[0])
     return ()
 
 
-def forgetful_back(
-    values: Tensors,
-    constants: Tensors,
-    matrices: Tensors,
-    states: Tensors,
-    kept: Tensors,
-    d_next: Tensors,
-    d_values: Perhaps,
-    d_products: Tensors,
-) -> tuple[Perhaps, Perhaps, Tensors]:
-    assert d_values[0] is not None
+def forgetful_back(*given: Any) -> tuple[Perhaps, Perhaps, Tensors]:
+    *_, d_next, d_values, _ = given
     d_values[0].copy_(d_next[0])
     return (), (None,), ()
 
