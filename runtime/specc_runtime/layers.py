@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.devices import transfer
@@ -169,6 +170,24 @@ class BatchNorm(Statistics):
         return normal if self.scale is None or self.shift is None else normal * self.scale + self.shift
 
 
+class _Gate(torch.autograd.Function):
+    """(p + (1 - p) slope) x, of which the gradient keeps no more than it is given; first order only."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, p, slope)
+        return torch.addcmul(slope, p, 1 - slope).mul_(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, p, slope = ctx.saved_tensors
+        d_x = torch.addcmul(slope, p, 1 - slope).mul_(grad)
+        d_gate = grad * x
+        d_slope = (d_gate * (1 - p)).sum_to_size(slope.shape)
+        return d_x, d_gate.mul_(1 - slope), d_slope
+
+
 class Dice(Statistics):
     """p x + (1 - p) slope x, p = sigmoid of x normalised without scale and shift (DIN, eq. 8)."""
 
@@ -184,9 +203,8 @@ class Dice(Statistics):
         self.slope = learned(width, init=init)
 
     def forward(self, x: Tensor) -> Tensor:
-        p = torch.sigmoid(self.normalise(x))
-        # p + (1 - p) slope, times x: fewer values of its size, of which the gradient keeps fewer.
-        return torch.addcmul(self.slope, p, 1 - self.slope) * x
+        gated: Tensor = _Gate.apply(x, torch.sigmoid(self.normalise(x)), self.slope)  # type: ignore[no-untyped-call]
+        return gated
 
 
 class PReLU(nn.Module):

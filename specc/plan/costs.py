@@ -126,8 +126,7 @@ def cost(node: Node, sizes: Sizes, learns: set[int], training: bool) -> Cost:
         case "batch_norm":
             return Cost(inputs=every, beside=own, during=own, back=own)
         case "dice":
-            during = 2 * own if training else 0.0
-            return Cost(inputs=every, beside=3 * own, during=during, back=3 * own)
+            return Cost(inputs=every, beside=own, during=own if training else 0.0, back=3 * own)
         case "prelu":
             return Cost(inputs=every, beside=0.25 * own, during=own, back=own)
         case "dropout":
