@@ -294,14 +294,12 @@ class Steps:
     order: the sequences, longest first, int64 [sequences].
     gather: the rows in the order of steps, int64 [rows]; scatter: its inverse.
     active: how many sequences have each step.
-    ends: the last row of each sequence that has any, in `order`, int64 [active[0]].
     """
 
     order: Tensor
     gather: Tensor
     scatter: Tensor
     active: tuple[int, ...]
-    ends: Tensor
 
     @staticmethod
     def of(rows: Rows, axis: Axis, backward: bool) -> Steps:
@@ -319,10 +317,16 @@ class Steps:
         scatter = begins[step] + rank[sequence] if rows.count else step
         gather = torch.empty_like(scatter)
         gather[scatter] = torch.arange(rows.count, device=scatter.device)
-        longest_first = lengths[order]
-        longest_first = longest_first[longest_first > 0]
-        ends = begins[longest_first - 1] + torch.arange(len(longest_first), device=begins.device)
-        return Steps(order, gather, scatter, tuple(active.tolist()), ends)
+        return Steps(order, gather, scatter, tuple(active.tolist()))
+
+    @once
+    def ends(self) -> Tensor:
+        """The last row of each sequence that has any, in `order`, int64 [active[0]]."""
+        running = torch.tensor((*self.active, 0), device=self.gather.device)
+        begins = running.cumsum(0) - running
+        # The longest come first, and end last.
+        last = torch.repeat_interleave(begins[:-1], -running.diff()).flip(0)
+        return last + torch.arange(len(last), device=last.device)
 
 
 def _widened(x: Tensor, dims: int) -> Tensor:

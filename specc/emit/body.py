@@ -16,8 +16,8 @@ from specc.emit.axes import Axes
 from specc.emit.code import ATOM, COMPARISON, Expr, Line, quoted
 from specc.emit.names import Names, attribute
 from specc.emit.shape import EXAMPLES, Domain, Shape, Shapes
+from specc.emit.steps import biased
 from specc.graph.ir import Graph, Node
-from specc.graph.products import products_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
@@ -150,15 +150,14 @@ class Body:
             if not whole or not alone or shapes[1].domain is None or any(s.dims for s in shapes):
                 continue
             same = self.nodes[place].type.width == self.nodes[product].type.width
-            if same and self.nodes[place].op in FRESH - {"mul"} and self._unbiased(self.nodes[product]):
+            if same and self.nodes[place].op in FRESH and self._addable(self.nodes[product]):
                 return place, product
         return None
 
-    def _unbiased(self, node: Node) -> bool:
-        if node.op not in ("linear", "project") or node.id in self.put_off:
-            return False
-        width = self.nodes[node.inputs[0]].type.width
-        return not any(product.bias for product in products_of(node, width))
+    def _addable(self, node: Node) -> bool:
+        return (
+            node.op in ("linear", "project") and node.id not in self.put_off and not biased(node, self.nodes)
+        )
 
     def looked_up_with(self, node: Node) -> list[Node]:
         """The lookups of this function that have tables in common with a node's, itself among them."""

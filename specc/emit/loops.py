@@ -301,11 +301,10 @@ def recurrence(body: Body, node: Node) -> None:
 
 def _end(body: Body, state: Node, scan: Node, axis: Axis) -> Node | None:
     """What reads of a state's sequence only it after the last step, if nothing else reads the sequence."""
-    readers = [n for n in body.nodes.values() if state.id in n.inputs]
-    end = "first" if scan.attrs["backward"] else "last"
-    if len(readers) != 1 or body.reads(state.id) != 1:
+    reader = next((n for n in body.nodes.values() if state.id in n.inputs), None)
+    if reader is None or body.reads(state.id) != 1:
         return None
-    (reader,) = readers
+    end = "first" if scan.attrs["backward"] else "last"
     return reader if reader.op == end and axis_of(reader) == axis and len(reader.inputs) == 1 else None
 
 

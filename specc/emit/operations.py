@@ -48,8 +48,8 @@ _FUNCTIONS = {
     "gelu": "F.gelu",
 }
 
-# Functions whose derivative reads their result alone: of a fresh value without a name, which nothing else
-# reads, they take the place.
+# Functions whose derivative reads their result alone: of a fresh value that nothing else reads, they take the
+# place.
 _IN_PLACE = frozenset({"tanh", "sigmoid", "relu"})
 
 

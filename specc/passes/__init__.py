@@ -47,8 +47,8 @@ PASSES: Mapping[str, Pass] = {
 DEFAULT: tuple[str, ...] = tuple(PASSES)
 PLACED: tuple[str, ...] = ("lookups",)
 _FIRST = tuple(name for name in DEFAULT if name not in PLACED)
-# What is taken out of loops meets its like: common values are shared once more.
 _STEPS: Mapping[str, Pass] = {**PASSES, "place": place}
+# What is taken out of loops meets its like: common values are shared once more.
 _ORDER = (*_FIRST[: _FIRST.index("merge")], "share", *_FIRST[_FIRST.index("merge") :])
 
 Selection = str | Iterable[str]

@@ -8,8 +8,8 @@ beside its values goes by the distinct rows, not by how often they are named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -88,25 +88,26 @@ class Repeated(NamedTuple):
     places: Tensor
 
 
-def repeated(x: Tensor, work: int) -> list[Repeated]:
-    """The parts of a value that are the same few rows of a table over and over, from its last column back,
-    then from its first one on; none if x is not what `lookup` gave.
+def repeated(x: Tensor, work: int) -> tuple[list[Repeated], slice]:
+    """The parts of a value that are the same few rows of a table over and over, the last ones and the first
+    ones, and the columns between them. None, and all columns, if x is not what `lookup` gave.
 
     What is computed of such a part by itself takes a fraction when it is computed of its distinct rows.
     work: the multiplications that a number of the part takes; where all are few, finding the rows takes
     longer.
     """
-    parts: tuple[tuple[_Use, Tensor], ...] = getattr(x, _LOOKED_UP, ())
+    parts: list[tuple[_Use, Tensor]] = list(getattr(x, _LOOKED_UP, ()))
     found: list[Repeated] = []
-    for ordered in (reversed(parts), parts):
-        for use, table in ordered:
-            if any(use.column == other.start for other in found):
-                continue
-            few = _few(use, table, work)
-            if few is None:
-                break
-            found.append(few)
-    return found
+    start, stop = 0, x.shape[1]
+    while parts and (few := _few(*parts[-1], work)) is not None:
+        found.append(few)
+        stop = few.start
+        parts.pop()
+    while parts and (few := _few(*parts[0], work)) is not None:
+        found.append(few)
+        start = few.stop
+        parts.pop(0)
+    return found, slice(start, stop)
 
 
 def _few(use: _Use, table: Tensor, work: int) -> Repeated | None:
@@ -131,7 +132,8 @@ class Again:
 
     uses: tuple[_Use, ...]
     tables: tuple[tuple[Tensor, int], ...]
-    width: int
+    shape: torch.Size
+    device: torch.device
 
     @staticmethod
     def of(x: Tensor | None) -> Again | None:
@@ -142,28 +144,23 @@ class Again:
         if any(use.lengths is not None for use, _ in parts):
             return None
         uses, tables = zip(*parts, strict=True)
-        return Again(uses, tuple((table, table._version) for table in tables), x.shape[1])
+        return Again(uses, tuple((table, table._version) for table in tables), x.shape, x.device)
 
-    def __len__(self) -> int:
-        return len(self.uses[0].ids)
+    def new_empty(self, shape: torch.Size) -> Tensor:
+        return self.tables[0][0].new_empty(shape)
 
-    def empty(self) -> Tensor:
-        """A place for its gradient."""
-        return self.tables[0][0].new_empty(len(self), self.width)
-
-    def read(self, rows: slice | Tensor) -> Tensor:
+    def __getitem__(self, rows: slice) -> Tensor:
         """Some rows. Raises RuntimeError if a table has changed since."""
-        found: Tensor | None = None
-        for use, (table, version) in zip(self.uses, self.tables, strict=True):
-            if table._version != version:
-                raise RuntimeError("a table was modified in place between a value and its gradient")
-            ids = use.ids[rows] if isinstance(rows, slice) else use.ids.index_select(0, rows)
-            if found is None:
-                found = table.new_empty(len(ids), self.width)
-            columns = slice(use.column, use.column + table.shape[1])
-            torch.index_select(table.detach(), 0, ids, out=found[:, columns])
-        assert found is not None
-        return found
+        return self._read(replace(use, ids=use.ids[rows]) for use in self.uses)
+
+    def index_select(self, dim: int, rows: Tensor) -> Tensor:
+        """Rows at an index, along dimension 0, as above."""
+        return self._read(replace(use, ids=use.ids.index_select(dim, rows)) for use in self.uses)
+
+    def _read(self, uses: Iterable[_Use]) -> Tensor:
+        if any(table._version != version for table, version in self.tables):
+            raise RuntimeError("a table was modified in place between a value and its gradient")
+        return _side_by_side(list(uses), [table.detach() for table, _ in self.tables])
 
 
 def _by_row(weight: Tensor) -> bool:
@@ -214,20 +211,22 @@ class _Use:
             into.copy_(F.embedding_bag(self.ids, weight, begins, mode="mean" if self.mean else "sum"))
 
 
+def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
+    """The parts of one value, each of its table."""
+    ends = _begins([table.shape[1] for table in tables])
+    value = tables[0].new_empty(uses[0].rows, ends[-1])
+    for use, table, end in zip(uses, tables, ends[1:], strict=True):
+        use.read(table, value[:, use.column : end])
+    return value
+
+
 class _Lookup(Function):
     @staticmethod
     def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:
         ctx.values = values
         ctx.tables = [(table.shape, _by_row(table)) for table in tables]
         ctx.set_materialize_grads(False)
-        found: list[Tensor] = []
-        for uses in values:
-            ends = _begins([tables[use.table].shape[1] for use in uses])
-            value = tables[uses[0].table].new_empty(uses[0].rows, ends[-1])
-            for use, end in zip(uses, ends[1:], strict=True):
-                use.read(tables[use.table], value[:, use.column : end])
-            found.append(value)
-        return tuple(found)
+        return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

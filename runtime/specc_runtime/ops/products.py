@@ -9,7 +9,6 @@ Promises: the value and gradients of `F.linear`, some rows at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc_runtime.ops.fields import Repeated, repeated
+from specc_runtime.ops.fields import repeated
 
 
 class Source(NamedTuple):
@@ -37,20 +36,16 @@ class Source(NamedTuple):
     places: Tensor | None = None
 
     @staticmethod
-    def of(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor | None = None) -> Source:
+    def of(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor) -> Source:
         """A product, of which rows that are named over and over are multiplied already."""
-        few = repeated(x, len(matrix))
+        few, columns = repeated(x, len(matrix))
         if not few:
             return Source(x, matrix, bias, at)
         products = [F.linear(part.rows, matrix[:, part.start : part.stop]) for part in few]
         if bias is not None:
             products[0] = products[0] + bias
         begins = accumulate((len(product) for product in products), initial=0)
-        places = [
-            begin + (part.places if at is None else part.places.index_select(0, at))
-            for part, begin in zip(few, begins, strict=False)
-        ]
-        columns = _rest(x.shape[1], few)
+        places = [begin + part.places.index_select(0, at) for part, begin in zip(few, begins, strict=False)]
         return Source(x, matrix[:, columns], None, at, columns, torch.cat(products), torch.stack(places))
 
     def product(self, begin: int, end: int, out: Tensor) -> None:
@@ -69,7 +64,7 @@ class Source(NamedTuple):
         else:
             torch.mm(x, matrix, out=out)
 
-    def derivatives(self, slope: bool = True) -> Source:
+    def derivatives(self, slope: bool) -> Source:
         """Where the derivatives go; those of x are written by `back` if it has any."""
         d_x = torch.empty_like(self.x) if slope else torch.zeros_like(self.x)
         if self.addend is not None:
@@ -98,18 +93,6 @@ class Source(NamedTuple):
     def _read(self, begin: int, end: int) -> Tensor:
         x = self.x[:, self.columns]
         return x[begin:end] if self.at is None else x.index_select(0, self.at[begin:end])
-
-
-def _rest(width: int, few: Sequence[Repeated]) -> slice:
-    """The columns that none of the parts has, which are together."""
-    start, stop = 0, width
-    for part in sorted(few, key=lambda part: part.start):
-        if part.start == start:
-            start = part.stop
-    for part in sorted(few, key=lambda part: -part.stop):
-        if part.stop == stop and stop > start:
-            stop = part.start
-    return slice(start, stop)
 
 
 def zeros(x: Any) -> Tensor | None:

@@ -189,21 +189,17 @@ class _Paired(torch.autograd.Function):
 
 def _tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:
     """Where tiles begin and end."""
-    on_cpu = isinstance(like, Again) or like.device.type == "cpu"
-    numbers = max(like.width if isinstance(like, Again) else like[:1].numel(), 1)
-    step = max(TILE // numbers, 1) if on_cpu else max(rows, 1)
+    numbers = max(like.shape[1:].numel(), 1)
+    step = max(TILE // numbers, 1) if like.device.type == "cpu" else max(rows, 1)
     for begin in range(0, rows, step):
         yield begin, min(begin + step, rows)
 
 
 def _rows(x: Tensor | Again, places: Tensor | None, begin: int, end: int) -> Tensor:
-    if isinstance(x, Again):
-        return x.read(slice(begin, end) if places is None else places[begin:end])
     return x[begin:end] if places is None else x.index_select(0, places[begin:end])
 
 
 def _gradient(x: Tensor | Again, places: Tensor | None) -> Tensor:
     """Where the gradient goes: rows that several read are added up."""
-    if isinstance(x, Again):
-        return x.empty() if places is None else x.empty().zero_()
-    return torch.empty_like(x) if places is None else torch.zeros_like(x)
+    found = x.new_empty(x.shape)
+    return found if places is None else found.zero_()
