@@ -96,7 +96,9 @@ def test_batches_shrink_to_few_and_short_examples(path: Path) -> None:
     def has_a_long_session(batch: Batch) -> bool:
         return int(batch.lengths["visits.step"].max() if len(batch.lengths["visits.step"]) else 0) > 2
 
-    smallest = find(batches(path), has_a_long_session, settings=settings(few, max_examples=300))
+    # Always the same search: of 120 random ones, 2 ended before anything was small.
+    once = settings(few, max_examples=300, derandomize=True)
+    smallest = find(batches(path), has_a_long_session, settings=once)
     assert smallest.size == 1
     assert smallest.lengths["visits.session"].tolist() == [1]
     assert smallest.lengths["visits.step"].tolist() == [3]
