@@ -98,6 +98,9 @@ class Body:
         self.put_off: set[int] = set()
         # By sum: the value that a product is added to, in its place, and the product.
         self.added: dict[int, tuple[int, int]] = {}
+        # By what is some of a product's rows alone, or a sum of these and another value: the node that picks
+        # them, and the other value.
+        self.picked: dict[int, tuple[Node, int | None]] = {}
 
     # ------------------------------------------------------------ statements
 
@@ -116,6 +119,12 @@ class Body:
             elif node.op == "add" and (found := self._product_to_add(node)) is not None:
                 self.added[node.id] = found
                 self.put_off.add(found[1])
+            elif node.op in ("init", "tail") and self._picks_product(node):
+                self.picked[node.id] = node, None
+                self.put_off.add(node.inputs[0])
+            elif node.op == "add" and (rows := self._picked_to_add(node)) is not None:
+                self.picked[node.id] = rows
+                self.put_off.add(rows[0].id)
         for node in nodes:  # the spec's names come before those that are made up
             wish = self.wishes.get(node.id, node.name)
             if wish is not None and node.id not in self.values and node.id not in self._given:
@@ -152,6 +161,26 @@ class Body:
             same = self.nodes[place].type.width == self.nodes[product].type.width
             if same and self.nodes[place].op in FRESH and self._addable(self.nodes[product]):
                 return place, product
+        return None
+
+    def _picks_product(self, node: Node) -> bool:
+        """Whether a node picks rows of a product that nothing else reads."""
+        (id,) = node.inputs
+        alone = self._uses[id] == 1 and id in self.nodes and id not in self.values
+        if not alone or not node.attrs["old"].ragged or self.shape(node).dims:
+            return False
+        return self.nodes[id].op in ("linear", "project") and self.shape(self.nodes[id]).domain is not None
+
+    def _picked_to_add(self, node: Node) -> tuple[Node, int] | None:
+        """Of a sum of two values the one that is some rows of a product, if nothing else reads these; and the
+        other one."""
+        for other, id in (node.inputs, node.inputs[::-1]):
+            picks = self.picked.get(id)
+            if picks is None or picks[1] is not None or self._uses[id] > 1 or other == id:
+                continue
+            same = self.nodes[other].type.width == node.type.width == self.nodes[id].type.width
+            if same and self.shape(self.nodes[other]) == self.shape(self.nodes[id]) == self.shape(node):
+                return picks[0], other
         return None
 
     def _addable(self, node: Node) -> bool:

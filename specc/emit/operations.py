@@ -157,6 +157,8 @@ def _operands(body: Body, node: Node) -> list[Expr]:
 def _arithmetic(body: Body, node: Node) -> Expr:
     if node.id in body.added:
         return _product_added(body, node, *body.added[node.id])
+    if node.id in body.picked:
+        return positions.rows_of_product(body, *body.picked[node.id])
     a, b = _operands(body, node)
     return infix(a, _ARITHMETIC[node.op][0], b, _ARITHMETIC[node.op][1])
 

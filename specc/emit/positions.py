@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from specc.emit.body import Body, whole_shape
 from specc.emit.code import ATOM, Expr
+from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import Shape
 from specc.graph.ir import Node
+from specc.graph.products import products_of
 from specc.types.axis import Axis
 
 
@@ -45,6 +47,8 @@ def moved(function: str) -> Callable[[Body, Node], Expr]:
     """rename, init, tail and take: positions of one axis as those of another."""
 
     def emit(body: Body, node: Node) -> Expr:
+        if node.id in body.picked:
+            return rows_of_product(body, *body.picked[node.id])
         old, new = node.attrs["old"], node.attrs["axis"]
         x = body.of(node.inputs[0])
         own, shape = body.shape(body.nodes[node.inputs[0]]), body.shape(node)
@@ -60,6 +64,30 @@ def moved(function: str) -> Callable[[Body, Node], Expr]:
         return _placed(body, node, f"{x.at(ATOM)}.narrow({place}, {start}, {new.size})", place)
 
     return emit
+
+
+def rows_of_product(body: Body, node: Node, plus: int | None) -> Expr:
+    """Of a product only the rows that a node picks, and what is added to them."""
+    id = node.inputs[0]
+    product = body.nodes[id]
+    x = body.nodes[product.inputs[0]]
+    products = products_of(product, x.type.width)
+    own, shape = body.shape(product).domain, body.shape(node).domain
+    assert own is not None
+    assert shape is not None
+    axes = f"{body.axis(node.attrs['old'])}, {body.axis(node.attrs['axis'])}"
+    function = "heads" if node.op == "init" else "tails"
+    parts = [
+        body.at(x.id, Shape(own, ()), node, whole=True).text,
+        matrix_text(products, x.type.width, body.weight),
+        bias_text(products) or "None",
+        f"ops.{function}({body.rows(own, node)}, {body.rows(shape, node)}, {axes})",
+    ]
+    body.unit.lying.nowhere.add(id)
+    if plus is not None:
+        parts.append(body.at(plus, body.shape(node), node, whole=True).text)
+        body.unit.lying.nowhere.add(node.id)
+    return Expr(f"ops.product({', '.join(parts)})")
 
 
 def append(body: Body, node: Node) -> Expr:

@@ -19,8 +19,22 @@ from specc_runtime.ops.cell import (
 from specc_runtime.ops.dense import add_product, bce, concat, cross_entropy, dot, mse, pairs, stack
 from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
+from specc_runtime.ops.products import product
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
-from specc_runtime.ops.rows import along, append, expand, flatten, head, rename, repeat, tail, top, unroll
+from specc_runtime.ops.rows import (
+    along,
+    append,
+    expand,
+    flatten,
+    head,
+    heads,
+    rename,
+    repeat,
+    tail,
+    tails,
+    top,
+    unroll,
+)
 from specc_runtime.ops.tile import Factor, paired, tiled, weighted_sum
 
 __all__ = [
@@ -45,11 +59,13 @@ __all__ = [
     "fan",
     "flatten",
     "head",
+    "heads",
     "lookup",
     "mse",
     "paired",
     "pairs",
     "per_head",
+    "product",
     "recur",
     "recurrent",
     "relu_back",
@@ -65,6 +81,7 @@ __all__ = [
     "silu_back",
     "stack",
     "tail",
+    "tails",
     "tanh_",
     "tanh_back",
     "tiled",

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from specc_runtime import native
 from specc_runtime.layout import Axis, Rows, Steps
 from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
@@ -27,6 +28,9 @@ from specc_runtime.tracing import untraced
 
 # Rows of a value that are multiplied by its matrix at once, at least.
 CHUNK = 1024
+
+# So many numbers, in all steps together, are worth compiling kernels for.
+_WORTH = 2**17
 
 # What is wanted of a state: it at all positions, after the last step alone, or nothing.
 ALL, FINAL, NONE = "all", "final", "none"
@@ -191,6 +195,7 @@ class _Walk(torch.autograd.Function):
     ) -> Tensors:
         flat, constants, matrices, biases, states = _split(given, sizes)
         active, sources = steps.active, _sources(flat)
+        cell = _fitted(cell, sources, constants, matrices, biases, states, sum(active))
         chunks = _Chunk.all(active)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         keeps = any(ctx.needs_input_grad)
@@ -304,13 +309,39 @@ class _Walk(torch.autograd.Function):
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
 
+def _fitted(
+    cell: Cell,
+    sources: Sequence[Source],
+    constants: Tensors,
+    matrices: Tensors,
+    biases: Tensors,
+    states: Tensors,
+    rows: int,
+) -> Cell:
+    """The cell, with kernels in C where there are so many rows that these are worth their compilation."""
+    dtype = states[0].dtype
+    widths = tuple(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
+    if rows * sum(widths) < _WORTH or not native.wanted(states[0].device, dtype):
+        return cell
+    return native.compiled(
+        cell,
+        widths,
+        tuple(x.shape[1] for x in constants),
+        tuple(tuple(m.shape) for m in matrices),
+        tuple(len(b) for b in biases),
+        tuple(s.shape[1] for s in states),
+        dtype,
+    )
+
+
 class _Outer:
     """What comes back to a state from where it is read after the walk."""
 
     def __init__(self, want: str, active: tuple[int, ...], d: Tensor | None) -> None:
         self.want = want
         self.active = active
-        self.d = d
+        # Kernels want the channels of a row side by side.
+        d = self.d = None if d is None else d.contiguous()
         self.parts = d.split(active) if want == ALL and d is not None else ()
 
     def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:

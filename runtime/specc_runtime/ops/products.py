@@ -9,20 +9,26 @@ Promises: the value and gradients of `F.linear`, some rows at a time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.ops.fields import repeated
+from specc_runtime.tracing import untraced
+
+# Rows that are read from elsewhere and multiplied at once: few enough to be in the processor's cache.
+_ROWS = 2048
 
 
 class Source(NamedTuple):
     """A value x [rows, in]; or what is multiplied, with the matrix [out, in] and the bias.
 
-    at: the rows of x in another order; None if it has the right one.
+    at: the rows of x in another order, or some of them, none twice; None if it is as it should be.
     columns: which of x are multiplied, the others being a part of `addend` [few, out], of which row
         places[k, i] is added at row i for every k.
     """
@@ -48,8 +54,8 @@ class Source(NamedTuple):
         places = [begin + part.places.index_select(0, at) for part, begin in zip(few, begins, strict=False)]
         return Source(x, matrix[:, columns], None, at, columns, torch.cat(products), torch.stack(places))
 
-    def product(self, begin: int, end: int, out: Tensor) -> None:
-        """Write the product's rows begin .. end."""
+    def product(self, begin: int, end: int, out: Tensor, plus: Tensor | None = None) -> None:
+        """Write the product's rows begin .. end, and what is added to them, [end - begin, out]."""
         assert self.matrix is not None
         x, matrix = self._read(begin, end), self.matrix.t()
         if self.addend is not None:
@@ -58,7 +64,11 @@ class Source(NamedTuple):
             torch.index_select(self.addend, 0, first, out=out)
             for places in others:
                 out.add_(self.addend.index_select(0, places))
+            if plus is not None:
+                out.add_(plus)
             out.addmm_(x, matrix)
+        elif plus is not None:
+            torch.addmm(plus if self.bias is None else plus + self.bias, x, matrix, out=out)
         elif self.bias is not None:
             torch.addmm(self.bias, x, matrix, out=out)
         else:
@@ -66,7 +76,8 @@ class Source(NamedTuple):
 
     def derivatives(self, slope: bool) -> Source:
         """Where the derivatives go; those of x are written by `back` if it has any."""
-        d_x = torch.empty_like(self.x) if slope else torch.zeros_like(self.x)
+        all_read = self.at is None or len(self.at) == len(self.x)
+        d_x = torch.empty_like(self.x) if slope and all_read else torch.zeros_like(self.x)
         if self.addend is not None:
             # Of the other columns it is the addend that has one.
             d_x[:, : self.columns.start] = 0
@@ -93,6 +104,50 @@ class Source(NamedTuple):
     def _read(self, begin: int, end: int) -> Tensor:
         x = self.x[:, self.columns]
         return x[begin:end] if self.at is None else x.index_select(0, self.at[begin:end])
+
+
+@untraced
+def product(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor, plus: Tensor | None = None) -> Tensor:
+    """The product of some rows of x [rows, in] with a matrix [out, in], plus a bias [out] and a value
+    [m, out]: [m, out].
+
+    at: the rows, int64 [m], none twice.
+    """
+    source = Source.of(x, matrix, bias, at.to(x.device))
+    found: Tensor = _Product.apply(plus, *source)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plus: Tensor | None, *given: Any) -> Tensor:
+        source = Source(*given)
+        assert source.matrix is not None
+        assert source.at is not None
+        out = source.x.new_empty(len(source.at), len(source.matrix))
+        for begin, end in _parts(out):
+            source.product(begin, end, out[begin:end], None if plus is None else plus[begin:end])
+        ctx.added = plus is not None
+        ctx.columns = source.columns
+        ctx.save_for_backward(*(None if isinstance(x, slice) else x for x in source))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        source = Source(*ctx.saved_tensors)._replace(columns=ctx.columns)
+        found = source.derivatives(ctx.needs_input_grad[1])
+        for begin, end in _parts(grad):
+            source.back(begin, end, grad[begin:end], found)
+        parts = (d if isinstance(d, Tensor) else None for d in found)
+        return (grad if ctx.added else None, *parts)
+
+
+def _parts(rows: Tensor) -> Iterator[tuple[int, int]]:
+    """Where the rows that are multiplied at once begin and end."""
+    size = _ROWS if rows.device.type == "cpu" else max(len(rows), 1)
+    for begin in range(0, len(rows), size):
+        yield begin, min(begin + size, len(rows))
 
 
 def zeros(x: Any) -> Tensor | None:

@@ -46,12 +46,22 @@ def rename(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """The first positions of an axis: as many as the new axis has."""
-    return pick(x, to.locate(of, {old: to.position(new)}))
+    return pick(x, heads(of, to, old, new))
+
+
+def heads(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """The rows that `head` picks."""
+    return to.locate(of, {old: to.position(new)})
 
 
 def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """All positions of an axis but the first."""
-    return pick(x, to.locate(of, {old: to.position(new) + 1}))
+    return pick(x, tails(of, to, old, new))
+
+
+def tails(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """The rows that `tail` picks."""
+    return to.locate(of, {old: to.position(new) + 1})
 
 
 def append(

@@ -1,0 +1,269 @@
+"""Kernels in C: the numbers of torch, and none where there can be none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from specc_runtime.native import build, source
+from specc_runtime.native.cells import compiled
+from specc_runtime.native.parts import Parts
+from specc_runtime.native.trace import Recorder, Unknown
+from specc_runtime.ops import cell as cells
+from specc_runtime.ops.cell import Cell, relu_back, sigmoid_back, silu_back, tanh_, tanh_back
+
+aten = torch.ops.aten
+
+
+def in_c(code: Callable[..., Any], *given: Tensor) -> None:
+    """Code that writes into what it is given, run in C: it is seen on a few rows, and done on all. Of what
+    has other sizes than the first there is one for all rows."""
+    sample = [x[:3].clone() if len(x) == len(given[0]) else x.clone() for x in given]
+    recorder = Recorder(sample)
+    recorder.run(lambda: code(*sample))
+    parts = Parts(recorder.trace, (), "code")
+    library = build.library(source.file(parts.texts, single=given[0].dtype == torch.float32))
+    tensors: list[Any] = [*given, *([None] * parts.made)]
+    for act in parts.actions(library):
+        act(tensors)
+
+
+def rows(*widths: int, count: int = 37) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(sum(widths))
+    return [torch.randn(count, w, dtype=torch.float64, generator=generator) for w in widths]
+
+
+ELEMENTS: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Any]] = {
+    "sum": lambda x, y, z, out: torch.add(x, y, alpha=2, out=out),
+    "sum_with_number": lambda x, y, z, out: torch.add(x, 0.5, out=out),
+    "difference": lambda x, y, z, out: torch.sub(x, y, out=out),
+    "rest": lambda x, y, z, out: out.copy_(1 - x),
+    "product": lambda x, y, z, out: torch.mul(x, y, out=out),
+    "infinite": lambda x, y, z, out: torch.mul(x, float("inf"), out=out),
+    "ratio": lambda x, y, z, out: torch.div(x, y, out=out),
+    "minus": lambda x, y, z, out: torch.neg(x, out=out),
+    "exp": lambda x, y, z, out: torch.exp(x, out=out),
+    "tanh": lambda x, y, z, out: out.copy_(x).tanh_(),
+    "tanh_by_sigmoid": lambda x, y, z, out: tanh_(out.copy_(x)),
+    "sigmoid": lambda x, y, z, out: torch.sigmoid(x, out=out),
+    "relu": lambda x, y, z, out: out.copy_(x).relu_(),
+    "silu": lambda x, y, z, out: F.silu(out.copy_(x), inplace=True),
+    "product_added": lambda x, y, z, out: torch.addcmul(x, y, z, value=-1, out=out),
+    "mean": lambda x, y, z, out: torch.lerp(x, y, z, out=out),
+    "sigmoid_back": lambda x, y, z, out: sigmoid_back(x, y, out),
+    "tanh_back": lambda x, y, z, out: tanh_back(x, y, out),
+    "relu_back": lambda x, y, z, out: relu_back(x, y, out),
+    "silu_back": lambda x, y, z, out: silu_back(x, y, out),
+    "one_channel_for_all": lambda x, y, z, out: torch.mul(x[:, :1], y, out=out),
+    "sum_of_channels": lambda x, y, z, out: out[:, 1:2].copy_((x * y).sum(-1, keepdim=True)),
+    "side_by_side": lambda x, y, z, out: torch.cat([x[:, 2:5], y[:, :-3]], -1, out=out),
+    "padded": lambda x, y, z, out: out.copy_(F.pad(x[:, 3:5], (3, x.shape[1] - 5))),
+    "columns": lambda x, y, z, out: out[:, 1:4].mul_(x[:, 2:5]).add_(y[:, 5:6]),
+}
+
+
+@pytest.mark.parametrize("width", [7, 16])
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_every_operation_is_torchs(name: str, width: int) -> None:
+    x, y, z, out = rows(width, width, width, width)
+    expected = out.clone()
+    ELEMENTS[name](x, y, z, expected)
+    found = out.clone()
+    in_c(ELEMENTS[name], x, y, z, found)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+
+
+def test_rows_may_lie_apart_and_one_may_be_for_all() -> None:
+    wide, out = rows(30, 8)
+    bias = torch.arange(8, dtype=torch.float64)
+    x = wide[:, 4:12]
+    in_c(lambda x, b, out: torch.add(x, b, out=out), x, bias, out)
+    torch.testing.assert_close(out, x + bias)
+
+
+def test_products_stay_torchs_and_what_is_between_is_written_for_them() -> None:
+    x, out = rows(6, 6)
+    (matrix,), bias = rows(4, count=6), torch.arange(4, dtype=torch.float64)
+
+    def code(x: Tensor, out: Tensor, matrix: Tensor, bias: Tensor) -> None:
+        gate = torch.sigmoid(torch.addmm(bias, x, matrix))
+        out[:, 2:].addmm_(torch.cat([gate, x[:, :2]], -1), matrix)
+        torch.mm(out, matrix, out=out[:, 1:5]).mul_(gate).add_(x @ matrix)
+
+    expected = out.clone()
+    code(x, expected, matrix, bias)
+    in_c(code, x, out, matrix, bias)
+    torch.testing.assert_close(out, expected)
+
+
+FUNCTIONS = {"exp": torch.exp, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": F.silu}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_single_precision_is_as_good_as_torchs(name: str) -> None:
+    """To within some units in the last place of the result, or of 1 where that is smaller but for `exp`."""
+    x = torch.cat([torch.linspace(-110, 95, 200_001), torch.linspace(-3, 3, 200_001)]).view(-1, 2)
+    out = torch.empty_like(x)
+    in_c(lambda x, out: out.copy_(FUNCTIONS[name](x)), x, out)
+    expected = FUNCTIONS[name](x.double())
+    there = expected < torch.finfo(torch.float32).max
+    error = (out.double() - expected).abs()[there]
+    scale = expected.abs()[there].clamp(min=torch.finfo(torch.float32).tiny if name == "exp" else 1.0)
+    assert float((error / scale).max()) < 4e-7
+    assert torch.isinf(out[~there]).all()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_number_stays_none(name: str) -> None:
+    x = torch.tensor([[float("nan"), float("inf"), -float("inf"), 0.0]] * 4)
+    out = torch.empty_like(x)
+    in_c(lambda x, out: out.copy_(FUNCTIONS[name](x)), x, out)
+    torch.testing.assert_close(out, FUNCTIONS[name](x), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda x: x.cumsum_(0),
+        lambda x: x.sum(0),
+        lambda x: x.sub_(torch.ones(3, 4)),
+        lambda x: x.t().mul_(2),
+        lambda x: torch.cat([x, x]),
+        lambda x: torch.addmm(x, x, torch.eye(4)),
+        lambda x: torch.addmm(x, x, x.t() @ x, beta=2),
+    ],
+)
+def test_what_has_no_counterpart_is_not_guessed(code: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(Unknown):
+        in_c(code, torch.ones(3, 4))
+
+
+def step(values: Any, constants: Any, matrices: Any, biases: Any, states: Any, nexts: Any) -> Any:
+    fresh = values[0].addmm_(states[0], matrices[0]).sigmoid_()
+    torch.mul(fresh, states[0], out=nexts[0])
+    return (fresh,)
+
+
+def back(
+    values: Any,
+    constants: Any,
+    matrices: Any,
+    states: Any,
+    kept: Any,
+    d_next: Any,
+    d_values: Any,
+    places: Any,
+) -> Any:
+    sigmoid_back(d_next[0] * states[0], kept[0], d_values[0])
+    return (), (torch.addmm(d_next[0] * kept[0], d_values[0], matrices[0]),), (states[0],)
+
+
+CELL = Cell(step, back, places=((0, 0, 4),))
+OTHER = Cell(step, back)
+WIDTHS: Any = ((4,), (), ((4, 4),), (), (4,), torch.float64)
+
+
+@pytest.fixture
+def afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Nothing is compiled yet; the cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for known in (compiled, build.compiler, cells.native.cells._say, build._own_folder):
+        known.cache_clear()
+    yield tmp_path / "arec"
+    for known in (compiled, build.compiler, cells.native.cells._say, build._own_folder):
+        known.cache_clear()
+
+
+def works(cell: Cell) -> None:
+    value, state, following = rows(4, 4, 4)
+    matrix = rows(4, count=4)[0]
+    expected, given = following.clone(), value.clone()
+    step((given,), (), (matrix.t(),), (), (state,), (expected,))
+    cell.step((value,), (), (matrix.t(),), (), (state,), (following,))
+    torch.testing.assert_close(following, expected)
+
+
+def test_a_library_is_built_once(afresh: Path) -> None:
+    works(compiled(CELL, *WIDTHS))
+    (library,) = afresh.glob("*.so")
+    built = library.stat().st_mtime_ns
+    compiled.cache_clear()
+    works(compiled(CELL, *WIDTHS))
+    assert library.stat().st_mtime_ns == built
+    assert compiled(CELL, *WIDTHS) is not CELL
+
+
+def test_what_others_may_have_written_is_not_loaded(afresh: Path) -> None:
+    works(compiled(CELL, *WIDTHS))
+    (library,) = afresh.glob("*.so")
+    library.unlink()  # it is in use
+    library.write_bytes(b"no library")
+    library.chmod(0o777)
+    compiled.cache_clear()
+    works(compiled(CELL, *WIDTHS))
+    assert len(library.read_bytes()) > 1000
+    assert not library.stat().st_mode & 0o022
+
+
+def test_without_a_place_to_keep_it_a_library_is_built_all_the_same(
+    afresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cell = compiled(CELL, *WIDTHS)
+    assert cell is not CELL
+    works(cell)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "why"), [("no-such-cc", "there is no C compiler"), ("false", "false: ")]
+)
+def test_without_a_compiler_torch_does_it(
+    afresh: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, why: str
+) -> None:
+    monkeypatch.setenv("CC", compiler)
+    with pytest.warns(UserWarning, match=why) as told:
+        found = [compiled(CELL, *WIDTHS), compiled(OTHER, *WIDTHS)]
+    assert found == [CELL, OTHER]
+    assert len(told) == 1, "it is said once"
+    assert "AREC_NATIVE=0" in str(told[0].message)
+
+
+def test_a_step_that_is_not_known_is_left_alone(afresh: Path) -> None:
+    def odd(*groups: Any) -> Any:
+        groups[-1][0].copy_(groups[0][0].cumsum(-1))
+        return ()
+
+    cell = Cell(odd, back)
+    assert compiled(cell, *WIDTHS) is cell
+    assert not list(afresh.glob("*.so"))
+
+
+def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    assert cells.native.wanted(device, torch.float32)
+    assert not cells.native.wanted(device, torch.bfloat16)
+    assert not cells.native.wanted(torch.device("meta"), torch.float32)
+    monkeypatch.setenv("AREC_NATIVE", "0")
+    assert not cells.native.wanted(device, torch.float32)
+
+
+def test_seeing_what_a_step_does_imports_no_tracer() -> None:
+    """torch._dynamo takes a second."""
+    code = (
+        "import sys, torch; from specc_runtime.native.trace import Recorder; x = torch.ones(3, 4);"
+        "Recorder([x]).run(lambda: x.add_(1)); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "False"
