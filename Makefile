@@ -1,4 +1,4 @@
-# `make demo` and `make test` need only Python 3.11 or newer: everything else is installed into .venv.
+# `make demo` needs only Python 3.11 or newer, `make test` a C compiler, too: all else is installed into .venv.
 # Stamps in .venv make every later run quick.
 
 PYTHON ?= python3

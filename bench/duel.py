@@ -21,6 +21,8 @@ from bench.tasks import Task
 
 ROOT = Path(__file__).parents[1]
 OURS = "arec"
+# The compiled model in torch alone, without kernels in C.
+PLAIN = f"{OURS}:torch"
 WORK = ("train", "score")
 # A step that takes longer is timed once a turn, others twice.
 LONG_SECONDS = 2.0
@@ -39,9 +41,9 @@ class Result:
     lesser: list[str] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
 
-    def ratio(self, contender: str, work: str) -> float:
-        """How many times as long a contender takes as the compiled model."""
-        theirs, ours = self.seconds[contender][work], self.seconds[OURS][work]
+    def ratio(self, contender: str, work: str, than: str = OURS) -> float:
+        """How many times as long a contender takes as the compiled model, or as another one."""
+        theirs, ours = self.seconds[contender][work], self.seconds[than][work]
         return median(a / b for a, b in zip(theirs, ours, strict=True))
 
     def milliseconds(self, contender: str, work: str) -> float:
@@ -55,7 +57,8 @@ class Result:
 
     def best(self, work: str) -> str | None:
         """The quickest of the others that do the same work, if any does."""
-        same = [name for name in self.others if name not in self.lesser]
+        own = f"{OURS}:"
+        same = [name for name in self.others if name not in self.lesser and not name.startswith(own)]
         return min(same, key=lambda name: self.ratio(name, work), default=None)
 
     @staticmethod

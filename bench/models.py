@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from bench.duel import OURS, Result, duel
+from bench.duel import OURS, PLAIN, Result, duel
 from bench.store import once
-from bench.tasks import Task
+from bench.tasks import RECURRENT, Task
 
 TASKS = (
     Task("afm", batch=2048),
@@ -60,10 +60,11 @@ def main(
     out: Path,
 ) -> None:
     """Time training steps and scoring of all contenders, in turns."""
-    contenders = (OURS, *(against or ("handwritten", *PEERS)))
     for task in TASKS:
         if only and task.model not in only:
             continue
+        plain = (PLAIN,) if task.model in RECURRENT else ()
+        contenders = (OURS, *plain, *(against or ("handwritten", *PEERS)))
         path = out / "models" / f"{task.slug}.json"
         measure = partial(duel, task, contenders, pythons(peers), rounds)
         result = once(path, task, contenders, rounds, again, measure)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.duel import PLAIN
+
 if TYPE_CHECKING:
     from bench.report import Measured
 
 COLOURS = {
+    PLAIN: "#c7c7c7",
     "handwritten": "#7f7f7f",
     "deepctr": "#4c78a8",
     "fuxictr": "#f58518",

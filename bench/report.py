@@ -16,13 +16,14 @@ from typing import Any
 
 import click
 
-from bench.duel import OURS, Result
+from bench.duel import OURS, PLAIN, Result
 from bench.models import PEERS, RESULTS, TASKS
 from bench.store import all_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 NAMES = {
     OURS: "compiled",
+    PLAIN: "compiled, in torch alone",
     "handwritten": "by hand, padded",
     "deepctr": "DeepCTR-Torch",
     "fuxictr": "FuxiCTR",
@@ -46,7 +47,7 @@ GOALS = {
 WITHOUT_SEQUENCE = ("afm",)
 MEMORY_GOAL = 3
 ABOUT = """
-Written by `python -m bench.report` from what `make bench` measured; do not edit. Plain PyTorch on the CPU,
+Written by `python -m bench.report` from what `make bench` measured; do not edit. PyTorch on the CPU,
 one thread, all contenders in turns, each in a process of its own. A ratio is how many times as long a
 contender takes as the compiled model, the median over the turns, in processor seconds, so that other load on
 the machine counts less; milliseconds are the quickest turn's. Memory is the peak of a training step above
@@ -58,6 +59,10 @@ compiled models' optimizer visits the rows of the batch, the others' all of them
 ABOUT_BEST = """
 Against the best of the others that does the same work, which may be one in training and another in scoring;
 memory is against the best in training.
+"""
+ABOUT_ALONE = """
+What a recurrence's step does between its matrix products runs as C. In torch alone, where there is no C
+compiler, training and scoring are so many times as quick as the best of the others:
 """
 # Multiplications and additions of a step, by the shapes; what the processor does of them, by a product of
 # 12,800 x 128 with 384 x 128.
@@ -175,9 +180,19 @@ def _overview(models: Sequence[Measured]) -> str:
     if missed:
         said += f"\n{_wrapped(ABOUT_MISSED)}"
     head = ["model", "training step", "goal", "scoring", "goal", "memory", "goal"]
-    return (
-        f"{_wrapped(ABOUT_BEST)}\n{_table(head, rows)}\n{said}\n![{' '.join(ALT.split())}](performance.svg)\n"
-    )
+    picture = f"![{' '.join(ALT.split())}](performance.svg)\n"
+    return "\n".join([_wrapped(ABOUT_BEST), _table(head, rows), f"{said}{_alone(models)}", picture])
+
+
+def _alone(models: Sequence[Measured]) -> str:
+    """What the models with kernels in C reach without them."""
+    found = []
+    for m in models:
+        best = [(work, name) for work in ("train", "score") if (name := m.result.best(work)) is not None]
+        if PLAIN in m.result.seconds and best:
+            ratios = " and ".join(_times(m.result.ratio(name, work, PLAIN)) for work, name in best)
+            found.append(f"{m.task}: {ratios}")
+    return "\n" + _wrapped(f"{ABOUT_ALONE.strip()} {'; '.join(found)}.") if found else ""
 
 
 _WORK = {"train": "training step", "score": "scoring"}

@@ -1,11 +1,12 @@
 """The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
-module through torch.compile, `arec:dense` gives the tables dense gradients.
+module through torch.compile, `arec:dense` gives the tables dense gradients, `arec:torch` has no kernels in C.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ PACKAGE = ""
 
 
 def build(task: Task, variant: str = "") -> Contender:
+    if variant == "torch":
+        os.environ["AREC_NATIVE"] = "0"
     model = compiled(task, variant)
     batch = batch_of(model, task)
     optimizer = build_optimizer(model, "adam", ADAM, tables="dense" if variant == "dense" else "lazy")

@@ -6,6 +6,7 @@ imported when it is called, or asked for its help.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 
 import click
@@ -69,3 +70,5 @@ class _Commands(click.Group):
 @click.version_option(package_name="arec", prog_name="specc")
 def main() -> None:
     """Compile arec specs of recommendation models to PyTorch, and train, test and score them."""
+    # For its user, not for who looks for the line that said it.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

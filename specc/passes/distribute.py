@@ -9,8 +9,9 @@ inside are taken apart too where their terms are there anyway or have fewer axes
 
 Parts with the same axes stay side by side, as one product is faster than two, unless one layer sees a part
 twice beside different ones: its product is computed once for both. Where all positions but one are
-multiplied, and the product is narrower, it is made of all: then the narrower rows are moved. Within a scan,
-what depends on a state is parted from what does not, so that `hoist` can take the latter out of the loop.
+multiplied, and the product is narrower, these are picked of the product: the emitted code multiplies them
+where it reads them (`ops.product`). Within a scan, what depends on a state is parted from what does not, so
+that `hoist` can take the latter out of the loop.
 """
 
 from __future__ import annotations

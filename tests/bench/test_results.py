@@ -97,7 +97,7 @@ def test_what_was_measured_of_the_same_code_is_kept(tmp_path: Path, monkeypatch:
 
 
 def test_the_page_of_made_up_results(tmp_path: Path) -> None:
-    times = {"arec": 0.1, "handwritten": 0.6, "fuxictr": 0.4, "rechub": 0.2}
+    times = {"arec": 0.1, "arec:torch": 0.16, "handwritten": 0.6, "fuxictr": 0.4, "rechub": 0.2}
     more = {"versions": {"fuxictr": "9.9"}, "differs": {"rechub": "no attention"}, "lesser": ["rechub"]}
     kept(tmp_path, "models", DIEN, made(times, absent={"deepctr": "not installed (no module)"}, **more))
     kept(tmp_path, "models", DSTN, made({"arec": 0.1, "handwritten": 0.5}))
@@ -110,6 +110,9 @@ def test_the_page_of_made_up_results(tmp_path: Path) -> None:
     assert row_of(text, "FuxiCTR 9.9")[1:3] == ["**4.0**", "**4.0**"]
     assert row_of(text, "torch-rechub (1), less work")[1:3] == ["2.0", "2.0"]
     assert "(1) No attention." in text
+    # It is no contender of itself; what it reaches without kernels in C is told beside.
+    assert row_of(text, "compiled, in torch alone")[1:3] == ["1.60", "1.60"]
+    assert "DIEN, T 100: 2.5 and 2.5." in text
     assert "DIEN, T 100, training step: 4.0 of 5" in text
     assert "DSTN, T 5, training step" not in text  # 5 of 2
     assert "Not there: DeepCTR-Torch (not installed (no module)); RecBole (not asked)." in text

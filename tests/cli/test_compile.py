@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_the_summary_as_json(tmp_path: Path) -> None:
     assert data["parameters"]["items"] == 16_000_000
     assert set(data["devices"].values()) == {"cpu"}
     assert all(m["bytes"] > 0 for m in data["moves"])
+
+
+def test_a_warning_is_for_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the line of code that said it."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    run("compile", "--help")
+    assert warnings.formatwarning("slower", UserWarning, "cells.py", 3) == "warning: slower\n"
 
 
 def test_quiet_is_quiet(tmp_path: Path) -> None:

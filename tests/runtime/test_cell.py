@@ -9,12 +9,18 @@ import torch
 from torch import Tensor
 
 from specc_runtime.layout import Axis, Layout
-from specc_runtime.ops import fields, segment
+from specc_runtime.ops import cell, fields, segment
 from specc_runtime.ops.cell import ALL, FINAL, NONE, Cell, Perhaps, Projected, Tensors, recur, tanh_
 from specc_runtime.ops.fields import embed, lookup, repeated
 from specc_runtime.ops.recurrent import scan
 
 T = Axis("h.t", bound=7)
+
+
+@pytest.fixture(params=["torch", "C"], autouse=True)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step does between its products, by torch and in C."""
+    monkeypatch.setattr(cell, "_WORTH", 0 if request.param == "C" else 2**62)
 
 
 def gated(x: Tensor, gain: Tensor, w: Tensor, h: Tensor) -> Tensor:

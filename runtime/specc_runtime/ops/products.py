@@ -76,9 +76,9 @@ class Source(NamedTuple):
 
     def derivatives(self, slope: bool) -> Source:
         """Where the derivatives go; those of x are written by `back` if it has any."""
-        all_read = self.at is None or len(self.at) == len(self.x)
-        d_x = torch.empty_like(self.x) if slope and all_read else torch.zeros_like(self.x)
-        if self.addend is not None:
+        written = slope and (self.at is None or len(self.at) == len(self.x))
+        d_x = torch.empty_like(self.x) if written else torch.zeros_like(self.x)
+        if written and self.addend is not None:
             # Of the other columns it is the addend that has one.
             d_x[:, : self.columns.start] = 0
             d_x[:, self.columns.stop :] = 0
