@@ -70,9 +70,7 @@ ABOUT_MISSED = """
 What every contender has to do limits how far apart they can be. A training step of BST at T 20 and of DSTN
 has 2.6 and 1.3 GFLOP in the perceptron on top, of the papers' size, which at the 91 GFLOP a second of this
 processor takes 29 and 14 ms, about half of the compiled model's step, whatever becomes of the histories: so
-both are here with DIN's small one, too. DIEN's two recurrences and its auxiliary loss come to 17 GFLOP a
-step and 4.4 in scoring, with a category's part of them once for all positions that name it: 187 and 48 ms,
-were they nothing but large products. The sigmoids, sums and sizes of single steps take what is left.
+both are here with DIN's small one, too.
 """
 ALT = """
 Bars: how many times as long each contender takes as the compiled model, for each model, in training and in

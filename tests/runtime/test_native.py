@@ -202,6 +202,13 @@ def test_a_library_is_built_once(afresh: Path) -> None:
     assert compiled(CELL, *WIDTHS) is not CELL
 
 
+def test_the_compiler_may_be_told_more(afresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -O1 -DNAME='a b'")
+    cell = compiled(CELL, *WIDTHS)
+    assert cell is not CELL
+    works(cell)
+
+
 def test_what_others_may_have_written_is_not_loaded(afresh: Path) -> None:
     works(compiled(CELL, *WIDTHS))
     (library,) = afresh.glob("*.so")

@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import stat
 import subprocess
@@ -28,7 +29,7 @@ class Failed(Exception):
 
 def library(source: str) -> ctypes.CDLL:
     """The functions of a source. Raises Failed if there is no compiler, or it fails."""
-    command = [compiler(), *_FLAGS, *_tuned()]
+    command = [*compiler(), *_FLAGS, *_tuned()]
     key = hashlib.sha256("\0".join([*command, _machine(), source]).encode()).hexdigest()[:32]
     folder = _folder()
     path = folder / f"{key}.so"
@@ -41,17 +42,18 @@ def library(source: str) -> ctypes.CDLL:
 
 
 @cache
-def compiler() -> str:
-    """The C compiler: `$CC`, or `cc`. Raises Failed if there is none."""
-    wanted = os.environ.get("CC") or "cc"
+def compiler() -> tuple[str, ...]:
+    """The C compiler, as the words of a command: `$CC`, or `cc`. Raises Failed if there is none."""
+    wanted, *options = shlex.split(os.environ.get("CC", "")) or ["cc"]
     found = shutil.which(wanted)
     if found is None:
         raise Failed(f"there is no C compiler `{wanted}`")
-    return found
+    return found, *options
 
 
 def _tuned() -> list[str]:
-    return [] if platform.machine() in ("arm64", "aarch64") else ["-march=native"]
+    """What makes use of all that the processor has."""
+    return ["-march=native"] if platform.machine().lower() in ("x86_64", "amd64") else []
 
 
 @cache
