@@ -149,6 +149,9 @@ def _tiled(graph: Graph, pairs: Node) -> Graph:
     inside += ends
     if len(ends) != 1 or ends[0].type.has(axis) or any(n.op in _WHOLE for n in inside):
         return graph
+    # A tile is of some examples: sequences, whose rows are others, stay out of it.
+    if any(a.ragged for n in inside for id in (n.id, *n.inputs) for a in graph.node(id).type.axes):
+        return graph
     if ids.intersection(graph.outputs) or len(inside) < 3:
         return graph
     return _replaced(graph, inside, ends[0], axis)
