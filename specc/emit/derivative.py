@@ -23,7 +23,7 @@ _OF_RESULT = frozenset({"tanh", "sigmoid", "relu"})
 @dataclass(frozen=True)
 class Part:
     """A part of a derivative. kind: `name` (a value that is there, or a view of one), `mul`, `sub`,
-    `matmul`, `back` (of a function, by its name in ops), or `new` (any other text of a new value)."""
+    `matmul`, `scaled` (times a number), `back` (of a function, by its name in ops), or `new` (any other text of a new value)."""
 
     kind: str
     text: str
@@ -31,7 +31,7 @@ class Part:
 
     @staticmethod
     def of(kind: str, *operands: str) -> Part:
-        text = {"mul": " * ", "sub": " - ", "matmul": " @ "}[kind].join(operands)
+        text = {"mul": " * ", "scaled": " * ", "sub": " - ", "matmul": " @ "}[kind].join(operands)
         return Part(kind, text, operands)
 
 
@@ -283,7 +283,8 @@ class Derivative:
 
     def _times(self, mine: int, d: str, other: int, width: int) -> None:
         if self.nodes[mine].op != "constant":
-            self._give(mine, Part.of("mul", d, self._read(other)), width)
+            kind = "scaled" if self.nodes[other].op == "constant" else "mul"
+            self._give(mine, Part.of(kind, d, self._read(other)), width)
 
     def _lerp(self, d: str, ids: tuple[int, ...], width: int) -> None:
         """Of start + weight (end - start)."""
@@ -312,7 +313,7 @@ class Derivative:
 
 def _sum(parts: Sequence[Part], out: str | None) -> str:
     """A sum in as few operations as torch can do it in, written into a place if one is given."""
-    order = ("back", "new", "sub", "mul", "name", "matmul")
+    order = ("back", "new", "sub", "mul", "scaled", "name", "matmul")
     first, *rest = sorted(parts, key=lambda p: order.index(p.kind))
     into = "" if out is None else f", out={out}"
     if first.kind == "name" and rest:
@@ -324,14 +325,17 @@ def _sum(parts: Sequence[Part], out: str | None) -> str:
         text = f"({first.text})" if rest and first.kind != "back" else first.text
     elif first.kind == "back":
         text = f"{first.text[:-1]}, {out})"
-    elif first.kind in ("mul", "sub", "matmul"):
-        text = f"torch.{first.kind}({', '.join(_bare(x) for x in first.operands)}{into})"
+    elif first.kind in ("mul", "scaled", "sub", "matmul"):
+        function = "mul" if first.kind == "scaled" else first.kind
+        text = f"torch.{function}({', '.join(_bare(x) for x in first.operands)}{into})"
     else:
         text = f"{out}.copy_({first.text})"
     for part in rest:
         match part.kind:
             case "mul":
                 text += f".addcmul_({', '.join(_bare(x) for x in part.operands)})"
+            case "scaled":
+                text += f".add_({part.operands[0]}, alpha={part.operands[1]})"
             case "matmul":
                 text += f".addmm_({', '.join(part.operands)})"
             case _:
