@@ -100,7 +100,7 @@ class _Fusion:
 
     def _addmm(self, node: Node, mine: int, other: int) -> Step | None:
         product = self._once(mine, "linear") or self._once(mine, "project")
-        if product is None or biased(product, self.index):
+        if product is None or biased(product, self.index) or product.type.width != node.type.width:
             return None
         return Step(node, "addmm", (other, product.inputs[0]), product)
 
