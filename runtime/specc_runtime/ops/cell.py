@@ -268,6 +268,8 @@ class _Walk(torch.autograd.Function):
         carried: Perhaps = (None,) * count
         for chunk in reversed(chunks):
             size = chunk.end - chunk.begin
+            for state in outer:
+                state.enter(chunk)
             d_values = [
                 None if place is None else chunk.of(place) if source.matrix is None else place[:size]
                 for place, source in zip(places, sources, strict=True)
@@ -304,7 +306,10 @@ class _Walk(torch.autograd.Function):
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
                 if d is not None and source.matrix is not None:
                     source.back(chunk.begin, chunk.end, d, d_source)
-        d_starts = (_sum(torch.zeros_like(s), d) for s, d in zip(starts, carried, strict=True))
+        d_starts = [torch.zeros_like(s) for s in starts]
+        for whole, part in zip(d_starts, carried, strict=True):
+            if part is not None:
+                whole[: len(part)] = part
         d_given = (d if isinstance(d, Tensor) else None for source in d_sources for d in source)
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
@@ -341,13 +346,24 @@ class _Outer:
         self.want = want
         self.active = active
         # Kernels want the channels of a row side by side.
-        d = self.d = None if d is None else d.contiguous()
-        self.parts = d.split(active) if want == ALL and d is not None else ()
+        self.d = None if d is None else d.contiguous()
+        self.first = 0
+        self.parts: tuple[Tensor, ...] = ()
+
+    def enter(self, chunk: _Chunk) -> None:
+        """Before the steps of a chunk, the last one first."""
+        if self.want == ALL and self.d is not None:
+            self.first = chunk.first
+            # What comes back is not ours to add to.
+            self.parts = chunk.of(self.d).clone().split(self.active[chunk.first : chunk.stop])
 
     def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
         """With what the following step has for the first of a step's rows: [n, w], not to be written over."""
         if self.want == ALL:
-            return _sum(self.parts[number], more)
+            whole = self.parts[number - self.first]
+            if more is not None:
+                whole[: len(more)] += more
+            return whole
         following = self.active[number + 1] if number + 1 < len(self.active) else 0
         if more is None:
             more = torch.zeros_like(like[:following])
@@ -383,17 +399,6 @@ def _by_step(whole: Sequence[Any], active: tuple[int, ...]) -> list[tuple[Any, .
         return [()] * len(active)
     parts = [(None,) * len(active) if x is None else x.split(active) for x in whole]
     return list(zip(*parts, strict=True))
-
-
-def _sum(d: Tensor, more: Tensor | None) -> Tensor:
-    """d [n, w], with what the following step has for the first of its rows. A new tensor: d is not ours."""
-    if more is None:
-        return d
-    if len(d) == len(more):
-        return d + more
-    whole = d.clone()
-    whole[: len(more)] += more
-    return whole
 
 
 class _Joined:
