@@ -1,9 +1,10 @@
-"""Recurrences with kernels in C, of every construct and every shipped spec, are what they mean."""
+"""What has kernels in C, of every construct and every shipped spec, is what it means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from specc.interpret.compare import Expected, unexpected
 from specc.passes import optimise
 from specc.testing import random_batch
 from specc_runtime import native
-from specc_runtime.ops import cell
+from specc_runtime.ops import attention, cell
 from tests.oracle.constructs import CONSTRUCTS
 from tests.oracle.subjects import compiled, construct, draws, looks_across
 from tests.specs.small import CASES, label, small
@@ -22,41 +23,56 @@ SUBJECTS: dict[str, Callable[[], Graph]] = {
     **{name: partial(construct, name) for name in CONSTRUCTS},
     **{label(*case): partial(small, *case) for case in CASES},
 }
-RECURRENT = [
-    name
-    for name, graph in SUBJECTS.items()
-    if any(n.op == "recurrence" for n in walk(optimise(graph()).nodes))
-]
+
+
+def kernels(graph: Graph) -> set[str]:
+    """What in a graph has kernels: recurrences, and attention of one query."""
+    nodes = walk(optimise(graph).nodes)
+    return {
+        n.op
+        for n in nodes
+        if n.op == "recurrence" or (n.op, n.attrs.get("query_axis")) == ("attention", None)
+    }
+
+
+NATIVE = {name: found for name, graph in SUBJECTS.items() if (found := kernels(graph()))}
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Kernels for however few rows; for each walk whether it had some."""
-    found = []
+def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Kernels for however few rows; what was done with some."""
+    found = set()
 
-    def told(plain: cell.Cell, *widths: object) -> cell.Cell:
-        made = native.cells.compiled(plain, *widths)  # type: ignore[arg-type]
-        found.append(made is not plain)
+    def compiled(plain: cell.Cell, *widths: Any) -> cell.Cell:
+        made = native.cells.compiled(plain, *widths)
+        assert made is not plain, "a recurrence has no kernels"
+        found.add("recurrence")
         return made
 
-    monkeypatch.setattr(cell, "_WORTH", 0)
-    monkeypatch.setattr(native, "compiled", told)
+    def attend(*given: Any) -> Any:
+        made = native.attention.attend(*given)
+        assert made is not None
+        found.add("attention")
+        return made
+
+    for module, function in ((cell, compiled), (attention, attend)):
+        monkeypatch.setattr(module, "_WORTH", 0)
+        monkeypatch.setattr(native, function.__name__, function)
     return found
 
 
-@pytest.mark.parametrize("name", RECURRENT)
-def test_in_c_it_is_what_it_means(name: str, seen: list[bool]) -> None:
+@pytest.mark.parametrize("name", NATIVE)
+def test_in_c_it_is_what_it_means(name: str, seen: set[str]) -> None:
     graph = SUBJECTS[name]()
     model = compiled(graph, "default").train(not draws(graph))
     batch = random_batch(model.manifest, 4, seed=len(name), empty=0.3)
     expected = Expected.of(graph, model, batch)
     assert not unexpected(model, batch, expected)
-    assert seen, "nothing was walked"
-    assert all(seen), "a recurrence has no kernels"
+    assert seen == NATIVE[name]
 
 
-@pytest.mark.parametrize("name", RECURRENT)
-def test_in_single_precision_too(name: str, seen: list[bool]) -> None:
+@pytest.mark.parametrize("name", NATIVE)
+def test_in_single_precision_too(name: str, seen: set[str]) -> None:
     graph = SUBJECTS[name]()
     model = compiled(graph, "default")
     # The statistics of a few examples magnify every rounding.
@@ -64,4 +80,4 @@ def test_in_single_precision_too(name: str, seen: list[bool]) -> None:
     batch = random_batch(model.manifest, size, seed=len(name), longest=3)
     expected = Expected.of(graph, model, batch)
     assert not unexpected(model.to(torch.float32), batch, expected, tolerance)
-    assert all(seen)
+    assert seen == NATIVE[name]

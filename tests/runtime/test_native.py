@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc_runtime.native import build, source
+from specc_runtime.native import build, say, source
 from specc_runtime.native.cells import compiled
 from specc_runtime.native.parts import Parts
 from specc_runtime.native.trace import Recorder, Unknown
-from specc_runtime.ops import cell as cells
 from specc_runtime.ops.cell import Cell, relu_back, sigmoid_back, silu_back, tanh_, tanh_back
 
 aten = torch.ops.aten
@@ -176,10 +175,10 @@ WIDTHS: Any = ((4,), (), ((4, 4),), (), (4,), torch.float64)
 def afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Nothing is compiled yet; the cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for known in (compiled, build.compiler, cells.native.cells._say, build._own_folder):
+    for known in (compiled, build.compiler, say.say, build._own_folder):
         known.cache_clear()
     yield tmp_path / "arec"
-    for known in (compiled, build.compiler, cells.native.cells._say, build._own_folder):
+    for known in (compiled, build.compiler, say.say, build._own_folder):
         known.cache_clear()
 
 
@@ -257,11 +256,11 @@ def test_a_step_that_is_not_known_is_left_alone(afresh: Path) -> None:
 
 def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
-    assert cells.native.wanted(device, torch.float32)
-    assert not cells.native.wanted(device, torch.bfloat16)
-    assert not cells.native.wanted(torch.device("meta"), torch.float32)
+    assert say.wanted(device, torch.float32)
+    assert not say.wanted(device, torch.bfloat16)
+    assert not say.wanted(torch.device("meta"), torch.float32)
     monkeypatch.setenv("AREC_NATIVE", "0")
-    assert not cells.native.wanted(device, torch.float32)
+    assert not say.wanted(device, torch.float32)
 
 
 def test_seeing_what_a_step_does_imports_no_tracer() -> None:

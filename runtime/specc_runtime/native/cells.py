@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from specc_runtime.native import build, source
 from specc_runtime.native.parts import Parts, view
+from specc_runtime.native.say import say
 from specc_runtime.native.trace import Recorder, Unknown
 
 if TYPE_CHECKING:
@@ -21,16 +20,8 @@ if TYPE_CHECKING:
 
 Widths = tuple[int, ...]
 
-_SWITCH = "AREC_NATIVE"
 # Rows of the tensors that a cell's functions are seen at work on: neither 1, which broadcasts, nor many.
 _ROWS = 3
-
-
-def wanted(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether there may be kernels for tensors of a kind."""
-    if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
-        return False
-    return os.environ.get(_SWITCH, "1") != "0"
 
 
 @lru_cache(maxsize=256)
@@ -55,17 +46,9 @@ def compiled(
     except Unknown:
         return cell
     except build.Failed as e:
-        _say(str(e))
+        say(str(e))
         return cell
     return replace(cell, step=step.over(library), back=back.over(library))
-
-
-@cache
-def _say(why: str) -> None:
-    warnings.warn(
-        f"recurrences are slower without kernels in C: {why}; {_SWITCH}=0 in the environment does without",
-        stacklevel=2,
-    )
 
 
 class _Sample:

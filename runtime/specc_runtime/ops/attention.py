@@ -16,9 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specc_runtime import native
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
+
+# So many numbers of keys are worth compiling kernels for.
+_WORTH = 2**17
 
 # A block takes sequences up to this much longer than its shortest one.
 GROWTH, STEP = 1.25, 3
@@ -117,6 +121,10 @@ def attend(
     if query_rows.count == 0 or key_rows.count == 0:
         empty = query.new_zeros(query_rows.count, *shape, given_of.shape[-1])
         return empty + 0 * (query.sum() + key.sum() + given_of.sum())
+    if query_axis is None and where == "all":
+        found = _by_sequence(query, key, value, shape, key_rows.without(key_axis).lengths_of(key_axis), scale)
+        if found is not None:
+            return found
     blocks = _blocks(query_rows, key_rows, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
     # With one query for each sequence there is none for padding.
@@ -158,6 +166,22 @@ def attend(
     else:
         seen = together(parts, places)
     return seen.reshape(query_rows.count, *shape, given_of.shape[-1])
+
+
+def _by_sequence(
+    query: Tensor, key: Tensor, value: Tensor | None, shape: torch.Size, lengths: Tensor, scale: float
+) -> Tensor | None:
+    """One query for each sequence, in C; None where there are no kernels, or too few rows for them to pay."""
+    if key.numel() < _WORTH or not native.wanted(query.device, query.dtype):
+        return None
+
+    def heads(x: Tensor) -> Tensor:
+        """All, or one if there is one for all."""
+        return _heads(x, x.shape[1:-1] if all(size == 1 for size in x.shape[1:-1]) else shape)
+
+    values = None if value is None else heads(value)
+    found = native.attend(_heads(query, shape), heads(key), values, lengths, scale)
+    return None if found is None else found.reshape(len(query), *shape, found.shape[-1])
 
 
 def _of_shared_keys(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
