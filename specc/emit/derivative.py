@@ -23,7 +23,8 @@ _OF_RESULT = frozenset({"tanh", "sigmoid", "relu"})
 @dataclass(frozen=True)
 class Part:
     """A part of a derivative. kind: `name` (a value that is there, or a view of one), `mul`, `sub`,
-    `matmul`, `scaled` (times a number), `back` (of a function, by its name in ops), or `new` (any other text of a new value)."""
+    `matmul`, `scaled` (times a number), `back` (of a function, by its name in ops), or `new` (any other text
+    of a new value)."""
 
     kind: str
     text: str
