@@ -133,6 +133,7 @@ def test_what_is_no_number_stays_none(name: str) -> None:
     "code",
     [
         lambda x: x.cumsum_(0),
+        lambda x: x.new_ones(3, 4).mul_(2),
         lambda x: x.sum(0),
         lambda x: x.sub_(torch.ones(3, 4)),
         lambda x: x.t().mul_(2),

@@ -36,7 +36,10 @@ class Parts:
             fresh = {o.into.tensor: trace.widths[o.into.tensor] for o in part if o.fresh}
             kept = {i: width for i, width in fresh.items() if self._read_after(number, i)}
             own = {i: width for i, width in fresh.items() if i not in kept}
-            self._functions[number] = function(f"{name}_{number}", part, own, trace.flat), kept
+            made = function(f"{name}_{number}", part, own, trace.flat)
+            if not set(made.rows) - set(kept):
+                raise Unknown("rows that come from nowhere")
+            self._functions[number] = made, kept
 
     @property
     def texts(self) -> list[str]:
