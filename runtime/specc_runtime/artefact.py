@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from specc_runtime.devices import Wanted
+from specc_runtime.devices import Wanted, keep_freed
 from specc_runtime.model import Model
 
 MODEL, MANIFEST, WEIGHTS = "model.py", "manifest.json", "weights.safetensors"
@@ -117,6 +117,7 @@ def _module(path: Path) -> ModuleType:
 
 def model_in(module: ModuleType) -> Model:
     """An instance of the one compiled model that a module defines."""
+    keep_freed()
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Model) and value.__module__ == module.__name__:
             return value()

@@ -9,6 +9,7 @@ Leaves to others: what is where, and when it is moved (the compiled source).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,6 +27,22 @@ def transfer(x: Tensor, device: torch.device) -> Tensor:
     """The same value on another device; its gradient goes the way back."""
     # A copy to the CPU must be over before the CPU reads it.
     return x.to(device, non_blocking=device.type != "cpu")
+
+
+# What glibc takes notice of when it is freed: somewhat less than 32 MB.
+_LARGEST = 2**25 - 2**17
+
+
+@cache
+def keep_freed() -> None:
+    """Have what is freed in main memory kept for what comes next.
+
+    A step frees what the next one takes again. glibc gives all of that back to the system which is more than
+    twice the largest block freed so far (mallopt(3), M_TRIM_THRESHOLD), and each page that comes anew is
+    filled with zeros first: up to a sixth of a step. A block that is never written to costs nothing. Where
+    the environment has a threshold of its own, or the allocator is another, this changes nothing.
+    """
+    torch.empty(_LARGEST, dtype=torch.uint8, device="cpu")
 
 
 def resolve(devices: Mapping[str, str], wanted: Wanted = None) -> dict[str, torch.device]:
