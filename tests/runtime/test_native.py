@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime.native import build, say, source
-from specc_runtime.native.cells import compiled
+from specc_runtime.native.cells import Sizes, compiled
 from specc_runtime.native.parts import Parts
 from specc_runtime.native.trace import Recorder, Unknown
 from specc_runtime.ops.cell import Cell, relu_back, sigmoid_back, silu_back, tanh_, tanh_back
@@ -169,7 +169,7 @@ def back(
 
 CELL = Cell(step, back, places=((0, 0, 4),))
 OTHER = Cell(step, back)
-WIDTHS: Any = ((4,), (), ((4, 4),), (), (4,), torch.float64)
+SIZES = Sizes((4,), (), ((4, 4),), (), (4,), torch.float64)
 
 
 @pytest.fixture
@@ -193,30 +193,30 @@ def works(cell: Cell) -> None:
 
 
 def test_a_library_is_built_once(afresh: Path) -> None:
-    works(compiled(CELL, *WIDTHS))
+    works(compiled(CELL, SIZES))
     (library,) = afresh.glob("*.so")
     built = library.stat().st_mtime_ns
     compiled.cache_clear()
-    works(compiled(CELL, *WIDTHS))
+    works(compiled(CELL, SIZES))
     assert library.stat().st_mtime_ns == built
-    assert compiled(CELL, *WIDTHS) is not CELL
+    assert compiled(CELL, SIZES) is not CELL
 
 
 def test_the_compiler_may_be_told_more(afresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "cc -O1 -DNAME='a b'")
-    cell = compiled(CELL, *WIDTHS)
+    cell = compiled(CELL, SIZES)
     assert cell is not CELL
     works(cell)
 
 
 def test_what_others_may_have_written_is_not_loaded(afresh: Path) -> None:
-    works(compiled(CELL, *WIDTHS))
+    works(compiled(CELL, SIZES))
     (library,) = afresh.glob("*.so")
     library.unlink()  # it is in use
     library.write_bytes(b"no library")
     library.chmod(0o777)
     compiled.cache_clear()
-    works(compiled(CELL, *WIDTHS))
+    works(compiled(CELL, SIZES))
     assert len(library.read_bytes()) > 1000
     assert not library.stat().st_mode & 0o022
 
@@ -226,7 +226,7 @@ def test_without_a_place_to_keep_it_a_library_is_built_all_the_same(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    cell = compiled(CELL, *WIDTHS)
+    cell = compiled(CELL, SIZES)
     assert cell is not CELL
     works(cell)
 
@@ -239,7 +239,7 @@ def test_without_a_compiler_torch_does_it(
 ) -> None:
     monkeypatch.setenv("CC", compiler)
     with pytest.warns(UserWarning, match=why) as told:
-        found = [compiled(CELL, *WIDTHS), compiled(OTHER, *WIDTHS)]
+        found = [compiled(CELL, SIZES), compiled(OTHER, SIZES)]
     assert found == [CELL, OTHER]
     assert len(told) == 1, "it is said once"
     assert "AREC_NATIVE=0" in str(told[0].message)
@@ -251,7 +251,7 @@ def test_a_step_that_is_not_known_is_left_alone(afresh: Path) -> None:
         return ()
 
     cell = Cell(odd, back)
-    assert compiled(cell, *WIDTHS) is cell
+    assert compiled(cell, SIZES) is cell
     assert not list(afresh.glob("*.so"))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from specc_runtime.ops import fields, product, products
+from specc_runtime.ops import fields, product, tile
 from specc_runtime.ops.fields import lookup
 
 
@@ -19,7 +19,7 @@ def test_some_rows_of_a_product(
 ) -> None:
     """Side by side are parts of two tables, of some of which few rows are named; and of none of any."""
     monkeypatch.setattr(fields, "_WORTH", 0)  # in a test all is small
-    monkeypatch.setattr(products, "_ROWS", rows)
+    monkeypatch.setattr(tile, "TILE", 4 * rows)  # 4 numbers a row
     torch.manual_seed(0)
     sizes = [(20, 2), (20, 3), (4, 5), (7, 4), (4,)]
     given = [torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in sizes]

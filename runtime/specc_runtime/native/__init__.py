@@ -10,7 +10,7 @@ counterpart here, torch does all. `AREC_NATIVE=0` in the environment does withou
 """
 
 from specc_runtime.native.attention import attend
-from specc_runtime.native.cells import compiled
+from specc_runtime.native.cells import Sizes, compiled
 from specc_runtime.native.say import wanted
 
-__all__ = ["attend", "compiled", "wanted"]
+__all__ = ["Sizes", "attend", "compiled", "wanted"]

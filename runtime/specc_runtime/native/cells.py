@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,24 +24,27 @@ Widths = tuple[int, ...]
 _ROWS = 3
 
 
+class Sizes(NamedTuple):
+    """Of all that a cell's functions get: widths of rows, shapes of matrices [out, in], sizes of biases."""
+
+    values: Widths
+    constants: Widths
+    matrices: tuple[Widths, ...]
+    biases: Widths
+    states: Widths
+    dtype: torch.dtype
+
+
 @lru_cache(maxsize=256)
-def compiled(
-    cell: Cell,
-    values: Widths,
-    constants: Widths,
-    matrices: tuple[Widths, ...],
-    biases: Widths,
-    states: Widths,
-    dtype: torch.dtype,
-) -> Cell:
-    """A cell that does the same, quicker, with tensors of such widths (matrices [out, in]) on the CPU.
+def compiled(cell: Cell, sizes: Sizes) -> Cell:
+    """A cell that does the same, quicker, with tensors of such sizes on the CPU.
 
     The cell itself where that can't be had; a warning says so where it is for want of a compiler.
     """
-    sample = _Sample(cell, values, constants, matrices, biases, states, dtype)
+    sample = _Sample(cell, sizes)
     try:
         step, back = _functions(cell, sample)
-        text = source.file([*step.parts.texts, *back.parts.texts], single=dtype == torch.float32)
+        text = source.file([*step.parts.texts, *back.parts.texts], single=sizes.dtype == torch.float32)
         library = build.library(text)
     except Unknown:
         return cell
@@ -54,37 +57,21 @@ def compiled(
 class _Sample:
     """A few rows of everything that a cell's functions get."""
 
-    def __init__(
-        self,
-        cell: Cell,
-        values: Widths,
-        constants: Widths,
-        matrices: tuple[Widths, ...],
-        biases: Widths,
-        states: Widths,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, cell: Cell, sizes: Sizes) -> None:
         def full(*shapes: Widths) -> tuple[Tensor, ...]:
-            return tuple(torch.full(shape, 0.5, dtype=dtype, device="cpu") for shape in shapes)
+            return tuple(torch.full(shape, 0.5, dtype=sizes.dtype, device="cpu") for shape in shapes)
 
         def rows(widths: Iterable[int]) -> tuple[Tensor, ...]:
             return full(*((_ROWS, width) for width in widths))
 
-        self.values, self.constants, self.states = rows(values), rows(constants), rows(states)
-        self.nexts, self.d_next = rows(states), rows(states)
-        self.matrices, self.biases = full(*matrices), full(*((size,) for size in biases))
-        sloped = cell.sloped or (True,) * len(values)
-        self.d_values = tuple(d if slope else None for d, slope in zip(rows(values), sloped, strict=True))
-        own = rows(out for out, _ in matrices)
-        places = cell.places or (None,) * len(own)
-        self.d_products = tuple(
-            d if place is None else self._columns(*place) for place, d in zip(places, own, strict=True)
+        self.values, self.constants, self.states = map(rows, (sizes.values, sizes.constants, sizes.states))
+        self.nexts, self.d_next = rows(sizes.states), rows(sizes.states)
+        self.matrices, self.biases = full(*sizes.matrices), full(*((size,) for size in sizes.biases))
+        sloped = cell.sloped or (True,) * len(sizes.values)
+        self.d_values = tuple(
+            d if slope else None for d, slope in zip(rows(sizes.values), sloped, strict=True)
         )
-
-    def _columns(self, value: int, start: int, stop: int) -> Tensor:
-        whole = self.d_values[value]
-        assert whole is not None
-        return whole[:, start:stop]
+        self.d_products = cell.d_products(self.matrices, self.d_values, _ROWS)
 
 
 class _Function:

@@ -65,6 +65,19 @@ class Cell:
     places: tuple[tuple[int, int, int] | None, ...] = ()
     biased: tuple[int, ...] = ()
 
+    def d_products(self, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
+        """For each matrix where the derivative of its product lies, [rows, out]."""
+        found = []
+        for matrix, place in zip(matrices, self.places or (None,) * len(matrices), strict=True):
+            if place is None:
+                found.append(matrix.new_empty(rows, len(matrix)))
+            else:
+                value, start, stop = place
+                whole = d_values[value]
+                assert whole is not None
+                found.append(whole[:, start:stop])
+        return tuple(found)
+
 
 class Projected(NamedTuple):
     """A value of a recurrence that is a product: x [of.count, in] with a matrix [out, in] and a bias, at
@@ -274,7 +287,7 @@ class _Walk(torch.autograd.Function):
                 None if place is None else chunk.of(place) if source.matrix is None else place[:size]
                 for place, source in zip(places, sources, strict=True)
             ]
-            d_products = _places(cell, matrices, d_values, size)
+            d_products = cell.d_products(matrices, d_values, size)
             running = active[chunk.first : chunk.stop]
             into_values, into_products = _by_step(d_values, running), _by_step(d_products, running)
             factors: list[Tensors] = []
@@ -328,8 +341,7 @@ def _fitted(
     widths = tuple(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
     if rows * sum(widths) < _WORTH or not native.wanted(states[0].device, dtype):
         return cell
-    return native.compiled(
-        cell,
+    sizes = native.Sizes(
         widths,
         tuple(x.shape[1] for x in constants),
         tuple(tuple(m.shape) for m in matrices),
@@ -337,6 +349,7 @@ def _fitted(
         tuple(s.shape[1] for s in states),
         dtype,
     )
+    return native.compiled(cell, sizes)
 
 
 class _Outer:
@@ -377,20 +390,6 @@ class _Outer:
 def _sources(flat: Sequence[Any]) -> list[Source]:
     size = len(Source._fields)
     return [Source(*flat[i : i + size]) for i in range(0, len(flat), size)]
-
-
-def _places(cell: Cell, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
-    """For each matrix the derivative of its product at all steps of a chunk, [rows, out]."""
-    found = []
-    for matrix, place in zip(matrices, cell.places or (None,) * len(matrices), strict=True):
-        if place is None:
-            found.append(matrix.new_empty(rows, len(matrix)))
-        else:
-            value, start, stop = place
-            whole = d_values[value]
-            assert whole is not None
-            found.append(whole[:, start:stop])
-    return tuple(found)
 
 
 def _by_step(whole: Sequence[Any], active: tuple[int, ...]) -> list[tuple[Any, ...]]:

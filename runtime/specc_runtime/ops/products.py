@@ -9,7 +9,6 @@ Promises: the value and gradients of `F.linear`, some rows at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -19,10 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.ops.fields import repeated
+from specc_runtime.ops.tile import tiles
 from specc_runtime.tracing import untraced
-
-# Rows that are read from elsewhere and multiplied at once: few enough to be in the processor's cache.
-_ROWS = 2048
 
 
 class Source(NamedTuple):
@@ -125,7 +122,7 @@ class _Product(torch.autograd.Function):
         assert source.matrix is not None
         assert source.at is not None
         out = source.x.new_empty(len(source.at), len(source.matrix))
-        for begin, end in _parts(out):
+        for begin, end in tiles(len(out), out):
             source.product(begin, end, out[begin:end], None if plus is None else plus[begin:end])
         ctx.added = plus is not None
         ctx.columns = source.columns
@@ -137,17 +134,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         source = Source(*ctx.saved_tensors)._replace(columns=ctx.columns)
         found = source.derivatives(ctx.needs_input_grad[1])
-        for begin, end in _parts(grad):
+        for begin, end in tiles(len(grad), grad):
             source.back(begin, end, grad[begin:end], found)
         parts = (d if isinstance(d, Tensor) else None for d in found)
         return (grad if ctx.added else None, *parts)
-
-
-def _parts(rows: Tensor) -> Iterator[tuple[int, int]]:
-    """Where the rows that are multiplied at once begin and end."""
-    size = _ROWS if rows.device.type == "cpu" else max(len(rows), 1)
-    for begin in range(0, len(rows), size):
-        yield begin, min(begin + size, len(rows))
 
 
 def zeros(x: Any) -> Tensor | None:

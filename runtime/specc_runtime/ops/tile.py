@@ -35,10 +35,10 @@ def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Ten
     rows = max(TILE // max(numbers, 1), 1)
     if len(values[0]) <= rows:
         return function(*values)
-    tiles = zip(*(x.split(rows) for x in values), strict=True)
+    pieces = zip(*(x.split(rows) for x in values), strict=True)
     if not torch.is_grad_enabled():
-        return torch.cat([function(*tile) for tile in tiles])
-    parts = [checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in tiles]
+        return torch.cat([function(*tile) for tile in pieces])
+    parts = [checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in pieces]
     return torch.cat(parts)
 
 
@@ -98,7 +98,7 @@ class _WeightedSum(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(weight, x, ids, places)
         total = x.new_zeros(count, *x.shape[1:])
-        for begin, end in _tiles(len(ids), x):
+        for begin, end in tiles(len(ids), x):
             total.index_add_(0, ids[begin:end], weight[begin:end] * _rows(x, places, begin, end))
         return total
 
@@ -109,7 +109,7 @@ class _WeightedSum(torch.autograd.Function):
         wants_weight, wants_x = ctx.needs_input_grad[:2]
         d_weight = torch.empty_like(weight) if wants_weight else None
         d_x = _gradient(x, places) if wants_x else None
-        for begin, end in _tiles(len(ids), x):
+        for begin, end in tiles(len(ids), x):
             d = grad.index_select(0, ids[begin:end])
             if d_weight is not None:
                 torch.sum(d * _rows(x, places, begin, end), -1, keepdim=True, out=d_weight[begin:end])
@@ -134,7 +134,7 @@ class _Paired(torch.autograd.Function):
         (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
         count = len(a) if of_a is None else len(of_a)
         found: Tensor = a.new_empty(count, 1 if matrix is None else len(matrix))
-        for begin, end in _tiles(count, a):
+        for begin, end in tiles(count, a):
             product = _rows(a, of_a, begin, end) * _rows(b, of_b, begin, end)
             part = found[begin:end]
             if matrix is None:
@@ -164,7 +164,7 @@ class _Paired(torch.autograd.Function):
                 d_given[number + 1] = torch.zeros_like(own)
             if addend is not None and wanted[number + 3]:
                 d_given[number + 2] = torch.zeros_like(addend)
-        for begin, end in _tiles(len(grad), given[0]):
+        for begin, end in tiles(len(grad), given[0]):
             d = grad[begin:end]
             tile = [_rows(given[number], given[number + 3], begin, end) for number in (0, 4)]
             if d_matrix is not None:
@@ -187,7 +187,7 @@ class _Paired(torch.autograd.Function):
         return d_matrix, *d_given
 
 
-def _tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:
+def tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:
     """Where tiles begin and end."""
     numbers = max(like.shape[1:].numel(), 1)
     step = max(TILE // numbers, 1) if like.device.type == "cpu" else max(rows, 1)
