@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import site
 import subprocess
 import sys
@@ -41,7 +42,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(c) for c in command], cwd="/", capture_output=True, text=True, check=False)
+    # With PYTHONPATH the running environment's project would come before the wheel.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(c) for c in command], cwd="/", capture_output=True, text=True, check=False, env=own
+    )
 
 
 def test_a_spec_compiles_from_anywhere(installed: Path, tmp_path: Path) -> None:
