@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
 from specc.emit.shape import Shapes
+from specc.graph.inputs import fields_of_losses
 from specc.graph.ir import FieldSpec, Graph, Node
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
@@ -33,7 +34,8 @@ class FieldEntry(TypedDict):
     """A field: its raw column (or, where that is absent, `fallback`), and how it becomes numbers.
 
     axes: ids, outermost first. encoding and options are the spec's. table: the path of the weight that its
-    ids index. vocabulary: fields with the same one share it. width: channels of the value.
+    ids index. vocabulary: fields with the same one share it. width: channels of the value. training: only
+    losses read it, so that predictions are made without it.
     """
 
     path: str
@@ -48,6 +50,7 @@ class FieldEntry(TypedDict):
     table: str | None
     vocabulary: str | None
     width: int
+    training: bool
 
 
 class SpaceEntry(TypedDict):
@@ -108,7 +111,7 @@ class Manifest(TypedDict):
 
 def manifest_of(graph: Graph) -> dict[str, Any]:
     """The manifest of a graph, JSON-able."""
-    homes, shapes = device_of_weight(graph), Shapes(graph)
+    homes, shapes, lost = device_of_weight(graph), Shapes(graph), fields_of_losses(graph)
     manifest = Manifest(
         format=FORMAT,
         edition=graph.edition,
@@ -126,7 +129,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
             )
             for s in graph.spaces
         ],
-        fields=[_field(f) for s in graph.spaces for f in s.fields],
+        fields=[_field(f, f.path in lost) for s in graph.spaces for f in s.fields],
         predictions=[
             PredictionEntry(name=p.name, kind=_kind(p.kind), column=p.column, classes=p.classes)
             for p in graph.predictions
@@ -178,7 +181,7 @@ def _axes_of(node: Node, shapes: Shapes) -> tuple[Axis, ...]:
     return (*(a for a in axes if a.ragged), *shapes.dims(axes))
 
 
-def _field(spec: FieldSpec) -> FieldEntry:
+def _field(spec: FieldSpec, training: bool) -> FieldEntry:
     return FieldEntry(
         path=spec.path,
         space=spec.space,
@@ -192,6 +195,7 @@ def _field(spec: FieldSpec) -> FieldEntry:
         table=spec.table,
         vocabulary=spec.vocabulary,
         width=spec.width,
+        training=training,
     )
 
 
