@@ -1,10 +1,26 @@
-"""What a compiled model needs to run: packed batches, layers, operations, saving and loading."""
+"""What a compiled model needs to run: packed batches, layers, operations, saving and loading.
 
-from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
-from specc_runtime.batch import Bag, Batch, Schema
-from specc_runtime.devices import DeviceError
-from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
-from specc_runtime.model import Model, Weights
+A name's module is imported when the name is first asked for: what only writes files needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
+    from specc_runtime.batch import Bag, Batch, Schema
+    from specc_runtime.devices import DeviceError
+    from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
+    from specc_runtime.model import Model, Weights
+
+_HOMES = {
+    "artefact": ("ArtefactError", "assign_weights", "from_texts", "load", "save"),
+    "batch": ("Bag", "Batch", "Schema"),
+    "devices": ("DeviceError",),
+    "layout": ("CANDIDATE", "Axis", "Layout", "Rows"),
+    "model": ("Model", "Weights"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CANDIDATE",
@@ -23,3 +39,14 @@ __all__ = [
     "load",
     "save",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,10 +6,14 @@ imported when it is called, or asked for its help.
 
 from __future__ import annotations
 
+import errno
 import warnings
 from importlib import import_module
+from typing import Any
 
 import click
+
+from specc.cli.common import fail
 
 # By command its section in the help, and its one line there.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -52,6 +56,17 @@ class _Commands(click.Group):
             close = nearest(args[0], COMMANDS)
             ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close!r}?" if close else ""))
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            # A pipe whose reader is gone is click's to end.
+            if error.errno == errno.EPIPE:
+                raise
+            # What the runtime raises has a sentence alone.
+            what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+            fail(what)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
