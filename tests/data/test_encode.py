@@ -46,6 +46,8 @@ def fault(encoding: str, values: Any, axes: str = "", train: Any = None) -> str:
         ("ids(2, 4)", [True, False], [1, 0]),
         ("vocab(9, 4)", ["b", "a", "b", None], [1, 2, 1, 0]),
         ("vocab(9, 4)", [7, 7, 3], [1, 1, 2]),
+        ('vocab(9, 4, default = "a")', [1, None], [1, 2]),
+        ("ids(5, 4)", ["3", "0"], [3, 0]),
         ("vocab(9, 4)", pa.array(["b", "a"]).dictionary_encode(), [2, 1]),
         ('vocab(9, 4, default = "a")', ["b", "b", None], [1, 1, 2]),
         ("vocab(3, 4)", [1, 1, 2, 2, 3], [1, 1, 2, 2, 0]),
@@ -67,6 +69,7 @@ def test_rows_of_tables(encoding: str, values: Any, rows: list[int]) -> None:
         ("number(minmax)", [1, 3, 2], [0.0, 1.0, 0.5]),
         ("number(log1p)", [0.0, np.e - 1, 1 - np.e], [0.0, 1.0, -1.0]),
         ("number(default = 4)", [None, 1.0], [4.0, 1.0]),
+        ("number(default = 4)", ["", " 1.5", "1e-3", "-.5"], [4.0, 1.5, 0.001, -0.5]),
     ],
 )
 def test_numbers(encoding: str, values: Any, numbers: list[float]) -> None:
@@ -115,27 +118,34 @@ def test_hashes_are_as_documented() -> None:
     [
         ("ids(5, 4)", [0, 5, -1], "row 2, column `x`: 5 is not one of the ids 0 to 4 (and 1 more)"),
         ("ids(5, 4)", [0.5], "row 1, column `x`: 0.5 is not an integer"),
-        ("ids(5, 4)", ["a"], "column `x`: the column is string, and it should hold integers"),
+        ("ids(5, 4)", ["3", "a"], "row 2, column `x`: `a` is not an integer"),
+        ("ids(5, 4)", ["007"], "row 1, column `x`: `007` is not an integer"),
         ("ids(5, 4)", [1, None], "row 2, column `x`: there is no value"),
         ("hash(5, 4)", ["a", None], "row 2, column `x`: there is no value"),
         ("vocab(5, 4)", [1.5], "row 1, column `x`: 1.5 is not an integer"),
-        ("bucket([1], 4)", ["a"], "the column is string, and it should hold numbers"),
+        ("bucket([1], 4)", ["1", "a"], "row 2, column `x`: `a` is not a number"),
+        ("number", ["1.5", "nan"], "row 2, column `x`: `nan` is not a number"),
+        ("number", ["1e999"], "row 1, column `x`: `1e999` is not a number"),
+        ("number", ["1", ""], "row 2, column `x`: there is no value"),
         ("number", [1.0, float("inf")], "row 2, column `x`: inf is not a finite number"),
         ("number", [1.0, None], "row 2, column `x`: there is no value"),
         ("number", [[1.0]], "and it should hold one value a row"),
-        ('vocab(5, 4, default = "a")', [1, None], "the column is int64, and the default 'a' is not"),
     ],
 )
 def test_faults_say_where_and_why(encoding: str, values: Any, said: str) -> None:
     assert said in fault(encoding, values)
 
 
-def test_a_vocabulary_keeps_to_its_type() -> None:
-    assert "vocabulary was learned from integers" in fault("vocab(9, 4)", ["a"], train=[1])
-    text = SEQUENCES
-    table = _table().set_column(3, "past_item", pa.array([["a"], ["b"], [], ["c"]]))
-    with pytest.raises(DataError, match="some columns of one vocabulary hold integers and some texts"):
-        Encoders.learn(manifest(text), [(table, HERE)])
+def test_integers_and_texts_share_a_table() -> None:
+    table = _table().set_column(3, "past_item", pa.array([["6"], ["b"], [], ["6"]]))
+    table = table.set_column(4, "gap", pa.array([[1], [1], [], [1]]))
+    table = table.set_column(5, "noise_item", pa.array([[5.0], [7.0], [], [None]]))
+    learned = Encoders.learn(manifest(SEQUENCES), [(table, HERE)])
+    assert learned.vocabularies["items"].keys.to_pylist() == ["5", "6", "7", "b"]
+    batch = learned.encode(table, HERE)
+    assert batch.column("ad.item").tolist() == [1, 2, 1, 3]
+    assert batch.column("past.item").tolist() == [2, 4, 2]
+    assert batch.column("noise.item").tolist() == [1, 3, 0]
 
 
 def _table() -> pa.Table:

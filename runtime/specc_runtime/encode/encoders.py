@@ -9,7 +9,7 @@ Leaves to others: reading files (data), what the batch is for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, Schema
 from specc_runtime.encode.columns import Ints, Packed, unpack
+from specc_runtime.encode.earlier import as_before
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit
 from specc_runtime.encode.kinds import (
     Moments,
@@ -39,11 +40,13 @@ KEYS = "@keys"
 
 @dataclass(frozen=True, eq=False)
 class Encoders:
-    """vocabularies: by the manifest's names of them. scales: by path of the number fields that need one."""
+    """vocabularies: by the manifest's names of them. scales: by path of the number fields that need one.
+    format: that of the file they were read from."""
 
     manifest: Mapping[str, Any]
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    format: int = 2
 
     @staticmethod
     def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
@@ -60,7 +63,7 @@ class Encoders:
                 with read.noting(entry, packed):
                     if entry["vocabulary"] is not None:
                         tally = tallies.setdefault(entry["vocabulary"], Tally())
-                        tally.add(keys_of(filled(packed.values, of[1].get("default", default))))
+                        tally.add(keys_of(packed.values, of[1].get("default", default)))
                     elif _needs_scale(entry):
                         moments.setdefault(entry["path"], Moments()).add(packed.values, default)
             read.finish()
@@ -112,7 +115,7 @@ class Encoders:
         if keys is not None:
             with read.noting({"column": keys}, None):
                 values = keys_of(unpack(read.column(keys), ()).values)
-                if pa.types.is_null(values.type) or values.null_count:
+                if values.null_count:
                     raise Unfit("a column that groups examples has no value in some row")
                 found[KEYS] = torch.from_numpy(hashed(values).view(np.int64))
         read.finish()
@@ -127,6 +130,8 @@ class Encoders:
 
     def _values(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
         encoding, options = entry["encoding"], entry["options"]
+        if self.format == 1:
+            packed = replace(packed, values=as_before(_of(entry)[0], packed.values))
         if encoding == "bag":
             inner, own = _of(entry)
             if "default" in options:
@@ -276,15 +281,15 @@ def _owned(values: Ints) -> Tensor:
 
 
 def _labels(prediction: Mapping[str, Any], column: pa.ChunkedArray) -> Tensor:
-    values = filled(unpack(column, ()).values, None)
+    values = unpack(column, ()).values
     match prediction["kind"]:
         case "class":
             classes, found = prediction["classes"], integers_of(values)
             refuse((found < 0) | (found >= classes), found, f"is not one of the classes 0 to {classes - 1}")
             return _owned(found)
         case "binary":
-            numbers = numbers_of(values)
+            numbers = numbers_of(filled(values, None))
             refuse((numbers < 0) | (numbers > 1), numbers, "is not a label from 0 to 1")
         case _:
-            numbers = numbers_of(values)
+            numbers = numbers_of(filled(values, None))
     return torch.from_numpy(numbers.astype(np.float32))

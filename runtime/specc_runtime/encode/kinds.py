@@ -28,35 +28,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.keys import canonical, integers, is_text, texts
+from specc_runtime.encode.numbers import numbers_in, short
 from specc_runtime.encode.vocabulary import Rows, Vocabulary, hashed
 
 Floats = npt.NDArray[np.float64]
 
 
-def filled(values: pa.Array, default: Any) -> pa.Array:
-    """NaN as null, and nulls as the default if there is one."""
-    if pa.types.is_floating(values.type):
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+def filled(values: pa.Array, default: float | None) -> pa.Array:
+    """Numbers, those in texts too, with NaN as null, and nulls as the default if there is one.
+
+    Raises Unfit.
+    """
+    kind = values.type
+    if is_text(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
+        values = numbers_in(values)
+    elif pa.types.is_floating(kind):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, kind), values)
     if default is None:
         return values
-    if pa.types.is_null(values.type):
-        return pa.array([default] * len(values))
-    if not values.null_count:
-        return values
-    try:
-        return values.fill_null(pa.scalar(default).cast(values.type))
-    except pa.ArrowInvalid:
-        raise Unfit(f"the column is {values.type}, and the default {default!r} is not") from None
-
-
-def keys_of(values: pa.Array) -> pa.Array:
-    """Texts as large_string, integers as int64: what vocabularies and hashes work on."""
-    kind = values.type
     if pa.types.is_null(kind):
-        return values
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return values.cast(pa.large_string())
-    return _integers(values, "texts or integers")
+        return pa.array([default] * len(values))
+    return values.fill_null(pa.scalar(default).cast(values.type)) if values.null_count else values
+
+
+def keys_of(values: pa.Array, default: Any = None) -> pa.Array:
+    """Keys, int64 or large_string, nulls as the default if there is one. Raises Unfit."""
+    keys = canonical(values)
+    if default is None or not keys.null_count:
+        return keys
+    other = canonical(pa.array([default]))
+    if other.type != keys.type:
+        keys, other = texts(keys), texts(other)
+    return canonical(keys.fill_null(other[0]))
 
 
 def numbers_of(values: pa.Array) -> Floats:
@@ -81,29 +85,16 @@ def numbers_of(values: pa.Array) -> Floats:
 
 def integers_of(values: pa.Array) -> Rows:
     """Integers, none of them null. Raises Unfit."""
-    found = _integers(values, "integers")
+    found = canonical(values)
     _present(found)
-    integers: Rows = found.to_numpy(zero_copy_only=False)
-    return integers
-
-
-def _integers(values: pa.Array, wanted: str) -> pa.Array:
-    kind = values.type
-    if pa.types.is_null(kind):
-        return values.cast(pa.int64())
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        if pa.types.is_uint64(kind):
-            # Hashes come as uint64: the same bits, as int64.
-            return pa.Array.from_buffers(pa.int64(), len(values), values.buffers(), offset=values.offset)
-        return (
-            values.cast(pa.int8()).cast(pa.int64()) if pa.types.is_boolean(kind) else values.cast(pa.int64())
-        )
-    if pa.types.is_floating(kind):
-        # Data frames write integers with gaps as floats.
-        whole = values.fill_null(0).to_numpy(zero_copy_only=False)
-        refuse((whole != np.floor(whole)) | (np.abs(whole) >= 2.0**53), whole, "is not an integer")
-        return values.cast(pa.int64())
-    raise Unfit(f"the column is {kind}, and it should hold {wanted}")
+    if not pa.types.is_int64(found.type):
+        _, whole = integers(found)
+        # Where all are integers, one of them is beyond int64.
+        first = int((~whole).argmax()) if not whole.all() else 0
+        more = max(int((~whole).sum()) - 1, 0)
+        raise Unfit(f"`{short(found[first].as_py())}` is not an integer that can be a row", first, more)
+    numbers: Rows = found.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _present(values: pa.Array) -> None:
@@ -130,10 +121,10 @@ def table_rows(
     encoding: str, options: Mapping[str, Any], values: pa.Array, vocabulary: Vocabulary | None
 ) -> Rows:
     """The rows of a table that stand for values. Raises Unfit."""
-    values = filled(values, options.get("default"))
+    default = options.get("default")
     match encoding:
         case "ids":
-            n, found = options["n"], integers_of(values)
+            n, found = options["n"], integers_of(keys_of(values, default))
             refuse(
                 (found < 0) | (found >= n),
                 found,
@@ -144,13 +135,13 @@ def table_rows(
         case "vocab":
             if vocabulary is None:
                 raise Unfit("no vocabulary has been learned for it", help="train the model first")
-            return vocabulary.rows(keys_of(values))
+            return vocabulary.rows(keys_of(values, default))
         case "hash":
-            keys = keys_of(values)
+            keys = keys_of(values, default)
             _present(keys)
             return (hashed(keys) % np.uint64(options["n"])).astype(np.int64)
         case "bucket":
-            return _bucket(options, numbers_of(values))
+            return _bucket(options, numbers_of(filled(values, default)))
     raise AssertionError(encoding)
 
 

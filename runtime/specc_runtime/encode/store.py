@@ -1,6 +1,7 @@
 """Encoders beside a model's weights: `encoders.json`, and one Arrow file a vocabulary.
 
-Promises: what is loaded encodes as what was saved. Nothing is unpickled.
+Promises: what is loaded encodes as what was saved, also by an earlier version (`earlier`). Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
 from specc_runtime.encode.vocabulary import Vocabulary
 
-ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 1
+ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 2
 
 
 def save_encoders(encoders: Encoders, directory: Path) -> None:
@@ -28,7 +29,7 @@ def save_encoders(encoders: Encoders, directory: Path) -> None:
         table = pa.table({"key": vocabulary.keys, "count": vocabulary.counts})
         feather.write_feather(table, str(directory / FOLDER / f"{name}.arrow"), compression="zstd")
     state = {
-        "format": FORMAT,
+        "format": encoders.format,
         "vocabularies": sorted(encoders.vocabularies),
         "scales": {path: {"shift": s.shift, "by": s.by} for path, s in encoders.scales.items()},
     }
@@ -44,7 +45,7 @@ def load_encoders(directory: Path, manifest: Mapping[str, Any]) -> Encoders:
         )
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        if state["format"] != FORMAT:
+        if state["format"] not in (1, FORMAT):
             raise ArtefactError(f"{path} is not of format {FORMAT}; train the model again")
         vocabularies = {}
         for name in state["vocabularies"]:
@@ -57,4 +58,4 @@ def load_encoders(directory: Path, manifest: Mapping[str, Any]) -> Encoders:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path} cannot be read: {error}") from None
-    return Encoders(manifest, vocabularies, scales)
+    return Encoders(manifest, vocabularies, scales, state["format"])

@@ -1,26 +1,27 @@
 """Values and the rows of tables that stand for them: learned vocabularies, and hashes.
 
 Promises: row 0 is the unknown value; more frequent values have lower rows, equally frequent ones are in
-their own order, so the same data gives the same vocabulary. Hashes are the same on every machine and in
-every version:
+their own order, so the same data gives the same vocabulary, whatever format it was read from. Values are keys
+(`keys.canonical`). Hashes are the same on every machine:
 
     mix(x)     the finaliser of splitmix64: x ^= x >> 30; x *= 0xbf58476d1ce4e5b9; x ^= x >> 27;
                x *= 0x94d049bb133111eb; x ^= x >> 31 (64 bits, wrapping)
-    an integer i    mix(i + 0x9e3779b97f4a7c15)
-    a text          with bytes b_0 … b_(n-1) of its UTF-8: mix(n + sum over p of mix(256 p + b_p + 1))
+    an integer i    mix(i + 0x9e3779b97f4a7c15), signed or unsigned: its 64 bits
+    another text    with bytes b_0 … b_(n-1) of its UTF-8: mix(n + sum over p of mix(256 p + b_p + 1))
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.keys import canonical, integers, texts
 
 Rows = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -34,9 +35,16 @@ def mix(x: Hashes) -> Hashes:
 
 
 def hashed(keys: pa.Array) -> Hashes:
-    """The hash of each of some int64 or large_string values, none of them null."""
+    """The hash of each of some keys, none of them null."""
+    bits, whole = integers(keys)
     if pa.types.is_int64(keys.type):
-        return mix(keys.to_numpy().astype(np.uint64) + _STEP)
+        return mix(bits + _STEP)
+    found = of_letters(keys)
+    return np.where(whole, mix(bits + _STEP), found) if whole.any() else found
+
+
+def of_letters(keys: pa.Array) -> Hashes:
+    """The hash of each of some large_string values by their bytes, decimal or not."""
     if not len(keys):
         return np.zeros(0, dtype=np.uint64)
     _, offsets, data = keys.buffers()
@@ -61,75 +69,101 @@ class Vocabulary:
     counts: Rows
 
     def rows(self, values: pa.Array) -> Rows:
-        """The row of each value, 0 for a null or unknown one. Raises Unfit for texts among integers
-        or integers among texts."""
-        if not len(self.keys) or pa.types.is_null(values.type):
+        """The row of each value, 0 for a null or unknown one."""
+        if not len(self.keys) or values.null_count == len(values):
             return np.zeros(len(values), dtype=np.int64)
-        if values.type != self.keys.type:
-            kinds = {True: "integers", False: "texts"}
-            held, known = (kinds[pa.types.is_int64(t)] for t in (values.type, self.keys.type))
-            raise Unfit(
-                f"the column holds {held}, and the vocabulary was learned from {known}",
-                help="give the column the type that it has in the training data",
-            )
-        absent = values.is_null().to_numpy(zero_copy_only=False)
-        found = values if not values.null_count else values.fill_null("" if _text(values) else 0)
-        codes = self._codes_of(found)
-        order, codes_known = self._sorted
-        place = np.minimum(np.searchsorted(codes_known, codes), len(codes_known) - 1)
-        known = (codes_known[place] == codes) & ~absent
-        rows = np.where(known, order[place] + 1, 0)
-        if _text(values) and known.any():
-            # Two texts may share a hash; a wrong one is unknown.
-            same = pc.equal(self.keys.take(pa.array(np.maximum(rows - 1, 0))), found)
-            rows = np.where(same.to_numpy(zero_copy_only=False), rows, 0)
-        return rows.astype(np.int64)
+        if pa.types.is_int64(values.type):
+            known, order = self._integers
+            found = (values.fill_null(0) if values.null_count else values).to_numpy()
+            rows = _places(found, known, order)
+        else:
+            distinct = values.dictionary_encode()
+            rows = self._rows_of_texts(distinct.dictionary)
+            if not len(rows):
+                return np.zeros(len(values), dtype=np.int64)
+            rows = rows[distinct.indices.fill_null(0).to_numpy()]
+        if values.null_count:
+            rows = np.where(values.is_valid().to_numpy(zero_copy_only=False), rows, 0)
+        return rows
 
-    @staticmethod
-    def _codes_of(values: pa.Array) -> npt.NDArray[np.int64] | Hashes:
-        return hashed(values) if _text(values) else values.to_numpy()
+    def _rows_of_texts(self, values: pa.Array) -> Rows:
+        known, order = self._letters
+        rows = _places(of_letters(values), known, order)
+        if rows.any():
+            # Two texts may share a hash; a wrong one is unknown.
+            same = pc.equal(texts(self.keys.take(pa.array(np.maximum(rows - 1, 0)))), values)
+            rows = np.where(same.to_numpy(zero_copy_only=False), rows, 0)
+        return rows
 
     @cached_property
-    def _sorted(self) -> tuple[Rows, npt.NDArray[np.int64] | Hashes]:
-        codes = self._codes_of(self.keys)
+    def _integers(self) -> tuple[npt.NDArray[np.int64], Rows]:
+        """The keys that are int64, ascending, and the row of each."""
+        bits, whole = integers(self.keys)
+        if not pa.types.is_int64(self.keys.type):
+            # Unsigned ones have the bits of negative ones.
+            negative = np.asarray(pc.starts_with(self.keys, "-"))
+            whole &= (bits < np.uint64(1 << 63)) | negative
+        rows = np.flatnonzero(whole)
+        known = bits.view(np.int64)[rows]
+        order = np.argsort(known, kind="stable")
+        return known[order], rows[order] + 1
+
+    @cached_property
+    def _letters(self) -> tuple[Hashes, Rows]:
+        """The hashes of all keys as texts, ascending, and the row of each."""
+        codes = of_letters(texts(self.keys))
         order = np.argsort(codes, kind="stable")
-        return order, codes[order]
+        return codes[order], order + 1
 
 
-def _text(values: pa.Array) -> bool:
-    return not pa.types.is_int64(values.type)
+def _places(values: npt.NDArray[Any], known: npt.NDArray[Any], rows: Rows) -> Rows:
+    """The row of each value among known ones, which ascend; 0 where there is none."""
+    if not len(known):
+        return np.zeros(len(values), dtype=np.int64)
+    place = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.where(known[place] == values, rows[place], 0).astype(np.int64)
 
 
-@dataclass
 class Tally:
-    """Counts values as they come by."""
+    """Counts keys as they come by."""
 
-    parts: list[pa.Table] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.parts: dict[pa.DataType, list[pa.Table]] = {pa.int64(): [], pa.large_string(): []}
 
-    def add(self, values: pa.Array) -> None:
-        """Raises Unfit if texts come after integers, or integers after texts."""
-        if pa.types.is_null(values.type) or values.null_count == len(values):
+    def add(self, keys: pa.Array) -> None:
+        if keys.null_count == len(keys):
             return
-        if self.parts and self.parts[0].schema.field("key").type != values.type:
-            raise Unfit(
-                "some columns of one vocabulary hold integers and some texts",
-                help="fields that share a table need columns of one type",
-            )
-        counted = values.drop_null().value_counts()
-        self.parts.append(
+        counted = keys.drop_null().value_counts()
+        parts = self.parts[keys.type]
+        parts.append(
             pa.table({"key": counted.field("values"), "count": counted.field("counts").cast(pa.int64())})
         )
-        if len(self.parts) >= 64:
-            self.parts = [self._merged()]
+        if len(parts) >= 64:
+            parts[:] = [_merged(parts)]
 
-    def _merged(self) -> pa.Table:
-        whole = pa.concat_tables(self.parts).group_by("key").aggregate([("count", "sum")])
-        return whole.select(["key", "count_sum"]).rename_columns(["key", "count"])
+    def counted(self) -> pa.Table:
+        """Every key with its count, as one table with columns `key` and `count`."""
+        whole = [_merged(parts) for parts in self.parts.values() if parts]
+        if len(whole) > 1:
+            # The same integer may have come in both forms.
+            whole = [_merged([part.set_column(0, "key", _texts(part.column("key"))) for part in whole])]
+        if not whole:
+            return pa.table({"key": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
+        keys = canonical(whole[0].column("key").combine_chunks())
+        return pa.table({"key": keys, "count": whole[0].column("count")})
 
     def vocabulary(self, most: int) -> Vocabulary:
         """The most frequent values, for a table of `most` rows of which one is the unknown value's."""
-        if not self.parts:
-            return Vocabulary(pa.array([], pa.int64()), np.zeros(0, dtype=np.int64))
-        whole = self._merged().sort_by([("count", "descending"), ("key", "ascending")]).slice(0, most - 1)
-        keys = whole.column("key").combine_chunks()
+        whole = self.counted().sort_by([("count", "descending"), ("key", "ascending")]).slice(0, most - 1)
+        # What was left out may have been what kept the integers from being int64.
+        keys = canonical(whole.column("key").combine_chunks())
         return Vocabulary(keys, whole.column("count").combine_chunks().to_numpy())
+
+
+def _merged(parts: list[pa.Table]) -> pa.Table:
+    whole = pa.concat_tables(parts).group_by("key").aggregate([("count", "sum")])
+    return whole.select(["key", "count_sum"]).rename_columns(["key", "count"])
+
+
+def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([texts(chunk) for chunk in column.chunks], pa.large_string())
