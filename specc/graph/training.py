@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from specc.graph.metrics import default_metric, metric_of
 from specc.graph.statics import static
 from specc.graph.world import Fault, Scope, Site
-from specc.report.suggest import nearest, suggestion
+from specc.report.suggest import suggestion
 from specc.syntax import tree
 from specc.types.static import describe, is_number
 
@@ -22,7 +23,6 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0},
     "rmsprop": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
 }
-METRICS = ("auc", "gauc", "logloss", "rmse", "accuracy")
 KEYS = ("optimizer", "batch", "epochs", "metric", "group", "clip")
 
 
@@ -32,13 +32,10 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
         "optimizer": {"name": "adam", "options": dict(OPTIMIZERS["adam"])},
         "batch": 512,
         "epochs": 1,
-        "metric": "auc",
+        "metric": default_metric(scope),
         "group": None,
         "clip": None,
     }
-    if not any(isinstance(e.statement, tree.Predict) and e.statement.kind == tree.Ref("binary")
-               for e in scope.entries.values()):  # fmt: skip
-        settings["metric"] = "rmse"
     last = {entry.ident.name: entry for item in items for entry in item.entries}
     own = scope.module.ident.span.source
     failed = False
@@ -82,17 +79,7 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
         case "batch" | "epochs":
             settings[key] = _count(key, entry.value, site)
         case "metric":
-            word = entry.value.name if isinstance(entry.value, tree.Ref) else entry.value.span.text
-            if word not in METRICS:
-                close = nearest(word, METRICS)
-                raise world.fault(
-                    "E0403",
-                    f"there is no metric `{word}`",
-                    entry.value.span,
-                    expected=", ".join(METRICS),
-                    help=f"did you mean `{close}`?" if close else "",
-                )
-            settings[key] = word
+            settings[key] = metric_of(scope, entry.value, site)
         case "group":
             settings[key] = _group(scope, entry.value)
         case "clip":

@@ -32,7 +32,8 @@ from specc_runtime.train import checkpoint
 from specc_runtime.train.checkpoint import State
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.lazy import clip_gradients
-from specc_runtime.train.recipe import HIGHER, Recipe
+from specc_runtime.train.metrics import higher
+from specc_runtime.train.recipe import Recipe
 
 
 class TrainingError(RuntimeError):
@@ -156,7 +157,7 @@ def _close(model: Model, recipe: Recipe, directory: Path, state: State, results:
     if results is not None:
         entry["valid"] = {name: found["model"] for name, found in results.items()}
         value = _metric(recipe.metric, results)
-        better = state.best is None or (value > state.best if HIGHER[recipe.metric] else value < state.best)
+        better = state.best is None or (value > state.best if higher(recipe.metric) else value < state.best)
         entry["best"] = better
         state.stale = 0 if better else state.stale + 1
         if better:

@@ -18,6 +18,24 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 BINS = 100_000
+# By name whether more is better; those of the best k are looked up without it ("ndcg" of "ndcg@10").
+METRICS = {
+    "logloss": False,
+    "auc": True,
+    "gauc": True,
+    "ece": False,
+    "accuracy": True,
+    "rmse": False,
+    "mae": False,
+    "mrr": True,
+    "ndcg": True,
+    "hit_rate": True,
+}
+
+
+def higher(name: str) -> bool:
+    """Whether more of a metric is better."""
+    return METRICS[name.partition("@")[0]]
 
 
 @dataclass

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from specc_runtime.train.lazy import BY_ROW, build_optimizer
 
-HIGHER = {"auc": True, "gauc": True, "accuracy": True, "logloss": False, "rmse": False}
 _TORCH = {"initial": "initial_accumulator_value"}
 
 
