@@ -101,10 +101,17 @@ def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:
 class Linear(nn.Module):
     """x W^T + b, weight [n, width]."""
 
-    def __init__(self, width: int, n: int, bias: bool = True, init: Init = ("xavier",)) -> None:
+    def __init__(
+        self,
+        width: int,
+        n: int,
+        bias: bool = True,
+        init: Init = ("xavier",),
+        bias_init: Init = ("zeros",),
+    ) -> None:
         super().__init__()
         self.weight = learned(n, width, init=init)
-        self.bias = learned(n, init=("zeros",)) if bias else None
+        self.bias = learned(n, init=bias_init) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)

@@ -70,7 +70,8 @@ class PredictionEntry(TypedDict):
 
 
 class WeightEntry(TypedDict):
-    """device: the name of a device of the spec, or None for a model without places."""
+    """device: the name of a device of the spec, or None for a model without places. vocabulary: of a table
+    whose rows stand for learned keys, the name of the vocabulary that has them."""
 
     path: str
     shape: list[int]
@@ -79,6 +80,7 @@ class WeightEntry(TypedDict):
     l2_by_frequency: bool
     frozen: bool
     pretrained: str | None
+    vocabulary: str | None
     device: str | None
 
 
@@ -148,6 +150,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
                 l2_by_frequency=w.l2_by_frequency,
                 frozen=w.frozen,
                 pretrained=w.pretrained,
+                vocabulary=w.vocabulary,
                 device=homes.get(w.path),
             )
             for w in graph.weights.values()

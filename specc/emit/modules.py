@@ -8,7 +8,7 @@ from typing import Any
 from specc.emit.code import quoted, tuple_text
 from specc.graph.ir import Graph, Node, Weight, walk
 
-_DEFAULT_INIT = {"matrix": ("xavier",), "table": ("normal", 0.01)}
+_DEFAULT_INIT = {"matrix": ("xavier",), "bias": ("zeros",), "table": ("normal", 0.01)}
 
 
 def layers_of(graph: Graph) -> Iterator[tuple[str, str]]:
@@ -43,8 +43,10 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
         case "matrix":
             n, width = first.shape
             bias = "" if "bias" in weights else ", bias=False"
-            init = _init(first)
-            return f"layers.Linear({width}, {n}{bias}{init and f', init={_tuple(first)}'})"
+            options = f", init={_tuple(first)}" if first.init != _DEFAULT_INIT["matrix"] else ""
+            if bias == "" and weights["bias"].init != _DEFAULT_INIT["bias"]:
+                options += f", bias_init={_tuple(weights['bias'])}"
+            return f"layers.Linear({width}, {n}{bias}{options})"
         case "scale":
             if "running_mean" in weights:
                 return f"layers.BatchNorm({sizes}, {_statistics(attrs)})"

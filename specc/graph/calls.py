@@ -367,7 +367,7 @@ def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
     name = callee.name if isinstance(callee, tree.Ref) else ""
     if name not in _INITIALIZERS:
         if is_static(expr, site.scope) and is_number(number := static(expr, site)):
-            return ("constant", float(number))
+            return ("constant", float(number)) if number else ("zeros",)
         raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, _INITIALIZERS)
     given = expr.args if isinstance(expr, tree.Call) else ()
     if len(given) != _INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
@@ -393,6 +393,10 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
         return layer(expr, site)
     if option.kind == "init":
         return initializer(expr, site)
+    if option.kind == "text?":
+        if isinstance(expr, tree.Text) or _is_none(expr, site):
+            return expr.value if isinstance(expr, tree.Text) else None
+        raise site.world.fault("E0403", f"`{option.name}` is a text in quotes", expr.span)
     if option.kind == "choice":
         return choice(option.name, expr, option.choices, site)
     result = static(expr, site)

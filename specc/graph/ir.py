@@ -26,6 +26,8 @@ class Weight:
         ("uniform", a).
     l2: weight of the penalty (0 for none); `l2_by_frequency` divides a row's penalty by
         its count in the training data (DIN, eq. 6).
+    pretrained: the file or trained model that it starts from.
+    vocabulary: of a table whose rows stand for learned keys, the name of the vocabulary that has them.
     owner: the declared table, learned, layer or binding it belongs to; `place` goes by it.
     """
 
@@ -39,6 +41,7 @@ class Weight:
     l2_by_frequency: bool = False
     frozen: bool = False
     pretrained: str | None = None
+    vocabulary: str | None = None
 
 
 @dataclass(frozen=True)

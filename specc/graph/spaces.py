@@ -209,6 +209,7 @@ def _node(spec: FieldSpec, found: Encoding, site: Site) -> Node:
         Weight(
             spec.table, (of.rows, of.width), "table", of.init, spec.span, found.shared or spec.path,
             l2=of.l2, l2_by_frequency=of.l2_by_frequency, frozen=of.frozen, pretrained=of.pretrained,
+            vocabulary=spec.vocabulary,
         )
     )  # fmt: skip
     attrs = {"field": spec.path}

@@ -310,6 +310,13 @@ class World:
                 found=" x ".join(map(str, weight.shape)),
                 help="make the widths smaller: a `linear` has its width times that of its input",
             )
+        if weight.init == ("identity",) and len(weight.shape) < 2:
+            raise self.fault(
+                "E0403",
+                f"`{weight.path}` is one vector, and `identity` is a matrix",
+                weight.span,
+                help="start it from `zeros`, `ones` or `constant(…)`",
+            )
         known = self.weights.get(weight.path)
         if known is not None and known.shape != weight.shape:
             raise self.fault(

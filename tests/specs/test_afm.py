@@ -33,7 +33,7 @@ def test_starts_from_a_factorisation_machine(tmp_path: Path) -> None:
 
 
 def test_factorisation_machine_is_the_sum_over_pairs() -> None:
-    model = model_of(graph_of(spec("fm", ""))).double()
+    model = model_of(graph_of(spec("fm", ""))).double().eval()
     weights = {path: torch.randn_like(w) for path, w in model.state_dict().items()}
     model.load_state_dict(weights)
     batch = random_batch(model.manifest, 5, seed=1)

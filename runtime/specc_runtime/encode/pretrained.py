@@ -51,7 +51,8 @@ def load_pretrained(model: Model, encoders: Encoders, folders: Sequence[Path]) -
             continue
         path, name = entry["path"], entry["pretrained"]
         try:
-            found[path] = _rows(path, _file(name, folders), weights[path], encoders)
+            vocabulary = encoders.vocabularies.get(_vocabulary(entry))
+            found[path] = _rows(path, _file(name, folders), weights[path], vocabulary)
         except (OSError, ValueError, KeyError, Unfit, SafetensorError, pa.ArrowException) as fault:
             faults.append(f"{path} starts from {name}: {fault}")
     if faults:
@@ -74,8 +75,13 @@ def _file(name: str, folders: Sequence[Path]) -> Path:
     raise ValueError(f"there is no such file in {' or '.join(str(f) for f in dict.fromkeys(folders))}")
 
 
-def _rows(path: str, file: Path, weight: Tensor, encoders: Encoders) -> Rows:
-    vocabulary = encoders.vocabularies.get(path.removesuffix(".weight"))
+def _vocabulary(entry: Mapping[str, Any]) -> str:
+    """The vocabulary that a weight's rows go by, by its name. Older manifests do not say it."""
+    name: str = entry.get("vocabulary") or entry["path"].removesuffix(".weight")
+    return name
+
+
+def _rows(path: str, file: Path, weight: Tensor, vocabulary: Vocabulary | None) -> Rows:
     if file.is_dir():
         return _of_model(path, file, weight, vocabulary)
     if file.suffix == ".parquet":
@@ -138,7 +144,8 @@ def _of_model(path: str, directory: Path, weight: Tensor, vocabulary: Vocabulary
     if values.shape[1] != weight.shape[1]:
         raise ValueError(f"that model's table is {values.shape[1]} wide, and this one {weight.shape[1]}")
     manifest: Mapping[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    theirs = load_encoders(directory, manifest).vocabularies[path.removesuffix(".weight")]
+    entry = next(w for w in manifest["weights"] if w["path"] == path)
+    theirs = load_encoders(directory, manifest).vocabularies[_vocabulary(entry)]
     rows = vocabulary.rows(theirs.keys)
     there = torch.from_numpy(np.flatnonzero(rows > 0) + 1)
     return torch.from_numpy(rows[rows > 0]), values[there]

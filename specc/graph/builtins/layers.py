@@ -16,6 +16,8 @@ from specc.graph.world import LayerValue, Site
 from specc.report import Label
 from specc.types.axis import Type
 
+_NO_BIAS = ("zeros",)  # how a bias starts unless it is said
+
 
 def weight(
     args: Arguments, path: str, leaf: str, shape: tuple[int, ...], kind: str, init: Any, l2: float = 0.0
@@ -26,7 +28,14 @@ def weight(
 def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, Any]) -> Node:
     weights = [weight(args, path, "weight", (n, x.type.width), "matrix", options["init"], options["l2"])]
     if options["bias"]:
-        weights.append(weight(args, path, "bias", (n,), "bias", ("zeros",)))
+        weights.append(weight(args, path, "bias", (n,), "bias", options["bias_init"]))
+    elif options["bias_init"] != _NO_BIAS:
+        raise args.world.fault(
+            "E0404",
+            "`bias_init` starts a bias, and `bias = false` leaves it out",
+            args.span,
+            help="remove one of the two",
+        )
     return args.add("linear", [x], x.type.with_width(n), {}, tuple(weights))
 
 
@@ -160,20 +169,27 @@ def _lookup(args: Arguments) -> Node:
             why="it gives the space's fields a second set of tables, such as first-order weights",
         )
     path = args.site.child("lookup")
+    init, l2, file = (args.options[name] for name in ("init", "l2", "pretrained"))
+    span, owner = args.span, args.site.owner
     parts: list[Node] = []
     for field in fields:
         raw = world.outermost(field, args.site.frame)
         name = raw.attrs["field"]
         if raw.op == "input":
-            leaf = weight(
-                args, f"{path}.{name}", "weight", (width, raw.type.width), "matrix", ("normal", 0.01)
+            shape = (width, raw.type.width)
+            leaf = world.weight(
+                Weight(f"{path}.{name}.weight", shape, "matrix", init, span, owner, l2=l2, pretrained=file)
             )
             parts.append(args.add("linear", [field], field.type.with_width(width), {}, (leaf,)))
             continue
         table = world.weights[raw.weights[0]]
         # Fields that share a table share its second set of rows too.
         stem = table.path.removesuffix(".weight")
-        leaf = weight(args, f"{path}.{stem}", "weight", (table.shape[0], width), "table", ("normal", 0.01))
+        shape = (table.shape[0], width)
+        leaf = world.weight(
+            Weight(f"{path}.{stem}.weight", shape, "table", init, span, owner, l2=l2, pretrained=file,
+                   vocabulary=table.vocabulary)
+        )  # fmt: skip
         type_ = raw.type.with_width(width)
         rows = world.put(world.root, raw.op, [], type_, args.span, raw.attrs, (leaf,), args.site.path)
         parts.append(world.localize(rows, args.site.frame))
@@ -188,7 +204,8 @@ _STATISTICS = (
     Option("momentum", "rate", 0.1),
     Option("statistics", "choice", "running", choices=("running", "batch", "fixed")),
 )
-_LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0))
+_LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0),
+           Option("bias_init", "init", _NO_BIAS))  # fmt: skip
 for _builtin in (
     Builtin("linear", "layers", ("x",), _linear, "x W^T + b, to n channels.",
             options=(Option("n", "count"), *_LINEAR)),
@@ -216,6 +233,7 @@ for _builtin in (
             options=(Option("n", "copies"), Option("layer", "layer")), clauses={"as": True}),
     Builtin("lookup", "layers", ("space",), _lookup,
             "A second set of tables for a space's fields (or one of them), such as first-order weights.",
-            options=(Option("width", "count", 1),)),
+            options=(Option("width", "count", 1), Option("init", "init", ("normal", 0.01)),
+                     Option("l2", "number", 0.0), Option("pretrained", "text?", None))),
 ):  # fmt: skip
     declare(_builtin)

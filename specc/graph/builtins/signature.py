@@ -24,7 +24,7 @@ REQUIRED = object()
 class Option:
     """A static of a built-in. kind: "count" (integer >= 1), "copies" (of a layer), "int", "number", "rate"
     (0 <= p < 1), "bool", "sizes" (list of counts), "layer", "layer?" (or `none`), "init", "axis" (a name),
-    "choice" (one of `choices`)."""
+    "text?" (in quotes, or `none`), "choice" (one of `choices`)."""
 
     name: str
     kind: str
