@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
-    from specc_runtime.batch import Bag, Batch, Schema
+    from specc_runtime.batch import Bag, Batch, Schema, labelled
     from specc_runtime.devices import DeviceError
     from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
     from specc_runtime.model import Model, Weights
 
 _HOMES = {
     "artefact": ("ArtefactError", "assign_weights", "from_texts", "load", "save"),
-    "batch": ("Bag", "Batch", "Schema"),
+    "batch": ("Bag", "Batch", "Schema", "labelled"),
     "devices": ("DeviceError",),
     "layout": ("CANDIDATE", "Axis", "Layout", "Rows"),
     "model": ("Model", "Weights"),
@@ -36,6 +36,7 @@ __all__ = [
     "Weights",
     "assign_weights",
     "from_texts",
+    "labelled",
     "load",
     "save",
 ]

@@ -22,23 +22,44 @@ from specc_runtime.tracing import once
 
 @dataclass(frozen=True)
 class Bag:
-    """A multi-valued field: `values` int64 [M], of which each row has `lengths` int64 [rows]."""
+    """A multi-valued field: `values` int64 [M], of which each row has `lengths` int64 [rows].
+
+    weights: float32 [M], where the sum of the rows is a weighted one.
+    """
 
     values: Tensor
     lengths: Tensor
+    weights: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Bag:
+        """The bag with every tensor changed."""
+        weights = None if self.weights is None else change(self.weights)
+        return Bag(change(self.values), change(self.lengths), weights)
 
     def to(self, device: torch.device | str) -> Bag:
-        return Bag(self.values.to(device), self.lengths.to(device))
+        return self.each(lambda x: x.to(device))
 
     def pin_memory(self) -> Bag:
-        return Bag(self.values.pin_memory(), self.lengths.pin_memory())
+        return self.each(lambda x: x.pin_memory())
 
     def rows(self, rows: Tensor) -> Bag:
         """The bags of some rows, int64 [n] ascending."""
         row_of = torch.repeat_interleave(self.lengths, output_size=len(self.values))
         kept = torch.zeros_like(self.lengths, dtype=torch.bool)
         kept[rows] = True
-        return Bag(self.values[kept[row_of]], self.lengths[rows])
+        held = kept[row_of]
+        weights = None if self.weights is None else self.weights[held]
+        return Bag(self.values[held], self.lengths[rows], weights)
+
+    @staticmethod
+    def joined(bags: Sequence[Bag]) -> Bag:
+        """The bags of one field in several batches, in order."""
+        weights = [b.weights for b in bags if b.weights is not None]
+        return Bag(
+            torch.cat([b.values for b in bags]),
+            torch.cat([b.lengths for b in bags]),
+            torch.cat(weights) if weights else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +94,7 @@ class Schema:
                 *((CANDIDATE,) if entry["role"] == "candidate" else ()),
                 *(axes[axis] for axis in entry["axes"]),
             )
-            for entry in manifest["fields"]
+            for entry in (*manifest["fields"], *manifest.get("crosses", ()))
         }
         return Schema(fields, axes)
 
@@ -90,8 +111,7 @@ class _Moved(Mapping[str, Any]):
         if name not in self._there:
             values = self._here[name]
             if isinstance(values, Bag):
-                lengths = transfer(values.lengths, self._device)
-                self._there[name] = Bag(transfer(values.values, self._device), lengths)
+                self._there[name] = values.each(lambda x: transfer(x, self._device))
             else:
                 self._there[name] = transfer(values, self._device)
         return self._there[name]
@@ -113,7 +133,8 @@ class Batch:
         else the number of positions of all examples.
     lengths: by id of a root ragged axis: int64 [B] ("visits.session"), or one for each row of its
         parent axis ("visits.step").
-    labels: by prediction: float32 [B], for class predictions int64 [B]. May be empty.
+    labels: by prediction: float32 [B], for class predictions int64 [B]. May be empty. An example without a
+        label has NaN, or -1, there (see `labelled`): it is left out of that prediction's loss and metrics.
     candidates: None where each example is a request with one candidate (training, evaluation).
         For scoring, int64 [R]: the number of candidates of each request. Fields and lengths from
         the request then have the rows of R examples, those from the candidate the rows of
@@ -230,8 +251,7 @@ class Batch:
         fields: dict[str, Tensor | Bag] = {}
         for path, values in first.fields.items():
             if isinstance(values, Bag):
-                bags = [b.bag(path) for b in batches]
-                fields[path] = Bag(torch.cat([b.values for b in bags]), torch.cat([b.lengths for b in bags]))
+                fields[path] = Bag.joined([b.bag(path) for b in batches])
             else:
                 fields[path] = torch.cat([b.column(path) for b in batches])
         counts = [b.candidates for b in batches if b.candidates is not None]
@@ -245,3 +265,8 @@ class Batch:
             labels={k: torch.cat([b.labels[k] for b in batches]) for k in first.labels},
             candidates=torch.cat(counts) if counts else None,
         )
+
+
+def labelled(labels: Tensor) -> Tensor:
+    """Which of a prediction's labels [B] there are, bool [B]."""
+    return ~labels.isnan() if labels.is_floating_point() else labels >= 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn import functional as F
 
-from specc_runtime.batch import Batch
+from specc_runtime.batch import Batch, labelled
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
@@ -79,7 +79,8 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """By prediction and extra loss its mean over the batch, scalars; "l2" is the sum of penalties.
+        """By prediction its mean over the examples that have its label (0 where none has), by extra loss its
+        mean over the batch, scalars; "l2" is the sum of penalties.
 
         Raises KeyError where the batch lacks a prediction's labels.
         """
@@ -216,15 +217,27 @@ def _count(model: Model, batch: Batch) -> None:
 
 
 def binary_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean binary cross entropy of logits [B] against labels [B] in [0, 1]."""
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits))
+    """Mean binary cross entropy of logits [B] against those of labels [B] in [0, 1] that there are."""
+    labels = labels.to(logits)
+    known = labelled(labels)
+    each = F.binary_cross_entropy_with_logits(logits, labels.where(known, 0.0), reduction="none")
+    return _mean(each, known)
 
 
 def real_loss(values: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error of values [B] against labels [B]."""
-    return F.mse_loss(values, labels.to(values))
+    """Mean squared error of values [B] against those of labels [B] that there are."""
+    labels = labels.to(values)
+    known = labelled(labels)
+    return _mean((values - labels.where(known, 0.0)).square(), known)
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of logits [B, n] against class indices [B]."""
-    return F.cross_entropy(logits, transfer(labels, logits.device))
+    """Mean cross entropy of logits [B, n] against those of class indices [B] that there are."""
+    labels = transfer(labels, logits.device)
+    known = labelled(labels)
+    return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known)
+
+
+def _mean(each: Tensor, known: Tensor) -> Tensor:
+    """The mean of the losses [B] of known labels; 0 where there are none."""
+    return each.where(known, 0.0).sum() / known.sum().clamp(min=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from specc.driver import Compiled
-from specc.graph.ir import FieldSpec, Graph, Weight
+from specc.graph.ir import FieldSpec, Graph, Prediction, Weight
 from specc.passes.placement import moves
 from specc.plan.lengths import Lengths
 from specc.plan.memory import predict
@@ -60,7 +61,7 @@ def as_text(found: Compiled, file: str, directory: Path) -> str:
     rows = [(f.path, " or ".join(_columns(f)), _encoding(f), _type(f), f.role) for f in fields]
     lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
     lines += _section("Values", _values(found.written))
-    labels = [(p.name, p.kind, f"label in `{p.column}`") for p in graph.predictions]
+    labels = [(p.name, p.kind, f"label in {_label(p)}") for p in graph.predictions]
     labels += [(x.name, "loss", "") for x in graph.losses]
     lines += _section("Predictions", labels)
     parts = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in _parts(graph)]
@@ -93,8 +94,15 @@ def _devices_of(graph: Graph, batch: int) -> list[str]:
     return sorted(predict(graph, batch, Lengths(), "training"))
 
 
+def _label(prediction: Prediction) -> str:
+    if prediction.condition is None:
+        return f"`{prediction.column}`"
+    op, value = prediction.condition
+    return f"`{prediction.column}` {op} {json.dumps(value, ensure_ascii=False)}"
+
+
 def _columns(field: FieldSpec) -> list[str]:
-    return [field.column, *([field.fallback] if field.fallback else [])]
+    return [name for name in (field.column, field.fallback) if name is not None]
 
 
 def _encoding(field: FieldSpec) -> str:

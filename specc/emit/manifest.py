@@ -7,14 +7,14 @@ and to whoever checks a manifest that was read (`pydantic.TypeAdapter`); writing
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
 from specc.emit.shape import Shapes
 from specc.graph.inputs import fields_of_losses
-from specc.graph.ir import FieldSpec, Graph, Node
+from specc.graph.ir import FieldSpec, Graph, Node, Prediction
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 
@@ -33,9 +33,10 @@ class AxisEntry(TypedDict):
 class FieldEntry(TypedDict):
     """A field: its raw column (or, where that is absent, `fallback`), and how it becomes numbers.
 
-    axes: ids, outermost first. encoding and options are the spec's. table: the path of the weight that its
-    ids index. vocabulary: fields with the same one share it. width: channels of the value. training: only
-    losses read it, so that predictions are made without it.
+    split: the separators of texts that hold lists, outermost first. axes: ids, outermost first. encoding and
+    options are the spec's. table: the path of the weight that its ids index. vocabulary: fields with the same
+    one share it. width: channels of the value. training: only losses read it, so that predictions are made
+    without it.
     """
 
     path: str
@@ -43,6 +44,7 @@ class FieldEntry(TypedDict):
     name: str
     column: str
     fallback: str | None
+    split: list[str] | None
     role: Literal["request", "candidate"]
     axes: list[str]
     encoding: str
@@ -53,19 +55,45 @@ class FieldEntry(TypedDict):
     training: bool
 
 
+class CrossEntry(TypedDict):
+    """A field that is made of what others have read: `of`, their paths. n: the rows of its table."""
+
+    path: str
+    space: str
+    name: str
+    role: Literal["request", "candidate"]
+    axes: list[str]
+    of: list[str]
+    n: int
+    table: str
+    width: int
+    training: bool
+
+
 class SpaceEntry(TypedDict):
+    """fields: the paths of those that read a column."""
+
     name: str
     role: Literal["request", "candidate"]
     axes: list[str]
     fields: list[str]
 
 
+class ConditionEntry(TypedDict):
+    """`column op value` is the label; a text is compared by == and != as keys are."""
+
+    op: Literal["==", "!=", "<", "<=", ">", ">="]
+    value: int | float | bool | str
+
+
 class PredictionEntry(TypedDict):
-    """classes: 0 unless the kind is "class". column: where its labels are."""
+    """classes: 0 unless the kind is "class". column: where its labels are, or what they are made from by the
+    condition."""
 
     name: str
     kind: Literal["binary", "real", "class"]
     column: str
+    condition: ConditionEntry | None
     classes: int
 
 
@@ -102,6 +130,7 @@ class Manifest(TypedDict):
     axes: list[AxisEntry]
     spaces: list[SpaceEntry]
     fields: list[FieldEntry]
+    crosses: list[CrossEntry]
     predictions: list[PredictionEntry]
     losses: list[str]
     attentions: list[AttentionEntry]
@@ -127,15 +156,23 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
                 name=s.name,
                 role=_role(s.role),
                 axes=[axis_id(a) for a in s.axes],
-                fields=[f.path for f in s.fields],
+                fields=[f.path for f in s.fields if f.column is not None],
             )
             for s in graph.spaces
         ],
-        fields=[_field(f, f.path in lost) for s in graph.spaces for f in s.fields],
-        predictions=[
-            PredictionEntry(name=p.name, kind=_kind(p.kind), column=p.column, classes=p.classes)
-            for p in graph.predictions
+        fields=[
+            _field(f, f.column, f.path in lost)
+            for s in graph.spaces
+            for f in s.fields
+            if f.column is not None
         ],
+        crosses=[
+            _cross(f, f.table, f.path in lost)
+            for s in graph.spaces
+            for f in s.fields
+            if f.encoding == "cross" and f.table is not None
+        ],
+        predictions=[_prediction(p) for p in graph.predictions],
         losses=[x.name for x in graph.losses],
         attentions=[
             AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight), shapes)])
@@ -184,13 +221,14 @@ def _axes_of(node: Node, shapes: Shapes) -> tuple[Axis, ...]:
     return (*(a for a in axes if a.ragged), *shapes.dims(axes))
 
 
-def _field(spec: FieldSpec, training: bool) -> FieldEntry:
+def _field(spec: FieldSpec, column: str, training: bool) -> FieldEntry:
     return FieldEntry(
         path=spec.path,
         space=spec.space,
         name=spec.name,
-        column=spec.column,
+        column=column,
         fallback=spec.fallback,
+        split=list(spec.split) or None,
         role=_role(spec.role),
         axes=[axis_id(a) for a in spec.axes],
         encoding=spec.encoding,
@@ -199,6 +237,35 @@ def _field(spec: FieldSpec, training: bool) -> FieldEntry:
         vocabulary=spec.vocabulary,
         width=spec.width,
         training=training,
+    )
+
+
+def _cross(spec: FieldSpec, table: str, training: bool) -> CrossEntry:
+    return CrossEntry(
+        path=spec.path,
+        space=spec.space,
+        name=spec.name,
+        role=_role(spec.role),
+        axes=[axis_id(a) for a in spec.axes],
+        of=list(spec.options["of"]),
+        n=spec.options["n"],
+        table=table,
+        width=spec.width,
+        training=training,
+    )
+
+
+def _prediction(given: Prediction) -> PredictionEntry:
+    condition = None
+    if given.condition is not None:
+        op, value = given.condition
+        condition = ConditionEntry(op=cast(Any, op), value=value)
+    return PredictionEntry(
+        name=given.name,
+        kind=_kind(given.kind),
+        column=given.column,
+        condition=condition,
+        classes=given.classes,
     )
 
 

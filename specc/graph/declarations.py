@@ -234,7 +234,34 @@ def prediction(scope: Scope, item: tree.Predict) -> Prediction:
     node: Node = entry_value(scope, scope.entries[name], name)
     _ends_flat(scope, node, classes or 1, item, f"the prediction `{name}`")
     column = item.column.value if item.column else name
-    return Prediction(name, kind, node.id, column, item.ident.span, classes)
+    condition = None if item.condition is None else _condition(scope, item.condition, kind)
+    return Prediction(name, kind, node.id, column, item.ident.span, classes, condition)
+
+
+def _condition(scope: Scope, item: tree.Condition, kind: str) -> tuple[str, int | float | bool | str]:
+    """What a label is compared with: a number, a text or a truth."""
+    world = scope.world
+    if kind != "binary":
+        raise world.fault(
+            "E0404",
+            f"a condition makes labels of 0 and 1, and this prediction is `{kind}`",
+            item.span,
+            help="write `binary`, or leave the condition out",
+        )
+    found = static(item.value, Site(scope, scope.frame, ""))
+    ordered = item.op not in ("==", "!=")
+    if not (is_number(found) or (isinstance(found, bool | str) and not ordered)):
+        raise world.fault(
+            "E0403",
+            f"`{item.op}` compares a label with a number" + ("" if ordered else ", a text or a truth"),
+            item.value.span,
+            found=describe(found),
+            help='a text is compared by `==` or `!=`: `from "event" == "buy"`'
+            if isinstance(found, str)
+            else "",
+        )
+    assert isinstance(found, int | float | bool | str)
+    return item.op, found
 
 
 def _kind(scope: Scope, item: tree.Predict) -> tuple[str, int]:
@@ -279,7 +306,8 @@ def label_inputs(scope: Scope, predictions: list[Prediction]) -> None:
     columns: dict[str, Span] = {}
     for space in scope.world.spaces.values():
         for field in space.fields:
-            columns[field.column] = field.span
+            if field.column is not None:
+                columns[field.column] = field.span
             if field.fallback:
                 columns.setdefault(field.fallback, field.span)
     for item in predictions:

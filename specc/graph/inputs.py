@@ -6,24 +6,31 @@ them an axis's lengths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from specc.graph.ir import Graph, Node, fields_of, walk
+from specc.graph.ir import FieldSpec, Graph, Node, fields_of, walk
 from specc.types.axis import Axis
 
 
 def fields_of_losses(graph: Graph) -> set[str]:
     """The paths of the fields that losses read and neither predictions nor attentions do."""
     asked = _reached(graph, [*(p.node for p in graph.predictions), *(a.weight for a in graph.attentions)])
-    read = {path for node in asked for path in fields_of(node)}
-    lost = {path for n in _reached(graph, [x.node for x in graph.losses]) for path in fields_of(n)} - read
     fields = {f.path: f for s in graph.spaces for f in s.fields}
+    read = {path for node in asked for path in fields_of(node)}
+    read |= _crossed(fields, read)
+    lost = {path for n in _reached(graph, [x.node for x in graph.losses]) for path in fields_of(n)}
+    lost = (lost | _crossed(fields, lost)) - read
     # Lengths come with a field: one that is the only one to have an axis that is asked for stays.
     for axis in _axes(asked):
         having = [f.path for f in fields.values() if axis in f.axes]
         if having and all(path in lost for path in having):
             lost.discard(having[0])
     return lost
+
+
+def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:
+    """The fields that the crosses among some are made of."""
+    return {of for path in paths if fields[path].encoding == "cross" for of in fields[path].options["of"]}
 
 
 def _reached(graph: Graph, roots: Iterable[int]) -> list[Node]:

@@ -86,8 +86,11 @@ class Node:
 class FieldSpec:
     """One field of a space: where its raw column is, and how it becomes numbers.
 
-    encoding: "ids" | "vocab" | "hash" | "bucket" | "number" | "vector" | "bag".
-    options: what the encoding was given (n, edges, mode, default, …), JSON-able.
+    encoding: "ids" | "vocab" | "hash" | "bucket" | "time" | "number" | "vector" | "bag" | "cross".
+    options: what the encoding was given (n, edges, mode, default, …), JSON-able; of a cross the paths of its
+        fields, "of".
+    column: None for a cross, which is made of what its fields have read.
+    split: separators of a column of texts that hold lists, outermost first; of the innermost lists.
     table: path of the weight its ids index, or None for numbers and vectors. Two fields with
         the same `vocabulary` name share one vocabulary (the table's name, else the field's path).
     width: channels of the field's value.
@@ -96,7 +99,7 @@ class FieldSpec:
     path: str  # "ad.item"
     space: str
     name: str
-    column: str  # what `from` says, else "ad_item"
+    column: str | None  # what `from` says, else "ad_item"
     fallback: str | None  # "item", where no other field could mean that column
     role: str
     axes: tuple[Axis, ...]
@@ -106,6 +109,7 @@ class FieldSpec:
     vocabulary: str | None
     width: int
     span: Span
+    split: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,10 @@ class SpaceSpec:
 
 @dataclass(frozen=True)
 class Prediction:
-    """kind: "binary" | "real" | "class"; `classes` for the last. `node` is the logit or value."""
+    """kind: "binary" | "real" | "class"; `classes` for the last. `node` is the logit or value.
+
+    condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
+    """
 
     name: str
     kind: str
@@ -128,6 +135,7 @@ class Prediction:
     column: str
     span: Span
     classes: int = 0
+    condition: tuple[str, int | float | bool | str] | None = None
 
 
 @dataclass(frozen=True)

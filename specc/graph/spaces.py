@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
+from specc.graph.crosses import check_crosses
 from specc.graph.encodings import Encoding, encoding
 from specc.graph.expressions import all_of
 from specc.graph.ir import FieldSpec, Node, SpaceSpec, Weight
@@ -141,11 +142,12 @@ def space_value(scope: Scope, space: tree.Space) -> Node:
 
     def one(field: tree.Field) -> Node:
         found = encoding(field.encoding, site)
-        spec = _spec(space, field, found, axes, clashing)
+        spec = _spec(space, field, found, axes, clashing, site)
         specs.append(spec)
         return _node(spec, found, site)
 
     nodes = all_of(*((lambda f=f: one(f)) for f in space.fields))
+    check_crosses(scope, specs)
     if len(nodes) == 1:
         whole = nodes[0]
     else:
@@ -184,18 +186,50 @@ def _names_elsewhere(scope: Scope, space: tree.Space) -> frozenset[str]:
 
 
 def _spec(
-    space: tree.Space, field: tree.Field, found: Encoding, axes: tuple[Axis, ...], clashing: frozenset[str]
+    space: tree.Space,
+    field: tree.Field,
+    found: Encoding,
+    axes: tuple[Axis, ...],
+    clashing: frozenset[str],
+    site: Site,
 ) -> FieldSpec:
     path = f"{space.ident.name}.{field.ident.name}"
-    said = field.column or (found.column if found.shared is None or found.of is not None else None)
-    column = said.value if said else f"{space.ident.name}_{field.ident.name}"
+    said = field.column or found.column
+    column: str | None = said.value if said else f"{space.ident.name}_{field.ident.name}"
     fallback = None if said or field.ident.name in clashing else field.ident.name
     table = f"{found.shared or path}.weight" if found.rows else None
     learnt = found.rows and (found.of or found).name == "vocab"
+    options = dict(found.options)
+    if found.name == "cross":
+        column = fallback = None
+        options["of"] = [_member(space, member) for member in found.members]
+        if field.column is not None:
+            raise site.world.fault(
+                "E0404",
+                "a cross has no column of its own",
+                field.column.span,
+                why="it is made of what its fields have read",
+            )
+    levels = len(axes) + (found.name in ("bag", "vector"))
+    if len(found.split) > levels:
+        held = f"{levels} level{'s' if levels > 1 else ''} of lists" if levels else "one value a row"
+        raise site.world.fault(
+            "E0402",
+            f"`split` has more separators than the column of `{path}` has levels: it holds {held}",
+            field.encoding.span,
+            help="an axis of the space is a list in its columns, and a `bag` or `vector` is one more inside",
+        )
     return FieldSpec(
         path, space.ident.name, field.ident.name, column, fallback, space.role.name, axes, found.name,
-        found.options, table, (found.shared or path) if learnt else None, found.width, field.span,
+        options, table, (found.shared or path) if learnt else None, found.width, field.span, found.split,
     )  # fmt: skip
+
+
+def _member(space: tree.Space, member: tree.Ref | tree.Attribute) -> str:
+    """The path of a field that is crossed; a bare name is of the same space."""
+    if isinstance(member, tree.Ref):
+        return f"{space.ident.name}.{member.name}"
+    return f"{member.base.name}.{member.ident.name}"
 
 
 def _node(spec: FieldSpec, found: Encoding, site: Site) -> Node:

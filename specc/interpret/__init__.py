@@ -10,6 +10,7 @@ Leaves to others: soundness of the graph (graph/verify), speed (everything else)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from specc.graph.ir import Graph, Node, Weight, readings
 from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
-from specc.interpret.values import Example, Setting, Value
+from specc.interpret.values import Example, Setting, Value, Weighted
 
 __all__ = [
     "ACROSS",
@@ -89,8 +90,9 @@ def losses(
     counts: Mapping[str, Tensor] | None = None,
     results: Sequence[Result] | None = None,
 ) -> dict[str, Tensor]:
-    """By prediction and extra loss its mean over the examples, scalars; "l2" is the sum of penalties,
-    and is there only if some weight that is trained has one.
+    """By prediction its mean over the examples that have its label (0 where none has), by extra loss its mean
+    over all examples, scalars; "l2" is the sum of penalties, and is there only if some weight that is trained
+    has one.
 
     counts: by path, how often each row of a table occurs in the training data.
     results: what `interpret_together` gave for these examples, where it was asked already.
@@ -99,10 +101,13 @@ def losses(
         results = interpret_together(graph, weights, examples, training)
     found: dict[str, Tensor] = {}
     for prediction in graph.predictions:
-        found[prediction.name] = _mean(
+        each = [
             _loss(prediction.kind, r.predictions[prediction.name], e.labels[prediction.name])
             for r, e in zip(results, examples, strict=True)
-        )
+            if _labelled(e.labels[prediction.name])
+        ]
+        nothing = results[0].predictions[prediction.name].new_zeros(())
+        found[prediction.name] = _mean(each) if each else nothing
     for extra in graph.losses:
         found[extra.name] = _mean(r.losses[extra.name] for r in results)
     penalties = [
@@ -117,6 +122,11 @@ def losses(
 
 def _mean(values: object) -> Tensor:
     return torch.stack(list(values)).mean()  # type: ignore[call-overload]
+
+
+def _labelled(label: Tensor) -> bool:
+    """Whether there is a label: NaN, or a class of -1, stands for none."""
+    return float(label) >= 0 if not label.is_floating_point() else not math.isnan(float(label))
 
 
 def _loss(kind: str, value: Tensor, label: Tensor) -> Tensor:
@@ -152,5 +162,6 @@ def _rows(node: Node, path: str, examples: Sequence[Example]) -> set[int]:
     for field in (r.field for r in readings(node) if r.table == path):
         for example in examples:
             for held in example.fields[field].values():
-                found.update(held if isinstance(held, tuple) else (int(held),))
+                ids = held.ids if isinstance(held, Weighted) else held
+                found.update(ids if isinstance(ids, tuple) else (int(ids),))
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from specc.graph.ir import FieldSpec, Graph
-from specc.interpret.values import Example, Held, Positions
+from specc.interpret.values import Example, Held, Positions, Weighted
 from specc.types.axis import Axis
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ class _Reader:
             count = int(self._take(field.path, values.lengths))
             begin = self._next[f"{field.path}[]"]
             self._next[f"{field.path}[]"] += count
-            return tuple(int(i) for i in values.values[begin : begin + count])
+            ids = tuple(int(i) for i in values.values[begin : begin + count])
+            if values.weights is None:
+                return ids
+            return Weighted(ids, tuple(float(w) for w in values.weights[begin : begin + count]))
         held = self._take(field.path, values)
         return held if field.table is None else int(held)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from specc.graph.ir import Node, readings
 from specc.interpret.meaning import Inputs, means
-from specc.interpret.values import Held, Place, Setting, Value
+from specc.interpret.values import Held, Place, Setting, Value, Weighted
 
 
 def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Held:
@@ -45,24 +45,29 @@ def _row(table: Tensor, held: Held) -> Tensor:
 @means("embed_bag")
 def _embed_bag(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Sum, mean or largest of the rows that the ids name, an id counted as often as it is there; 0 for a
-    bag without ids. The gradient of the largest is shared equally among equals."""
+    bag without ids. The gradient of the largest is shared equally among equals. Rows that have weights are
+    multiplied with them before they are added up."""
     table = s.weights[node.weights[0]]
 
     return s.value(node.type, lambda place: _bag(table, _held(node, place, s), node.attrs["mode"]))
 
 
 def _bag(table: Tensor, held: Held, mode: str) -> Tensor:
+    if isinstance(held, Weighted):
+        assert mode == "sum"
+        rows = [w * table[i] for i, w in zip(held.ids, held.weights, strict=True)]
+        return torch.stack(rows).sum(0) if rows else table.new_zeros(table.shape[1])
     assert isinstance(held, tuple)
     if not held:
         return table.new_zeros(table.shape[1])
-    rows = torch.stack([table[i] for i in held])
+    found = torch.stack([table[i] for i in held])
     match mode:
         case "sum":
-            return rows.sum(0)
+            return found.sum(0)
         case "mean":
-            return rows.mean(0)
+            return found.mean(0)
         case "max":
-            return rows.amax(0)
+            return found.amax(0)
     raise AssertionError(mode)
 
 

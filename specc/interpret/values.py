@@ -19,7 +19,16 @@ Positions = tuple[int, ...]
 Place = Mapping[Axis, int]
 """Positions by axis."""
 
-Held = Tensor | int | tuple[int, ...]
+
+@dataclass(frozen=True)
+class Weighted:
+    """The ids of a bag, and what the row of each is multiplied with."""
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+Held = Tensor | int | tuple[int, ...] | Weighted
 """What a field holds at one position: numbers [n], an id, or the ids of a bag."""
 
 

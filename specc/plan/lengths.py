@@ -100,7 +100,7 @@ def from_data(path: Path | str, graph: Graph) -> Lengths:
                     continue
                 columns = [c for f in space.fields for c in (f.column, f.fallback) if c in rows.columns]
                 if not columns:
-                    wanted = ", ".join(f.column for f in space.fields)
+                    wanted = ", ".join(f.column for f in space.fields if f.column is not None)
                     raise LengthsError(f"{path} has no column of space `{space.name}` ({wanted})")
                 values = f'"{columns[0]}"'.replace("\x00", "")
                 for axis in own:

@@ -97,7 +97,8 @@ class Builder:
         return tree.Attribute(base, self.ident(kids[1]), span=span)
 
     def _call(self, kids: Kids, span: Span) -> tree.Call:
-        return tree.Call(kids[0], kids[1], span=span)
+        callee, arguments, into = kids
+        return tree.Call(callee, arguments if into is None else (*arguments, into), span=span)
 
     def _arguments(self, kids: Kids, span: Span) -> tuple[Any, ...]:
         return tuple(k for k in kids if k is not None)
@@ -133,6 +134,9 @@ class Builder:
 
     def _to(self, kids: Kids, span: Span) -> tree.To:
         return tree.To(self.ident(kids[0]), self.ident(kids[1]), span=span)
+
+    def _into(self, kids: Kids, span: Span) -> tree.Into:
+        return tree.Into(kids[0], span=span)
 
     def _from(self, kids: Kids, span: Span) -> tree.From:
         return tree.From(self.text(kids[0]), span=span)
@@ -217,8 +221,13 @@ class Builder:
         return tree.Binding(self.ident(kids[0]), kids[1], span=span, doc=doc)
 
     def _predict(self, kids: Kids, span: Span, doc: str | None) -> tree.Predict:
-        ident, kind, column, value = kids
-        return tree.Predict(self.ident(ident), kind, value, self._column(column), span=span, doc=doc)
+        ident, kind, column, condition, value = kids
+        return tree.Predict(
+            self.ident(ident), kind, value, self._column(column), condition, span=span, doc=doc
+        )
+
+    def _condition(self, kids: Kids, span: Span) -> tree.Condition:
+        return tree.Condition(kids[0].text, kids[1], span=span)
 
     def _loss(self, kids: Kids, span: Span, doc: str | None) -> tree.Loss:
         return tree.Loss(self.ident(kids[0]), kids[1], span=span, doc=doc)

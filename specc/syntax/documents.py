@@ -99,7 +99,8 @@ class Documents:
             case tree.Call(callee=callee, args=args):
                 makers = [(lambda a=a: self.argument(a), a) for a in args]
                 start, stop = callee.span.stop, expr.span.stop - 1
-                return (self.open(callee), self.bracketed("(", makers, ")", start, stop))
+                into = len(args) - 1 if args and isinstance(args[-1], tree.Into) else None
+                return (self.open(callee), self.bracketed("(", makers, ")", start, stop, statics=into))
 
     def at(self, expr: tree.Expr, level: int) -> Doc:
         """An operand: in brackets if it binds more loosely than its place asks for."""
@@ -181,6 +182,8 @@ class Documents:
                 return f"{old.name} to {new.name}"
             case tree.From(column=column):
                 return f"from {text(column.value)}"
+            case tree.Into(value=value):
+                return self.expr(value)
 
     # ------------------------------------------------------------- brackets
 
@@ -250,6 +253,10 @@ class Documents:
 
     def type(self, type: tree.TypeExpr) -> Doc:
         return ("[", "".join(f"{axis.name}, " for axis in type.axes), self.expr(type.width), "]")
+
+    def operand(self, expr: tree.Expr) -> Doc:
+        """What stands beside a comparison."""
+        return self.at(expr, _SUM)
 
     def axis(self, axis: tree.AxisDecl) -> Doc:
         if axis.bound is None:

@@ -58,7 +58,9 @@ class Statements(Documents):
             case tree.Return(value=value):
                 return (("return ", self.value(value)),)
             case tree.Predict(ident=ident, kind=kind, value=value, column=column):
-                source = f" from {text(column.value)}" if column else ""
+                source: Doc = f" from {text(column.value)}" if column else ""
+                if item.condition is not None:
+                    source = (source, f" {item.condition.op} ", self.operand(item.condition.value))
                 return ((f"predict {ident.name}: ", self.expr(kind), source), ("= ", self.value(value)))
             case tree.Loss(ident=ident, value=value):
                 return (f"loss {ident.name}", ("= ", self.value(value)))

@@ -157,7 +157,14 @@ class From(Node):
     column: Text
 
 
-Argument = Positional | Keyword | Over | As | By | To | From
+@dataclass(frozen=True)
+class Into(Node):
+    """`; hash(100, 8)` behind what is crossed: the table it goes into."""
+
+    value: Expr
+
+
+Argument = Positional | Keyword | Over | As | By | To | From | Into
 
 
 # ---------------------------------------------------------------- declarations
@@ -349,13 +356,22 @@ class Scan(Statement):
 
 
 @dataclass(frozen=True)
+class Condition(Node):
+    """`>= 4` behind a label's column."""
+
+    op: str  # == != < <= > >=
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Predict(Statement):
-    """`predict click: binary [from "label"] = …`."""
+    """`predict click: binary [from "label" [>= 4]] = …`."""
 
     ident: Ident
     kind: Expr  # Ref("binary"), Ref("real"), Call("class", n)
     value: Expr
     column: Text | None = None
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True)

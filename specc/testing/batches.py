@@ -7,6 +7,7 @@ Leaves real columns and vocabularies to the runtime's encoders: ids here are dra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime import CANDIDATE, Axis, Bag, Batch, Layout, Schema
+from specc_runtime.encode.times import PARTS
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -35,6 +37,9 @@ class Source(Protocol):
     def numbers(self, count: int, width: int) -> Tensor:
         """float32 [count, width]."""
 
+    def absent(self, count: int) -> Tensor:
+        """Which of some labels are not there, bool [count]."""
+
 
 def random_batch(
     manifest: Mapping[str, Any],
@@ -44,6 +49,7 @@ def random_batch(
     empty: float = 0.2,
     longest: int | None = None,
     candidates: bool = False,
+    unlabelled: float = 0.0,
 ) -> Batch:
     """A batch of `size` examples with labels, as a manifest admits them.
 
@@ -51,9 +57,10 @@ def random_batch(
     empty: how often a sequence is empty; a tenth of the others are at their bound.
     longest: no sequence is longer, whatever its bound.
     candidates: a batch of requests with 0 to 3 candidates each, as for scoring.
+    unlabelled: how often an example lacks a prediction's label.
     """
     generator = torch.Generator().manual_seed(seed)
-    return _batch(manifest, size, _Random(generator, full, empty, longest), candidates)
+    return _batch(manifest, size, _Random(generator, full, empty, longest, unlabelled), candidates)
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,12 @@ class _Random:
     full: bool
     empty: float
     longest: int | None
+    unlabelled: float = 0.0
+
+    def absent(self, count: int) -> Tensor:
+        if not self.unlabelled:
+            return torch.zeros(count, dtype=torch.bool)
+        return torch.rand(count, generator=self.generator) < self.unlabelled
 
     def lengths(self, count: int, bound: int) -> Tensor:
         most = bound if self.longest is None else min(bound, self.longest)
@@ -92,6 +105,9 @@ def _batch(manifest: Mapping[str, Any], size: int, source: Source, requests: boo
     for entry in manifest["fields"]:
         rows = _count(size, lengths, candidates, schema.fields[entry["path"]])
         fields[entry["path"]] = _column(entry, rows, tables, source)
+    for entry in manifest["crosses"]:
+        rows = _count(size, lengths, candidates, schema.fields[entry["path"]])
+        fields[entry["path"]] = source.ids(rows, tables.get(entry["table"]) or entry["n"])
     examples = size if candidates is None else int(candidates.sum())
     labels = {p["name"]: _labels(p, examples, source) for p in manifest["predictions"]}
     return Batch(schema, size, fields, lengths, labels, candidates)
@@ -112,7 +128,9 @@ def _column(entry: Mapping[str, Any], rows: int, tables: Mapping[str, int], sour
     ids = tables.get(entry["table"]) or _rows(encoding, options)
     if encoding == "bag":
         lengths = source.lengths(rows, LARGEST_BAG)
-        return Bag(source.ids(int(lengths.sum()), ids), lengths)
+        count = int(lengths.sum())
+        weights = source.numbers(count, 1).squeeze(1) if "weight" in options else None
+        return Bag(source.ids(count, ids), lengths, weights)
     return source.ids(rows, ids)
 
 
@@ -127,6 +145,8 @@ def _rows(encoding: str, options: Mapping[str, Any]) -> int:
             return int(options["log2"])
         case "bucket":
             return len(options["edges"]) + 1
+        case "time":
+            return PARTS[options["part"]]
         case _:
             return int(options["n"])
 
@@ -134,23 +154,31 @@ def _rows(encoding: str, options: Mapping[str, Any]) -> int:
 def _labels(prediction: Mapping[str, Any], count: int, source: Source) -> Tensor:
     match prediction["kind"]:
         case "class":
-            return source.ids(count, prediction["classes"])
+            return source.ids(count, prediction["classes"]).masked_fill(source.absent(count), -1)
         case "binary":
-            return source.ids(count, 2).to(torch.float32)
+            found = source.ids(count, 2).to(torch.float32)
         case _:
-            return source.numbers(count, 1).squeeze(1)
+            found = source.numbers(count, 1).squeeze(1)
+    return found.masked_fill(source.absent(count), math.nan)
 
 
 # ---------------------------------------------------------------- Hypothesis
 
 # Beyond so many values a column is drawn as one seed: a long example need not shrink value by value.
 _DRAWN = 24
+_LABELLED = 4  # examples with a label to one without
 
 
 @dataclass(frozen=True)
 class _Drawn:
     draw: DrawFn
     longest: int | None
+    unlabelled: bool = False
+
+    def absent(self, count: int) -> Tensor:
+        if not self.unlabelled:
+            return torch.zeros(count, dtype=torch.bool)
+        return self.ids(count, _LABELLED + 1) == _LABELLED
 
     def lengths(self, count: int, bound: int) -> Tensor:
         from hypothesis import strategies as st
@@ -193,6 +221,7 @@ def batches(
     max_size: int = 4,
     longest: int | None = None,
     candidates: bool = False,
+    unlabelled: bool = False,
     **params: Any,
 ) -> SearchStrategy[Batch]:
     """A Hypothesis strategy of batches that a spec admits, with labels; they shrink to few, short examples.
@@ -200,6 +229,7 @@ def batches(
     spec: a path to a spec, a compiled model, or a manifest. params override the spec's.
     max_size: the most examples in a batch. longest: as for `random_batch`.
     candidates: batches of requests with candidates, as for scoring.
+    unlabelled: whether some examples lack a label.
     Raises SpecError where the spec has faults.
     """
     from hypothesis import strategies as st
@@ -209,7 +239,7 @@ def batches(
     @st.composite
     def strategy(draw: DrawFn) -> Batch:
         size = draw(st.integers(1, max_size))
-        return _batch(manifest, size, _Drawn(draw, longest), candidates)
+        return _batch(manifest, size, _Drawn(draw, longest, unlabelled), candidates)
 
     return strategy()
 

@@ -22,7 +22,7 @@ from specc.graph.ir import walk
 from specc.interpret.compare import Difference, differences
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
-from specc_runtime import CANDIDATE, Bag, Batch
+from specc_runtime import CANDIDATE, Bag, Batch, labelled
 
 VALUE, GRADIENT = 1e-9, 1e-7  # of 1 + the value, in float64
 _SLOPE = "gradient of"
@@ -247,7 +247,7 @@ def _overfit(subject: Subject) -> str | None:
 
 def _constant_loss(kind: str, labels: Tensor) -> float:
     """The loss of the best constant prediction."""
-    labels = labels.double()
+    labels = labels[labelled(labels)].double()
     if kind == "real":
         return float(labels.var(correction=0))
     shares = torch.bincount(labels.long()).double() / len(labels)

@@ -58,11 +58,18 @@ class _Program:
     def spaces(self) -> None:
         env = self.env
         items, tags = env.number(1, 4), env.number(1, 3)
-        self.head.append(f"table items = vocab(7, {items})")
+        rare = ", min_count = 2" if env.chance() else ""
+        self.head.append(f"table items = vocab(7, {items}{rare})")
         self.placeable.append("items")
-        self.space("ad", (), f"item: items, price: number(standard), group: ids(3, {tags})", (items, 1, tags))
+        widths: tuple[int, ...]
+        fields, widths = f"item: items, price: number(standard), group: ids(3, {tags})", (items, 1, tags)
+        if env.chance():
+            fields += f", both: cross(item, group; hash(5, {tags})), hour: time(hour, {items})"
+            widths = (*widths, tags, items)
+        self.space("ad", (), fields, widths)
         first = Ax(("space", "history", "t"), "t", env.number(2, 4))
-        self.space("history", (first,), f"item: items, tags: bag(ids(4, {tags}), sum)", (items, tags))
+        more = env.one(("", ', split = "|"', ', weight = "shares"'))
+        self.space("history", (first,), f"item: items, tags: bag(ids(4, {tags}), sum{more})", (items, tags))
         if env.chance():
             fields = ", ".join(f"{name}: ids(3, {tags})" for name in ("first", "second", "third"))
             self.space("fields", (), fields, (tags,) * 3, env.one(("request", "candidate")))
@@ -330,7 +337,10 @@ class _Program:
         kinds = [env.one(("binary", "real", "class(3)")) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):
             n = 3 if kind.startswith("class") else 1
-            self.body.append(f"predict p{number}: {kind} = joined |> linear({n})")
+            source = (
+                env.one(("", ' from "rating" >= 4', ' from "event" == "buy"')) if kind == "binary" else ""
+            )
+            self.body.append(f"predict p{number}: {kind}{source} = joined |> linear({n})")
 
     def loss(self) -> None:
         env = self.env

@@ -221,7 +221,7 @@ class Suite:
         manifest = subject.manifest
         longest = max(LONGEST // max(len(manifest["axes"]), 1), 3)
         both = st.tuples(
-            batches(manifest, longest=longest, max_size=LARGEST),
+            batches(manifest, longest=longest, max_size=LARGEST, unlabelled=True),
             batches(manifest, longest=longest, max_size=2, candidates=True),
         )
         quiet = settings(

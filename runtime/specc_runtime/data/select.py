@@ -62,5 +62,7 @@ def _at(values: Tensor | Bag, rows: Tensor) -> Tensor | Bag:
     if isinstance(values, Bag):
         starts = (values.lengths.cumsum(0) - values.lengths)[rows]
         lengths = values.lengths[rows]
-        return Bag(values.values[runs(starts, lengths)], lengths)
+        held = runs(starts, lengths)
+        weights = None if values.weights is None else values.weights[held]
+        return Bag(values.values[held], lengths, weights)
     return values[rows]

@@ -4,6 +4,7 @@ from specc_runtime.encode.encoders import KEYS, Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin
 from specc_runtime.encode.pretrained import load_pretrained
 from specc_runtime.encode.store import load_encoders, save_encoders
+from specc_runtime.encode.unknown import Unknown
 from specc_runtime.encode.vocabulary import Vocabulary
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Encoders",
     "Fault",
     "Origin",
+    "Unknown",
     "Vocabulary",
     "load_encoders",
     "load_pretrained",

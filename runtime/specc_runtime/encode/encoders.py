@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,22 @@ from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, Schema
 from specc_runtime.encode.columns import Ints, Packed, unpack
+from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit
 from specc_runtime.encode.kinds import (
     Moments,
     Scale,
     filled,
-    integers_of,
     keys_of,
+    measured,
     numbers_of,
     refuse,
     scaled,
     table_rows,
 )
-from specc_runtime.encode.vocabulary import Tally, Vocabulary, hashed
+from specc_runtime.encode.labels import Labels, labels_of
+from specc_runtime.encode.vocabulary import Learnt, Tally, Vocabulary, hashed
 
 KEYS = "@keys"
 """Among a batch's labels: for each example the hash of a column that groups them, int64 [B]."""
@@ -41,21 +44,25 @@ KEYS = "@keys"
 @dataclass(frozen=True, eq=False)
 class Encoders:
     """vocabularies: by the manifest's names of them. scales: by path of the number fields that need one.
-    format: that of the file they were read from."""
+    classes: by class prediction whose labels are texts, what each class is called. format: that of the file
+    they were read from."""
 
     manifest: Mapping[str, Any]
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     format: int = 2
 
     @staticmethod
     def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
         """What the encodings need to know, from the training data, in one pass.
 
-        Raises DataError, with the faults of the first table that has any.
+        Labels are learned from as far as the tables have them. Raises DataError, with the faults of the first
+        table that has any.
         """
         tallies: dict[str, Tally] = {}
         moments: dict[str, Moments] = {}
+        labels: dict[str, tuple[Labels, Origin]] = {}
         for table, origin in tables:
             read = _Reading(manifest, table, origin)
             for entry, packed in read.fields():
@@ -65,25 +72,54 @@ class Encoders:
                         tally = tallies.setdefault(entry["vocabulary"], Tally())
                         tally.add(keys_of(packed.values, of[1].get("default", default)))
                     elif _needs_scale(entry):
-                        moments.setdefault(entry["path"], Moments()).add(packed.values, default)
+                        measures = measured(entry["options"], packed.values)
+                        moments.setdefault(entry["path"], Moments()).add(measures, default)
+            for prediction in manifest["predictions"]:
+                if prediction["column"] in read.names:
+                    with read.noting(prediction, None):
+                        values = unpack(read.column(prediction["column"]), ())
+                        with read.noting(prediction, values):
+                            known = labels.setdefault(prediction["name"], (Labels(prediction), origin))
+                            known[0].add(values.values)
             read.finish()
         return Encoders(
             manifest,
             {
-                name: tallies.get(name, Tally()).vocabulary(most)
-                for name, most in _vocabularies(manifest).items()
+                name: tallies.get(name, Tally()).vocabulary(of["max"], of.get("min_count", 1))
+                for name, of in _vocabularies(manifest).items()
             },
             {
                 entry["path"]: moments.get(entry["path"], Moments()).scale(entry["options"]["scale"])
                 for entry in manifest["fields"]
                 if _needs_scale(entry)
             },
+            _classes(labels.values()),
         )
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """The vocabulary of a table ("items"), or of a field with a table of its own ("user.id").
+
+        Raises KeyError, with the nearest name there is, for any other.
+        """
+        if name not in self.vocabularies:
+            close = get_close_matches(name, self.vocabularies, 1)
+            known = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(self.vocabularies)}"
+            raise KeyError(
+                f"no table `{name}` has a vocabulary" + (f"; {known}" if self.vocabularies else "")
+            )
+        return self.vocabularies[name]
+
+    def notes(self) -> list[str]:
+        """What was left out of vocabularies and why, a sentence a table that is worth one."""
+        found = ((name, v.learnt) for name, v in self.vocabularies.items())
+        return [note for name, learnt in found if learnt is not None for note in _notes(name, learnt)]
 
     def columns(self, present: Iterable[str], labels: bool = True) -> list[str]:
         """Those of a table's columns that the model reads."""
         names = set(present)
         wanted = [c for f in self.manifest["fields"] if (c := _column(f, names)) is not None]
+        weights = (f["options"].get("weight") for f in self.manifest["fields"])
+        wanted += [column for column in weights if column in names]
         if labels:
             wanted += [p["column"] for p in self.manifest["predictions"] if p["column"] in names]
         return list(dict.fromkeys(wanted))
@@ -104,14 +140,27 @@ class Encoders:
         """
         read = _Reading(self.manifest, table, origin, candidates)
         fields: dict[str, Tensor | Bag] = {}
+        crosses = self.manifest.get("crosses", ())
+        wanted = {path for cross in crosses for path in cross["of"]}
+        members: dict[str, Member] = {}
         for entry, packed in read.fields():
             with read.noting(entry, packed):
-                fields[entry["path"]] = self._values(entry, packed)
+                fields[entry["path"]] = self._values(read, entry, packed)
+                if entry["path"] in wanted:
+                    members[entry["path"]] = Member.of(entry, packed.values, read.axes(entry))
+        for cross in crosses:
+            if all(path in members for path in cross["of"]) and not read.faults:
+                of = [members[path] for path in cross["of"]]
+                rows = crossed(of, read.axes(cross), read.all_lengths, cross["n"])
+                fields[cross["path"]] = _owned(rows)
         found: dict[str, Tensor] = {}
         if labels:
             for prediction in self.manifest["predictions"]:
                 with read.noting(prediction, None):
-                    found[prediction["name"]] = _labels(prediction, read.column(prediction["column"]))
+                    values = unpack(read.column(prediction["column"]), ())
+                    with read.noting(prediction, values):
+                        names = self.classes.get(prediction["name"])
+                        found[prediction["name"]] = labels_of(prediction, values.values, names)
         if keys is not None:
             with read.noting({"column": keys}, None):
                 values = keys_of(unpack(read.column(keys), ()).values)
@@ -128,7 +177,7 @@ class Encoders:
             None if read.candidates is None else torch.from_numpy(read.candidates),
         )
 
-    def _values(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
+    def _values(self, read: _Reading, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
         encoding, options = entry["encoding"], entry["options"]
         if self.format == 1:
             packed = replace(packed, values=as_before(_of(entry)[0], packed.values))
@@ -137,11 +186,12 @@ class Encoders:
             if "default" in options:
                 own = {**own, "default": options["default"]}
             rows = table_rows(inner, own, packed.values, self.vocabularies.get(entry["vocabulary"]))
-            return Bag(_owned(rows), torch.from_numpy(packed.lengths[-1]))
+            weights = read.weights(entry, packed) if "weight" in options else None
+            return Bag(_owned(rows), torch.from_numpy(packed.lengths[-1]), weights)
         if entry["table"] is not None:
             vocabulary = self.vocabularies.get(entry["vocabulary"])
             return _owned(table_rows(encoding, options, packed.values, vocabulary))
-        found = numbers_of(filled(packed.values, options.get("default")))
+        found = numbers_of(filled(measured(options, packed.values), options.get("default")))
         if encoding == "vector":
             n, lengths = options["n"], packed.lengths[-1]
             refuse(lengths != n, lengths, f"numbers are there, and `vector({n})` has {n}", level=-1)
@@ -178,13 +228,48 @@ class _Reading:
                 if name is None:
                     raise self._missing(entry["column"], entry["fallback"])
                 column = self.table.column(name)
-                outer = ["@candidates"] if self.per_request and entry["role"] == "candidate" else []
-                axes = [*outer, *entry["axes"]]
+                axes = self.axes(entry)
                 inner = [None] if entry["encoding"] in ("bag", "vector") else []
                 packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
                 with self.noting(entry, packed):
                     self._agree(axes, packed, name)
                     yield entry, packed
+
+    def axes(self, entry: Mapping[str, Any]) -> list[str]:
+        """The axes that a field's column has a level of lists for, outermost first."""
+        outer = ["@candidates"] if self.per_request and entry["role"] == "candidate" else []
+        return [*outer, *entry["axes"]]
+
+    @property
+    def all_lengths(self) -> Mapping[str, Ints]:
+        """By axis, the lengths that are known, of candidates too."""
+        return self.lengths if self.candidates is None else {**self.lengths, "@candidates": self.candidates}
+
+    def weights(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | None:
+        """What each value of a bag is multiplied with, float32; None where the column has a fault, which is
+        noted."""
+        name = entry["options"]["weight"]
+        about = {"column": name}
+        with self.noting(about, None):
+            if name not in self.names:
+                raise self._missing(name, None)
+            bounds = [*(self._bounds.get(axis) for axis in self.axes(entry)), None]
+            found = unpack(self.table.column(name), bounds)
+            with self.noting(about, found):
+                for level, (own, others) in enumerate(zip(found.given, packed.given, strict=True)):
+                    wrong = own != others if len(own) == len(others) else np.ones(1, dtype=bool)
+                    if wrong.any():
+                        place = int(wrong.argmax())
+                        values = _column(entry, self.names)
+                        raise Unfit(
+                            f"there are {own[place]} weights, and `{values}` has {others[place]} values",
+                            place,
+                            int(wrong.sum()) - 1,
+                            "each value of a bag has one weight",
+                            level,
+                        )
+                return torch.from_numpy(numbers_of(filled(found.values, None)).astype(np.float32))
+        return None
 
     def _agree(self, axes: list[str], packed: Packed, name: str) -> None:
         """Note the lengths of the axes, which are to be the same in every column that has them."""
@@ -262,12 +347,10 @@ def _of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return inner.pop("encoding"), inner
 
 
-def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """By name, the rows of the table that a vocabulary is for."""
+def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """By name, the options of the table that a vocabulary is for."""
     return {
-        entry["vocabulary"]: _of(entry)[1]["max"]
-        for entry in manifest["fields"]
-        if entry["vocabulary"] is not None
+        entry["vocabulary"]: _of(entry)[1] for entry in manifest["fields"] if entry["vocabulary"] is not None
     }
 
 
@@ -280,16 +363,34 @@ def _owned(values: Ints) -> Tensor:
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
-def _labels(prediction: Mapping[str, Any], column: pa.ChunkedArray) -> Tensor:
-    values = unpack(column, ()).values
-    match prediction["kind"]:
-        case "class":
-            classes, found = prediction["classes"], integers_of(values)
-            refuse((found < 0) | (found >= classes), found, f"is not one of the classes 0 to {classes - 1}")
-            return _owned(found)
-        case "binary":
-            numbers = numbers_of(filled(values, None))
-            refuse((numbers < 0) | (numbers > 1), numbers, "is not a label from 0 to 1")
-        case _:
-            numbers = numbers_of(filled(values, None))
-    return torch.from_numpy(numbers.astype(np.float32))
+def _classes(labels: Iterable[tuple[Labels, Origin]]) -> dict[str, tuple[str, ...]]:
+    """The names of classes. Raises DataError for more names than classes, and where there is no label."""
+    found: dict[str, tuple[str, ...]] = {}
+    faults: list[Fault] = []
+    for known, origin in labels:
+        column = known.prediction["column"]
+        if not known.present:
+            help = f"`predict {known.prediction['name']}` has nothing to learn from"
+            faults.append(Fault(origin.file, "no example has a label", column, help=help))
+        try:
+            names = known.classes()
+        except Unfit as unfit:
+            faults.append(Fault(origin.file, unfit.what, column, help=unfit.help))
+            continue
+        if names is not None:
+            found[known.prediction["name"]] = names
+    if faults:
+        raise DataError(faults)
+    return found
+
+
+def _notes(name: str, learnt: Learnt) -> list[str]:
+    share = f"{100 * learnt.unknown:.2g} % of its values count as unknown"
+    if learnt.beyond:
+        rare = f", {learnt.rare:,} of them below `min_count`" if learnt.rare else ""
+        return [
+            f"{name}: {learnt.keys:,} different keys{rare}, {learnt.beyond:,} too many for the table: {share}"
+        ]
+    if learnt.rare:
+        return [f"{name}: {learnt.rare:,} of {learnt.keys:,} keys are below `min_count`: {share}"]
+    return []

@@ -7,6 +7,7 @@ Promises: vectorised; a value that cannot be taken is an `Unfit` with its place.
     hash      texts or integers; hash modulo n
     bucket    edges: how many of them are at most the value; log2: 0 below 1, then 1 + floor(log2(value)),
               at most n - 1
+    time      the part of it, counted from 0 (times), at an offset from UTC in hours
     number    none: itself; standard: less the mean, over the standard deviation; minmax: from 0 to 1 over
               the training data; log1p: log(1 + |x|) with the sign of x
     vector    exactly n numbers
@@ -30,6 +31,7 @@ import pyarrow.compute as pc
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, integers, is_text, texts
 from specc_runtime.encode.numbers import numbers_in, short
+from specc_runtime.encode.times import part_of, times_of
 from specc_runtime.encode.vocabulary import Rows, Vocabulary, hashed
 
 Floats = npt.NDArray[np.float64]
@@ -50,6 +52,14 @@ def filled(values: pa.Array, default: float | None) -> pa.Array:
     if pa.types.is_null(kind):
         return pa.array([default] * len(values))
     return values.fill_null(pa.scalar(default).cast(values.type)) if values.null_count else values
+
+
+def measured(options: Mapping[str, Any], values: pa.Array) -> pa.Array:
+    """The values of a column of numbers; times are seconds since 1970, in UTC. Raises Unfit."""
+    kind = values.type
+    if options.get("time") or pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return pc.divide(times_of(values).cast(pa.float64(), safe=False), 1e6)
+    return values
 
 
 def keys_of(values: pa.Array, default: Any = None) -> pa.Array:
@@ -141,8 +151,20 @@ def table_rows(
             _present(keys)
             return (hashed(keys) % np.uint64(options["n"])).astype(np.int64)
         case "bucket":
-            return _bucket(options, numbers_of(filled(values, default)))
+            return _bucket(options, numbers_of(filled(measured(options, values), default)))
+        case "time":
+            return _part(options, times_of(values))
     raise AssertionError(encoding)
+
+
+def _part(options: Mapping[str, Any], micros: pa.Array) -> Rows:
+    """The parts of times. The default is a part already."""
+    default = options.get("default")
+    if default is None:
+        _present(micros)
+    absent = np.asarray(micros.is_null())
+    found = part_of(options["part"], micros.fill_null(0).to_numpy(), options.get("offset", 0.0))
+    return np.where(absent, default, found) if default is not None else found
 
 
 def _bucket(options: Mapping[str, Any], found: Floats) -> Rows:

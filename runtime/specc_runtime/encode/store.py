@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pyarrow import feather
 from specc_runtime.artefact import ArtefactError
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
-from specc_runtime.encode.vocabulary import Vocabulary
+from specc_runtime.encode.vocabulary import Learnt, Vocabulary
 
 ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 2
 
@@ -31,6 +32,8 @@ def save_encoders(encoders: Encoders, directory: Path) -> None:
     state = {
         "format": encoders.format,
         "vocabularies": sorted(encoders.vocabularies),
+        "learnt": {name: asdict(v.learnt) for name, v in encoders.vocabularies.items() if v.learnt},
+        "classes": {name: list(names) for name, names in encoders.classes.items()},
         "scales": {path: {"shift": s.shift, "by": s.by} for path, s in encoders.scales.items()},
     }
     (directory / ENCODERS).write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -47,15 +50,19 @@ def load_encoders(directory: Path, manifest: Mapping[str, Any]) -> Encoders:
         state = json.loads(path.read_text(encoding="utf-8"))
         if state["format"] not in (1, FORMAT):
             raise ArtefactError(f"{path} is not of format {FORMAT}; train the model again")
-        vocabularies = {}
+        vocabularies, learnt = {}, state.get("learnt", {})
+        classes = {name: tuple(map(str, names)) for name, names in state.get("classes", {}).items()}
         for name in state["vocabularies"]:
             table = feather.read_table(str(directory / FOLDER / f"{name}.arrow"), memory_map=False)
+            about = learnt.get(name)
             vocabularies[name] = Vocabulary(
-                table.column("key").combine_chunks(), table.column("count").combine_chunks().to_numpy()
+                table.column("key").combine_chunks(),
+                table.column("count").combine_chunks().to_numpy(),
+                None if about is None else Learnt(**about),
             )
         scales = {name: Scale(s["shift"], s["by"]) for name, s in state["scales"].items()}
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if isinstance(error, ArtefactError):
             raise
         raise ArtefactError(f"{path} cannot be read: {error}") from None
-    return Encoders(manifest, vocabularies, scales, state["format"])
+    return Encoders(manifest, vocabularies, scales, classes, state["format"])

@@ -12,6 +12,7 @@ their own order, so the same data gives the same vocabulary, whatever format it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -60,13 +61,58 @@ def of_letters(keys: pa.Array) -> Hashes:
     return mix(sums[starts + lengths] - sums[starts] + lengths.astype(np.uint64))
 
 
+# Where every key has a row, the rarest of so many keys is left out: a few that are unknown in training, so
+# that the unknown row learns what to make of keys that nobody has seen.
+SET_ASIDE = 100
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a vocabulary was learned from, and which keys of it have no row.
+
+    keys, values: how many different keys the training data have, and how many values in all. known: how many
+    of the values are of keys that have a row. rare: keys below `min_count`. beyond: keys for which the table
+    had no row left. aside: keys that were left out for the unknown row's sake.
+    """
+
+    keys: int
+    values: int
+    known: int
+    rare: int = 0
+    beyond: int = 0
+    aside: int = 0
+
+    @property
+    def unknown(self) -> float:
+        """The share of the values that count as unknown."""
+        return 1 - self.known / self.values if self.values else 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
     """keys: the known values, int64 or large_string; row i + 1 of the table is keys[i].
-    counts: how often each was seen in the training data."""
+    counts: how often each was seen in the training data. learnt: what there was beside them, where that is
+    known."""
 
     keys: pa.Array
     counts: Rows
+    learnt: Learnt | None = None
+
+    def row_of(self, keys: Iterable[Any] | pa.Array) -> Rows:
+        """The row of each of some keys (texts, integers, None); 0 for an unknown one. Raises Unfit."""
+        return self.rows(canonical(keys if isinstance(keys, pa.Array) else _array(keys)))
+
+    def key_of(self, rows: Iterable[int] | Rows) -> list[int | str | None]:
+        """The key of each of some rows: None for row 0, and for rows that no key has.
+
+        Raises IndexError for a row below 0.
+        """
+        wanted = np.asarray(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)
+        if (wanted < 0).any():
+            raise IndexError(f"there is no row {int(wanted.min())}")
+        has_key = (wanted > 0) & (wanted <= len(self.keys))
+        found: list[int | str | None] = self.keys.take(pa.array(wanted - 1, mask=~has_key)).to_pylist()
+        return found
 
     def rows(self, values: pa.Array) -> Rows:
         """The row of each value, 0 for a null or unknown one."""
@@ -152,12 +198,38 @@ class Tally:
         keys = canonical(whole[0].column("key").combine_chunks())
         return pa.table({"key": keys, "count": whole[0].column("count")})
 
-    def vocabulary(self, most: int) -> Vocabulary:
-        """The most frequent values, for a table of `most` rows of which one is the unknown value's."""
-        whole = self.counted().sort_by([("count", "descending"), ("key", "ascending")]).slice(0, most - 1)
+    def vocabulary(self, most: int, least: int = 1) -> Vocabulary:
+        """The most frequent values, for a table of `most` rows of which one is the unknown value's.
+
+        least: how often a key must have been seen. Where no key is left out for that, nor for want of rows,
+        the rarest hundredth is, rounded down; equally rare ones go by their hashes.
+        """
+        whole = self.counted()
+        counts = whole.column("count").combine_chunks().to_numpy()
+        kept = whole.filter(pa.array(counts >= least))
+        rare, beyond, aside = len(whole) - len(kept), max(len(kept) - (most - 1), 0), 0
+        if not rare and not beyond:
+            aside = len(whole) // SET_ASIDE
+            if aside:
+                order = np.lexsort((hashed(whole.column("key").combine_chunks()), counts))
+                stays = np.ones(len(whole), dtype=bool)
+                stays[order[:aside]] = False
+                kept = whole.filter(pa.array(stays))
+        kept = kept.sort_by([("count", "descending"), ("key", "ascending")]).slice(0, most - 1)
         # What was left out may have been what kept the integers from being int64.
-        keys = canonical(whole.column("key").combine_chunks())
-        return Vocabulary(keys, whole.column("count").combine_chunks().to_numpy())
+        keys = canonical(kept.column("key").combine_chunks())
+        known = kept.column("count").combine_chunks().to_numpy()
+        learnt = Learnt(len(whole), int(counts.sum()), int(known.sum()), rare, beyond, aside)
+        return Vocabulary(keys, known, learnt)
+
+
+def _array(keys: Iterable[Any]) -> pa.Array:
+    """Keys of any kinds; where they are of several, as texts."""
+    given = list(keys)
+    try:
+        return pa.array(given)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array([None if key is None else str(key) for key in given], pa.large_string())
 
 
 def _merged(parts: list[pa.Table]) -> pa.Table:

@@ -49,7 +49,8 @@ def embed(weight: Tensor, ids: Tensor) -> Tensor:
 
 @untraced
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
-    """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one."""
+    """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one. A bag that has weights
+    has a weighted sum."""
     if mode != "max":
         return lookup([(weight, bag, mode)])[0]
     values, lengths = transfer(bag.values, weight.device), transfer(bag.lengths, weight.device)
@@ -178,7 +179,8 @@ class _Use:
     """One part of a value.
 
     table: its number. column: the part's first. ids: the rows that are named, int64 [m], one for each row
-    of the value; with `lengths` so many for each. mean: whether these are averaged.
+    of the value; with `lengths` so many for each. mean: whether these are averaged. weights: what each is
+    multiplied with, [m].
     """
 
     table: int
@@ -186,12 +188,16 @@ class _Use:
     ids: Tensor
     lengths: Tensor | None = None
     mean: bool = False
+    weights: Tensor | None = None
 
     @staticmethod
     def of(table: int, column: int, weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> _Use:
         if isinstance(ids, Tensor):
             return _Use(table, column, transfer(ids, weight.device))
         named, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
+        if ids.weights is not None:
+            shares = transfer(ids.weights, weight.device).to(weight.dtype)
+            return _Use(table, column, named, lengths, weights=shares)
         if len(named) == len(lengths) and bool((lengths == 1).all()):
             return _Use(table, column, named)
         return _Use(table, column, named, lengths, mode == "mean")
@@ -208,7 +214,8 @@ class _Use:
             torch.index_select(weight, 0, self.ids, out=into)
         else:
             begins = self.lengths.cumsum(0) - self.lengths
-            into.copy_(F.embedding_bag(self.ids, weight, begins, mode="mean" if self.mean else "sum"))
+            mode = "mean" if self.mean else "sum"
+            into.copy_(F.embedding_bag(self.ids, weight, begins, mode=mode, per_sample_weights=self.weights))
 
 
 def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
@@ -320,9 +327,10 @@ def _source(
         if use.lengths is not None:
             owner = torch.repeat_interleave(use.lengths, output_size=len(use.ids))
             share = use.lengths.to(values.dtype).reciprocal()[owner] if use.mean else share
+        share = share if use.weights is None else use.weights.to(values.dtype)
         ats.append(owner * parts + place)
         shares.append(share)
-    shared = any(use.mean for use in uses)
+    shared = any(use.mean or use.weights is not None for use in uses)
     return _Source(torch.cat(ids), values, torch.cat(ats), torch.cat(shares) if shared else None)
 
 

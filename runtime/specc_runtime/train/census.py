@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from specc_runtime.artefact import ArtefactError
-from specc_runtime.batch import Bag, Batch
+from specc_runtime.batch import Bag, Batch, labelled
 from specc_runtime.data import Stream
 from specc_runtime.model import Model
 
@@ -75,13 +75,13 @@ def count(model: Model, stream: Stream) -> Baselines:
     manifest = model.manifest
     item = _item_of(manifest)
     wanted = {w["path"]: w["shape"][0] for w in manifest["weights"] if w["l2_by_frequency"]}
-    tables = {f["path"]: f["table"] for f in manifest["fields"] if f["table"] in wanted}
+    readers = (*manifest["fields"], *manifest.get("crosses", ()))
+    tables = {f["path"]: f["table"] for f in readers if f["table"] in wanted}
     rows = {path: torch.zeros(n, dtype=torch.int64) for path, n in wanted.items()}
     positives: dict[str, Tensor] = {}
     sums: dict[str, float] = {}
-    examples = 0
+    examples: dict[str, int] = {}
     for batch in stream:
-        examples += batch.size
         for path, table in tables.items():
             values = batch.fields[path]
             ids = values.values if isinstance(values, Bag) else values
@@ -90,7 +90,9 @@ def count(model: Model, stream: Stream) -> Baselines:
             name, labels = prediction["name"], batch.labels[prediction["name"]]
             if prediction["kind"] == "class":
                 continue
-            sums[name] = sums.get(name, 0.0) + float(labels.double().sum())
+            known = labels[labelled(labels)]
+            examples[name] = examples.get(name, 0) + len(known)
+            sums[name] = sums.get(name, 0.0) + float(known.double().sum())
             if item is not None:
                 taken = batch.column(item["path"])[labels > 0.5]
                 found = torch.bincount(taken, minlength=len(positives.get(name, taken[:0])))
@@ -100,7 +102,7 @@ def count(model: Model, stream: Stream) -> Baselines:
         model.set_row_counts(path, counts)
     return Baselines(
         None if item is None else item["path"],
-        {name: total / max(examples, 1) for name, total in sums.items()},
+        {name: total / max(examples[name], 1) for name, total in sums.items()},
         positives,
         item is not None and item["encoding"] == "vocab",
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from specc_runtime.batch import labelled
 from specc_runtime.data import Stream
 from specc_runtime.encode import KEYS
 from specc_runtime.model import Model
@@ -37,18 +38,19 @@ def evaluate(
             with torch.no_grad():
                 outputs = model(batch)
             keys = batch.labels.get(KEYS)
-            groups = None if keys is None else keys.numpy()
             for prediction in model.manifest["predictions"]:
                 name, kind = prediction["name"], prediction["kind"]
-                labels = batch.labels[name].double().numpy()
-                output = outputs[name].detach().double().cpu().numpy()
+                known = labelled(batch.labels[name]).numpy()
+                labels = batch.labels[name].double().numpy()[known]
+                output = outputs[name].detach().double().cpu().numpy()[known]
+                groups = None if keys is None else keys.numpy()[known]
                 found.setdefault((name, "model"), _Scores(kind)).add(output, labels, groups)
                 if baselines is None or kind == "class":
                     continue
                 popular = baselines.popularity(name, batch)
                 if popular is not None:
                     scores = found.setdefault((name, "popularity"), _Scores("rank"))
-                    scores.add(popular.numpy(), labels, groups)
+                    scores.add(popular.numpy()[known], labels, groups)
                 mean = baselines.means.get(name)
                 if mean is not None:
                     same = np.full(len(labels), _logit(mean) if kind == "binary" else mean)

@@ -51,7 +51,9 @@ def fit(
     else:
         say("learning vocabularies and scales")
         bare = Encoders(model.manifest)
-        encoders = Encoders.learn(model.manifest, tables(files, lambda names: bare.columns(names, False)))
+        encoders = Encoders.learn(model.manifest, tables(files, bare.columns))
+        for note in encoders.notes():
+            say(note)
         for name, text in model.files.items():
             (directory / name).write_text(text, encoding="utf-8")
         save_encoders(encoders, directory)
