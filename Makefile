@@ -8,7 +8,7 @@ JOBS ?= 2
 # Two test processes on two cores: one thread each, or they fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit bench install clean
+.PHONY: demo test lint types unit bench fidelity install clean
 .DEFAULT_GOAL := test
 
 # torch first and alone, exactly as pinned: resolved together with the rest, pip may pull a CUDA build.
@@ -64,6 +64,11 @@ bench: .venv/bench.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m bench.compile_time
 	-$(BIN)/python -m bench.torch_compile --turns $(ROUNDS)  # wants a C++ compiler
 	$(BIN)/python -m bench.report
+
+# Losses of DIN, DIEN and BST beside FuxiCTR's from the same weights and batches, over 200 steps.
+fidelity: .venv/arec.stamp .venv-peers/peers.stamp
+	PYTHONPATH=.:runtime .venv-peers/bin/python -m bench.fidelity --double
+	PYTHONPATH=.:runtime .venv-peers/bin/python -m bench.fidelity
 
 clean:
 	rm -rf .venv .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

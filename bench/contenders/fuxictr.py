@@ -70,10 +70,13 @@ def column(rows: int, source: str = "", width: int = WIDTH) -> dict[str, Any]:
     }
 
 
-def din(task: Task) -> Contender:
+# A model, and its loss on some examples.
+Made = tuple[Any, Callable[[Padded], Tensor]]
+
+
+def din_model(task: Task) -> Made:
     from model_zoo.LongCTR.DIN.DIN import DIN
 
-    data = Padded.of(task)
     # Where a table's size is the task, it is the only large one.
     width = FIELD_WIDTH if task.rows else WIDTH
     sides = {"user": column(USERS, width=width), "item": column(task.rows or ITEMS, "item", width)}
@@ -87,11 +90,15 @@ def din(task: Task) -> Contender:
         attention_hidden_units=[36],
         **COMMON,
     )
-    forward = of_the_zoo(model, data)
-    return Contender.of(model, lambda: F.binary_cross_entropy(forward(), data.label), forward)
+    return model, lambda data: F.binary_cross_entropy(of_the_zoo(model, data)(), data.label)
 
 
-def dien(task: Task) -> Contender:
+def din(task: Task) -> Contender:
+    data, (model, loss) = Padded.of(task), din_model(task)
+    return Contender.of(model, lambda: loss(data), of_the_zoo(model, data))
+
+
+def dien_model(task: Task) -> Made:
     from fuxictr.pytorch.layers import MLP_Block
     from model_zoo.LongCTR.DIEN.DIEN import DIEN
 
@@ -103,7 +110,6 @@ def dien(task: Task) -> Contender:
             self.read = states, sequence_emb
             return packed, states
 
-    data = Padded.of(task)
     sides = {"user": column(USERS), "item": column(ITEMS, "item"), "category": column(CATEGORIES, "item")}
     model = WithAuxiliary(
         feature_map(sides),
@@ -123,15 +129,14 @@ def dien(task: Task) -> Contender:
         hidden_activations="Sigmoid",
         output_activation="Sigmoid",
     )
-    forward = of_the_zoo(model, data)
-    there = data.mask[:, 1:].reshape(-1, 1)
-    others = {"item": data.other_items.flatten(), "category": data.other_categories.flatten()}
 
-    def loss() -> Tensor:
+    def loss(data: Padded) -> Tensor:
         # As its published DIEN does: every position of the padded history, and then the mask.
-        chance = forward()
+        there = data.mask[:, 1:].reshape(-1, 1)
+        others = {"item": data.other_items.flatten(), "category": data.other_categories.flatten()}
+        chance = of_the_zoo(model, data)()
         states, clicked = model.read
-        passed = model.embedding_layer(dict(others), flatten_emb=True).view_as(clicked)
+        passed = model.embedding_layer(others, flatten_emb=True).view_as(clicked)
         before = states[:, :-1]
         yes = model.aux_net(torch.cat([before, clicked[:, 1:]], -1).view(-1, 2 * width))
         no = model.aux_net(torch.cat([before, passed[:, 1:]], -1).view(-1, 2 * width))
@@ -140,7 +145,12 @@ def dien(task: Task) -> Contender:
         each = F.binary_cross_entropy(both, truth, reduction="none") * there.repeat(2, 1)
         return F.binary_cross_entropy(chance, data.label) + each.sum() / task.batch
 
-    return Contender.of(model, loss, forward, differs=DIFFERS["dien"])
+    return model, loss
+
+
+def dien(task: Task) -> Contender:
+    data, (model, loss) = Padded.of(task), dien_model(task)
+    return Contender.of(model, lambda: loss(data), of_the_zoo(model, data), differs=DIFFERS["dien"])
 
 
 def of_the_zoo(model: Any, data: Padded) -> Callable[[], Tensor]:
@@ -196,10 +206,9 @@ def afm(task: Task) -> Contender:
     )
 
 
-def bst(task: Task) -> Contender:
+def bst_model(task: Task) -> Made:
     from fuxictr.pytorch.layers import FeatureEmbeddingDict, MLP_Block
 
-    data = Padded.of(task)
     sequence = {"type": "sequence", "max_len": task.bound, "vocab_size": ITEMS, "embedding_dim": WIDTH}
     features = feature_map(
         {
@@ -215,13 +224,6 @@ def bst(task: Task) -> Contender:
             },
         }
     )
-    given = {
-        "user": data.user,
-        "item": data.item,
-        "category": data.category,
-        "item_history": data.items,
-        "category_history": data.categories,
-    }
     heads, width = 8, 2 * WIDTH
 
     class BST(nn.Module):
@@ -258,9 +260,23 @@ def bst(task: Task) -> Contender:
             return result
 
     model = BST()
-    return Contender.of(
-        model,
-        lambda: F.binary_cross_entropy_with_logits(model(given).squeeze(1), data.label),
-        lambda: model(given),
-        differs=DIFFERS["bst"],
-    )
+    return model, lambda data: F.binary_cross_entropy_with_logits(model(as_bst(data)).squeeze(1), data.label)
+
+
+def as_bst(data: Padded) -> dict[str, Tensor]:
+    return {
+        "user": data.user,
+        "item": data.item,
+        "category": data.category,
+        "item_history": data.items,
+        "category_history": data.categories,
+    }
+
+
+def bst(task: Task) -> Contender:
+    data, (model, loss) = Padded.of(task), bst_model(task)
+    given = as_bst(data)
+    return Contender.of(model, lambda: loss(data), lambda: model(given), differs=DIFFERS["bst"])
+
+
+MODELS: dict[str, Callable[[Task], Made]] = {"din": din_model, "dien": dien_model, "bst": bst_model}
