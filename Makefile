@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-TORCH := $(shell sed -n 's/^ *"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+PIP := python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 JOBS ?= 2
 # Two test processes on two cores: one thread each, or they fight.
 export OMP_NUM_THREADS ?= 1
@@ -11,16 +11,17 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: demo test lint types unit bench fidelity install clean
 .DEFAULT_GOAL := test
 
-# torch first and alone, exactly as pinned: resolved together with the rest, pip may pull a CUDA build.
-.venv/torch.stamp:
+# torch first and alone, as constraints.txt pins it: resolved together with the rest, pip may pull a CUDA build,
+# a second and much larger download.
+.venv/torch.stamp: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "arec needs Python 3.11 or newer; \
 	set PYTHON=/path/to/python3.11" or 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/$(PIP) torch
 	@touch $@
 
 .venv/arec.stamp: .venv/torch.stamp pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/$(PIP) --editable '.[dev]'
 	@touch $@
 
 install: .venv/arec.stamp
@@ -44,14 +45,14 @@ test: lint types unit
 # that can't be had is named in the results.
 .venv-peers/peers.stamp: bench/peers.txt
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/peers.txt
+	.venv-peers/bin/$(PIP) torch
+	.venv-peers/bin/$(PIP) --requirement bench/peers.txt
 	for peer in deepctr-torch==0.3.0 fuxictr==2.3.10 torch-rechub==0.9.0 recbole==1.2.1; do \
-		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $$peer || true; done
+		.venv-peers/bin/$(PIP) --no-deps $$peer || true; done
 	@touch $@
 
 .venv/bench.stamp: .venv/arec.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/$(PIP) --editable '.[bench]'
 	@touch $@
 
 # Turns of each contender; 1 shows in some minutes that all runs. What was measured of the same code is kept.
