@@ -50,7 +50,7 @@ def command(
         encoders = load_encoders(model_path, model.manifest)
         lines = (
             line
-            for table, origin in read_requests(requests)
+            for table, origin in read_requests(requests, model.manifest)
             for scored in score(model, encoders, table, origin)
             for line in _lines(scored, order, top)
         )

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import fail, set_option
+from specc.cli.data_options import arguments_of, data_options, tell
 from specc.cli.models import device_option, devices_from, model_from
 
 if TYPE_CHECKING:
+    from specc_runtime.data import Dialect
     from specc_runtime.train import Progress
 
 PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=True)
@@ -50,6 +52,7 @@ INTERRUPTED = 130  # exit code, as a shell has it for Ctrl-C
     "--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better one."
 )
 @click.option("--every", type=click.IntRange(min=1), help="Write a checkpoint after so many steps, too.")
+@data_options
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
@@ -63,16 +66,18 @@ def command(
     devices: tuple[str, ...],
     resume: bool,
     as_json: bool,
+    dialect: Dialect,
     **changes: Any,
 ) -> None:
-    """Train MODEL (a spec, or a compiled directory) on the Parquet files or folders DATA.
+    """Train MODEL (a spec, or a compiled directory) on the examples DATA.
 
-    A folder that `specc prepare` wrote has train.parquet to learn from, and perhaps valid.parquet to choose
-    the best epoch by and test.parquet to evaluate on. Ctrl-C writes a checkpoint; --resume goes on from it
-    exactly as if nothing had been.
+    DATA are files (Parquet, Arrow, CSV, TSV, JSON lines; also .gz, .zst, .bz2) or folders of them. In a
+    folder, files and subfolders called train, valid and test are learned from, used to choose the best epoch
+    by, and evaluated on. Ctrl-C writes a checkpoint; --resume goes on from it exactly as if nothing had been.
     """
     from specc.cli.results import as_text
     from specc_runtime import ArtefactError, DeviceError
+    from specc_runtime.data import find_parts
     from specc_runtime.encode import DataError
     from specc_runtime.train import Interrupted, Recipe, TrainingError, evaluate_files, fit
 
@@ -83,18 +88,35 @@ def command(
     recipe = Recipe.of(model.manifest).changed(**changes)
     begun = time.monotonic()
     try:
-        found, held, rest = parts_of(data)
+        parts = find_parts(data)
+        for line in parts.said:
+            tell(line)
+        if not parts.train:
+            fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
         with shown() as (watch, say):
-            outcome = fit(model, found, directory, recipe, valid=files_of(valid) or held, resume=resume,
+            outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
+                          resume=resume, dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say)  # fmt: skip
         seconds = time.monotonic() - begun
-        tests = files_of(test) or rest
-        results = evaluate_files(model, directory, tests, recipe.group) if tests else {}
+        tests = files_of(test) or parts.test
+        results = (
+            evaluate_files(model, directory, tests, recipe.group, dialect=dialect, tell=tell) if tests else {}
+        )
     except (DataError, ArtefactError, DeviceError, TrainingError, ValueError) as error:
         fail(str(error))
     except Interrupted:
-        again = " ".join(["specc train", str(model_path), *map(str, data), "-o", str(directory), "--resume"])
+        again = " ".join(
+            [
+                "specc train",
+                str(model_path),
+                *map(str, data),
+                *arguments_of(dialect),
+                "-o",
+                str(directory),
+                "--resume",
+            ]
+        )
         click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {again}", err=True)
         sys.exit(INTERRUPTED)
     if as_json:
@@ -115,16 +137,6 @@ def command(
     if results:
         click.echo(as_text(results))
     click.echo(f"{directory}: trained in {seconds:.1f} s")
-
-
-def parts_of(data: tuple[Path, ...]) -> tuple[list[Path], list[Path], list[Path]]:
-    """Files to train on, to choose by and to evaluate on. Raises DataError."""
-    prepared = [path for path in data if (path / "train.parquet").is_file()]
-    others = [path for path in data if path not in prepared]
-    train = [path / "train.parquet" for path in prepared] + (files_of(tuple(others)) if others else [])
-    valid = [p for path in prepared if (p := path / "valid.parquet").is_file()]
-    test = [p for path in prepared if (p := path / "test.parquet").is_file()]
-    return train, valid, test
 
 
 def files_of(paths: tuple[Path, ...]) -> list[Path]:

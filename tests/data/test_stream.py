@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert len(found.value.faults) == 2
     (tmp_path / "text.parquet").write_text("not parquet")
     pq.write_table(pa.table({"x": pa.array([], pa.int64())}), tmp_path / "none.parquet")
-    with pytest.raises(DataError, match=r"text\.parquet: it cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"text\.parquet: it is no Parquet file"):
         stream(find_files([tmp_path / "text.parquet"]))
     with pytest.raises(DataError, match=r"none\.parquet: there is no example in it"):
         stream(find_files([tmp_path / "none.parquet"]))

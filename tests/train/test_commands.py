@@ -100,7 +100,7 @@ MODEL, DATA, OUT = "{folder}/model", "{folder}/data", ("-o", "{tmp}/out")
     ("arguments", "code", "said"),
     [
         (("train", "{tmp}/small.arec", "{tmp}/none"), 1, "there is no such file"),
-        (("train", "{tmp}/small.arec", "{tmp}/empty"), 1, "the folder has no Parquet file"),
+        (("train", "{tmp}/small.arec", "{tmp}/empty"), 1, "the folder has no file of examples"),
         (("train", "{tmp}/small.arec", "{tmp}/short.parquet", *OUT), 1, "column `ad_item`: there is no such"),
         (("train", "{tmp}/bad/small.arec", DATA, *OUT), 1, "mpl"),
         (("train", MODEL, DATA, "--set", "x=1", *OUT), 1, "compiled already"),
@@ -111,7 +111,7 @@ MODEL, DATA, OUT = "{folder}/model", "{folder}/data", ("-o", "{tmp}/out")
         (("evaluate", "{tmp}/empty", DATA), 1, "is not a compiled model"),
         (("evaluate", MODEL, "{tmp}/short.parquet"), 1, "column `ad_item`: there is no such"),
         (("evaluate", MODEL, DATA, "--group", "nobody"), 1, "column `nobody`"),
-        (("score", MODEL, "{tmp}/bad.jsonl"), 1, "it is not JSON lines"),
+        (("score", MODEL, "{tmp}/bad.jsonl"), 1, "line 1: it is not JSON"),
         (("score", MODEL, "{tmp}/none.jsonl"), 1, "there is no such file"),
         (("score", MODEL, "{tmp}/bad.jsonl", "--top", "1", "--by", "buy"), 2, "the model predicts click"),
     ],

@@ -1,7 +1,26 @@
-"""Example files, and batches of them in an order that can be taken up again."""
+"""Example files in every format, and batches of them in an order that can be taken up again."""
 
-from specc_runtime.data.files import find_files
+from specc_runtime.data.columns import Column, Typing, columns_of
+from specc_runtime.data.dialect import Dialect
+from specc_runtime.data.examples import Examples
+from specc_runtime.data.files import names_of, read_tables
+from specc_runtime.data.parts import Parts, find_files, find_parts, find_tests
 from specc_runtime.data.select import select
 from specc_runtime.data.stream import Place, Stream
 
-__all__ = ["Place", "Stream", "find_files", "select"]
+__all__ = [
+    "Column",
+    "Dialect",
+    "Examples",
+    "Parts",
+    "Place",
+    "Stream",
+    "Typing",
+    "columns_of",
+    "find_files",
+    "find_parts",
+    "find_tests",
+    "names_of",
+    "read_tables",
+    "select",
+]

@@ -1,16 +1,17 @@
 """Batches of example files, shuffled, in an order that can be taken up again anywhere.
 
-Promises: an epoch gives every example once. Row groups come in a random order, and the examples of as
-many row groups as fill a buffer are shuffled together; the order depends on the seed and the epoch alone.
-A `Place` is where an epoch stands: from it the rest comes exactly as it would have. Ranks read different
-row groups, and all give equally many batches.
-Memory: one buffer of encoded examples, and one row group.
+Promises: an epoch gives every example once. Units (row groups, or some thousand rows of text) come in a
+random order, and the examples of as many units as fill a buffer are shuffled together; the order depends on
+the seed and the epoch alone. A `Place` is where an epoch stands: from it the rest comes exactly as it would
+have. Ranks read different units, and all give equally many batches. Workers of a DataLoader read different
+units, too, and together give every example once.
+Memory: two buffers of encoded examples, of which one is read ahead, and one unit.
 Leaves to others: encoding (encode), moving batches to devices (train).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +19,16 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import Batch
-from specc_runtime.data.files import Unit, read, units_of
+from specc_runtime.data.columns import Column, columns_of
+from specc_runtime.data.examples import Examples, Unit
 from specc_runtime.data.select import select
 from specc_runtime.encode import Encoders
 
 
 @dataclass(frozen=True)
 class Place:
-    """The first example that has not been given: unit counts row groups in the epoch's order, row
-    counts examples of the buffer that begins there."""
+    """The first example that has not been given: unit counts units in the epoch's order, row counts
+    examples of the buffer that begins there."""
 
     epoch: int = 0
     unit: int = 0
@@ -43,7 +45,7 @@ class Stream:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: Sequence[Path] | Examples,
         encoders: Encoders,
         batch: int,
         *,
@@ -55,16 +57,23 @@ class Stream:
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.units = units_of(files)
+        columns = columns_of(encoders.manifest, labels=labels)
+        if keys is not None:
+            columns.setdefault(keys, Column("key"))
+        self.source = files if isinstance(files, Examples) else Examples(files, columns)
+        self.units = self.source.units
         self.encoders, self.batch, self.seed, self.shuffle = encoders, batch, seed, shuffle
         self.buffer, self.labels, self.keys, self.rank, self.ranks = buffer, labels, keys, rank, ranks
 
     @property
     def examples(self) -> int:
-        return sum(unit.rows for unit in self.units)
+        return self.source.rows
+
+    def __len__(self) -> int:
+        return self.steps()
 
     def steps(self, epoch: int = 0) -> int:
-        """How many batches an epoch has. Unequal row groups would give ranks unequal many: the fewest."""
+        """How many batches an epoch has. Unequal units would give ranks unequally many: the fewest."""
         if self.ranks == 1:
             return -(-self.examples // self.batch)
         return min(
@@ -120,13 +129,8 @@ class Stream:
         return unit
 
     def _encoded(self, units: Sequence[Unit]) -> Batch:
-        def columns(present: Iterable[str]) -> list[str]:
-            names = list(present)
-            found = self.encoders.columns(names, self.labels)
-            return [*found, *(n for n in names if n == self.keys and n not in found)]
-
         parts = [
-            self.encoders.encode(read(unit, columns), unit.origin, labels=self.labels, keys=self.keys)
+            self.encoders.encode(self.source.read(unit), unit.origin, labels=self.labels, keys=self.keys)
             for unit in units
         ]
         return parts[0] if len(parts) == 1 else Batch.collate(parts)

@@ -22,7 +22,7 @@ from specc_runtime.batch import Bag, Batch, Schema
 from specc_runtime.encode.columns import Ints, Packed, unpack
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
-from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit
+from specc_runtime.encode.faults import SHOWN, DataError, Fault, Origin, Unfit, fault_of, names_in, together
 from specc_runtime.encode.kinds import (
     Moments,
     Scale,
@@ -57,12 +57,13 @@ class Encoders:
     def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
         """What the encodings need to know, from the training data, in one pass.
 
-        Labels are learned from as far as the tables have them. Raises DataError, with the faults of the first
-        table that has any.
+        Labels are learned from as far as the tables have them. Raises DataError, with the faults of all
+        tables up to a bound.
         """
         tallies: dict[str, Tally] = {}
         moments: dict[str, Moments] = {}
         labels: dict[str, tuple[Labels, Origin]] = {}
+        faults: list[Fault] = []
         for table, origin in tables:
             read = _Reading(manifest, table, origin)
             for entry, packed in read.fields():
@@ -81,7 +82,11 @@ class Encoders:
                         with read.noting(prediction, values):
                             known = labels.setdefault(prediction["name"], (Labels(prediction), origin))
                             known[0].add(values.values)
-            read.finish()
+            faults += read.faults
+            if len(faults) >= SHOWN:
+                break
+        if faults:
+            raise DataError(together(faults))
         return Encoders(
             manifest,
             {
@@ -218,22 +223,56 @@ class _Reading:
     def column(self, name: str) -> pa.ChunkedArray:
         if name not in self.names:
             raise self._missing(name, None)
+        if self.table.column_names.count(name) > 1:
+            raise Unfit("the column is there twice", help="rename one of them")
         return self.table.column(name)
 
     def fields(self) -> Iterator[tuple[Mapping[str, Any], Packed]]:
         """Every field whose column could be taken apart, and agrees with those of its axes."""
+        absent = []
         for entry in self.manifest["fields"]:
             with self.noting(entry, None):
                 name = _column(entry, self.names)
                 if name is None:
-                    raise self._missing(entry["column"], entry["fallback"])
-                column = self.table.column(name)
+                    absent.append(entry)
+                    continue
+                column = self.column(name)
                 axes = self.axes(entry)
                 inner = [None] if entry["encoding"] in ("bag", "vector") else []
                 packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
                 with self.noting(entry, packed):
                     self._agree(axes, packed, name)
                     yield entry, packed
+        if len(absent) == len(self.manifest["fields"]):
+            self.faults.append(self._no_column())
+            return
+        # What the columns that are there say of an axis, the absent ones are null along.
+        for entry in absent:
+            with self.noting(entry, None):
+                packed = self._nulls(entry)
+                with self.noting(entry, packed):
+                    yield entry, packed
+
+    def _nulls(self, entry: Mapping[str, Any]) -> Packed:
+        """What a column would say that is null everywhere. Raises Unfit where that is no value."""
+        count, lengths = len(self.table), []
+        for axis in self.axes(entry):
+            given = self.candidates if axis == "@candidates" else self.lengths.get(axis)
+            if given is None and axis == "@candidates":
+                raise self._missing(entry["column"], entry["fallback"])
+            if given is None:
+                given = self.lengths[axis] = np.zeros(count, dtype=np.int64)
+            lengths.append(given)
+            count = int(given.sum())
+        default = _default(entry)
+        if entry["encoding"] == "bag":
+            values = pa.nulls(0)
+            lengths.append(np.zeros(count, dtype=np.int64))
+        elif count and default is None:
+            raise self._missing(entry["column"], entry["fallback"])
+        else:
+            values = pa.nulls(count)
+        return Packed(values, tuple(lengths), tuple(lengths))
 
     def axes(self, entry: Mapping[str, Any]) -> list[str]:
         """The axes that a field's column has a level of lists for, outermost first."""
@@ -252,6 +291,8 @@ class _Reading:
         about = {"column": name}
         with self.noting(about, None):
             if name not in self.names:
+                if not packed.lengths[-1].any():
+                    return torch.zeros(0)
                 raise self._missing(name, None)
             bounds = [*(self._bounds.get(axis) for axis in self.axes(entry)), None]
             found = unpack(self.table.column(name), bounds)
@@ -299,11 +340,22 @@ class _Reading:
 
     def _missing(self, name: str, fallback: str | None) -> Unfit:
         either = f" (nor `{fallback}`)" if fallback else ""
-        return Unfit(
-            f"there is no such column{either}",
-            help=f"the file has {', '.join(sorted(self.names)) or 'none'}; add the column, or name "
-            'another one in the spec with `from "…"`',
+        return Unfit(f"there is no such column{either}", help=self._instead(name, fallback))
+
+    def _instead(self, *wanted: str | None) -> str:
+        has = sorted(n for n in names_in(self.table) if n)
+        near = [n for w in wanted if w for n in get_close_matches(w, has, 1, 0.75)]
+        help = f"did you mean `{near[0]}`? " if near else ""
+        return (
+            f"{help}the file has {', '.join(has) or 'none'}; add the column, name another one in the "
+            'spec with `from "…"`, or give the field a `default = …`'
         )
+
+    def _no_column(self) -> Fault:
+        fields = self.manifest["fields"]
+        wanted = ", ".join(f"`{f['column']}`" for f in fields[:6]) + ", …" * (len(fields) > 6)
+        help = self._instead(*(f["column"] for f in fields))
+        return Fault(self.origin.file, f"it has none of the model's columns: {wanted}", help=help)
 
     def finish(self) -> None:
         if self.faults:
@@ -328,8 +380,7 @@ class _Noting:
         if row is not None and self.packed is not None:
             row = self.packed.row(row, unfit.level)
         name = _column(self.entry, reading.names) or self.entry["column"]
-        at = None if row is None else reading.origin.first + row
-        reading.faults.append(Fault(reading.origin.file, unfit.what, name, at, unfit.help, unfit.more))
+        reading.faults.append(fault_of(unfit, reading.origin, name, row))
         return True
 
 
@@ -337,6 +388,11 @@ def _column(entry: Mapping[str, Any], names: set[str]) -> str | None:
     """Which of the columns that a field may be read from is there."""
     options = (entry["column"], entry.get("fallback"))
     return next((name for name in options if name is not None and name in names), None)
+
+
+def _default(entry: Mapping[str, Any]) -> Any:
+    """What a field's null is, or None."""
+    return _of(entry)[1].get("default", entry["options"].get("default"))
 
 
 def _of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -1,30 +1,60 @@
 """What is wrong with data, as data.
 
-Promises: every fault names the file, and the row and column where there is one; a `DataError` lists all
-that were found, and rows count from 1 (in JSON lines they are the lines).
+Promises: every fault names the file, and the column and row where there are; in a text file the line, also
+where cells go over several. A `DataError` lists all that were found. Rows and lines count from 1.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 SHOWN = 20  # faults that a message spells out
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a table's rows come from: a file, and the number there of the first of them."""
+    """Where a table's rows come from: a file, and the number there of the first of them.
+
+    line: in a text file, that row's line. lines: how many lines after it each row begins, where that is not
+    just one line a row.
+    """
 
     file: str
     first: int = 1
+    line: int | None = None
+    lines: npt.NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
+
+    def row(self, index: int) -> int:
+        """The number of a row, by its place in the table."""
+        return self.first + index
+
+    def line_of(self, index: int) -> int | None:
+        """The line that a row begins in, or None where there are no lines."""
+        if self.line is None:
+            return None
+        return self.line + (index if self.lines is None else int(self.lines[index]))
+
+    def after(self, rows: int) -> Origin:
+        """Where the rows from a place in the table on come from."""
+        if self.line is None:
+            return Origin(self.file, self.first + rows)
+        if self.lines is None:
+            return Origin(self.file, self.first + rows, self.line + rows)
+        return Origin(self.file, self.first + rows, self.line, self.lines[rows:])
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. what: what is there, and what should be. help: what to do.
 
-    row: the first row that has it, and more: in how many other values it is, in the part that was read.
+    row: the first row that has it (line: in a text file its line), and more: in how many other values it is,
+    in the part that was read.
     """
 
     file: str
@@ -33,9 +63,12 @@ class Fault:
     row: int | None = None
     help: str = ""
     more: int = 0
+    line: int | None = None
 
     def __str__(self) -> str:
         row = None if self.row is None else f"row {self.row:,}"
+        if self.line is not None:
+            row = f"line {self.line:,}"
         column = None if self.column is None else f"column `{self.column}`"
         place = ", ".join(part for part in (self.file, row, column) if part)
         others = f" (and {self.more:,} more)" if self.more else ""
@@ -65,3 +98,33 @@ class Unfit(Exception):
     ) -> None:
         super().__init__(what)
         self.what, self.index, self.more, self.help, self.level = what, index, more, help, level
+
+
+def fault_of(unfit: Unfit, origin: Origin, column: str, row: int | None) -> Fault:
+    """The fault of a table's column. row: its place in the table, from 0."""
+    at = None if row is None else origin.row(row)
+    line = None if row is None else origin.line_of(row)
+    return Fault(origin.file, unfit.what, column, at, unfit.help, unfit.more, line)
+
+
+def together(faults: Iterable[Fault]) -> list[Fault]:
+    """Faults of parts of the same files, those that say the same of a whole column once."""
+    found: dict[object, Fault] = {}
+    for fault in faults:
+        same = fault if fault.row is None else replace(fault, help="")
+        found.setdefault(same, fault)
+    return list(found.values())
+
+
+_NAMES = b"arec.columns"
+
+
+def with_names(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    """A table that knows the names of all columns of its file, for what a fault says of them."""
+    return table.replace_schema_metadata({_NAMES: json.dumps(list(names)).encode()})
+
+
+def names_in(table: pa.Table) -> list[str]:
+    """The names of the columns of a table's file."""
+    known = (table.schema.metadata or {}).get(_NAMES)
+    return list(table.column_names) if known is None else list(json.loads(known))

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from specc_runtime.data.files import tables
-from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.data import columns_of, read_tables
+from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
 
 TOGETHER = 256  # requests in one batch
@@ -49,22 +49,9 @@ class Scored:
         ]
 
 
-def read_requests(path: Path) -> Iterator[tuple[pa.Table, Origin]]:
-    """The requests of a Parquet or JSON-lines file. Raises DataError."""
-    if path.suffix in (".parquet", ".pq"):
-        yield from tables([path])
-        return
-    from pyarrow import json
-
-    if not path.is_file():
-        raise DataError([Fault(str(path), "there is no such file")])
-    try:
-        yield json.read_json(path), Origin(str(path))
-    except pa.ArrowInvalid as error:
-        help = "write one JSON object a line, with the candidates' columns as lists"
-        raise DataError(
-            [Fault(str(path), f"it is not JSON lines: {str(error).partition(chr(10))[0]}", help=help)]
-        ) from None
+def read_requests(path: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[pa.Table, Origin]]:
+    """The requests of a file, in the columns that a model reads. Raises DataError."""
+    yield from read_tables([path], columns_of(manifest, candidates=True, labels=False))
 
 
 def score(model: Model, encoders: Encoders, table: pa.Table, origin: Origin) -> Iterator[Scored]:
@@ -72,7 +59,7 @@ def score(model: Model, encoders: Encoders, table: pa.Table, origin: Origin) -> 
     model.eval()
     for at in range(0, len(table), TOGETHER):
         part = table.slice(at, TOGETHER)
-        where = Origin(origin.file, origin.first + at)
+        where = origin.after(at)
         batch = encoders.encode(part, where, candidates=True, labels=False)
         assert batch.candidates is not None
         with torch.no_grad():

@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from specc_runtime.data import Stream
-from specc_runtime.data.files import tables
+from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, names_of
+from specc_runtime.data.files import PLAIN
 from specc_runtime.encode import Encoders, load_encoders, load_pretrained, save_encoders
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines, count
@@ -36,33 +34,39 @@ def fit(
     valid: Sequence[Path] = (),
     beside: Sequence[Path] = (),
     resume: bool = False,
+    dialect: Dialect = PLAIN,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Learn the encodings of training files, then train a model on them.
 
     beside: folders in which the files of tables that start from one are looked for.
-    say: told what begins. Raises DataError, TrainingError, Interrupted, or ArtefactError where there is
+    dialect: how text files are to be read. say: told what begins. tell: told what there is to know of the
+    data. Raises DataError, TrainingError, Interrupted, or ArtefactError where there is
     nothing to resume.
     """
+    say("reading")
+    examples = Examples(files, columns_of(model.manifest), dialect)
+    for note in examples.notes:
+        tell(note)
     directory.mkdir(parents=True, exist_ok=True)
     if resume:
         encoders = load_encoders(directory, model.manifest)
     else:
         say("learning vocabularies and scales")
-        bare = Encoders(model.manifest)
-        encoders = Encoders.learn(model.manifest, tables(files, bare.columns))
+        encoders = Encoders.learn(model.manifest, examples.tables())
         for note in encoders.notes():
-            say(note)
+            tell(note)
         for name, text in model.files.items():
             (directory / name).write_text(text, encoding="utf-8")
         save_encoders(encoders, directory)
         load_pretrained(model, encoders, beside)
     say("counting items")
-    baselines = count(model, Stream(files, encoders, LARGE, shuffle=False))
+    baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
     baselines.save(directory)
-    stream = Stream(files, encoders, recipe.batch, seed=recipe.seed)
-    held_out = _plain(model, valid, encoders, recipe.group) if valid else None
+    stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
+    held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
     say("training")
     return train(model, stream, recipe, directory, valid=held_out, resume=resume, watch=watch)
 
@@ -72,21 +76,39 @@ def evaluate_files(
     directory: Path,
     files: Sequence[Path],
     group: str | None = None,
+    dialect: Dialect = PLAIN,
     watch: Callable[[int], None] = lambda examples: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Results:
     """The metrics of a trained model and of its baselines on files. group: a field's path or a column."""
     encoders = load_encoders(directory, model.manifest)
-    stream = _plain(model, files, encoders, group or model.manifest["train"]["group"])
+    stream = _plain(model, files, encoders, group or model.manifest["train"]["group"], dialect, tell)
     return evaluate(model, stream, Baselines.load(directory), watch)
 
 
-def _plain(model: Model, files: Sequence[Path], encoders: Encoders, group: str | None) -> Stream:
-    return Stream(files, encoders, LARGE, shuffle=False, keys=_keys(model.manifest, files, group))
+def _plain(
+    model: Model,
+    files: Sequence[Path],
+    encoders: Encoders,
+    group: str | None,
+    dialect: Dialect,
+    tell: Callable[[str], None],
+) -> Stream:
+    columns = columns_of(model.manifest)
+    keys = _keys(model.manifest, files, group, dialect)
+    if keys is not None:
+        columns.setdefault(keys, Column("key"))
+    examples = Examples(files, columns, dialect)
+    for note in examples.notes:
+        tell(note)
+    return Stream(examples, encoders, LARGE, shuffle=False, keys=keys)
 
 
-def _keys(manifest: Mapping[str, Any], files: Sequence[Path], group: str | None) -> str | None:
+def _keys(
+    manifest: Mapping[str, Any], files: Sequence[Path], group: str | None, dialect: Dialect
+) -> str | None:
     """The column whose values group examples: that of a field, a column by its name, or the user's."""
-    names = set(pq.read_schema(files[0]).names)
+    names = set(names_of(files[0], dialect))
     field = next((f for f in manifest["fields"] if f["path"] == group), None)
     if field is not None:
         column: str = field["column"]

@@ -1,0 +1,137 @@
+"""The examples of files as units that can be read in any order, again and again.
+
+Promises: text is parsed once; what it was parsed to is kept in a temporary file (spill), and where that
+cannot be it is parsed again whenever it is read, and said. A unit's table is the same each time. Memory: one
+part of a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from specc_runtime.data.columns import Column, Typing
+from specc_runtime.data.dialect import Dialect
+from specc_runtime.data.files import PLAIN, Gathered, Part, Reader
+from specc_runtime.data.spill import Place, Spill
+from specc_runtime.encode.faults import Fault, Origin, names_in
+
+ROWS = 1 << 13  # of text, in one unit
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """The smallest part that is read by itself: a row group, a record batch, or some rows of text."""
+
+    part: Part
+    origin: Origin
+    rows: int
+    place: Place | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.part.file
+
+
+class Examples:
+    """The columns of files that something reads. notes: what there is to say of them.
+
+    Raises DataError with every fault: text is looked at whole, of other files that they can be opened.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        columns: Mapping[str, Column],
+        dialect: Dialect = PLAIN,
+        watch: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        """watch: told how many rows of text have been read so far."""
+        self.files, self.columns, self.dialect = tuple(files), dict(columns), dialect
+        self.units: list[Unit] = []
+        self.rows = 0
+        self.names: set[str] = set()  # of all columns
+        self.notes: list[str] = []
+        self._typing = Typing(dialect)
+        self._readers: dict[Path, Reader] = {}
+        self._spill: Spill | None = None
+        self._spills = True
+        gathered = Gathered()
+        for file in self.files:
+            with gathered:
+                reader = self._readers[file] = Reader(file, columns, self._typing)
+                self.names.update(reader.names or ())
+                for part in reader.parts():
+                    with gathered:
+                        self.units += self._units(reader, part)
+                    self.rows += part.rows
+                    watch(self.rows)
+                    if gathered.enough(part.rows):
+                        break
+            if gathered.enough(0):
+                break
+        if not gathered.faults and not self.units:
+            gathered.faults.append(Fault(", ".join(map(str, files)), "there is no example in it"))
+        gathered.finish()
+        self.notes += self._typing.notes
+        self.notes += self._absent()
+
+    def _absent(self) -> list[str]:
+        """What there is to say of wanted columns that no file has, and no other column stands for."""
+        stood_for = {name for other in self.names for name in self._instead(other)}
+        return [
+            f"there is no column `{name}`: it is null everywhere"
+            for name, column in self.columns.items()
+            if not column.instead and name not in self.names and name not in stood_for
+        ]
+
+    def _instead(self, name: str) -> frozenset[str]:
+        return self.columns[name].instead if name in self.columns else frozenset()
+
+    def read(self, unit: Unit) -> pa.Table:
+        """Raises DataError."""
+        if unit.place is not None:
+            assert self._spill is not None
+            return self._spill.read(unit.place)
+        return self._readers[unit.file].read(unit.part)
+
+    def tables(self) -> Iterator[tuple[pa.Table, Origin]]:
+        for unit in self.units:
+            yield self.read(unit), unit.origin
+
+    def _units(self, reader: Reader, part: Part) -> list[Unit]:
+        if part.chunk is None:
+            return [Unit(part, part.origin, part.rows)]
+        table = reader.read(part)
+        self.names.update(names_in(table))
+        bare = replace(part, chunk=replace(part.chunk, data=b""))
+        if self._spills:
+            try:
+                self._spill = self._spill or Spill()
+                found = []
+                for at in range(0, part.rows, ROWS):
+                    some = table.slice(at, ROWS)
+                    place = self._spill.write(some)
+                    found.append(Unit(bare, part.origin.after(at), len(some), place))
+                return found
+            except OSError as error:
+                self._spills = False
+                self.notes.append(
+                    f"text is parsed again whenever it is read, as there is no place to keep it parsed "
+                    f"({error.strerror or error}); AREC_CACHE may name a folder with room"
+                )
+        return [Unit(bare, part.origin, part.rows)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In a process that is not forked there is no temporary file.
+        return Examples, (self.files, self.columns, self.dialect)
+
+
+def opened(
+    files: Sequence[Path] | Examples, columns: Mapping[str, Column], dialect: Dialect = PLAIN
+) -> Examples:
+    return files if isinstance(files, Examples) else Examples(files, columns, dialect)
