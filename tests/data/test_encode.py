@@ -208,11 +208,11 @@ def test_all_faults_at_once() -> None:
     lines = str(found.value).splitlines()
     assert [line for line in lines if line.startswith("part-7")] == [
         "part-7.parquet, row 102, column `id`: there is no value",
+        "part-7.parquet, column `ad_price`: there is no such column (nor `price`)",
         "part-7.parquet, row 101, column `gap`: there are 4 positions of past.t, "
         "and column `past_item` has 2",
         "part-7.parquet, row 101, column `noise_item`: there are 4 positions of past.t, "
         "and column `past_item` has 2",
-        "part-7.parquet, column `ad_price`: there is no such column (nor `price`)",
         "part-7.parquet, row 103, column `click`: 3.0 is not a label from 0 to 1",
     ]
     assert len(found.value.faults) == 5

@@ -49,6 +49,8 @@ def columns_of(
     """
     found: dict[str, Column] = {}
     for entry in manifest["fields"]:
+        if entry.get("training") and not labels:
+            continue
         encoding, options = entry["encoding"], entry["options"]
         depth = len(entry["axes"]) + int(encoding in ("bag", "vector"))
         depth += int(candidates and entry["role"] == "candidate")

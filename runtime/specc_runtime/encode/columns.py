@@ -25,12 +25,14 @@ class Packed:
     """The innermost values of a column, and how they are grouped.
 
     lengths: by level, outermost first, how many of the next level each place of this one has.
-    given: those lengths before they were cut to the bounds.
+    given: those lengths before they were cut to the bounds. absent: the rows that have no list at all, None
+    if there are none.
     """
 
     values: pa.Array
     lengths: tuple[Ints, ...]
     given: tuple[Ints, ...]
+    absent: npt.NDArray[np.bool_] | None = None
 
     def row(self, index: int, level: int | None = None) -> int:
         """The row of the table, counted from 0, that a value (or a place of an outer level) is in."""
@@ -45,6 +47,9 @@ def unpack(column: pa.Array | pa.ChunkedArray, bounds: Sequence[int | None]) -> 
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     lengths: list[Ints] = []
     given: list[Ints] = []
+    absent = None
+    if bounds and values.null_count:
+        absent = values.is_null().to_numpy(zero_copy_only=False)
     for bound in bounds:
         values, before, after = _level(_plain(values), bound, len(bounds), column.type)
         given.append(before)
@@ -52,7 +57,7 @@ def unpack(column: pa.Array | pa.ChunkedArray, bounds: Sequence[int | None]) -> 
     values = _plain(values)
     if _is_list(values.type):
         raise _levels(column.type, len(bounds))
-    return Packed(values, tuple(lengths), tuple(given))
+    return Packed(values, tuple(lengths), tuple(given), absent)
 
 
 def picked(starts: Ints, lengths: Ints) -> Ints:

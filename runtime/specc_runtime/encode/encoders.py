@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.encode.agree import CANDIDATES, Along, Axes
 from specc_runtime.encode.columns import Ints, Packed, unpack
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
@@ -140,10 +141,11 @@ class Encoders:
     ) -> Batch:
         """The batch of a table's rows.
 
-        keys: a column whose hashes go along as `labels["@keys"]`.
+        labels: with labels, and with what only losses read. keys: a column whose hashes go along as
+            `labels["@keys"]`.
         Raises DataError with every fault of the table.
         """
-        read = _Reading(self.manifest, table, origin, candidates)
+        read = _Reading(self.manifest, table, origin, candidates, training=labels)
         fields: dict[str, Tensor | Bag] = {}
         crosses = self.manifest.get("crosses", ())
         wanted = {path for cross in crosses for path in cross["of"]}
@@ -209,16 +211,21 @@ class _Reading:
     """One table while it is read: its columns taken apart, and the faults met on the way."""
 
     def __init__(
-        self, manifest: Mapping[str, Any], table: pa.Table, origin: Origin, candidates: bool = False
+        self,
+        manifest: Mapping[str, Any],
+        table: pa.Table,
+        origin: Origin,
+        candidates: bool = False,
+        training: bool = True,
     ) -> None:
         self.manifest, self.table, self.origin = manifest, table, origin
         self.names = set(table.column_names)
-        self.per_request = candidates
+        self.per_request, self.training = candidates, training
         self.candidates: Ints | None = None
         self.lengths: dict[str, Ints] = {}
         self.faults: list[Fault] = []
         self._bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
-        self._given: dict[str, tuple[Ints, str]] = {}
+        self.all_axes = Axes(())
 
     def column(self, name: str) -> pa.ChunkedArray:
         if name not in self.names:
@@ -228,61 +235,61 @@ class _Reading:
         return self.table.column(name)
 
     def fields(self) -> Iterator[tuple[Mapping[str, Any], Packed]]:
-        """Every field whose column could be taken apart, and agrees with those of its axes."""
-        absent = []
-        for entry in self.manifest["fields"]:
-            with self.noting(entry, None):
-                name = _column(entry, self.names)
-                if name is None:
-                    absent.append(entry)
-                    continue
-                column = self.column(name)
-                axes = self.axes(entry)
-                inner = [None] if entry["encoding"] in ("bag", "vector") else []
-                packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
-                with self.noting(entry, packed):
-                    self._agree(axes, packed, name)
-                    yield entry, packed
-        if len(absent) == len(self.manifest["fields"]):
+        """Every field whose column could be taken apart, and agrees with those of its axes. A column that is
+        absent is null everywhere, along what the others say of its axes."""
+        wanted = [f for f in self.manifest["fields"] if self.training or not f.get("training")]
+        if wanted and not any(_column(entry, self.names) for entry in wanted):
             self.faults.append(self._no_column())
             return
-        # What the columns that are there say of an axis, the absent ones are null along.
-        for entry in absent:
+        found: list[tuple[Mapping[str, Any], Along]] = []
+        for entry in wanted:
             with self.noting(entry, None):
-                packed = self._nulls(entry)
-                with self.noting(entry, packed):
-                    yield entry, packed
+                found.append((entry, self._along(entry)))
+        self.all_axes = Axes([along for _, along in found])
+        for entry, along in found:
+            for level, axis in enumerate(along.axes):
+                lengths = self.all_axes.lengths(along.axes[: level + 1])
+                if axis == CANDIDATES:
+                    self.candidates = lengths
+                else:
+                    self.lengths[axis] = lengths
+            with self.noting(entry, along.packed):
+                packed = self.all_axes.agreed(along)
+                if _column(entry, self.names) is None and len(packed.values) and self._refuses(entry):
+                    raise self._missing(entry["column"], entry["fallback"])
+                yield entry, packed
 
-    def _nulls(self, entry: Mapping[str, Any]) -> Packed:
-        """What a column would say that is null everywhere. Raises Unfit where that is no value."""
-        count, lengths = len(self.table), []
-        for axis in self.axes(entry):
-            given = self.candidates if axis == "@candidates" else self.lengths.get(axis)
-            if given is None and axis == "@candidates":
-                raise self._missing(entry["column"], entry["fallback"])
-            if given is None:
-                given = self.lengths[axis] = np.zeros(count, dtype=np.int64)
-            lengths.append(given)
-            count = int(given.sum())
-        default = _default(entry)
-        if entry["encoding"] == "bag":
-            values = pa.nulls(0)
-            lengths.append(np.zeros(count, dtype=np.int64))
-        elif count and default is None:
+    def _along(self, entry: Mapping[str, Any]) -> Along:
+        """A field's column taken apart. Raises Unfit."""
+        name = _column(entry, self.names)
+        if name is None and self.per_request and entry["role"] == "candidate" and not self._has_candidates:
             raise self._missing(entry["column"], entry["fallback"])
-        else:
-            values = pa.nulls(count)
-        return Packed(values, tuple(lengths), tuple(lengths))
+        column = pa.nulls(len(self.table)) if name is None else self.column(name)
+        axes = self.axes(entry)
+        inner = [None] if entry["encoding"] in ("bag", "vector") else []
+        packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
+        return Along(name or entry["column"], tuple(axes), packed)
+
+    def _refuses(self, entry: Mapping[str, Any]) -> bool:
+        """Whether a field's column has to be there. What is trained on has its column of keys; a request
+        without has the unknown key."""
+        return _default(entry) is None and (self.training or _of(entry)[0] != "vocab")
+
+    @property
+    def _has_candidates(self) -> bool:
+        """Whether a column of candidates is there."""
+        own = (f for f in self.manifest["fields"] if f["role"] == "candidate")
+        return any(_column(f, self.names) is not None for f in own)
 
     def axes(self, entry: Mapping[str, Any]) -> list[str]:
         """The axes that a field's column has a level of lists for, outermost first."""
-        outer = ["@candidates"] if self.per_request and entry["role"] == "candidate" else []
+        outer = [CANDIDATES] if self.per_request and entry["role"] == "candidate" else []
         return [*outer, *entry["axes"]]
 
     @property
     def all_lengths(self) -> Mapping[str, Ints]:
         """By axis, the lengths that are known, of candidates too."""
-        return self.lengths if self.candidates is None else {**self.lengths, "@candidates": self.candidates}
+        return self.lengths if self.candidates is None else {**self.lengths, CANDIDATES: self.candidates}
 
     def weights(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | None:
         """What each value of a bag is multiplied with, float32; None where the column has a fault, which is
@@ -297,6 +304,7 @@ class _Reading:
             bounds = [*(self._bounds.get(axis) for axis in self.axes(entry)), None]
             found = unpack(self.table.column(name), bounds)
             with self.noting(about, found):
+                found = self.all_axes.agreed(Along(name, tuple(self.axes(entry)), found))
                 for level, (own, others) in enumerate(zip(found.given, packed.given, strict=True)):
                     wrong = own != others if len(own) == len(others) else np.ones(1, dtype=bool)
                     if wrong.any():
@@ -311,29 +319,6 @@ class _Reading:
                         )
                 return torch.from_numpy(numbers_of(filled(found.values, None)).astype(np.float32))
         return None
-
-    def _agree(self, axes: list[str], packed: Packed, name: str) -> None:
-        """Note the lengths of the axes, which are to be the same in every column that has them."""
-        for level, axis in enumerate(axes):
-            given = packed.given[level]
-            first, other = self._given.setdefault(axis, (given, name))
-            if first is not given:
-                # An outer list that differs was reported before its inner ones can be compared.
-                wrong = first != given
-                if wrong.any():
-                    place = int(wrong.argmax())
-                    what = "candidates" if axis == "@candidates" else f"positions of {axis}"
-                    raise Unfit(
-                        f"there are {given[place]} {what}, and column `{other}` has {first[place]}",
-                        place,
-                        int(wrong.sum()) - 1,
-                        "columns of one axis have a value for each of its positions",
-                        level,
-                    )
-            if axis == "@candidates":
-                self.candidates = packed.lengths[level]
-            else:
-                self.lengths[axis] = packed.lengths[level]
 
     def noting(self, entry: Mapping[str, Any], packed: Packed | None) -> _Noting:
         return _Noting(self, entry, packed)
