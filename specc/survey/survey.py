@@ -1,0 +1,203 @@
+"""Examples looked over before anything is trained: one pass, in a fixed amount of memory.
+
+Promises: what the encoders refuse is found by the encoders themselves, part by part, so that data without a
+fault here can be trained on; all else is counted on the way.
+Leaves to others: reading files (data), what to make of the figures (findings).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from specc.survey.columns import Column, joined
+from specc.survey.sketch import Distinct, Floats, Spread
+from specc_runtime import data
+from specc_runtime.data import Dialect, columns_of, find_parts, names_of, read_tables
+from specc_runtime.data.files import Gathered
+from specc_runtime.data.times import Clock
+from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.encode.faults import Unfit
+
+MOST_FAULTS = 200  # kinds of faults that are kept apart
+ROWS = 1 << 14  # rows looked over at once
+
+
+@dataclass(eq=False)
+class Part:
+    """What was seen of one part of the data ("train", "valid", "test", or "data").
+
+    rows: looked over. whole: they are all. names: the columns of its first file. columns: by field path.
+    labels: by prediction. examples: the rows' hashes. faults: as readers and encoders name them, by column
+    and kind. told: what else the reader had to say. read: columns that the model reads. clocks, times: of
+    columns that it does not read and that have times.
+    """
+
+    name: str
+    files: Sequence[Path]
+    names: tuple[str, ...] = ()
+    rows: int = 0
+    whole: bool = True
+    columns: dict[str, Column] = field(default_factory=dict)
+    labels: dict[str, Column] = field(default_factory=dict)
+    examples: Distinct = field(default_factory=Distinct)
+    faults: dict[tuple[str | None, str], Fault] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    read: frozenset[str] = frozenset()
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    times: dict[str, Spread] = field(default_factory=dict)
+
+    def note(self, faults: Iterable[Fault]) -> None:
+        """Keep faults, those of one kind as one."""
+        for fault in faults:
+            kind = (fault.column, re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"|[-+]?\d[\d.,e+-]*", "…", fault.what))
+            known = self.faults.get(kind)
+            if known is not None:
+                self.faults[kind] = replace(known, more=known.more + 1 + fault.more)
+            elif len(self.faults) < MOST_FAULTS:
+                self.faults[kind] = fault
+
+
+def parts_of(paths: Iterable[Path]) -> list[Part]:
+    """The parts that `specc train` would take some files and folders for. Raises DataError."""
+    found = find_parts(paths)
+    divided = found.valid or found.test
+    given = {"train": found.train, "valid": found.valid, "test": found.test}
+    if not divided:
+        return [Part("data", found.train)]
+    return [Part(name, files) for name, files in given.items() if files]
+
+
+def look(
+    part: Part,
+    manifest: Mapping[str, Any],
+    encoders: Encoders,
+    dialect: Dialect,
+    trained: bool,
+    limit: int | None,
+) -> Iterator[int]:
+    """Look over a part, and give after each piece how many rows have been seen.
+
+    encoders: those of a trained model, or blank ones. limit: rows to stop after.
+    """
+    bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
+    columns = columns_of(manifest)
+    for entry in manifest["fields"]:
+        vocabulary = encoders.vocabularies.get(entry["vocabulary"]) if trained else None
+        kind = columns[entry["column"]].kind
+        part.columns[entry["path"]] = Column.of(entry, kind, bounds, vocabulary)
+    for prediction in manifest["predictions"]:
+        kind = columns[prediction["column"]].kind
+        part.labels[prediction["name"]] = Column(
+            prediction["name"], prediction["column"], "label", {}, [], kind
+        )
+    gathered = Gathered()
+    with gathered:
+        part.names = tuple(names_of(part.files[0], dialect))
+        keys = _groups(part, manifest)
+        if keys is not None:
+            columns.setdefault(keys, data.Column("key"))
+        part.read = frozenset(columns)
+        part.clocks = {name: Clock() for name in part.names if name not in columns and is_time(name)}
+        wanted = {**{name: data.Column("as it is") for name in part.clocks}, **columns}
+        for table, origin in read_tables(part.files, wanted, dialect, tell=part.told.append):
+            for at in range(0, len(table), ROWS):
+                piece = table.slice(at, ROWS)
+                left = len(piece) if limit is None else min(limit - part.rows, len(piece))
+                _add(part, manifest, encoders, piece.slice(0, left), origin.after(at), keys)
+                yield part.rows
+                part.whole = left == len(piece)
+                if not part.whole:
+                    return
+    part.note(gathered.faults)
+    if not part.rows and not part.faults:
+        part.note([Fault(", ".join(map(str, part.files)), "there is no example in it")])
+
+
+def learnt_labels(
+    part: Part, manifest: Mapping[str, Any], dialect: Dialect, limit: int | None
+) -> tuple[Mapping[str, tuple[str, ...]], tuple[Fault, ...]]:
+    """The classes by name that a part's labels have, as training learns them, and the faults in that."""
+    wanted = {p["column"] for p in manifest["predictions"]}
+    columns = {name: column for name, column in columns_of(manifest).items() if name in wanted}
+
+    def tables() -> Iterator[tuple[pa.Table, Origin]]:
+        left = limit
+        with Gathered():  # they are found again with all columns
+            for table, origin in read_tables(part.files, columns, dialect):
+                yield (table if left is None else table.slice(0, left)), origin
+                left = None if left is None else left - len(table)
+                if left is not None and left <= 0:
+                    return
+
+    try:
+        return Encoders.learn({**manifest, "fields": [], "crosses": []}, tables()).classes, ()
+    except DataError as error:
+        return {}, error.faults
+
+
+def is_time(name: str) -> bool:
+    """Whether a column that the model does not read is taken for times, by its name."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return any(word in ("time", "timestamp", "ts", "date", "datetime", "day") for word in words)
+
+
+def _groups(part: Part, manifest: Mapping[str, Any]) -> str | None:
+    """The column whose values group the examples that a model is evaluated on."""
+    group = manifest["train"].get("group")
+    if part.name not in ("valid", "test") or group is None:
+        return None
+    field = next((f for f in manifest["fields"] if f["path"] == group), None)
+    options = (group,) if field is None else (field["column"], field["fallback"])
+    return next((name for name in options if name in part.names), None)
+
+
+def _see_times(part: Part, table: pa.Table) -> None:
+    for name, clock in list(part.clocks.items()):
+        if name not in table.column_names:
+            continue
+        try:
+            found = clock.read(table.column(name).combine_chunks())
+        except Unfit:
+            del part.clocks[name]
+            part.times.pop(name, None)
+            continue
+        part.times.setdefault(name, Spread()).add(found.drop_null().to_numpy().astype(np.float64))
+
+
+def _add(
+    part: Part,
+    manifest: Mapping[str, Any],
+    encoders: Encoders,
+    table: pa.Table,
+    origin: Origin,
+    keys: str | None,
+) -> None:
+    labels: Floats | None = None
+    _see_times(part, table)
+    try:
+        batch = encoders.encode(table, origin, keys=keys)
+        given = [batch.labels[p["name"]].double().numpy() for p in manifest["predictions"]]
+        labels = np.stack(given, 1) if given else None
+    except DataError as error:
+        part.note(error.faults)
+    part.rows += len(table)
+    names = set(table.column_names)
+    hashes = []
+    for place, entry in enumerate((*manifest["fields"], *manifest["predictions"])):
+        column = part.columns[entry["path"]] if "path" in entry else part.labels[entry["name"]]
+        name = next((n for n in (entry["column"], entry.get("fallback")) if n in names), None)
+        if name is None:
+            column.absent = True
+            continue
+        column.name = name
+        found = column.add(table.column(name), labels)
+        if found is not None:
+            hashes.append((place, found))
+    part.examples.add(joined(hashes, len(table)))
