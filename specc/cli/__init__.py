@@ -26,9 +26,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("Models", "Predict memory by device, and propose places."),
     "variants": ("Models", "Count, list and sample the variants a spec stands for."),
     "test": ("Models", "Property-test a spec."),
+    "data": ("Data", "Report what is in data, and every mismatch with a spec."),
     "prepare": ("Data", "Turn an event log into examples for a spec."),
     "train": ("Data", "Train a compiled model."),
     "evaluate": ("Data", "Evaluate a trained model beside baselines."),
+    "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),
     "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
 }

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from specc.cli.common import fail
+from specc.cli.data_options import data_options
+from specc.cli.keep import keep_option
 from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.output import output_option, write_tables
+from specc.cli.progress import counted
+from specc.cli.rows import Rows
 
 if TYPE_CHECKING:
-    from specc_runtime.score import Scored
+    import pyarrow as pa
+
+    from specc_runtime.data import Dialect
 
 
 @click.command("score", short_help="Score candidates for requests.")
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
-@click.argument("requests", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-              help="A .parquet or .jsonl file; without it JSON lines on stdout.")  # fmt: skip
+@click.argument("requests", type=click.Path(path_type=Path, allow_dash=True))
+@output_option
 @click.option("--top", type=click.IntRange(min=1), help="Only the best so many candidates, the best first.")
 @click.option("--by", metavar="PREDICTION", help="What --top goes by; without it the first prediction.")
+@keep_option("Without it none.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="For the order of equal scores (0).")
+@data_options
 @device_option
 def command(
     model_path: Path,
@@ -30,62 +38,73 @@ def command(
     output: Path | None,
     top: int | None,
     by: str | None,
+    keep: tuple[str, ...],
+    seed: int,
     devices: tuple[str, ...],
+    dialect: Dialect,
 ) -> None:
-    """Score the candidates of REQUESTS (Parquet or JSON lines) with the trained MODEL.
+    """Score the candidates of REQUESTS with the trained MODEL.
 
-    A row is one request: columns of the request as in training, columns of the candidate as lists, one value
-    a candidate. What depends on the request alone is computed once for all of its candidates.
+    REQUESTS is a file or folder as for `specc predict`, or - for JSON lines on stdin. A row is one request:
+    columns of the request as in training, columns of the candidate as lists, one value a candidate. What
+    depends on the request alone is computed once for all of its candidates. A model that has no candidates
+    has one score a request.
+
+    With --top, `candidate` has the places of the best ones, from 0, and their keys stand beside it. Equal
+    scores come in an order of their own, which depends on --seed and the request's number, and prefers no
+    place.
     """
     from specc_runtime import ArtefactError
     from specc_runtime.encode import DataError, load_encoders
-    from specc_runtime.score import read_requests, score
+    from specc_runtime.score import has_candidates, names_of
 
     model = model_from(model_path, {}, devices_from(devices))
-    names = [p["name"] for p in model.manifest["predictions"]]
-    if by is not None and by not in names:
-        raise click.BadParameter(f"the model predicts {', '.join(names)}, not {by}", param_hint="--by")
-    order = (by or names[0]) if top is not None else None
+    manifest = model.manifest
+    per_candidate = has_candidates(manifest)
+    goes_by = _goes_by(manifest, by, per_candidate) if top is not None else None
+    taken = ["request", "candidate", *names_of(manifest)]
     try:
-        encoders = load_encoders(model_path, model.manifest)
-        lines = (
-            line
-            for table, origin in read_requests(requests, model.manifest)
-            for scored in score(model, encoders, table, origin)
-            for line in _lines(scored, order, top)
-        )
-        _write(lines, output)
+        encoders = load_encoders(model_path, manifest)
+        rows = Rows((requests,), manifest, dialect, keep, (), taken, per_candidate)
+        with counted("scoring") as watch:
+            count = write_tables(_answers(model, encoders, rows, goes_by, top, seed, watch), output)
     except (DataError, ArtefactError) as error:
         fail(str(error))
-
-
-def _lines(scored: Scored, order: str | None, top: int | None) -> Iterator[dict[str, Any]]:
-    """A line a request. Without `--top` scores are in the order of the candidates; with it `candidate` has
-    their places, counted from 0."""
-    chosen = scored.best(order, top) if order is not None else None
-    start = 0
-    for place, count in enumerate(scored.counts.tolist()):
-        line: dict[str, Any] = {"request": scored.first + place}
-        own = {name: values[start : start + count] for name, values in scored.scores.items()}
-        if chosen is not None:
-            line["candidate"] = chosen[place].tolist()
-            own = {name: values[chosen[place]] for name, values in own.items()}
-        yield {**line, **{name: values.tolist() for name, values in own.items()}}
-        start += count
-
-
-def _write(lines: Iterator[dict[str, Any]], output: Path | None) -> None:
-    if output is None:
-        for line in lines:
-            click.echo(json.dumps(line))
-    elif output.suffix in (".parquet", ".pq"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist(list(lines)), output)
-    else:
-        with output.open("w", encoding="utf-8") as file:
-            for line in lines:
-                file.write(json.dumps(line) + "\n")
     if output is not None:
-        click.echo(f"{output}: written", err=True)
+        click.echo(f"{output}: {count:,} requests", err=True)
+
+
+def _answers(
+    model: Any,
+    encoders: Any,
+    rows: Rows,
+    by: str | None,
+    top: int | None,
+    seed: int,
+    watch: Callable[[int], None],
+) -> Iterator[pa.Table]:
+    from specc_runtime.score import answers, score
+
+    number = 1
+    for scored in score(model, encoders, rows):
+        yield answers(scored, encoders, number=number, by=by, k=top, seed=seed, keep=rows.keep)
+        number += len(scored.counts)
+        watch(number - 1)
+
+
+def _goes_by(manifest: Mapping[str, Any], by: str | None, per_candidate: bool) -> str:
+    """The prediction that `--top` goes by. Raises click.BadParameter."""
+    kinds = {p["name"]: p["kind"] for p in manifest["predictions"]}
+    ranks = [name for name, kind in kinds.items() if (kind == "class") != per_candidate]
+    if by is not None and by not in kinds:
+        raise click.BadParameter(f"the model predicts {', '.join(kinds)}, not {by}", param_hint="--by")
+    if (by is not None and by not in ranks) or not ranks:
+        what = (
+            "candidates are ranked by a binary or real prediction"
+            if per_candidate
+            else ("the model has no candidates: the best are the classes of a class prediction")
+        )
+        raise click.BadParameter(
+            f"{what}; it has {', '.join(ranks) or 'none'}", param_hint="--by" if by else "--top"
+        )
+    return by or ranks[0]

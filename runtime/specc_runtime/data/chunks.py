@@ -7,7 +7,7 @@ cut off, damaged or no UTF-8 is a DataError with its line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def chunks(file: Path, quoting: Quoting, size: int = SIZE, *, header: bool = Fal
     """
     try:
         with stream(file) as raw:
-            yield from _chunks(file, raw, quoting, size, header)
+            yield from chunks_of(file, raw.read, quoting, size, header)
     except (OSError, pa.ArrowException) as error:
         raise DataError([unreadable(file, error)]) from None
 
@@ -109,12 +109,15 @@ def unreadable(file: Path, error: Exception) -> Fault:
     return Fault(str(file), f"it cannot be read, and may be cut off: {text}")
 
 
-def _chunks(file: Path, raw: pa.NativeFile, quoting: Quoting, size: int, header: bool) -> Iterator[Chunk]:
+def chunks_of(
+    file: Path, read: Callable[[int], bytes], quoting: Quoting, size: int = SIZE, header: bool = False
+) -> Iterator[Chunk]:
+    """The parts of what is read, as of a file. read: gives at most so many bytes, none at the end."""
     rest, start, first, line = b"", 0, 1, 1
     begun = False
     wanted = size
     while True:
-        more = raw.read(wanted)
+        more = read(wanted)
         data = rest + more if rest else more
         if not begun:
             begun = True

@@ -18,13 +18,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from specc_runtime.data.chunks import Chunk, Quoting, chunks, compression_of, reread, stream, unreadable
+from specc_runtime.data.chunks import (
+    Chunk,
+    Quoting,
+    chunks,
+    chunks_of,
+    compression_of,
+    reread,
+    stream,
+    unreadable,
+)
 from specc_runtime.data.columns import Column, Typing, present
 from specc_runtime.data.delimited import Layout, cells_of, layout_of, rows_of
 from specc_runtime.data.dialect import Dialect
@@ -242,3 +251,24 @@ class Reader:
             rows = f"rows {part.origin.first:,} to {part.origin.row(part.rows - 1):,}"
             text = str(error).partition("\n")[0]
             raise DataError([Fault(str(self.file), f"{rows} cannot be read: {text}")]) from None
+
+
+def read_lines(
+    raw: Any, columns: Mapping[str, Column], *, others: bool = False, name: str = "stdin"
+) -> Iterator[tuple[pa.Table, Origin]]:
+    """The rows of JSON lines that come from somewhere, as they come.
+
+    raw: a binary stream, of which what is there is read. others: as in `read_tables`. name: what faults
+        call it.
+    Raises DataError, after the rows before the first fault.
+    """
+    typing, gathered = Typing(PLAIN), Gathered()
+    with gathered:
+        for chunk in chunks_of(Path(name), raw.read1, Quoting(None)):
+            with gathered:
+                table = table_of(objects_of(chunk), columns, others, typing, chunk.origin)
+                if not gathered.faults:
+                    yield table, chunk.origin
+            if gathered.enough(chunk.rows):
+                break
+    gathered.finish()

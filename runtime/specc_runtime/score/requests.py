@@ -2,12 +2,18 @@
 
 Promises: a request is a row (or a JSON line) whose candidates' columns are lists; scores come in the order of
 the candidates, as probabilities of binary and class predictions and as values of real ones. A request
-without candidates has no scores.
+without candidates has no scores. A model that has no candidates at all has one score a request. A score that
+is not finite is a fault, and never given out.
+Memory: a part of the requests, of at most `TOGETHER` requests or about `ROWS` candidates.
+Leaves to others: reading files (data), writing what comes out.
+
+    for scored in score(model, encoders, read_requests("requests.jsonl", model.manifest)):
+        places = best(scored, "click", 10)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,64 +21,169 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from specc_runtime.data import columns_of, read_tables
-from specc_runtime.encode import Encoders, Origin
+from specc_runtime import data
+from specc_runtime.batch import Batch
+from specc_runtime.data import Dialect
+from specc_runtime.data.files import PLAIN, Gathered
+from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.encode.vocabulary import mix
 from specc_runtime.model import Model
 
-TOGETHER = 256  # requests in one batch
+TOGETHER, ROWS = 256, 1 << 16  # requests and candidates in one batch
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of some requests. first: the number of the first of them, from 1. counts: candidates of each.
+    """Scores of some requests.
 
-    scores: by prediction, [sum(counts)] or [sum(counts), classes]. rows: the requests' own table.
+    first: the row of the first of them in their file, from 1. counts: how many scores each has: as many as
+        candidates; 1 of a model that has no candidates.
+    scores: by prediction, float64 [sum(counts)], for class predictions [sum(counts), classes].
+    rows: the requests' own table.
     """
 
     first: int
     counts: Ints
-    scores: Mapping[str, npt.NDArray[np.float64]]
+    scores: Mapping[str, Floats]
     rows: pa.Table
 
-    def best(self, prediction: str, k: int | None) -> list[Ints]:
-        """For each request the positions of its best k candidates (of all), the best first; ties in order."""
-        values = self.scores[prediction]
-        owner = np.repeat(np.arange(len(self.counts)), self.counts)
-        order = np.lexsort((-values, owner))
-        starts = np.cumsum(self.counts) - self.counts
-        kept = self.counts if k is None else np.minimum(self.counts, k)
-        return [
-            order[start : start + n] - start for start, n in zip(starts.tolist(), kept.tolist(), strict=True)
-        ]
+
+def has_candidates(manifest: Mapping[str, Any]) -> bool:
+    """Whether a model predicts for the candidates of a request, or for the request itself."""
+    return any(f["role"] == "candidate" and not f.get("training") for f in manifest["fields"])
 
 
-def read_requests(path: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[pa.Table, Origin]]:
+def read_requests(
+    path: str | Path, manifest: Mapping[str, Any], dialect: Dialect = PLAIN
+) -> Iterator[tuple[pa.Table, Origin]]:
     """The requests of a file, in the columns that a model reads. Raises DataError."""
-    yield from read_tables([path], columns_of(manifest, candidates=True, labels=False))
+    columns = data.columns_of(manifest, candidates=has_candidates(manifest), labels=False)
+    yield from data.read_tables([Path(path)], columns, dialect)
 
 
-def score(model: Model, encoders: Encoders, table: pa.Table, origin: Origin) -> Iterator[Scored]:
-    """The scores of all candidates of a table's requests. Raises DataError."""
+def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, Origin]]) -> Iterator[Scored]:
+    """The scores of all candidates of requests, part by part.
+
+    Raises DataError with every fault, after what came before the first of them was given.
+    """
+    per_candidate = has_candidates(model.manifest)
+    gathered = Gathered()
+    with gathered:
+        for table, origin in requests:
+            for at, part in _parts(table, model.manifest):
+                where = origin.after(at)
+                with gathered:
+                    batch = encoders.encode(part, where, candidates=per_candidate, labels=False)
+                    if gathered.faults:
+                        continue
+                    counts = np.ones(len(part), dtype=np.int64)
+                    if batch.candidates is not None:
+                        counts = batch.candidates.numpy()
+                    scores = predictions(model, batch)
+                    check_finite(scores, counts, where, per_candidate)
+                    yield Scored(where.first, counts, scores, part)
+            if gathered.enough(len(table)):
+                break
+    gathered.finish()
+
+
+def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
+    """By prediction: probabilities of binary and class predictions, values of real ones; float64 [rows] or
+    [rows, classes]. The model is in evaluation mode for it, and afterwards in the mode it was in."""
+    training = model.training
     model.eval()
-    for at in range(0, len(table), TOGETHER):
-        part = table.slice(at, TOGETHER)
-        where = origin.after(at)
-        batch = encoders.encode(part, where, candidates=True, labels=False)
-        assert batch.candidates is not None
+    try:
         with torch.no_grad():
             outputs = model(batch)
-        kinds = {p["name"]: p["kind"] for p in model.manifest["predictions"]}
-        scores = {name: _probability(kinds[name], output) for name, output in outputs.items()}
-        yield Scored(where.first, batch.candidates.numpy(), scores, part)
+    finally:
+        model.train(training)
+    return {p["name"]: _meant(p["kind"], outputs[p["name"]]) for p in model.manifest["predictions"]}
 
 
-def _probability(kind: str, output: torch.Tensor) -> Any:
+def best(scored: Scored, prediction: str, k: int | None = None, *, seed: int = 0) -> list[Ints]:
+    """For each request the places of its best k candidates (of all, without k), the best first.
+
+    Of a class prediction of a model without candidates they are the places of classes. Candidates of equal
+    scores come in an order of their own: it depends on the seed, the request's row and the candidate's
+    place alone, and prefers no place.
+    """
+    values, counts = scored.scores[prediction], scored.counts
+    if values.ndim == 2:
+        counts, values = np.full(len(counts), values.shape[1]), values.reshape(-1)
+    owner = np.repeat(np.arange(len(counts)), counts)
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(values)) - starts[owner]
+    order = np.lexsort((_lots(seed, scored.first + owner, place), -values, owner))
+    kept = counts if k is None else np.minimum(counts, k)
+    return [order[start : start + n] - start for start, n in zip(starts.tolist(), kept.tolist(), strict=True)]
+
+
+def _lots(seed: int, request: Ints, place: Ints) -> npt.NDArray[np.uint64]:
+    """A number for each candidate, by which ties are broken."""
+    start = mix(np.array([seed], dtype=np.int64).astype(np.uint64) + np.uint64(1))
+    return mix(mix(request.astype(np.uint64) + start) + place.astype(np.uint64))
+
+
+def _parts(table: pa.Table, manifest: Mapping[str, Any]) -> Iterator[tuple[int, pa.Table]]:
+    """Slices of a table, each with its first row (from 0)."""
+    candidates = np.ones(len(table), dtype=np.int64)
+    for entry in manifest["fields"]:
+        for name in (entry["column"], entry["fallback"]):
+            if entry["role"] == "candidate" and name in table.column_names:
+                kind = table.column(name).type
+                if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+                    lengths = pc.fill_null(pc.list_value_length(table.column(name)), 0)
+                    candidates = np.maximum(candidates, lengths.to_numpy().astype(np.int64))
+    begin, rows = 0, 0
+    for row, count in enumerate(candidates.tolist()):
+        if row > begin and (row - begin == TOGETHER or rows + count > ROWS):
+            yield begin, table.slice(begin, row - begin)
+            begin, rows = row, 0
+        rows += count
+    if begin < len(table):
+        yield begin, table.slice(begin)
+
+
+def _meant(kind: str, output: torch.Tensor) -> Any:
     match kind:
         case "binary":
             output = torch.sigmoid(output.double())
         case "class":
             output = torch.softmax(output.double(), -1)
     return output.double().cpu().numpy()
+
+
+def check_finite(scores: Mapping[str, Floats], counts: Ints, origin: Origin, per_candidate: bool) -> None:
+    """Raise DataError if a score is not finite. counts: scores of each row from the origin on."""
+    faults = []
+    for name, values in scores.items():
+        bad = ~np.isfinite(values) if values.ndim == 1 else ~np.isfinite(values).all(1)
+        if bad.any():
+            first = int(bad.argmax())
+            row = int(np.searchsorted(np.cumsum(counts), first, side="right"))
+            place = first - int(counts[:row].sum()) + 1
+            value = values[first] if values.ndim == 1 else values[first][~np.isfinite(values[first])][0]
+            of = f" of candidate {place}" if per_candidate else ""
+            faults.append(
+                Fault(
+                    origin.file,
+                    f"the score `{name}`{of} is {value}, no finite number",
+                    row=origin.row(row),
+                    line=origin.line_of(row),
+                    help=NOT_FINITE,
+                    more=int(bad.sum()) - 1,
+                )
+            )
+    if faults:
+        raise DataError(faults)
+
+
+NOT_FINITE = (
+    "a weight of the model is not finite, or a number of the row is too large for it: train again with a "
+    "smaller learning rate or with --clip, and scale numbers in the spec (`standard`, `log1p`)"
+)

@@ -73,7 +73,7 @@ def count(model: Model, stream: Stream) -> Baselines:
     """Count the training data, and tell the model's tables how often their rows occur, where their
     penalty asks for it (`l2 = by_frequency(…)`)."""
     manifest = model.manifest
-    item = _item_of(manifest)
+    item = item_of(manifest)
     wanted = {w["path"]: w["shape"][0] for w in manifest["weights"] if w["l2_by_frequency"]}
     readers = (*manifest["fields"], *manifest.get("crosses", ()))
     tables = {f["path"]: f["table"] for f in readers if f["table"] in wanted}
@@ -108,7 +108,7 @@ def count(model: Model, stream: Stream) -> Baselines:
     )
 
 
-def _item_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def item_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The candidate's field that says which item it is: the one called so, else that of the most rows."""
     shapes = {w["path"]: w["shape"][0] for w in manifest["weights"]}
     found = [

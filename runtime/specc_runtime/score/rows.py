@@ -1,0 +1,91 @@
+"""Predictions for rows: one row, one prediction.
+
+Promises: the order of the rows; no label is asked for, and nothing that only losses read. What comes out is a
+column of its own: probabilities of binary predictions, values of real ones; of class predictions a list of
+probabilities, one a class in order, and beside it `NAME_class`, the likeliest class, by name where the labels
+are texts (in the order of the texts).
+Memory: `ROWS` rows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from specc_runtime.data.files import Gathered
+from specc_runtime.encode import Encoders, Origin
+from specc_runtime.model import Model
+from specc_runtime.score.requests import Floats, check_finite, predictions
+
+ROWS = 4096
+
+
+def predict(
+    model: Model,
+    encoders: Encoders,
+    rows: Iterable[tuple[pa.Table, Origin]],
+    keep: Mapping[str, str] | None = None,
+) -> Iterator[pa.Table]:
+    """Tables of predictions, with as many rows in all as the given ones.
+
+    keep: columns that go along, each with its name in what comes out.
+    Raises DataError with every fault, after what came before the first of them was given.
+    """
+    gathered = Gathered()
+    with gathered:
+        for table, origin in rows:
+            for at in range(0, len(table), ROWS):
+                part, where = table.slice(at, ROWS), origin.after(at)
+                with gathered:
+                    batch = encoders.encode(part, where, labels=False)
+                    if gathered.faults:
+                        continue
+                    scores = predictions(model, batch)
+                    check_finite(scores, np.ones(len(part), dtype=np.int64), where, False)
+                    yield pa.table(
+                        {
+                            **{name: part.column(column) for column, name in (keep or {}).items()},
+                            **columns_of(encoders, scores),
+                        }
+                    )
+            if gathered.enough(len(table)):
+                break
+    gathered.finish()
+
+
+def names_of(manifest: Mapping[str, Any]) -> list[str]:
+    """The columns of predictions."""
+    return [
+        name
+        for p in manifest["predictions"]
+        for name in ((p["name"], f"{p['name']}_class") if p["kind"] == "class" else (p["name"],))
+    ]
+
+
+def columns_of(encoders: Encoders, scores: Mapping[str, Floats]) -> dict[str, pa.Array]:
+    """By name, the columns of predictions, one row a score."""
+    found: dict[str, pa.Array] = {}
+    for prediction in encoders.manifest["predictions"]:
+        name, values = prediction["name"], scores[prediction["name"]]
+        if values.ndim == 1:
+            found[name] = pa.array(values)
+        else:
+            found[name] = lists(values.reshape(-1), [values.shape[1]] * len(values))
+            found[f"{name}_class"] = classes(encoders, name, values.argmax(1))
+    return found
+
+
+def classes(encoders: Encoders, prediction: str, places: Any) -> pa.Array:
+    """Some classes, from 0: by name where the training data's labels are texts."""
+    found, names = pa.array(places, pa.int64()), encoders.classes.get(prediction)
+    return found if names is None else pa.array(names, pa.large_string()).take(found)
+
+
+def lists(values: Any, counts: Sequence[int] | Any) -> pa.Array:
+    """Values (an array of numpy or Arrow) as lists of given lengths."""
+    found = values if isinstance(values, pa.Array) else pa.array(values)
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), found)

@@ -1,0 +1,80 @@
+"""`specc predict`: a trained model's predictions, one a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specc.cli.common import fail
+from specc.cli.data_options import data_options
+from specc.cli.keep import keep_option, naming
+from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.output import output_option, write_tables
+from specc.cli.progress import counted
+from specc.cli.rows import Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from specc_runtime.data import Dialect
+
+
+@click.command("predict", short_help="Predict for rows: one row, one prediction.")
+@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument(
+    "data", metavar="ROWS...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
+)
+@output_option
+@keep_option("Without it those that name the row: fields called id, `group`, and the candidate's item.")
+@data_options
+@device_option
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON; needs -o.")
+def command(
+    model_path: Path,
+    data: tuple[Path, ...],
+    output: Path | None,
+    keep: tuple[str, ...],
+    devices: tuple[str, ...],
+    dialect: Dialect,
+    as_json: bool,
+) -> None:
+    """Predict for ROWS with the trained MODEL: one row, one prediction, in the same order.
+
+    ROWS are files or folders as for `specc train`, or - for JSON lines on stdin. No label is asked for, and
+    nothing that only losses read. A prediction's column has its name: the probability of a binary one, the
+    value of a real one, a list of probabilities of a class one, with the likeliest class in NAME_class.
+    """
+    from specc_runtime import ArtefactError
+    from specc_runtime.encode import DataError, load_encoders
+    from specc_runtime.score import names_of
+
+    if as_json and output is None:
+        raise click.UsageError("--json says what was written to a file: name one with -o")
+    model = model_from(model_path, {}, devices_from(devices))
+    names = names_of(model.manifest)
+    try:
+        encoders = load_encoders(model_path, model.manifest)
+        rows = Rows(data, model.manifest, dialect, keep, naming(model.manifest), names)
+        with counted("predicting") as watch:
+            count = write_tables(_predicted(model, encoders, rows, watch), output)
+    except (DataError, ArtefactError) as error:
+        fail(str(error))
+    if as_json:
+        said = {"output": str(output), "rows": count, "columns": [*rows.keep.values(), *names]}
+        click.echo(json.dumps(said, indent=2))
+    elif output is not None:
+        click.echo(f"{output}: {count:,} rows", err=True)
+
+
+def _predicted(model: Any, encoders: Any, rows: Rows, watch: Callable[[int], None]) -> Iterator[pa.Table]:
+    from specc_runtime.score import predict
+
+    seen = 0
+    for found in predict(model, encoders, rows, rows.keep):
+        yield found
+        seen += len(found)
+        watch(seen)
