@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
     from specc_runtime.batch import Bag, Batch, Schema, labelled
+    from specc_runtime.data.examples import Examples
+    from specc_runtime.data.frames import encoded
+    from specc_runtime.data.stream import Stream
     from specc_runtime.devices import DeviceError
     from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
     from specc_runtime.model import Model, Weights
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "artefact": ("ArtefactError", "assign_weights", "from_texts", "load", "save"),
     "batch": ("Bag", "Batch", "Schema", "labelled"),
+    "data.examples": ("Examples",),
+    "data.frames": ("encoded",),
+    "data.stream": ("Stream",),
     "devices": ("DeviceError",),
     "layout": ("CANDIDATE", "Axis", "Layout", "Rows"),
     "model": ("Model", "Weights"),
@@ -29,12 +35,15 @@ __all__ = [
     "Bag",
     "Batch",
     "DeviceError",
+    "Examples",
     "Layout",
     "Model",
     "Rows",
     "Schema",
+    "Stream",
     "Weights",
     "assign_weights",
+    "encoded",
     "from_texts",
     "labelled",
     "load",

@@ -76,6 +76,7 @@ def load(directory: str | Path, devices: Wanted = None) -> Model:
             assign_weights(model, load_file(directory / WEIGHTS))
         except SafetensorError as error:
             raise ArtefactError(f"{directory / WEIGHTS} cannot be read: {error}") from None
+    model.directory = directory
     return model.place(devices)
 
 

@@ -8,12 +8,13 @@ which example (layout).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from specc_runtime.devices import transfer
 from specc_runtime.layout import CANDIDATE, Axis, Layout
@@ -36,8 +37,8 @@ class Bag:
         weights = None if self.weights is None else change(self.weights)
         return Bag(change(self.values), change(self.lengths), weights)
 
-    def to(self, device: torch.device | str) -> Bag:
-        return self.each(lambda x: x.to(device))
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Bag:
+        return self.each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Bag:
         return self.each(lambda x: x.pin_memory())
@@ -197,8 +198,11 @@ class Batch:
             raise TypeError(f"{path} has one value a row")
         return values
 
-    def to(self, device: torch.device | str) -> Batch:
-        return self._each(lambda x: x.to(device))
+    def __len__(self) -> int:
+        return self.size
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        return self._each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for copies to an accelerator that overlap with work."""
@@ -270,3 +274,28 @@ class Batch:
 def labelled(labels: Tensor) -> Tensor:
     """Which of a prediction's labels [B] there are, bool [B]."""
     return ~labels.isnan() if labels.is_floating_point() else labels >= 0
+
+
+def _flat(batch: Batch) -> tuple[list[Any], Any]:
+    groups = (batch.fields, batch.lengths, batch.labels)
+    values: list[Any] = [value for group in groups for value in group.values()]
+    own = [] if batch.candidates is None else [batch.candidates]
+    return [*values, *own], (batch.schema, batch.size, tuple(tuple(group) for group in groups))
+
+
+def _whole(values: Iterable[Any], about: Any) -> Batch:
+    schema, size, names = about
+    left = iter(values)
+    fields, lengths, labels = ({name: next(left) for name in group} for group in names)
+    return Batch(schema, size, fields, lengths, labels, next(left, None))
+
+
+def _tensors(bag: Bag) -> tuple[list[Any], Any]:
+    return [x for x in (bag.values, bag.lengths, bag.weights) if x is not None], None
+
+
+# What maps over nested data (torch.utils, Accelerate, Lightning) finds a batch's tensors.
+pytree.register_pytree_node(
+    Bag, _tensors, lambda values, _: Bag(*values), serialized_type_name="specc_runtime.Bag"
+)
+pytree.register_pytree_node(Batch, _flat, _whole, serialized_type_name="specc_runtime.Batch")

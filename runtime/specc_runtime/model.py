@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import torch
@@ -60,12 +61,14 @@ class Model(nn.Module):
 
     manifest: what the model reads and gives, as in manifest.json.
     files: the texts that an artefact directory holds beside the weights, by file name.
+    directory: that directory, of a model that was loaded from one.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.manifest: dict[str, Any] = {}
         self.files: dict[str, str] = {}
+        self.directory: Path | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

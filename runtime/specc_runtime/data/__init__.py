@@ -4,6 +4,7 @@ from specc_runtime.data.columns import Column, Typing, columns_of
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.examples import Examples
 from specc_runtime.data.files import names_of, read_lines, read_tables
+from specc_runtime.data.frames import encoded
 from specc_runtime.data.parts import Parts, find_files, find_parts, find_tests
 from specc_runtime.data.select import select
 from specc_runtime.data.stream import Place, Stream
@@ -17,6 +18,7 @@ __all__ = [
     "Stream",
     "Typing",
     "columns_of",
+    "encoded",
     "find_files",
     "find_parts",
     "find_tests",

@@ -18,19 +18,21 @@ from specc_runtime.data.columns import Column, Typing
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.files import PLAIN, Gathered, Part, Reader
 from specc_runtime.data.spill import Place, Spill
-from specc_runtime.encode.faults import Fault, Origin, names_in
+from specc_runtime.encode.faults import DataError, Fault, Origin, names_in
 
 ROWS = 1 << 13  # of text, in one unit
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """The smallest part that is read by itself: a row group, a record batch, or some rows of text."""
+    """The smallest part that is read by itself: a row group, a record batch, or some rows of text or of data
+    that is in memory (table)."""
 
     part: Part
     origin: Origin
     rows: int
     place: Place | None = None
+    table: pa.Table | None = None
 
     @property
     def file(self) -> Path:
@@ -51,15 +53,7 @@ class Examples:
         watch: Callable[[int], None] = lambda rows: None,
     ) -> None:
         """watch: told how many rows of text have been read so far."""
-        self.files, self.columns, self.dialect = tuple(files), dict(columns), dialect
-        self.units: list[Unit] = []
-        self.rows = 0
-        self.names: set[str] = set()  # of all columns
-        self.notes: list[str] = []
-        self._typing = Typing(dialect)
-        self._readers: dict[Path, Reader] = {}
-        self._spill: Spill | None = None
-        self._spills = True
+        self._begin(files, columns, dialect)
         gathered = Gathered()
         for file in self.files:
             with gathered:
@@ -80,6 +74,17 @@ class Examples:
         self.notes += self._typing.notes
         self.notes += self._absent()
 
+    def _begin(self, files: Sequence[Path], columns: Mapping[str, Column], dialect: Dialect) -> None:
+        self.files, self.columns, self.dialect = tuple(files), dict(columns), dialect
+        self.units: list[Unit] = []
+        self.rows = 0
+        self.names: set[str] = set()  # of all columns
+        self.notes: list[str] = []
+        self._typing = Typing(dialect)
+        self._readers: dict[Path, Reader] = {}
+        self._spill: Spill | None = None
+        self._spills = True
+
     def _absent(self) -> list[str]:
         """What there is to say of wanted columns that no file has, and no other column stands for."""
         stood_for = {name for other in self.names for name in self._instead(other)}
@@ -92,8 +97,29 @@ class Examples:
     def _instead(self, name: str) -> frozenset[str]:
         return self.columns[name].instead if name in self.columns else frozenset()
 
+    @staticmethod
+    def of(data: Any, columns: Mapping[str, Column], dialect: Dialect = PLAIN) -> Examples:
+        """The examples of data in memory, as `encoded` takes it. Raises DataError with every fault."""
+        from specc_runtime.data.frames import table_in
+
+        found = Examples.__new__(Examples)
+        found._begin((), columns, dialect)
+        table = table_in(data, columns, found._typing)
+        found.names.update(names_in(table))
+        for at in range(0, len(table), ROWS):
+            some = table.slice(at, ROWS)
+            origin = Origin("data", 1 + at)
+            found.units.append(Unit(Part(Path("data"), len(some), origin), origin, len(some), table=some))
+        found.rows = len(table)
+        found.notes += [*found._typing.notes, *found._absent()]
+        if not found.units:
+            raise DataError([Fault("data", "there is no example in it")])
+        return found
+
     def read(self, unit: Unit) -> pa.Table:
         """Raises DataError."""
+        if unit.table is not None:
+            return unit.table
         if unit.place is not None:
             assert self._spill is not None
             return self._spill.read(unit.place)
@@ -128,10 +154,7 @@ class Examples:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # In a process that is not forked there is no temporary file.
+        if not self.files:
+            whole = pa.concat_tables([unit.table for unit in self.units], promote_options="default")
+            return Examples.of, (whole, self.columns, self.dialect)
         return Examples, (self.files, self.columns, self.dialect)
-
-
-def opened(
-    files: Sequence[Path] | Examples, columns: Mapping[str, Column], dialect: Dialect = PLAIN
-) -> Examples:
-    return files if isinstance(files, Examples) else Examples(files, columns, dialect)

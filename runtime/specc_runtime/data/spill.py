@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,10 +31,12 @@ class Spill:
         for folder in _folders():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    self._file = os.dup(file.fileno())
             except OSError as error:
                 last = error
                 continue
+            weakref.finalize(self, os.close, self._file)
             self.folder, self._end = folder, 0
             return
         raise last or OSError("there is no folder for temporary files")
@@ -47,14 +50,14 @@ class Spill:
             raise OSError(errno.ENOSPC, "the disk is almost full")
         at, done = self._end, 0
         while done < len(data):
-            done += os.pwrite(self._file.fileno(), data[done:], at + done)
+            done += os.pwrite(self._file, data[done:], at + done)
         self._end += len(data)
         return at, len(data)
 
     def read(self, place: Place) -> pa.Table:
         at, size = place
         # By position, as processes that were forked share the file.
-        data = os.pread(self._file.fileno(), size, at)
+        data = os.pread(self._file, size, at)
         return ipc.open_stream(pa.py_buffer(data)).read_all()
 
 

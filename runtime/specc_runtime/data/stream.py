@@ -12,11 +12,13 @@ Leaves to others: encoding (encode), moving batches to devices (train).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from specc_runtime.batch import Batch
 from specc_runtime.data.columns import Column, columns_of
@@ -35,8 +37,9 @@ class Place:
     row: int = 0
 
 
-class Stream:
-    """The batches of some files, epoch by epoch.
+class Stream(IterableDataset[Batch]):
+    """The batches of some examples, epoch by epoch; `DataLoader(stream, batch_size=None, num_workers=2)`
+    takes it.
 
     batch: examples a batch; the last one of an epoch may be smaller.
     buffer: how many examples are shuffled together, at least.
@@ -62,6 +65,7 @@ class Stream:
             columns.setdefault(keys, Column("key"))
         self.source = files if isinstance(files, Examples) else Examples(files, columns)
         self.units = self.source.units
+        self.at = 0
         self.encoders, self.batch, self.seed, self.shuffle = encoders, batch, seed, shuffle
         self.buffer, self.labels, self.keys, self.rank, self.ranks = buffer, labels, keys, rank, ranks
 
@@ -69,8 +73,9 @@ class Stream:
     def examples(self) -> int:
         return self.source.rows
 
-    def __len__(self) -> int:
-        return self.steps()
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch's order iteration gives from now on."""
+        self.at = epoch
 
     def steps(self, epoch: int = 0) -> int:
         """How many batches an epoch has. Unequal units would give ranks unequally many: the fewest."""
@@ -83,13 +88,24 @@ class Stream:
     def epoch(self, start: Place) -> Iterator[tuple[Batch, Place]]:
         """The batches of an epoch from a place on, each with the place after it."""
         units = self._order(start.epoch, self.rank)
+        if (worker := get_worker_info()) is not None:
+            units = units[worker.id :: worker.num_workers]
+        with ThreadPoolExecutor(1, "arec-reading") as reading:
+            yield from self._batches(start, units, reading)
+
+    def _batches(
+        self, start: Place, units: Sequence[Unit], reading: ThreadPoolExecutor
+    ) -> Iterator[tuple[Batch, Place]]:
         given = 0
         most = self.steps(start.epoch) if self.ranks > 1 else None
         left: Batch | None = None  # examples of the buffer before, too few for a batch
         unit, row = start.unit, start.row
+        ahead = self._ahead(units, unit, reading)
         while unit < len(units):
             after = self._buffer_end(units, unit)
-            whole = self._encoded(units[unit:after])
+            assert ahead is not None
+            whole = ahead.result()
+            ahead = self._ahead(units, after, reading)
             order = self._shuffled(start.epoch, unit, whole.size)
             last = after == len(units)
             while row < whole.size:
@@ -111,8 +127,14 @@ class Stream:
             unit, row = after, 0
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch, _ in self.epoch(Place()):
+        for batch, _ in self.epoch(Place(self.at)):
             yield batch
+
+    def _ahead(self, units: Sequence[Unit], unit: int, reading: ThreadPoolExecutor) -> Future[Batch] | None:
+        """The buffer that begins at a unit, while it is being read."""
+        if unit >= len(units):
+            return None
+        return reading.submit(self._encoded, units[unit : self._buffer_end(units, unit)])
 
     def _order(self, epoch: int, rank: int) -> list[Unit]:
         units = self.units

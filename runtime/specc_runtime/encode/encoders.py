@@ -329,7 +329,8 @@ class _Reading:
 
     def _instead(self, *wanted: str | None) -> str:
         has = sorted(n for n in names_in(self.table) if n)
-        near = [n for w in wanted if w for n in get_close_matches(w, has, 1, 0.75)]
+        lower = {n.lower(): n for n in has}
+        near = [lower[n] for w in wanted if w for n in get_close_matches(w.lower(), lower, 1, 0.75)]
         help = f"did you mean `{near[0]}`? " if near else ""
         return (
             f"{help}the file has {', '.join(has) or 'none'}; add the column, name another one in the "
