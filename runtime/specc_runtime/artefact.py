@@ -1,17 +1,20 @@
-"""A compiled model as a directory: model.py, manifest.json, spec.arec, weights.safetensors.
+"""A compiled model as a directory: model.py, manifest.json, spec.arec, weights.safetensors, and what else
+belongs to them; `artefact.json` records their hashes.
 
-Promises: nothing is unpickled; weights that are missing, unknown or of another shape are all named
-in one error, and nothing is assigned then.
-Leaves to others: the encoders' state beside the weights (encode).
+Promises: nothing is unpickled. What of a directory was changed, lost or mixed up with another's does not
+load. A model has the weights that were saved, and initial ones only where that is asked for. Weights that
+are missing, unknown or of another shape are all named in one error, and nothing is assigned then.
+Leaves to others: the encoders' state beside the weights (encode), how files are replaced (record).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import linecache
+import logging
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -23,61 +26,154 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from specc_runtime.devices import Wanted, keep_freed
+from specc_runtime.files import FileError
 from specc_runtime.model import Model
+from specc_runtime.record import (
+    MANIFEST,
+    MODEL,
+    RECORD,
+    SPEC,
+    WEIGHTS,
+    Held,
+    consistent,
+    damaged,
+    digest,
+    held,
+    is_text,
+    replace_recorded,
+    settle,
+)
+from specc_runtime.record import ArtefactError as ArtefactError
 
-MODEL, MANIFEST, WEIGHTS = "model.py", "manifest.json", "weights.safetensors"
-FORMAT = 1
+FORMATS = (1, 2)
+_log = logging.getLogger("specc_runtime")
+
+Compiler = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""From the texts of a spec and of the files that it uses, by name, to those of an artefact."""
 
 
-class ArtefactError(ValueError):
-    """A directory that is no compiled model, or weights that do not fit one. The message lists
-    every fault."""
+def save(model: Model, directory: str | Path, beside: Iterable[Callable[[Path], None]] = ()) -> None:
+    """Write a model's texts and weights to a directory, which is made if need be, all at once.
 
-
-def save(model: Model, directory: str | Path) -> None:
-    """Write a model's texts and weights to a directory, which is made if need be."""
+    beside: each writes further files that belong to them into the folder it is given, such as
+        `lambda folder: write_encoders(encoders, folder)`. Those of an earlier save stay if the model is the
+        one that was saved or loaded there; those of another model are removed.
+    Raises FileError where the directory cannot be written.
+    """
     directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    settle(directory)
+    before = held(directory)
+    saved = directory / WEIGHTS if before.has(WEIGHTS) else None
+    keep: list[str] = []
+    if saved is None or (saved.is_file() and digest(saved) == model.saved_as):
+        keep = [name for name in before.names() if name != WEIGHTS and not is_text(name)]
+    before.check(keep)
+    with replace_recorded(directory, trained=True, keep=keep) as fresh:
+        write_model(model, fresh)
+        for write in beside:
+            write(fresh)
+        model.saved_as = digest(fresh / WEIGHTS)
+
+
+def write_model(model: Model, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write a model's texts and weights, or others in their place, into a folder, and record nothing."""
     for name, text in model.files.items():
-        (directory / name).write_text(text, encoding="utf-8")
-    weights = {path: value.detach().cpu().contiguous() for path, value in model.state_dict().items()}
-    save_file(weights, directory / WEIGHTS, metadata={"format": "pt"})
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    write_tensors(model.state_dict() if weights is None else weights, folder / WEIGHTS)
 
 
-def load(directory: str | Path, devices: Wanted = None) -> Model:
-    """The model of a directory, with its trained weights, or initial ones if it has none yet.
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, **about: str) -> None:
+    """A safetensors file. about: texts that go along."""
+    arrays = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(arrays, path, metadata={"format": "pt", **about})
+    except SafetensorError as error:
+        raise FileError(f"{path} cannot be written: {error}") from None
+
+
+def load(
+    directory: str | Path,
+    devices: Wanted = None,
+    *,
+    untrained: bool = False,
+    compiler: Compiler | None = None,
+) -> Model:
+    """The model of a directory, with its trained weights.
 
     devices: targets by the names of the spec's devices, {"dense": "cuda:1"}, or one for all; without
         it the spec's own, and the CPU for a model without places.
-    Raises ArtefactError if the directory is not a compiled model, was written by a newer version,
-    or its weights do not fit; DeviceError if this machine lacks a device.
+    untrained: give a model that is compiled only its initial weights.
+    compiler: makes the texts of the model anew from its spec. With it no Python of the directory is run;
+        without it `model.py` is, as it was recorded. `specc.load` gives specc's own.
+    Raises ArtefactError if the directory is not a compiled model, or not a trained one, was written by a
+    newer version, its files are not those that were written together, or the weights do not fit; DeviceError
+    if this machine lacks a device.
     """
     directory = Path(directory)
-    missing = [name for name in (MODEL, MANIFEST) if not (directory / name).is_file()]
-    if missing:
-        raise ArtefactError(
-            f"{directory} is not a compiled model: it has no {' and no '.join(missing)}; "
-            "`specc compile FILE -o DIRECTORY` makes one"
-        )
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ArtefactError(f"{directory / MANIFEST} is not JSON: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtefactError(f"{directory / MANIFEST} is not of format {FORMAT}; compile the spec again")
-    model = model_in(_module(directory / MODEL))
-    model.manifest = manifest
-    texts = (MODEL, MANIFEST, "spec.arec")
-    model.files = {
-        name: (directory / name).read_text(encoding="utf-8") for name in texts if (directory / name).is_file()
-    }
-    if (directory / WEIGHTS).is_file():
-        try:
-            assign_weights(model, load_file(directory / WEIGHTS))
-        except SafetensorError as error:
-            raise ArtefactError(f"{directory / WEIGHTS} cannot be read: {error}") from None
+    model = consistent(directory, lambda files: _loaded(files, untrained, compiler))
     model.directory = directory
     return model.place(devices)
+
+
+def texts_of(files: Held) -> dict[str, str]:
+    """`model.py`, `manifest.json` and the specs of a directory. Raises ArtefactError."""
+    missing = [name for name in (MODEL, MANIFEST) if not files.has(name)]
+    if missing:
+        what = f"it has no {' and no '.join(missing)}" if files.folder.exists() else "there is no such folder"
+        raise ArtefactError(
+            f"{files.folder} is not a compiled model: {what}; `specc compile FILE -o DIRECTORY` makes one"
+        )
+    if files.record is not None:
+        files.check()
+    texts = {name: files.text(name) for name in files.names() if is_text(name)}
+    try:
+        manifest = json.loads(texts[MANIFEST])
+    except ValueError as error:
+        raise ArtefactError(f"{files.folder / MANIFEST} is not JSON: {error}") from None
+    number = manifest.get("format") if isinstance(manifest, dict) else None
+    if number not in FORMATS:
+        raise ArtefactError(
+            f"{files.folder / MANIFEST} is not of format {FORMATS[-1]}; compile the spec again"
+        )
+    if number > 1 and files.record is None:
+        raise damaged(files.folder, [f"{RECORD} is missing"])
+    return texts
+
+
+def is_trained(files: Held) -> bool:
+    return files.has(WEIGHTS) if files.record is None else files.record.trained
+
+
+def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
+    texts, folder, trained = texts_of(files), files.folder, is_trained(files)
+    if files.record is None and not trained and files.has("encoders.json"):
+        raise damaged(folder, [f"{WEIGHTS} is missing"])
+    if files.record is None and trained:
+        warnings.warn(
+            f"{folder} was written by an earlier version of arec, which recorded no hashes: whether its "
+            "files are whole and belong together is not known; saving or training it anew records them",
+            stacklevel=4,
+        )
+    if not trained and not untrained:
+        raise ArtefactError(
+            f"{folder} is compiled and not trained: `specc train {folder} DATA` trains it; "
+            "load(…, untrained=True) gives it initial weights"
+        )
+    if compiler is not None:
+        texts = {**compiler({name: text for name, text in texts.items() if name.endswith(".arec")})}
+        _log.info("running the code that was compiled now from %s", folder / SPEC)
+    else:
+        _log.info("running %s", folder / MODEL)
+    model = from_texts(texts, str(folder / MODEL))
+    if trained:
+        weights = files.path(WEIGHTS)
+        try:
+            assign_weights(model, load_file(weights))
+        except (SafetensorError, OSError) as error:
+            raise ArtefactError(f"{folder / WEIGHTS} cannot be read: {error}") from None
+        model.saved_as = digest(weights)
+    return model
 
 
 def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
@@ -102,18 +198,6 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
 
 
 _numbers = count()
-
-
-def _module(path: Path) -> ModuleType:
-    name = f"arec_{path.parent.name}_{abs(hash(path.resolve()))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses and torch.compile look a class's module up by name.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def model_in(module: ModuleType) -> Model:

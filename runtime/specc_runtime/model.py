@@ -62,6 +62,7 @@ class Model(nn.Module):
     manifest: what the model reads and gives, as in manifest.json.
     files: the texts that an artefact directory holds beside the weights, by file name.
     directory: that directory, of a model that was loaded from one.
+    saved_as: the hash of the weights as they were last saved or loaded, where they were.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,7 @@ class Model(nn.Module):
         self.manifest: dict[str, Any] = {}
         self.files: dict[str, str] = {}
         self.directory: Path | None = None
+        self.saved_as: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

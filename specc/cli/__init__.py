@@ -57,6 +57,7 @@ class _Commands(click.Group):
 
             close = nearest(args[0], COMMANDS)
             ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {close!r}?" if close else ""))
+        ctx.meta["arguments"] = list(args)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

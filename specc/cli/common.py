@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -101,6 +102,24 @@ def show(report: Report, style: str = "terminal") -> None:
 
         # click takes the colours out where stderr is no terminal.
         click.echo(render(report, style, colour=True), err=True, nl=False)
+
+
+def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:
+    """The command that runs, to be typed once more. changes: options that are added. without: options that
+    are taken away; those that have a value end with `=`."""
+    context = click.get_current_context()
+    given: list[str] = list(context.find_root().meta.get("arguments", [context.info_name]))
+    flags = {name for name in without if not name.endswith("=")}
+    valued = {name.removesuffix("=") for name in without if name.endswith("=")}
+    kept, skip = [], False
+    for text in given:
+        if skip:
+            skip = False
+        elif text in valued:
+            skip = True
+        elif text not in flags and text.partition("=")[0] not in valued:
+            kept.append(text)
+    return shlex.join(["specc", *kept, *(change for change in changes if change not in kept)])
 
 
 def fail(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from specc.cli.common import FAULTS, fail, place_options, placement_from, set_op
     help="The optimising passes, such as fold,share; results are the same with any.",
 )
 @place_options
+@click.option("--overwrite", is_flag=True, help="Also where a trained model is, which is lost then.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
 def command(
@@ -34,12 +36,14 @@ def command(
     places: tuple[str, ...],
     devices: tuple[str, ...],
     placement_file: str | None,
+    overwrite: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Compile FILE to a directory: model.py, manifest.json and spec.arec, the spec as it was compiled.
 
-    The module is ready for `specc train`, or for your own loop: specc_runtime.load("build/NAME").
+    The module is ready for `specc train`, or for your own loop:
+    specc_runtime.load("build/NAME", untrained=True).
     Exit codes: 0 compiled, 1 faults in the spec, 2 wrong usage.
     """
     from specc.cli.summary import as_data, as_text
@@ -58,13 +62,30 @@ def command(
     if found is None:
         sys.exit(FAULTS)
     directory = Path(out) if out else Path("build") / found.graph.name
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in found.texts.items():
-            (directory / name).write_text(text, encoding="utf-8")
-    except OSError as fault:
-        fail(f"{directory} cannot be written: {fault.strerror or fault}")
+    written(found.texts, directory, overwrite)
     if as_json:
         click.echo(json.dumps({"directory": str(directory), **as_data(found)}, indent=2))
     elif not quiet:
         click.echo(as_text(found, file, directory), nl=False)
+
+
+def written(texts: Mapping[str, str], directory: Path, overwrite: bool) -> None:
+    """Write a compiled model. Ends the command where a trained one is, and is not to be overwritten."""
+    from specc_runtime.files import exclusive
+    from specc_runtime.record import ArtefactError, held, replace_recorded
+
+    with exclusive(directory, "specc compile"):
+        try:
+            files = held(directory)
+        except ArtefactError:
+            trained = True  # or what is left of it
+        else:
+            trained = files.record.trained if files.record else files.has("encoders.json")
+        if trained and not overwrite:
+            fail(
+                f"{directory} has a trained model; compile to another folder (-o), or give it up: --overwrite"
+            )
+        with replace_recorded(directory, trained=False) as fresh:
+            for name, text in texts.items():
+                (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / name).write_text(text, encoding="utf-8")

@@ -83,22 +83,6 @@ def columns_from(text: str) -> dict[str, int | str]:
     return found
 
 
-def arguments_of(dialect: Dialect) -> list[str]:
-    """The options that give a dialect."""
-    found: list[str] = []
-    if dialect.separator is not None:
-        found += ["--sep", dialect.separator]
-    if dialect.columns:
-        found += ["--columns", ",".join(f"{name}={place}" for name, place in dialect.columns.items())]
-    if dialect.header is False:
-        found.append("--no-header")
-    for text in dialect.nulls:
-        found += ["--null", text]
-    for column in sorted(dialect.integral):
-        found += ["--integral", column]
-    return found
-
-
 def tell(text: str) -> None:
     """What was decided or noticed, on stderr, a line each."""
     click.echo(f"note: {text}", err=True)

@@ -32,12 +32,18 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     if path.is_dir():
         if params:
             fail(f"{path} is compiled already: --set is for specs")
+        from specc_runtime.record import ArtefactError, consistent
+
         try:
-            found = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            found = json.loads(consistent(path, lambda files: files.text("manifest.json")))
             assert isinstance(found, dict)
             return found
-        except (OSError, ValueError, AssertionError):
-            fail(f"{path} is not a compiled model: it has no manifest.json that can be read")
+        except ArtefactError as fault:
+            if (path / "manifest.json").is_file():
+                fail(str(fault))
+        except (ValueError, AssertionError):
+            pass
+        fail(f"{path} is not a compiled model: it has no manifest.json that can be read")
     from specc.driver import load
     from specc.emit.manifest import manifest_of
 
@@ -55,17 +61,17 @@ def model_from(path: Path, params: dict[str, Any], devices: Any, seed: int = 0, 
 
     import specc
     from specc_runtime import ArtefactError, DeviceError, from_texts, load
+    from specc_runtime.artefact import texts_of
+    from specc_runtime.record import consistent
 
     torch.manual_seed(seed)
     try:
         if path.is_dir():
             if params:
                 fail(f"{path} is compiled already: --set is for specs")
-            model = load(path, devices)
             if anew:
-                torch.manual_seed(seed)
-                model = from_texts(model.files, path.name).place(devices)
-            return model
+                return from_texts(consistent(path, texts_of), path.name).place(devices)
+            return load(path, devices)
         return specc.compile(path, **params).place(devices)
     except specc.SpecError as error:
         show(error.report)

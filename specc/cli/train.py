@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from specc.cli.common import fail, set_option
-from specc.cli.data_options import arguments_of, data_options, tell
+from specc.cli.common import again, fail, set_option
+from specc.cli.data_options import data_options, tell
 from specc.cli.models import device_option, devices_from, model_from
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from specc_runtime.train import Progress
 
 PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=True)
-INTERRUPTED = 130  # exit code, as a shell has it for Ctrl-C
 
 
 @click.command("train", short_help="Train a model on examples.")
@@ -55,6 +54,7 @@ INTERRUPTED = 130  # exit code, as a shell has it for Ctrl-C
 @data_options
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
+@click.option("--overwrite", is_flag=True, help="Train anew where a trained model is, and take its place.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
     model_path: Path,
@@ -65,6 +65,7 @@ def command(
     test: tuple[Path, ...],
     devices: tuple[str, ...],
     resume: bool,
+    overwrite: bool,
     as_json: bool,
     dialect: Dialect,
     **changes: Any,
@@ -79,12 +80,29 @@ def command(
     from specc_runtime import ArtefactError, DeviceError
     from specc_runtime.data import find_parts
     from specc_runtime.encode import DataError
-    from specc_runtime.train import Interrupted, Recipe, TrainingError, evaluate_files, fit
+    from specc_runtime.train import (
+        Interrupted,
+        Recipe,
+        TrainingError,
+        evaluate_files,
+        fit,
+        has_trained,
+        opened,
+    )
 
     directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
-    source = directory if resume and (directory / "model.py").is_file() else model_path
-    model = model_from(source, {} if source is directory else params, devices_from(devices),
-                       changes["seed"] or 0, anew=True)  # fmt: skip
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on with what was begun, with or without --overwrite")
+    try:
+        if not resume and not overwrite and has_trained(directory):
+            fail(
+                f"{directory} has a trained model. To put a new one in its place:\n  {again(['--overwrite'])}"
+            )
+        # What goes on is the model that was begun, in its very code.
+        source = opened(directory) if resume and model_path.is_dir() else model_path
+    except ArtefactError as error:
+        fail(str(error))
+    model = model_from(source, params, devices_from(devices), changes["seed"] or 0, anew=True)
     recipe = Recipe.of(model.manifest).changed(**changes)
     begun = time.monotonic()
     try:
@@ -95,7 +113,7 @@ def command(
             fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
         with shown() as (watch, say):
             outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
-                          resume=resume, dialect=dialect, tell=tell,
+                          resume=resume, overwrite=overwrite, dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say)  # fmt: skip
         seconds = time.monotonic() - begun
@@ -105,20 +123,10 @@ def command(
         )
     except (DataError, ArtefactError, DeviceError, TrainingError, ValueError) as error:
         fail(str(error))
-    except Interrupted:
-        again = " ".join(
-            [
-                "specc train",
-                str(model_path),
-                *map(str, data),
-                *arguments_of(dialect),
-                "-o",
-                str(directory),
-                "--resume",
-            ]
-        )
-        click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {again}", err=True)
-        sys.exit(INTERRUPTED)
+    except Interrupted as stopped:
+        more = again(["--resume"], without=["--overwrite"])
+        click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {more}", err=True)
+        sys.exit(128 + stopped.number)
     if as_json:
         click.echo(
             json.dumps(

@@ -18,7 +18,7 @@ from specc.graph.ir import FieldSpec, Graph, Node, Prediction
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 
-FORMAT = 1
+FORMAT = 2
 
 
 class AxisEntry(TypedDict):

@@ -24,10 +24,10 @@ def run(*args: str | Path) -> Result:
 def test_a_compiled_directory_is_a_model(tmp_path: Path) -> None:
     found = run("compile", SPECS / "dsin.arec", "-o", tmp_path, "--set", "dim=8")
     assert found.exit_code == 0, found.output
-    assert {p.name for p in tmp_path.iterdir()} == {"model.py", "manifest.json", "spec.arec"}
+    assert {p.name for p in tmp_path.iterdir()} == {"artefact.json", "model.py", "manifest.json", "spec.arec"}
     for said in ("visits_item", "[session <= 5, step <= 10, 8]", "interests", "host -> dense", "scoring"):
         assert said in found.stdout
-    model = load(tmp_path, "cpu")
+    model = load(tmp_path, "cpu", untrained=True)
     assert model.manifest["params"]["dim"] == 8
     assert model(random_batch(model.manifest, 3, 0))["click"].shape == (3,)
 

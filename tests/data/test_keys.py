@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, save_encoders
+from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, write_encoders
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical
 from specc_runtime.encode.vocabulary import Tally, Vocabulary, hashed
@@ -119,7 +119,9 @@ def test_what_is_no_key_is_refused(values: pa.Array, said: str) -> None:
 def test_encoders_of_the_first_format_score_as_before_or_are_refused(tmp_path: Path) -> None:
     of = one_field("vocab(9, 4)")
     large = 2**64 - 5
-    save_encoders(Encoders(of, {"s.x": Vocabulary(pa.array([large - 2**64, 3]), np.array([2, 1]))}), tmp_path)
+    write_encoders(
+        Encoders(of, {"s.x": Vocabulary(pa.array([large - 2**64, 3]), np.array([2, 1]))}), tmp_path
+    )
     written = json.loads((tmp_path / "encoders.json").read_text())
     (tmp_path / "encoders.json").write_text(json.dumps({**written, "format": 1}))
     table = pa.table({"x": pa.array([large, 3, 4], pa.uint64())})

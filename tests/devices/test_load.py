@@ -43,11 +43,10 @@ def directory(tmp_path: Path) -> Path:
     spec = tmp_path / "small.arec"
     spec.write_text(PLACED)
     model = specc.compile(spec, placement=Placement(everywhere="cpu"))
-    save(model, tmp_path / "model")
     texts = compiled(spec, "default", None, {}, Report())
     assert texts is not None
-    for name, text in texts.texts.items():
-        (tmp_path / "model" / name).write_text(text)
+    model.files = dict(texts.texts)
+    save(model, tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -107,7 +107,7 @@ MODEL, DATA, OUT = "{folder}/model", "{folder}/data", ("-o", "{tmp}/out")
         (("train", "{tmp}/small.arec", DATA, *OUT, "--optimizer", "adm"), 1, "there is no optimizer 'adm'"),
         (("train", "{tmp}/small.arec", DATA, *OUT, "--device", "cuda:99"), 1, "cuda:99"),
         (("train", "{tmp}/small.arec", DATA, *OUT, "--epochs", "0"), 2, "epochs"),
-        (("train", "{tmp}/small.arec", DATA, *OUT, "--resume"), 1, "the model has not been trained"),
+        (("train", "{tmp}/small.arec", DATA, *OUT, "--resume"), 1, "has no checkpoint to go on from"),
         (("evaluate", "{tmp}/empty", DATA), 1, "is not a compiled model"),
         (("evaluate", MODEL, "{tmp}/short.parquet"), 1, "column `ad_item`: there is no such"),
         (("evaluate", MODEL, DATA, "--group", "nobody"), 1, "column `nobody`"),

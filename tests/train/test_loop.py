@@ -127,13 +127,13 @@ def test_checkpoints_between_epochs_and_more_epochs_later(spec: Path, data: Path
 
 
 def test_what_cannot_be_resumed_is_said(spec: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="the model has not been trained"):
+    with pytest.raises(ArtefactError, match="has no checkpoint to go on from; train without"):
         trained(spec, data, tmp_path / "none", resume=True)
     trained(spec, data, tmp_path / "part", epochs=1)
     with pytest.raises(ArtefactError, match=r"trained with batch 32, not 64(.|\n)*train without --resume"):
         trained(spec, data, tmp_path / "part", resume=True, batch=64)
-    (tmp_path / "part" / "checkpoint" / "optimizer.pt").write_bytes(b"nothing")
-    with pytest.raises(ArtefactError, match="cannot be read"):
+    (tmp_path / "part" / "checkpoint" / "optimizer.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ArtefactError, match=r"optimizer\.safetensors is not the file that was saved"):
         trained(spec, data, tmp_path / "part", resume=True)
 
 

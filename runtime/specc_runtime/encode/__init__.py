@@ -3,7 +3,7 @@
 from specc_runtime.encode.encoders import KEYS, Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin
 from specc_runtime.encode.pretrained import load_pretrained
-from specc_runtime.encode.store import load_encoders, save_encoders
+from specc_runtime.encode.store import load_encoders, load_trained, save_encoders, write_encoders
 from specc_runtime.encode.unknown import Unknown
 from specc_runtime.encode.vocabulary import Vocabulary
 
@@ -17,5 +17,7 @@ __all__ = [
     "Vocabulary",
     "load_encoders",
     "load_pretrained",
+    "load_trained",
     "save_encoders",
+    "write_encoders",
 ]

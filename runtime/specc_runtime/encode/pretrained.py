@@ -26,13 +26,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from specc_runtime.artefact import MANIFEST, WEIGHTS, ArtefactError
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.kinds import keys_of
 from specc_runtime.encode.store import load_encoders
 from specc_runtime.encode.vocabulary import Vocabulary
 from specc_runtime.model import Model
+from specc_runtime.record import MANIFEST, WEIGHTS, ArtefactError, held
 
 Rows = tuple[Tensor | None, Tensor]
 """Which rows of the table (None: all, in order), and their values."""
@@ -135,7 +135,8 @@ def _of_values(file: Path, weight: Tensor, vocabulary: Vocabulary | None) -> Row
 
 
 def _of_model(path: str, directory: Path, weight: Tensor, vocabulary: Vocabulary | None) -> Rows:
-    arrays = load_file(directory / WEIGHTS)
+    files = held(directory)
+    arrays = load_file(files.path(WEIGHTS))
     if path not in arrays:
         raise ValueError(f"that model has no table {path}")
     values = arrays[path]
@@ -143,7 +144,7 @@ def _of_model(path: str, directory: Path, weight: Tensor, vocabulary: Vocabulary
         return None, _fitting(values, weight)
     if values.shape[1] != weight.shape[1]:
         raise ValueError(f"that model's table is {values.shape[1]} wide, and this one {weight.shape[1]}")
-    manifest: Mapping[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    manifest: Mapping[str, Any] = json.loads(files.text(MANIFEST))
     entry = next(w for w in manifest["weights"] if w["path"] == path)
     theirs = load_encoders(directory, manifest).vocabularies[_vocabulary(entry)]
     rows = vocabulary.rows(theirs.keys)

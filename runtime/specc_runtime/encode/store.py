@@ -15,16 +15,28 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import feather
 
-from specc_runtime.artefact import ArtefactError
+from specc_runtime.artefact import Compiler, load
+from specc_runtime.devices import Wanted
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
 from specc_runtime.encode.vocabulary import Learnt, Vocabulary
+from specc_runtime.model import Model
+from specc_runtime.record import ArtefactError, Held, add_recorded, consistent
 
 ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 2
 
 
 def save_encoders(encoders: Encoders, directory: Path) -> None:
-    """Write encoders into a model's directory."""
+    """Put encoders into a model's directory, in place of those that it has."""
+    add_recorded(
+        directory,
+        lambda folder: write_encoders(encoders, folder),
+        lambda name: name != ENCODERS and not name.startswith(f"{FOLDER}/"),
+    )
+
+
+def write_encoders(encoders: Encoders, directory: Path) -> None:
+    """Write encoders into a folder, and record nothing."""
     (directory / FOLDER).mkdir(parents=True, exist_ok=True)
     for name, vocabulary in encoders.vocabularies.items():
         table = pa.table({"key": vocabulary.keys, "count": vocabulary.counts})
@@ -39,21 +51,38 @@ def save_encoders(encoders: Encoders, directory: Path) -> None:
     (directory / ENCODERS).write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_encoders(directory: Path, manifest: Mapping[str, Any]) -> Encoders:
+def load_encoders(directory: str | Path, manifest: Mapping[str, Any]) -> Encoders:
     """The encoders of a trained model's directory. Raises ArtefactError if it has none that can be read."""
-    path = directory / ENCODERS
-    if not path.is_file():
+    return consistent(directory, lambda files: _encoders(files, manifest))
+
+
+def load_trained(
+    directory: str | Path, devices: Wanted = None, compiler: Compiler | None = None
+) -> tuple[Model, Encoders]:
+    """A trained model and its encoders, saved together. As `load`; raises what it does."""
+
+    def both(files: Held) -> tuple[Model, Encoders]:
+        model = load(directory, devices, compiler=compiler)
+        return model, _encoders(files, model.manifest)
+
+    return consistent(directory, both)
+
+
+def _encoders(files: Held, manifest: Mapping[str, Any]) -> Encoders:
+    path = files.folder / ENCODERS
+    if not files.has(ENCODERS):
         raise ArtefactError(
-            f"{directory} has no {ENCODERS}: the model has not been trained; `specc train {directory} DATA`"
+            f"{files.folder} has no {ENCODERS}: the model has not been trained; "
+            f"`specc train {files.folder} DATA`"
         )
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(files.text(ENCODERS))
         if state["format"] not in (1, FORMAT):
             raise ArtefactError(f"{path} is not of format {FORMAT}; train the model again")
         vocabularies, learnt = {}, state.get("learnt", {})
         classes = {name: tuple(map(str, names)) for name, names in state.get("classes", {}).items()}
         for name in state["vocabularies"]:
-            table = feather.read_table(str(directory / FOLDER / f"{name}.arrow"), memory_map=False)
+            table = feather.read_table(str(files.path(f"{FOLDER}/{name}.arrow")), memory_map=False)
             about = learnt.get(name)
             vocabularies[name] = Vocabulary(
                 table.column("key").combine_chunks(),

@@ -1,10 +1,11 @@
 """Training and evaluation of compiled models."""
 
 from specc_runtime.train.census import Baselines, count
+from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, TrainingError, train
 from specc_runtime.train.recipe import Recipe
-from specc_runtime.train.session import evaluate_files, fit
+from specc_runtime.train.session import evaluate_files, fit, has_trained
 
 __all__ = [
     "Baselines",
@@ -18,5 +19,7 @@ __all__ = [
     "evaluate",
     "evaluate_files",
     "fit",
+    "has_trained",
+    "opened",
     "train",
 ]

@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from specc_runtime.artefact import ArtefactError
 from specc_runtime.batch import Bag, Batch, labelled
 from specc_runtime.data import Stream
 from specc_runtime.model import Model
+from specc_runtime.record import ArtefactError, Held, consistent
 
 BASELINES = "baselines.safetensors"
 
@@ -50,16 +50,21 @@ class Baselines:
         ids = torch.where((ids == 0) & self.unknown_first | (ids >= len(counts)), len(counts), ids)
         return torch.log1p(known[ids].double())
 
-    def save(self, directory: Path) -> None:
+    def write(self, directory: Path) -> None:
+        """Write them into a folder, and record nothing."""
         about = {"item": self.item, "means": dict(self.means), "unknown_first": self.unknown_first}
         save_file(dict(self.positives), directory / BASELINES, metadata={"about": json.dumps(about)})
 
     @staticmethod
     def load(directory: Path) -> Baselines | None:
         """None where a model has been trained without."""
-        path = directory / BASELINES
-        if not path.is_file():
+        return consistent(directory, Baselines._of)
+
+    @staticmethod
+    def _of(files: Held) -> Baselines | None:
+        if not files.has(BASELINES):
             return None
+        path = files.path(BASELINES)
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads(file.metadata()["about"])

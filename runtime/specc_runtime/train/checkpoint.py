@@ -1,29 +1,38 @@
 """Where training stands, on disk: weights, optimizer state, random state, and the place in the data.
 
 Promises: training that goes on from a checkpoint is the training that was not interrupted, step for step.
-A checkpoint is replaced as a whole, so that a crash while one is written leaves the one before. Nothing is
-unpickled (`weights_only`).
+A checkpoint is a folder that is replaced as a whole, and complete in itself: it has the encoders, baselines
+and texts that the training began with, and the weights of its best epoch. A kill at any instruction leaves
+the one before or the one after. Nothing is pickled. What goes on under other conditions is refused, and what
+is different is said.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
-import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 from torch.optim import Optimizer
 
-from specc_runtime.artefact import ArtefactError, assign_weights
+from specc_runtime.artefact import assign_weights, write_model, write_tensors
 from specc_runtime.data import Place
+from specc_runtime.files import clean, replace_folder
 from specc_runtime.model import Model
+from specc_runtime.record import RECORD, SPEC, WEIGHTS, ArtefactError, held, link, seal
+from specc_runtime.train.content import changes
+from specc_runtime.train.tree import pack, unpack
 
-FOLDER, FORMAT = "checkpoint", 1
+FOLDER, FORMAT = "checkpoint", 2
+STATE, OPTIMIZER, BEST = "state.json", "optimizer.safetensors", "best.safetensors"
+_OWN = (STATE, OPTIMIZER, BEST, WEIGHTS, RECORD)
 
 
 @dataclass
@@ -31,8 +40,9 @@ class State:
     """place: what of the data comes next. step: optimizer steps so far. total, seen: the sum of the losses
     of the epoch's examples, and their number; seconds: how long they took. epochs: what the epochs before
     gave.
-    best: the best value of the metric, and stale: epochs since then. about: the recipe and data, which a
-    training that goes on must share."""
+    best: the best value of the metric, and stale: epochs since then; best_step: after which step the weights
+    were those of the best epoch. about: the recipe, and "data" and "valid" by content, which a training that
+    goes on must share."""
 
     place: Place = field(default_factory=Place)
     step: int = 0
@@ -42,81 +52,120 @@ class State:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
     stale: int = 0
+    best_step: int | None = None
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def write(directory: Path, model: Model, optimizer: Optimizer, state: State) -> None:
-    """Write the checkpoint of a model's directory."""
-    fresh = directory / f"{FOLDER}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    weights = {path: value.detach().cpu().contiguous() for path, value in model.state_dict().items()}
-    save_file(weights, fresh / "weights.safetensors")
-    # Dropout on an accelerator draws from its own generator.
-    random = {"cpu": torch.get_rng_state()}
-    if torch.accelerator.is_available() and torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    torch.save({"optimizer": optimizer.state_dict(), "random": random}, fresh / "optimizer.pt")
-    (fresh / "state.json").write_text(
-        json.dumps({"format": FORMAT, **asdict(state)}, indent=2) + "\n", encoding="utf-8"
-    )
-    old = directory / FOLDER
-    if old.exists():
-        gone = directory / f"{FOLDER}.old"
-        shutil.rmtree(gone, ignore_errors=True)
-        old.rename(gone)
-        fresh.rename(old)
-        shutil.rmtree(gone)
-    else:
-        fresh.rename(old)
+class Checkpoints:
+    """The checkpoints of one training, each in place of the one before it.
 
-
-def exists(directory: Path) -> bool:
-    return (directory / FOLDER / "state.json").is_file()
-
-
-def read(directory: Path, model: Model, optimizer: Optimizer, about: dict[str, Any]) -> State:
-    """Give model, optimizer and random numbers what they had.
-
-    Raises ArtefactError if there is no checkpoint, it cannot be read, or the recipe or data are others.
+    directory: the model's. beside: each writes files into the folder that it is given, which stay the same
+    throughout the training.
     """
-    folder = directory / FOLDER
-    if not exists(directory):
-        raise ArtefactError(f"{directory} has no checkpoint to go on from; train without --resume")
-    try:
-        raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        if raw.pop("format") != FORMAT:
-            raise ArtefactError(f"{folder} is not of format {FORMAT}; train without --resume")
-        state = State(**{**raw, "place": Place(**raw["place"])})
-        changed = [key for key in about if state.about.get(key) != about[key]]
-        if changed:
-            raise ArtefactError(
-                "\n".join(
-                    f"the checkpoint was trained with {key} {state.about.get(key)!r}, not {about[key]!r}"
-                    for key in changed
-                )
-                + "\ngive the same, or train without --resume"
+
+    def __init__(self, directory: Path, beside: Iterable[Callable[[Path], None]] = ()) -> None:
+        self.folder, self.beside = directory / FOLDER, list(beside)
+        self._hashes: Mapping[str, str] | None = (
+            None  # of the one that stands there, if it is of this training
+        )
+        self._step = 0  # and its step
+
+    def write(self, model: Model, optimizer: Optimizer, state: State) -> None:
+        """Raises FileError."""
+        with replace_folder(self.folder, lambda name: True) as fresh:
+            known: dict[str, str] = {}
+            if self._hashes is None:
+                write_model(model, fresh)
+                for write in self.beside:
+                    write(fresh)
+            else:
+                known = {name: value for name, value in self._hashes.items() if name not in _OWN}
+                for name in known:
+                    link(self.folder / name, fresh / name)
+                write_tensors(model.state_dict(), fresh / WEIGHTS)
+            if state.best_step not in (None, state.step):
+                best = WEIGHTS if state.best_step == self._step else BEST
+                link(self.folder / best, fresh / BEST)
+            # Dropout on an accelerator draws from its own generator.
+            cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+            random = {"cpu": torch.get_rng_state(), "cuda": cuda}
+            text, tensors = pack({"optimizer": optimizer.state_dict(), "random": random})
+            write_tensors(tensors, fresh / OPTIMIZER, tree=text)
+            (fresh / STATE).write_text(
+                json.dumps({"format": FORMAT, **asdict(state)}, indent=2) + "\n", encoding="utf-8"
             )
-        kept = torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
-        assign_weights(model, load_file(folder / "weights.safetensors"))
-        optimizer.load_state_dict(kept["optimizer"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        SafetensorError,
-        UnpicklingError,
-    ) as error:
-        if isinstance(error, ArtefactError):
-            raise
-        raise ArtefactError(f"{folder} cannot be read: {error}; train without --resume") from None
-    torch.set_rng_state(kept["random"]["cpu"])
-    if "cuda" in kept["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(kept["random"]["cuda"])
-    return state
+            record = seal(fresh, trained=True, known=known)
+        self._hashes, self._step = record.files, state.step
+
+    def read(self, model: Model, optimizer: Optimizer, about: Mapping[str, Any]) -> State:
+        """Give model, optimizer and random numbers what they had.
+
+        Raises ArtefactError if there is no checkpoint, it cannot be read, or spec, recipe or data are others.
+        """
+        folder = opened(self.folder.parent)
+        files = held(folder)
+        try:
+            raw = json.loads(files.text(STATE))
+            raw.pop("format")
+            state = State(**{**raw, "place": Place(**raw["place"])})
+            different = _different(files.text(SPEC) if files.has(SPEC) else "", model, state.about, about)
+            if different:
+                raise ArtefactError(
+                    "\n".join(different) + "\ngive the same, or train without --resume, which begins anew"
+                )
+            kept = unpack(*_with_text(files.path(OPTIMIZER)))
+            assign_weights(model, load_file(files.path(WEIGHTS)))
+            optimizer.load_state_dict(kept["optimizer"])
+            torch.set_rng_state(kept["random"]["cpu"])
+            if kept["random"]["cuda"] and torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(kept["random"]["cuda"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, ArtefactError):
+                raise
+            raise ArtefactError(f"{folder} cannot be read: {error}; train without --resume") from None
+        self._hashes, self._step = files.record.files if files.record else {}, state.step
+        return state
+
+    def best(self, state: State) -> dict[str, Tensor]:
+        """The weights of the best epoch, once it is over and a checkpoint was written."""
+        files = held(self.folder)
+        return load_file(files.path(WEIGHTS if state.best_step == self._step else BEST))
 
 
-def remove(directory: Path) -> None:
-    shutil.rmtree(directory / FOLDER, ignore_errors=True)
+def opened(directory: Path) -> Path:
+    """The folder of a directory's checkpoint, all of whose files are whole. Raises ArtefactError."""
+    folder = directory / FOLDER
+    clean(folder)
+    if not (folder / STATE).is_file() and not (folder / RECORD).is_file():
+        raise ArtefactError(f"{directory} has no checkpoint to go on from; train without --resume")
+    files = held(folder)
+    if files.record is None:
+        raise ArtefactError(
+            f"{folder} was written by an earlier version of arec, and cannot be gone on from; "
+            "train without --resume"
+        )
+    files.check()
+    return folder
+
+
+def _with_text(path: Path) -> tuple[str, dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()["tree"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _different(spec: str, model: Model, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a training would go on with that is not what it began with, in words."""
+    found = []
+    given = model.files.get(SPEC, "")
+    if spec != given:
+        lines = difflib.unified_diff(spec.splitlines(), given.splitlines(), "then", "now", "", "", 0, "")
+        shown = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+        more = [f"  … and {len(shown) - 8} lines more"] if len(shown) > 8 else []
+        found += ["the checkpoint was trained with another spec:", *(f"  {x}" for x in shown[:8]), *more]
+    for key in now:
+        if key in ("data", "valid"):
+            what = "training" if key == "data" else "validation"
+            found += changes(before.get(key) or [], now[key] or [], what)
+        elif before.get(key) != now[key]:
+            found.append(f"the checkpoint was trained with {key} {before.get(key)!r}, not {now[key]!r}")
+    return found

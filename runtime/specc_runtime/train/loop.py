@@ -1,18 +1,21 @@
 """The training loop: any compiled model, any stream of batches.
 
 Promises: the same model, data, recipe and seed give the same weights, interrupted or not. After each epoch
-the directory holds a checkpoint; the model of the best epoch (by the metric on validation data; without such
-data the last) is the one that is saved. A loss that is not a number stops training and says where it arose.
-An interrupt (Ctrl-C) is taken between two steps: the checkpoint is written, and `Interrupted` raised.
+the directory holds a checkpoint. The model of the best epoch (by the metric on validation data; without such
+data the last) is the one that is saved, at the end and with all that belongs to it: what the directory held
+before stays until then. A loss that is not a number stops training and says where it arose.
+An interrupt (Ctrl-C, or SIGTERM) is taken between two steps: the checkpoint is written, and `Interrupted`
+raised.
 Leaves to others: what is shown (watch), and what data and model are.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +26,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from specc_runtime.artefact import assign_weights, save
-from specc_runtime.artefact import load as load_model
 from specc_runtime.batch import Batch
 from specc_runtime.data import Place, Stream
 from specc_runtime.devices import transfer
 from specc_runtime.model import Model
-from specc_runtime.train import checkpoint
-from specc_runtime.train.checkpoint import State
+from specc_runtime.train.checkpoint import Checkpoints, State
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.lazy import clip_gradients
 from specc_runtime.train.metrics import higher
@@ -41,7 +42,11 @@ class TrainingError(RuntimeError):
 
 
 class Interrupted(Exception):
-    """Training was interrupted, and its checkpoint written."""
+    """Training was interrupted by a signal, and its checkpoint written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 @dataclass(frozen=True)
@@ -72,30 +77,32 @@ def train(
     directory: Path,
     *,
     valid: Stream | None = None,
+    beside: Sequence[Callable[[Path], None]] = (),
+    about: Mapping[str, Any] | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
     """Train a model, in place, and save it to a directory.
 
-    Raises TrainingError, Interrupted, or ArtefactError where there is nothing to resume.
+    beside: as in `save`. about: what must be the same where it is resumed, besides the recipe.
+    Raises TrainingError, Interrupted, FileError, or ArtefactError where there is nothing to resume.
     """
     torch.manual_seed(recipe.seed)
     optimizer = recipe.build(model)
-    about = _about(recipe, stream)
-    if resume:
-        state = checkpoint.read(directory, model, optimizer, about)
-    else:
-        state = State(about=about)
-        checkpoint.remove(directory)
+    about = _about(recipe, about or {})
+    checkpoints = Checkpoints(directory, beside)
+    state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
     with _interrupts() as interrupted:
         while state.place.epoch < recipe.epochs and not _enough(recipe, state):
-            _epoch(model, optimizer, stream, recipe, directory, state, watch, interrupted)
+            _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, interrupted)
             results = None if valid is None else evaluate(model, valid)
-            _close(model, recipe, directory, state, results)
-            checkpoint.write(directory, model, optimizer, state)
-    best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
-    if best != len(state.epochs):
-        assign_weights(model, load_model(directory).state_dict())
+            _close(recipe, state, results)
+            checkpoints.write(model, optimizer, state)
+            _stop(interrupted())
+        best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
+        if state.best_step not in (None, state.step):
+            assign_weights(model, checkpoints.best(state))
+        save(model, directory, beside)
     model.eval()
     return Outcome(state.epochs, best)
 
@@ -105,10 +112,10 @@ def _epoch(
     optimizer: Optimizer,
     stream: Stream,
     recipe: Recipe,
-    directory: Path,
+    checkpoints: Checkpoints,
     state: State,
     watch: Callable[[Progress], None],
-    interrupted: Callable[[], bool],
+    interrupted: Callable[[], int | None],
 ) -> None:
     """The rest of the epoch that the state is in."""
     model.train()
@@ -123,11 +130,15 @@ def _epoch(
         speed = state.seen / max(state.seconds, 1e-9)
         done = -(-state.seen // stream.batch)
         watch(Progress(epoch + 1, recipe.epochs, done, steps, state.total / state.seen, speed))
-        stop = interrupted()
-        if stop or (recipe.every is not None and state.step % recipe.every == 0):
-            checkpoint.write(directory, model, optimizer, state)
-        if stop:
-            raise Interrupted
+        number = interrupted()
+        if number is not None or (recipe.every is not None and state.step % recipe.every == 0):
+            checkpoints.write(model, optimizer, state)
+        _stop(number)
+
+
+def _stop(number: int | None) -> None:
+    if number is not None:
+        raise Interrupted(number)
 
 
 def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, state: State) -> float:
@@ -146,8 +157,8 @@ def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, stat
     return value
 
 
-def _close(model: Model, recipe: Recipe, directory: Path, state: State, results: Results | None) -> None:
-    """End an epoch: note what it gave, and save the model if it is the best so far."""
+def _close(recipe: Recipe, state: State, results: Results | None) -> None:
+    """End an epoch: note what it gave, and whether it is the best so far."""
     entry: dict[str, Any] = {
         "epoch": state.place.epoch + 1,
         "loss": state.total / max(state.seen, 1),
@@ -166,7 +177,7 @@ def _close(model: Model, recipe: Recipe, directory: Path, state: State, results:
     state.place = Place(state.place.epoch + 1)
     state.total, state.seen, state.seconds = 0.0, 0, 0.0
     if entry["best"]:
-        save(model, directory)
+        state.best_step = state.step
 
 
 def _metric(name: str, results: Results) -> float:
@@ -186,10 +197,11 @@ def _enough(recipe: Recipe, state: State) -> bool:
     return recipe.patience is not None and state.stale >= recipe.patience
 
 
-def _about(recipe: Recipe, stream: Stream) -> dict[str, Any]:
+def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     """What decides on the course of training: all of it must be the same when it is taken up again."""
     kept = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience", "every")}
-    return {**kept, "options": dict(recipe.options), "data": [[str(u.file), u.rows] for u in stream.units]}
+    found: dict[str, Any] = json.loads(json.dumps({**kept, "options": dict(recipe.options), **about}))
+    return found
 
 
 def _not_a_number(model: Model, losses: Mapping[str, Tensor], recipe: Recipe, state: State) -> str:
@@ -216,21 +228,22 @@ def _not_a_number(model: Model, losses: Mapping[str, Tensor], recipe: Recipe, st
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed meanwhile; a second one ends at once."""
+def _interrupts() -> Iterator[Callable[[], int | None]]:
+    """The signal, Ctrl-C or SIGTERM, that came meanwhile, if one did; a second Ctrl-C ends at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: None
         return
-    pressed: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
+    came: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if pressed:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
-        pressed.append(number)
+        came.append(number)
 
-    signal.signal(signal.SIGINT, note)
+    wanted = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in wanted}
     try:
-        yield lambda: bool(pressed)
+        yield lambda: came[0] if came else None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

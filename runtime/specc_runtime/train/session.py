@@ -1,20 +1,27 @@
 """Training and evaluation from files: what a directory needs to hold, put together.
 
 Promises: after `fit` a directory has all that scoring and evaluation need: the model's texts and weights, its
-encoders, and the baselines counted in the same data.
+encoders, and the baselines counted in the same data. It is written at the end, at once: a training that
+fails or is killed leaves what the directory held. One training at a time has a directory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from specc_runtime.artefact import is_trained
 from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, names_of
 from specc_runtime.data.files import PLAIN
-from specc_runtime.encode import Encoders, load_encoders, load_pretrained, save_encoders
+from specc_runtime.encode import Encoders, load_encoders, load_pretrained, write_encoders
+from specc_runtime.files import exclusive
 from specc_runtime.model import Model
+from specc_runtime.record import ArtefactError, held
 from specc_runtime.train.census import Baselines, count
+from specc_runtime.train.checkpoint import opened
+from specc_runtime.train.content import contents
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
@@ -34,6 +41,7 @@ def fit(
     valid: Sequence[Path] = (),
     beside: Sequence[Path] = (),
     resume: bool = False,
+    overwrite: bool = False,
     dialect: Dialect = PLAIN,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
@@ -42,33 +50,47 @@ def fit(
     """Learn the encodings of training files, then train a model on them.
 
     beside: folders in which the files of tables that start from one are looked for.
-    dialect: how text files are to be read. say: told what begins. tell: told what there is to know of the
-    data. Raises DataError, TrainingError, Interrupted, or ArtefactError where there is
-    nothing to resume.
+    resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
+    new one in its place. dialect: how text files are to be read.
+    say: told what begins. tell: told what there is to know of the data. Raises DataError, TrainingError,
+    Interrupted, FileError, or ArtefactError where there is nothing to resume, or the directory has a trained
+    model.
     """
-    say("reading")
-    examples = Examples(files, columns_of(model.manifest), dialect)
-    for note in examples.notes:
-        tell(note)
-    directory.mkdir(parents=True, exist_ok=True)
-    if resume:
-        encoders = load_encoders(directory, model.manifest)
-    else:
-        say("learning vocabularies and scales")
-        encoders = Encoders.learn(model.manifest, examples.tables())
-        for note in encoders.notes():
+    with exclusive(directory, "specc train"):
+        if not resume and not overwrite and has_trained(directory):
+            raise ArtefactError(f"{directory} has a trained model; overwrite=True puts another in its place")
+        say("reading")
+        examples = Examples(files, columns_of(model.manifest), dialect)
+        for note in examples.notes:
             tell(note)
-        for name, text in model.files.items():
-            (directory / name).write_text(text, encoding="utf-8")
-        save_encoders(encoders, directory)
-        load_pretrained(model, encoders, beside)
-    say("counting items")
-    baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
-    baselines.save(directory)
-    stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
-    held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
-    say("training")
-    return train(model, stream, recipe, directory, valid=held_out, resume=resume, watch=watch)
+        content = {"data": contents(files), "valid": contents(valid)}
+        if resume:
+            encoders = load_encoders(opened(directory), model.manifest)
+        else:
+            say("learning vocabularies and scales")
+            encoders = Encoders.learn(model.manifest, examples.tables())
+            for note in encoders.notes():
+                tell(note)
+            load_pretrained(model, encoders, beside)
+        say("counting items")
+        baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
+        stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
+        held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
+        say("training")
+        own = (lambda folder: write_encoders(encoders, folder), baselines.write)
+        about = {**content, "reading": {**asdict(dialect), "integral": sorted(dialect.integral)}}
+        return train(
+            model, stream, recipe, directory,
+            valid=held_out, beside=own, about=about, resume=resume, watch=watch,
+        )  # fmt: skip
+
+
+def has_trained(directory: Path) -> bool:
+    """Whether a directory has a trained model, damaged or not."""
+    if not directory.is_dir():
+        return False
+    files = held(directory)
+    return is_trained(files) or (files.record is None and files.has("encoders.json"))
 
 
 def evaluate_files(

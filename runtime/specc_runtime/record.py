@@ -1,0 +1,271 @@
+"""Which files of a folder belong together: `artefact.json`, with the hash of each.
+
+Promises: the files that are recorded are replaced all at once. They are put into `.next` inside the folder,
+whole and on the disk, and then moved to where they belong; whoever reads meanwhile, or after a kill at any
+instruction, finds all of the new ones (a file of `.next` counts before that of its name in the folder) or all
+of the old ones. Other files of the folder stay as they are. A file that is not the one recorded is not given
+out. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from specc_runtime.files import replace_folder, sync_entries, unwritable
+
+MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"
+RECORD, NEXT = "artefact.json", ".next"
+FORMAT = 2  # of folders; those of format 1 have no record
+INTERFACE = 1  # of what a model.py asks of this package; grows when older ones can no longer be run
+_FORMAT_1 = (MODEL, MANIFEST, SPEC, WEIGHTS, "encoders.json", "baselines.safetensors")
+T = TypeVar("T")
+
+
+class ArtefactError(ValueError):
+    """A directory that is no compiled model, or weights that do not fit one. The message lists
+    every fault."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """trained: whether the files are those of a trained model. files: by name, with `/`, the sha256.
+    versions: of what wrote it, by "arec", "interface" and "torch"."""
+
+    trained: bool
+    files: Mapping[str, str]
+    versions: Mapping[str, Any]
+
+    def text(self) -> str:
+        about = {"format": FORMAT, "trained": self.trained, "versions": dict(self.versions)}
+        return json.dumps({**about, "files": dict(sorted(self.files.items()))}, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Held:
+    """The files of a folder. record: None for a folder of format 1, whose files go unchecked."""
+
+    folder: Path
+    record: Record | None
+
+    def names(self) -> list[str]:
+        """The files that belong together: those recorded, or those that a folder of format 1 may have."""
+        if self.record is not None:
+            return sorted(self.record.files)
+        vocabularies = [f"vocabularies/{p.name}" for p in (self.folder / "vocabularies").glob("*.arrow")]
+        return [name for name in (*_FORMAT_1, *sorted(vocabularies)) if (self.folder / name).is_file()]
+
+    def has(self, name: str) -> bool:
+        return name in self.names()
+
+    def path(self, name: str) -> Path:
+        """Where a file is whose content is as recorded. Raises ArtefactError."""
+        self.check([name])
+        return _place(self.folder, name)
+
+    def text(self, name: str) -> str:
+        """A file's text, of the very bytes that were compared. Raises ArtefactError."""
+        path = _place(self.folder, name)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = None
+        wanted = self.record.files.get(name) if self.record else None
+        if content is None or (self.record and hashlib.sha256(content).hexdigest() != wanted):
+            raise damaged(self.folder, [_fault(path, name)])
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise damaged(self.folder, [f"{name} is not text"]) from None
+
+    def check(self, names: Iterable[str] | None = None) -> None:
+        """Compare files, without names all that are recorded. Raises ArtefactError with every fault."""
+        recorded = self.record.files if self.record else {}
+        faults = []
+        for name in recorded if names is None else names:
+            path = _place(self.folder, name)
+            if not path.is_file() or (self.record and digest(path) != recorded.get(name)):
+                faults.append(_fault(path, name))
+        if faults:
+            raise damaged(self.folder, faults)
+
+
+def held(folder: str | Path) -> Held:
+    """What a folder holds. Raises ArtefactError where its record is damaged, or of a newer version."""
+    folder = Path(folder)
+    text = _record_text(folder)
+    return Held(folder, None if text is None else _parsed(folder, text))
+
+
+def consistent(folder: str | Path, read: Callable[[Held], T]) -> T:
+    """What `read` makes of a folder, none of whose files was replaced meanwhile."""
+    folder = Path(folder)
+    while True:
+        before = _record_text(folder)
+        try:
+            found = read(Held(folder, None if before is None else _parsed(folder, before)))
+        except (ArtefactError, OSError):
+            if _record_text(folder) == before:
+                raise
+            continue
+        if _record_text(folder) == before:
+            return found
+
+
+def damaged(folder: Path, faults: list[str]) -> ArtefactError:
+    return ArtefactError(
+        f"{folder} is damaged ({len(faults)} fault{'s' if len(faults) > 1 else ''}):\n"
+        + "".join(f"  {fault}\n" for fault in faults)
+        + "its files belong together: copy the folder again as a whole, or write it anew"
+    )
+
+
+@contextmanager
+def replace_recorded(folder: str | Path, trained: bool, keep: Iterable[str] = ()) -> Iterator[Path]:
+    """Give an empty folder, whose files at the end take the place of all that are recorded in `folder`.
+
+    keep: names of recorded files that stay among them. Raises FileError.
+    """
+    folder = Path(folder)
+    settle(folder)
+    with replace_folder(folder / NEXT, lambda name: True) as fresh:
+        yield fresh
+        for name in keep:
+            link(folder / name, fresh / name)
+        seal(fresh, trained)
+    settle(folder)
+
+
+def add_recorded(folder: str | Path, write: Callable[[Path], None], others: Callable[[str], bool]) -> None:
+    """Put what `write` writes into the folder it is given among the recorded files of `folder`.
+
+    others: whether a file that is recorded stays beside them. Raises ArtefactError, FileError.
+    """
+    folder = Path(folder)
+    settle(folder)
+    before = held(folder)
+    keep = [name for name in before.names() if others(name)]
+    before.check(keep)
+    trained = before.record.trained if before.record else before.has(WEIGHTS)
+    with replace_recorded(folder, trained, keep) as fresh:
+        write(fresh)
+
+
+def seal(folder: Path, trained: bool, known: Mapping[str, str] | None = None) -> Record:
+    """Record all files of a folder, in it. known: hashes of files that need not be read for it."""
+    found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    known = known or {}
+    files = {name: known.get(name) or digest(folder / name) for name in found if name != RECORD}
+    versions = {"arec": _version("arec"), "interface": INTERFACE, "torch": _version("torch")}
+    record = Record(trained, files, versions)
+    (folder / RECORD).write_text(record.text(), encoding="utf-8")
+    return record
+
+
+def settle(folder: Path) -> None:
+    """Move what stands in `.next` to where it belongs, as a killed process may have left it to others."""
+    fresh = folder / NEXT
+    if not fresh.is_dir():
+        return
+    try:
+        text = _read(fresh / RECORD)
+        if text is not None:  # it is moved last
+            record, before = _parsed(folder, text), _read(folder / RECORD)
+            for name in record.files:
+                with suppress(FileNotFoundError):  # moved already
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(fresh / name, folder / name)
+            old: list[str] = []
+            if before is not None or (folder / MODEL).is_file():
+                old = Held(folder, None if before is None else _parsed(folder, before)).names()
+            for name in set(old) - record.files.keys():
+                (folder / name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (folder / name).parent.rmdir()  # if it is empty now
+            for inside in {(folder / name).parent for name in record.files}:
+                sync_entries(inside)
+            with suppress(FileNotFoundError):
+                os.replace(fresh / RECORD, folder / RECORD)
+            sync_entries(folder)
+        shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def link(file: Path, path: Path) -> None:
+    """Another name for a file that nobody writes to any more; a copy where the disk has no such names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, path)
+    except OSError:
+        shutil.copyfile(file, path)
+
+
+def is_text(name: str) -> bool:
+    """Whether a file of a folder is one of those that the compiler writes."""
+    return name in (MODEL, MANIFEST) or name.endswith(".arec")
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file of a folder is."""
+    return fresh if (fresh := folder / NEXT / name).is_file() else folder / name
+
+
+def _fault(path: Path, name: str) -> str:
+    return f"{name} is not the file that was saved" if path.is_file() else f"{name} is missing"
+
+
+def _record_text(folder: Path) -> str | None:
+    fresh = _read(folder / NEXT / RECORD)
+    return _read(folder / RECORD) if fresh is None else fresh
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _parsed(folder: Path, text: str) -> Record:
+    try:
+        raw = json.loads(text)
+        number, interface = int(raw["format"]), int(raw["versions"]["interface"])
+        files = {str(name): str(value) for name, value in raw["files"].items()}
+        record = Record(bool(raw["trained"]), files, dict(raw["versions"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged(folder, [f"{RECORD} cannot be read"]) from None
+    if number > FORMAT or interface > INTERFACE:
+        raise ArtefactError(
+            f"{folder} was written by arec {record.versions.get('arec')}, which is newer than this one "
+            f"({_version('arec')}): upgrade it, or compile and train with this one"
+        )
+    for name in files:
+        # A path of a file is not followed to anywhere else.
+        parts = PurePosixPath(name).parts
+        if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
+            raise damaged(folder, [f"{RECORD} names {name!r}, which is not in the folder"])
+    return record
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
