@@ -78,7 +78,8 @@ def fit(
         held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
-        about = {**content, "reading": {**asdict(dialect), "integral": sorted(dialect.integral)}}
+        reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
+        about = {**content, "reading": reading}
         return train(
             model, stream, recipe, directory,
             valid=held_out, beside=own, about=about, resume=resume, watch=watch,
