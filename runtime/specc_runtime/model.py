@@ -221,28 +221,38 @@ def _count(model: Model, batch: Batch) -> None:
     batch.__dict__["counted"] = True
 
 
-def binary_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean binary cross entropy of logits [B] against those of labels [B] in [0, 1] that there are."""
+def binary_loss(
+    logits: Tensor, labels: Tensor, weight: Tensor | None = None, positive: float = 1.0
+) -> Tensor:
+    """Mean binary cross entropy of logits [B] against those of labels [B] in [0, 1] that there are.
+
+    positive: what the positive part of each is multiplied with. weight: what each is multiplied with, [B].
+    """
     labels = labels.to(logits)
     known = labelled(labels)
-    each = F.binary_cross_entropy_with_logits(logits, labels.where(known, 0.0), reduction="none")
-    return _mean(each, known)
+    share = None if positive == 1.0 else logits.new_tensor(positive)
+    given = labels.where(known, 0.0)
+    each = F.binary_cross_entropy_with_logits(logits, given, reduction="none", pos_weight=share)
+    return _mean(each, known, weight)
 
 
-def real_loss(values: Tensor, labels: Tensor) -> Tensor:
-    """Mean squared error of values [B] against those of labels [B] that there are."""
+def real_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error of values [B] against those of labels [B] that there are, each times its weight."""
     labels = labels.to(values)
     known = labelled(labels)
-    return _mean((values - labels.where(known, 0.0)).square(), known)
+    return _mean((values - labels.where(known, 0.0)).square(), known, weight)
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of logits [B, n] against those of class indices [B] that there are."""
+def class_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean cross entropy of logits [B, n] against those of class indices [B] that there are, each times its
+    weight."""
     labels = transfer(labels, logits.device)
     known = labelled(labels)
-    return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known)
+    return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known, weight)
 
 
-def _mean(each: Tensor, known: Tensor) -> Tensor:
-    """The mean of the losses [B] of known labels; 0 where there are none."""
+def _mean(each: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of the losses [B] of known labels, times their weights; 0 where there are none."""
+    if weight is not None:
+        each = each * transfer(weight, each.device)
     return each.where(known, 0.0).sum() / known.sum().clamp(min=1)

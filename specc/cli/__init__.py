@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("Data", "Evaluate a trained model beside baselines."),
     "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),
+    "keys": ("Data", "Look up keys and rows of a trained model's tables."),
     "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
 }
 

@@ -62,7 +62,7 @@ def as_text(found: Compiled, file: str, directory: Path) -> str:
     lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
     lines += _section("Values", _values(found.written))
     labels = [(p.name, p.kind, f"label in {_label(p)}") for p in graph.predictions]
-    labels += [(x.name, "loss", "") for x in graph.losses]
+    labels += [(x.name, "loss", "") for x in graph.terms]
     lines += _section("Predictions", labels)
     parts = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in _parts(graph)]
     total = sum(count for _, count, _ in _parts(graph))

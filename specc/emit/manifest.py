@@ -173,7 +173,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
             if f.encoding == "cross" and f.table is not None
         ],
         predictions=[_prediction(p) for p in graph.predictions],
-        losses=[x.name for x in graph.losses],
+        losses=[x.name for x in graph.terms],
         attentions=[
             AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight), shapes)])
             for a in graph.attentions

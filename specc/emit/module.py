@@ -180,7 +180,7 @@ class _Module:
         body = Body(self.unit, Names())
         body.nodes = dict(self.index)
         body.wishes = {p.node: p.name for p in self.graph.predictions}
-        body.wishes |= {x.node: x.name for x in self.graph.losses}
+        body.wishes |= {x.node: x.name.replace(".", "_") for x in self.graph.losses}
         return body
 
     def _know(self, body: Body) -> None:
@@ -214,8 +214,15 @@ class _Module:
         entries = []
         for p in self.graph.predictions:
             label = f"{batch_of(body, self.index[p.node])}.labels[{quoted(p.name)}]"
-            entries.append(f"{quoted(p.name)}: {p.kind}_loss({found[quoted(p.name)]}, {label})")
-        entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.losses]
+            given = [found[quoted(p.name)], label]
+            if p.name in self.graph.loss_weights:
+                node = self.index[self.graph.loss_weights[p.name].node]
+                weight = body.at(node.id, Shape(_PREDICTED, ()), node, whole=True)
+                given.append(f"weight={weight.at(9)}.squeeze(-1)")
+            if p.positive != 1.0:
+                given.append(f"positive={p.positive!r}")
+            entries.append(f"{quoted(p.name)}: {p.kind}_loss({', '.join(given)})")
+        entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.terms]
         penalty = self._penalties(body)
         if penalty:
             entries.append(f'"l2": {penalty}')

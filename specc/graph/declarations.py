@@ -1,4 +1,4 @@
-"""Statements that give a name a value: params, learned values, layers, bindings, predictions, losses.
+"""Statements that give a name a value: params, learned values, layers, bindings.
 
 Promises: `elaborate_entry` is called once a name, on first use, and gives what the name stands for:
 a static value, a `Node`, a `LayerValue`, or for tables an `Encoding`.
@@ -15,7 +15,7 @@ from specc.graph.builtins.axes import with_parents
 from specc.graph.calls import initializer
 from specc.graph.encodings import table_encoding
 from specc.graph.expressions import entry_value, layer, value
-from specc.graph.ir import ExtraLoss, Node, Prediction, Weight
+from specc.graph.ir import Node, Weight
 from specc.graph.lookup import axis_by_name
 from specc.graph.scans import scan_value
 from specc.graph.spaces import space_value
@@ -23,8 +23,6 @@ from specc.graph.statics import describe_domain, in_domain, is_static, static, s
 from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
 from specc.graph.written import walk
 from specc.report import Label
-from specc.report.suggest import nearest
-from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 from specc.types.static import Symbol, describe, is_number, kind_of
@@ -198,126 +196,3 @@ def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:
     """A declared layer: one set of weights, named by the declaration."""
     result = layer(expr, site)
     return LayerValue(result.calls, result.text, site.path)
-
-
-# ----------------------------------------------------------------- predictions
-
-
-def _ends_flat(scope: Scope, node: Node, width: int, item: tree.Predict | tree.Loss, what: str) -> None:
-    """A prediction or loss is one vector an example: no axis, and the width its kind asks for."""
-    place = item.value.span
-    if node.type.axes:
-        axis = node.type.axes[-1].name
-        raise scope.world.fault(
-            "E0511",
-            f"{what} is one for an example, and this has one at each `{axis}`",
-            place,
-            expected=f"[{width}]",
-            found=str(node.type),
-            help=f"reduce it, such as `mean(…, over {axis})`",
-        )
-    if node.type.width != width:
-        raise scope.world.fault(
-            "E0510",
-            f"{what} has the wrong width",
-            place,
-            expected=f"[{width}]",
-            found=str(node.type),
-            help=f"end it with `|> linear({width})`",
-        )
-
-
-def prediction(scope: Scope, item: tree.Predict) -> Prediction:
-    """One `predict`: its kind, label column and node. Raises Fault."""
-    name = item.ident.name
-    kind, classes = _kind(scope, item)
-    node: Node = entry_value(scope, scope.entries[name], name)
-    _ends_flat(scope, node, classes or 1, item, f"the prediction `{name}`")
-    column = item.column.value if item.column else name
-    condition = None if item.condition is None else _condition(scope, item.condition, kind)
-    return Prediction(name, kind, node.id, column, item.ident.span, classes, condition)
-
-
-def _condition(scope: Scope, item: tree.Condition, kind: str) -> tuple[str, int | float | bool | str]:
-    """What a label is compared with: a number, a text or a truth."""
-    world = scope.world
-    if kind != "binary":
-        raise world.fault(
-            "E0404",
-            f"a condition makes labels of 0 and 1, and this prediction is `{kind}`",
-            item.span,
-            help="write `binary`, or leave the condition out",
-        )
-    found = static(item.value, Site(scope, scope.frame, ""))
-    ordered = item.op not in ("==", "!=")
-    if not (is_number(found) or (isinstance(found, bool | str) and not ordered)):
-        raise world.fault(
-            "E0403",
-            f"`{item.op}` compares a label with a number" + ("" if ordered else ", a text or a truth"),
-            item.value.span,
-            found=describe(found),
-            help='a text is compared by `==` or `!=`: `from "event" == "buy"`'
-            if isinstance(found, str)
-            else "",
-        )
-    assert isinstance(found, int | float | bool | str)
-    return item.op, found
-
-
-def _kind(scope: Scope, item: tree.Predict) -> tuple[str, int]:
-    world, expr = scope.world, item.kind
-    kinds = ("binary", "real", "class")
-    callee = expr.callee if isinstance(expr, tree.Call) else expr
-    word = callee.name if isinstance(callee, tree.Ref) else ""
-    if word not in kinds:
-        close = nearest(word, kinds)
-        raise world.fault(
-            "E0509",
-            f"a prediction is `binary`, `real` or `class(n)`, not `{expr.span.text}`",
-            expr.span,
-            help=f"did you mean `{close}`?" if close else "",
-        )
-    if word != "class":
-        if isinstance(expr, tree.Call):
-            raise world.fault("E0404", f"`{word}` takes no argument", expr.span)
-        return word, 0
-    given = expr.args if isinstance(expr, tree.Call) else ()
-    if len(given) != 1 or not isinstance(given[0], tree.Positional):
-        raise world.fault("E0404", "`class` takes the number of classes: `class(10)`", expr.span)
-    count = static(given[0].value, Site(scope, scope.frame, ""))
-    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= LARGEST_WIDTH:
-        raise world.fault(
-            "E0403", "the number of classes must be an integer of at least 2", given[0].span,
-            found=describe(count),
-        )  # fmt: skip
-    return word, count
-
-
-def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
-    """One `loss`. Raises Fault."""
-    name = item.ident.name
-    node: Node = entry_value(scope, scope.entries[name], name)
-    _ends_flat(scope, node, 1, item, f"the loss `{name}`")
-    return ExtraLoss(name, node.id, item.ident.span)
-
-
-def label_inputs(scope: Scope, predictions: list[Prediction]) -> None:
-    """W0706: a label that is also an input tells the model what it should find out."""
-    columns: dict[str, Span] = {}
-    for space in scope.world.spaces.values():
-        for field in space.fields:
-            if field.column is not None:
-                columns[field.column] = field.span
-            if field.fallback:
-                columns.setdefault(field.fallback, field.span)
-    for item in predictions:
-        if item.column in columns:
-            scope.world.report.warning(
-                "W0706",
-                f"the label `{item.column}` is also an input",
-                columns[item.column],
-                label="read as a feature here",
-                secondary=(Label(item.span, "predicted here"),),
-                why="the model would be told what it should find out",
-                help='read another column with `from "…"`, or drop the field',
-            )

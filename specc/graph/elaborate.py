@@ -14,11 +14,12 @@ from typing import Any
 from specc.graph.blocks import module_scope, require
 from specc.graph.builtins import registry
 from specc.graph.contracts import check_block
-from specc.graph.declarations import extra_loss, label_inputs, prediction
+from specc.graph.crosses import check_crosses
 from specc.graph.devices import devices, places
 from specc.graph.expressions import entry_value
 from specc.graph.ir import ExtraLoss, Graph, Node, Prediction
 from specc.graph.lints import lint
+from specc.graph.predictions import extra_loss, label_inputs, prediction
 from specc.graph.prune import prune
 from specc.graph.spaces import declare_axes
 from specc.graph.training import training
@@ -50,6 +51,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
                 entry_value(scope, entry, name)
             except Fault:
                 continue
+    check_crosses(scope)
     predictions, losses = _outputs(scope)
     known = devices(scope)
     placed, place_spans = places(scope, module.places, known)
@@ -143,7 +145,9 @@ def _outputs(scope: Scope) -> tuple[list[Prediction], list[ExtraLoss]]:
     for entry in scope.entries.values():
         try:
             if isinstance(entry.statement, tree.Predict):
-                predictions.append(prediction(scope, entry.statement))
+                found, weight = prediction(scope, entry.statement)
+                predictions.append(found)
+                losses += [] if weight is None else [weight]
             elif isinstance(entry.statement, tree.Loss):
                 losses.append(extra_loss(scope, entry.statement))
         except Fault:

@@ -127,6 +127,7 @@ class Prediction:
     """kind: "binary" | "real" | "class"; `classes` for the last. `node` is the logit or value.
 
     condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
+    positive: what the part of a positive label in the loss is multiplied with.
     """
 
     name: str
@@ -136,13 +137,17 @@ class Prediction:
     span: Span
     classes: int = 0
     condition: tuple[str, int | float | bool | str] | None = None
+    positive: float = 1.0
 
 
 @dataclass(frozen=True)
 class ExtraLoss:
+    """A term of the loss; or, if `weighs` names a prediction, what that one's loss is multiplied with."""
+
     name: str
     node: int
     span: Span
+    weighs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,16 @@ class Graph:
     edition: int = 1
     source: str = ""  # name of the spec file
     place_spans: Mapping[str, Span] = field(default_factory=dict)  # where each placed name is placed
+
+    @property
+    def terms(self) -> tuple[ExtraLoss, ...]:
+        """The losses that are added to those of predictions."""
+        return tuple(x for x in self.losses if x.weighs is None)
+
+    @property
+    def loss_weights(self) -> Mapping[str, ExtraLoss]:
+        """By prediction, what its loss is multiplied with."""
+        return {x.weighs: x for x in self.losses if x.weighs is not None}
 
     def node(self, id: int) -> Node:
         return self._index[id]

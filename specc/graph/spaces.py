@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from specc.graph.crosses import check_crosses
 from specc.graph.encodings import Encoding, encoding
 from specc.graph.expressions import all_of
 from specc.graph.ir import FieldSpec, Node, SpaceSpec, Weight
@@ -147,7 +146,6 @@ def space_value(scope: Scope, space: tree.Space) -> Node:
         return _node(spec, found, site)
 
     nodes = all_of(*((lambda f=f: one(f)) for f in space.fields))
-    check_crosses(scope, specs)
     if len(nodes) == 1:
         whole = nodes[0]
     else:

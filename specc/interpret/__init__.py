@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.graph.ir import Graph, Node, Weight, readings
+from specc.graph.ir import Graph, Node, Prediction, Weight, readings
 from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
@@ -48,8 +48,8 @@ class Result:
     """What a graph gives for one example.
 
     values: by node id, every value outside of regions. predictions: by name, the logit or value [1], or
-    the logits [classes]. losses: by name, each extra loss, a scalar. attention: by path, the weights of
-    every instance of an `attention` block.
+    the logits [classes]. losses: by name, each extra loss, and each weight of a prediction's loss, a scalar.
+    attention: by path, the weights of every instance of an `attention` block.
     """
 
     values: Mapping[int, Value]
@@ -101,14 +101,16 @@ def losses(
         results = interpret_together(graph, weights, examples, training)
     found: dict[str, Tensor] = {}
     for prediction in graph.predictions:
+        weight = graph.loss_weights.get(prediction.name)
         each = [
-            _loss(prediction.kind, r.predictions[prediction.name], e.labels[prediction.name])
+            _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
+            * (1.0 if weight is None else r.losses[weight.name])
             for r, e in zip(results, examples, strict=True)
             if _labelled(e.labels[prediction.name])
         ]
         nothing = results[0].predictions[prediction.name].new_zeros(())
         found[prediction.name] = _mean(each) if each else nothing
-    for extra in graph.losses:
+    for extra in graph.terms:
         found[extra.name] = _mean(r.losses[extra.name] for r in results)
     penalties = [
         w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
@@ -129,16 +131,18 @@ def _labelled(label: Tensor) -> bool:
     return float(label) >= 0 if not label.is_floating_point() else not math.isnan(float(label))
 
 
-def _loss(kind: str, value: Tensor, label: Tensor) -> Tensor:
+def _loss(prediction: Prediction, value: Tensor, label: Tensor) -> Tensor:
     """The loss of one example's prediction."""
-    match kind:
+    match prediction.kind:
         case "binary":
-            return F.binary_cross_entropy_with_logits(value.squeeze(0), label.to(value.dtype))
+            share = label.to(value.dtype)
+            found = -prediction.positive * share * F.logsigmoid(value) - (1 - share) * F.logsigmoid(-value)
+            return found.squeeze(0)
         case "real":
             return (value.squeeze(0) - label.to(value.dtype)) ** 2
         case "class":
             return -torch.log_softmax(value, 0)[int(label)]
-    raise AssertionError(kind)
+    raise AssertionError(prediction.kind)
 
 
 def _penalty(

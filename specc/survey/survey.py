@@ -21,8 +21,8 @@ from specc.survey.sketch import Distinct, Floats, Spread
 from specc_runtime import data
 from specc_runtime.data import Dialect, columns_of, find_parts, names_of, read_tables
 from specc_runtime.data.files import Gathered
-from specc_runtime.data.times import Clock
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import Unfit
 
 MOST_FAULTS = 200  # kinds of faults that are kept apart

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from specc.report import Report
+from specc.report import Fix, Report
 from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.token import Token
@@ -98,7 +98,33 @@ class Builder:
 
     def _call(self, kids: Kids, span: Span) -> tree.Call:
         callee, arguments, into = kids
-        return tree.Call(callee, arguments if into is None else (*arguments, into), span=span)
+        if into is None:
+            return tree.Call(callee, arguments, span=span)
+        mark, behind = into
+        if callee != tree.Ref("cross"):
+            self.report.error(
+                "E0103",
+                "unexpected `;`",
+                self.span(mark),
+                label="does not fit here",
+                why="`;` parts inputs from statics where a block is declared, not where it is called",
+                help="write `,`",
+                fix=Fix(self.span(mark), ",", "write `,`"),
+            )
+            return tree.Call(callee, (*arguments, *behind), span=span)
+        table, *more = behind
+        if more or not isinstance(table, tree.Positional):
+            self.report.error(
+                "E0103",
+                "behind `;` stands the one table that a cross goes into",
+                behind[-1].span,
+                label="does not fit here",
+                expected="cross(a, b; hash(100_000, 8))",
+            )
+        if isinstance(table, tree.Positional):
+            place = Span(self.source, mark.start, table.span.stop)
+            arguments = (*arguments, tree.Into(table.value, span=place))
+        return tree.Call(callee, arguments, span=span)
 
     def _arguments(self, kids: Kids, span: Span) -> tuple[Any, ...]:
         return tuple(k for k in kids if k is not None)
@@ -135,8 +161,8 @@ class Builder:
     def _to(self, kids: Kids, span: Span) -> tree.To:
         return tree.To(self.ident(kids[0]), self.ident(kids[1]), span=span)
 
-    def _into(self, kids: Kids, span: Span) -> tree.Into:
-        return tree.Into(kids[0], span=span)
+    def _into(self, kids: Kids, span: Span) -> tuple[Token, tuple[Any, ...]]:
+        return kids[0], tuple(k for k in kids if isinstance(k, tree.Node))
 
     def _from(self, kids: Kids, span: Span) -> tree.From:
         return tree.From(self.text(kids[0]), span=span)

@@ -94,6 +94,8 @@ def expected(able: set[str]) -> str:
     """What could come next, in words: `an expression`, `` `from` or `[` ``."""
     able = set(able)
     phrases: list[str] = []
+    if able >= {"NUMBER", "NAME", "("} or able & {"+", "|>"}:
+        able.discard(";")  # in a call only `cross` has one
     if able >= {"param", "table", "space"}:
         phrases.append("a declaration")
         able -= _STATEMENT_WORDS | {"NAME"}

@@ -34,7 +34,7 @@ def test_compiled_is_what_it_means(name: str) -> None:
     """In training, where statistics are of the batch, unless numbers are drawn there."""
     graph = construct(name)
     model = compiled(graph, "none").train(not draws(graph))
-    batch = random_batch(model.manifest, 4, seed=len(name), empty=0.3)
+    batch = random_batch(model.manifest, 4, seed=len(name), empty=0.3, unlabelled=0.3)
     expected = Expected.of(graph, model, batch)
     assert not unexpected(model, batch, expected)
     optimised = Expected.of(optimise(graph), model, batch)

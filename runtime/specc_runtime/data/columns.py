@@ -6,7 +6,7 @@ that cannot have it is an Unfit with its row. What is in that form already is no
     key       int64 or large_string (encode.keys); in a text file's column `7.0` too where the user said so
     number    float64; texts exactly as they are written (encode.numbers)
     label     the same, where the texts true and false are 1 and 0
-    time      timestamp[ns, UTC] (data.times)
+    time      timestamp[ns, UTC] (encode.clock)
     as it is  whatever it is
 """
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specc_runtime.data.dialect import Dialect
-from specc_runtime.data.times import Clock
+from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text
 from specc_runtime.encode.numbers import numbers_in, short

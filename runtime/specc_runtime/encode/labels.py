@@ -167,8 +167,9 @@ class Labels:
             self.zeros |= bool(((given > -1) & (given < 1)).any())
             if self.signs and self.zeros:
                 _unlike(given)
-                raise Unfit(
-                    "some labels are -1 and some from 0 to 1", help="write 0 and 1, or -1 and 1, throughout"
+                # What was there before them was not: 1 alone, or -1, is of both kinds.
+                refuse(
+                    given == -1, given, "is a label among others from 0 to 1", "write 0 and 1, or -1 and 1"
                 )
 
     def classes(self) -> tuple[str, ...] | None:

@@ -108,7 +108,8 @@ class Clock:
 
     def _of_floats(self, values: pa.Array) -> pa.Array:
         numbers = np.asarray(values.fill_null(0.0))
-        present = np.asarray(values.is_valid())
+        present = np.asarray(values.is_valid()) & ~np.isnan(numbers)
+        numbers = np.where(present, numbers, 0.0)
         _refuse(~np.isfinite(numbers) & present, numbers, "is not a time")
         if (numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2.0**53).all():
             return self._of_integers(pa.array(numbers.astype(np.int64), mask=~present))
