@@ -105,7 +105,7 @@ def _to_stdout(tables: Iterable[pa.Table]) -> int:
             os.dup2(nothing.fileno(), 1)
         gone = error.errno == errno.EPIPE
         why = "its reader has gone" if gone else error.strerror or str(error)
-        fail(f"stdout cannot be written: {why}; {rows:,} rows were")
+        fail(f"stdout cannot be written: {why}")
     return rows
 
 

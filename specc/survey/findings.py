@@ -57,6 +57,8 @@ def findings(manifest: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding
 def _faults(part: Part) -> Iterator[Finding]:
     for fault in part.faults.values():
         row = "" if fault.row is None else f", row {fault.row:,}"
+        if fault.line is not None:
+            row = f", line {fault.line:,}"
         more = f" (and {fault.more:,} more)" if fault.more else ""
         yield Finding("fault", part.name, fault.column, f"{fault.what}{more}, {fault.file}{row}", fault.help)
 
@@ -233,14 +235,22 @@ def _new(train: Part, others: Sequence[Part], paths: Sequence[str], known: Disti
 
 
 def _between(parts: Sequence[Part]) -> Iterator[Finding]:
-    """Examples of one part in another."""
+    """Examples of one part in another. Rows of few different values repeat by chance: as often as in the
+    first part itself."""
     for at, first in enumerate(parts):
+        counts = first.examples.counts
+        chance = counts[counts > 1].sum() / max(counts.sum(), 1)
         for other in parts[at + 1 :]:
             told, shared, _ = other.examples.shared(first.examples)
-            if shared:
-                whole = "" if first.whole and other.whole else " of those read"
-                what = f"{percent(shared / told)} of the rows{whole} are in {first.name}, too"
-                yield Finding("warning", other.name, None, what, "a test on examples that were trained on")
+            if not shared:
+                continue
+            whole = "" if first.whole and other.whole else " of those read"
+            what = f"{percent(shared / told)} of the rows{whole} are in {first.name}, too"
+            if shared / told > 1.5 * chance + 0.001:
+                help = f"a test on examples that were trained on; {percent(chance)} of {first.name} repeats"
+                yield Finding("warning", other.name, None, what, help)
+            else:
+                yield Finding("note", other.name, None, f"{what}, as by chance: rows repeat as often within")
 
 
 def _times(parts: Sequence[Part]) -> Iterator[Finding]:

@@ -19,11 +19,11 @@ import pyarrow as pa
 from specc.survey.columns import Column, joined
 from specc.survey.sketch import Distinct, Floats, Spread
 from specc_runtime import data
-from specc_runtime.data import Dialect, columns_of, find_parts, names_of, read_tables
-from specc_runtime.data.files import Gathered
+from specc_runtime.data import Dialect, Typing, columns_of, find_parts, names_of, read_tables
+from specc_runtime.data.files import Gathered, Reader
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
 from specc_runtime.encode.clock import Clock
-from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.faults import PartlyRead, Unfit
 
 MOST_FAULTS = 200  # kinds of faults that are kept apart
 ROWS = 1 << 14  # rows looked over at once
@@ -97,27 +97,50 @@ def look(
         part.labels[prediction["name"]] = Column(
             prediction["name"], prediction["column"], "label", {}, [], kind
         )
-    gathered = Gathered()
-    with gathered:
+    try:
         part.names = tuple(names_of(part.files[0], dialect))
-        keys = _groups(part, manifest)
-        if keys is not None:
-            columns.setdefault(keys, data.Column("key"))
-        part.read = frozenset(columns)
-        part.clocks = {name: Clock() for name in part.names if name not in columns and is_time(name)}
-        wanted = {**{name: data.Column("as it is") for name in part.clocks}, **columns}
-        for table, origin in read_tables(part.files, wanted, dialect, tell=part.told.append):
-            for at in range(0, len(table), ROWS):
-                piece = table.slice(at, ROWS)
-                left = len(piece) if limit is None else min(limit - part.rows, len(piece))
-                _add(part, manifest, encoders, piece.slice(0, left), origin.after(at), keys)
-                yield part.rows
-                part.whole = left == len(piece)
-                if not part.whole:
-                    return
-    part.note(gathered.faults)
+    except DataError as error:
+        part.note(error.faults)
+        return
+    keys = _groups(part, manifest)
+    if keys is not None:
+        columns.setdefault(keys, data.Column("key"))
+    part.read = frozenset(columns)
+    part.clocks = {name: Clock() for name in part.names if name not in columns and is_time(name)}
+    wanted = {**{name: data.Column("as it is") for name in part.clocks}, **columns}
+    for table, origin, bad in _tables(part, wanted, dialect):
+        for at in range(0, len(table), ROWS):
+            piece = table.slice(at, ROWS)
+            left = len(piece) if limit is None else min(limit - part.rows, len(piece))
+            _add(part, manifest, encoders, piece.slice(0, left), origin.after(at), keys, bad)
+            yield part.rows
+            part.whole = left == len(piece)
+            if not part.whole:
+                return
     if not part.rows and not part.faults:
         part.note([Fault(", ".join(map(str, part.files)), "there is no example in it")])
+
+
+def _tables(
+    part: Part, columns: Mapping[str, data.Column], dialect: Dialect
+) -> Iterator[tuple[pa.Table, Origin, set[str | None]]]:
+    """The rows of a part, in those of the columns that can be read, and the names of the others. What cannot
+    be read at all is noted, too, and what follows goes on."""
+    typing = Typing(dialect)
+    for file in part.files:
+        try:
+            reader = Reader(file, columns, typing)
+            for some in reader.parts():
+                try:
+                    yield reader.read(some), some.origin, set()
+                except PartlyRead as error:
+                    part.note(error.faults)
+                    yield error.table, some.origin, {fault.column for fault in error.faults}
+                except DataError as error:
+                    part.note(error.faults)
+        except DataError as error:
+            part.note(error.faults)
+    part.told += typing.notes
 
 
 def learnt_labels(
@@ -178,6 +201,7 @@ def _add(
     table: pa.Table,
     origin: Origin,
     keys: str | None,
+    bad: set[str | None],
 ) -> None:
     labels: Floats | None = None
     _see_times(part, table)
@@ -186,7 +210,7 @@ def _add(
         given = [batch.labels[p["name"]].double().numpy() for p in manifest["predictions"]]
         labels = np.stack(given, 1) if given else None
     except DataError as error:
-        part.note(error.faults)
+        part.note(fault for fault in error.faults if fault.column not in bad)
     part.rows += len(table)
     names = set(table.column_names)
     hashes = []
@@ -194,7 +218,7 @@ def _add(
         column = part.columns[entry["path"]] if "path" in entry else part.labels[entry["name"]]
         name = next((n for n in (entry["column"], entry.get("fallback")) if n in names), None)
         if name is None:
-            column.absent = True
+            column.absent |= entry["column"] not in bad
             continue
         column.name = name
         found = column.add(table.column(name), labels)

@@ -38,7 +38,16 @@ from specc_runtime.data.columns import Column, Typing, present
 from specc_runtime.data.delimited import Layout, cells_of, layout_of, rows_of
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.json_lines import objects_of, table_of
-from specc_runtime.encode.faults import SHOWN, DataError, Fault, Origin, Unfit, fault_of, with_names
+from specc_runtime.encode.faults import (
+    SHOWN,
+    DataError,
+    Fault,
+    Origin,
+    PartlyRead,
+    Unfit,
+    fault_of,
+    with_names,
+)
 
 Format = Literal["parquet", "arrow", "json", "text"]
 JSON_NAMES = (".jsonl", ".ndjson", ".json")
@@ -228,9 +237,10 @@ class Reader:
                 arrays[name] = self.typing.typed(name, values, column, blank=self.layout is not None)
             except Unfit as unfit:
                 faults.append(fault_of(unfit, part.origin, name, unfit.index))
+        table = with_names(pa.table(arrays) if arrays else raw.select([]), self.names or ())
         if faults:
-            raise DataError(faults)
-        return with_names(pa.table(arrays) if arrays else raw.select([]), self.names or ())
+            raise PartlyRead(faults, table)
+        return table
 
     def _raw(self, part: Part) -> pa.Table:
         if self.layout is not None:

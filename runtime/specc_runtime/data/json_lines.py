@@ -18,7 +18,16 @@ import pyarrow as pa
 
 from specc_runtime.data.chunks import Chunk
 from specc_runtime.data.columns import Column, Typing, packed, present
-from specc_runtime.encode.faults import SHOWN, DataError, Fault, Origin, Unfit, fault_of, with_names
+from specc_runtime.encode.faults import (
+    SHOWN,
+    DataError,
+    Fault,
+    Origin,
+    PartlyRead,
+    Unfit,
+    fault_of,
+    with_names,
+)
 from specc_runtime.encode.numbers import short
 
 _NONE: type = type(None)
@@ -108,11 +117,12 @@ def table_of(
             )
         except Unfit as unfit:
             faults.append(fault_of(unfit, origin, name, unfit.index))
-    if faults:
-        raise DataError(faults)
     # A table keeps its number of rows also without columns.
     table = pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(rows))}).select([])
-    return with_names(table, names)
+    table = with_names(table, names)
+    if faults:
+        raise PartlyRead(faults, table)
+    return table
 
 
 def built(values: Sequence[Any], column: Column) -> pa.Array:

@@ -86,6 +86,14 @@ class DataError(ValueError):
         super().__init__("\n".join(lines))
 
 
+class PartlyRead(DataError):
+    """Of a table some columns cannot be read. table: the others."""
+
+    def __init__(self, faults: Iterable[Fault], table: pa.Table) -> None:
+        super().__init__(faults)
+        self.table = table
+
+
 class Unfit(Exception):
     """Values that an encoding cannot take.
 
