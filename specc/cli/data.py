@@ -52,6 +52,8 @@ def command(
     from specc_runtime.encode import DataError
     from specc_runtime.files import replace_file
 
+    if sys.stdout is None:
+        fail("stdout is closed: there is nowhere to report to")
     manifest = manifest_from(model_path, params)
     try:
         survey = _surveyed(model_path, manifest, data, dialect, None if every else SAMPLE)

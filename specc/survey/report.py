@@ -93,7 +93,7 @@ def _columns(part: Part) -> Iterator[Column]:
 
 def as_text(survey: Survey) -> str:
     lines: list[str] = []
-    for part in survey.parts:
+    for part in (p for p in survey.parts if p.rows):
         lines += [title(part), *(f"  {line}" for line in _aligned(rows_of(part))), ""]
     for finding in survey.found:
         lines.append(f"{finding.level}: {_where(finding)}: {finding.what}")
@@ -187,8 +187,9 @@ def as_page(survey: Survey) -> str:
     """A self-contained HTML page: what was found, and of each part a table and a histogram a column."""
     blocks = []
     if survey.found:
-        found = [(f.level, _where(f), _unbroken(f.what), f.help) for f in survey.found]
-        table = pages.table(("", "where", "what", "what to do"), found)
+        head = ("", "where", "what", "what to do")[: 4 if any(f.help for f in survey.found) else 3]
+        found = [(f.level, _where(f), _unbroken(f.what), f.help)[: len(head)] for f in survey.found]
+        table = pages.table(head, found)
         blocks.append(pages.section("What was found", table))
     for part in survey.parts:
         head, *rows = rows_of(part)

@@ -162,8 +162,12 @@ class Spread:
             low, high = float(inner[0]), float(inner[1])
         if not high > low:
             low, high = low - 0.5, high + 0.5
-        whole = bool((self.sample == np.round(self.sample)).all()) and high - low < bins
-        edges = np.arange(round(low), round(high) + 2) - 0.5 if whole else np.linspace(low, high, bins + 1)
+        if (self.sample == np.round(self.sample)).all() and high < 2.0**52:
+            # Bars of equally many whole numbers each.
+            step = max(1, round(np.ceil((high - low + 1) / bins)))
+            edges = np.arange(round(low), round(high) + step + 1, step) - 0.5
+        else:
+            edges = np.linspace(low, high, bins + 1)
         counts, _ = np.histogram(self.sample, edges)
         return edges.tolist(), (counts * (self.count / len(self.sample))).tolist()
 

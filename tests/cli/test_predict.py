@@ -53,7 +53,7 @@ def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
                 "noise_item": history[::-1],
                 "click": float(random.random() < 0.3),
                 "stars": float(random.integers(1, 6)),
-                "kind": int(random.integers(3)),
+                "kind": str(random.choice(["cup", "pan", "pot"])),
                 "row": number,
             }
         )
@@ -101,7 +101,7 @@ def test_one_row_one_prediction_in_order(folder: Path) -> None:
         assert 0 < line["click"] < 1
         assert len(line["kind"]) == 3
         assert sum(line["kind"]) == pytest.approx(1)
-        assert line["kind_class"] == int(np.argmax(line["kind"]))
+        assert line["kind_class"] == ["cup", "pan", "pot"][int(np.argmax(line["kind"]))]
 
 
 def test_they_are_those_of_a_request_with_one_candidate(folder: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specc_runtime.encode import DataError, Origin
@@ -23,6 +23,7 @@ def scored(requests: list[list[float]], first: int = 1) -> Scored:
     return Scored(first, counts, {"click": values}, pa.table({}))
 
 
+@settings(deadline=None)
 @given(REQUESTS, st.none() | st.integers(1, 5))
 def test_they_are_the_highest_scores(requests: list[list[float]], k: int | None) -> None:
     for scores, places in zip(requests, best(scored(requests), "click", k), strict=True):
@@ -31,6 +32,7 @@ def test_they_are_the_highest_scores(requests: list[list[float]], k: int | None)
         assert [scores[p] for p in places] == sorted(scores, reverse=True)[: len(places)]
 
 
+@settings(deadline=None)
 @given(REQUESTS, st.integers(0, 6))
 def test_ties_do_not_depend_on_what_is_scored_together(requests: list[list[float]], cut: int) -> None:
     cut = min(cut, len(requests))

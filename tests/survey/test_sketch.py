@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specc.survey import sketch
@@ -23,6 +23,7 @@ def of(pieces: list[list[int]]) -> Distinct:
     return found
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_small_data_is_counted_exactly(pieces: list[list[int]]) -> None:
     values = [value for piece in pieces for value in piece]
@@ -36,6 +37,7 @@ def test_small_data_is_counted_exactly(pieces: list[list[int]]) -> None:
         assert [v % 3 for v in found.names.to_pylist()] == found.low[:, 0].tolist()
 
 
+@settings(deadline=None)
 @given(PIECES, PIECES)
 def test_merged_is_seen_together(first: list[list[int]], second: list[list[int]]) -> None:
     merged, whole = of(first), of(first + second)

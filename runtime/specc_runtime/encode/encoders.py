@@ -33,6 +33,7 @@ from specc_runtime.encode.kinds import (
     numbers_of,
     refuse,
     scaled,
+    single,
     table_rows,
 )
 from specc_runtime.encode.labels import Labels, labels_of
@@ -202,9 +203,9 @@ class Encoders:
         if encoding == "vector":
             n, lengths = options["n"], packed.lengths[-1]
             refuse(lengths != n, lengths, f"numbers are there, and `vector({n})` has {n}", level=-1)
-            return torch.from_numpy(found.reshape(-1, n).astype(np.float32))
+            return torch.from_numpy(single(found).reshape(-1, n))
         found = scaled(options["scale"], found, self.scales.get(entry["path"]))
-        return torch.from_numpy(found.reshape(-1, 1).astype(np.float32))
+        return torch.from_numpy(single(found).reshape(-1, 1))
 
 
 class _Reading:

@@ -35,6 +35,7 @@ from specc_runtime.encode.times import part_of, times_of
 from specc_runtime.encode.vocabulary import Rows, Vocabulary, hashed
 
 Floats = npt.NDArray[np.float64]
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def filled(values: pa.Array, default: float | None) -> pa.Array:
@@ -211,6 +212,12 @@ class Moments:
         if kind == "minmax":
             return Scale(self.least, (self.most - self.least) or 1.0)
         return Scale(self.mean, float(np.sqrt(self.squares / self.count)) or 1.0)
+
+
+def single(found: Floats) -> npt.NDArray[np.float32]:
+    """Numbers as a model computes with them. Raises Unfit for one that is too large for that."""
+    refuse(np.abs(found) > LARGEST, found, "is too large: a model computes with numbers up to 3.4e38")
+    return found.astype(np.float32)
 
 
 def scaled(kind: str, found: Floats, scale: Scale | None) -> Floats:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text, texts
-from specc_runtime.encode.kinds import filled, integers_of, measured, numbers_of, refuse
+from specc_runtime.encode.kinds import filled, integers_of, measured, numbers_of, refuse, single
 from specc_runtime.encode.numbers import short
 
 _COMPARES: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -51,7 +51,7 @@ def labels_of(prediction: Mapping[str, Any], values: pa.Array, classes: tuple[st
         found = _compared(prediction["condition"], values)
     else:
         found = _binary(values)
-    return torch.from_numpy(found.astype(np.float32))
+    return torch.from_numpy(single(found))
 
 
 def _numbers(values: pa.Array) -> Floats:
