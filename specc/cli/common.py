@@ -119,7 +119,7 @@ def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:
             skip = True
         elif text not in flags and text.partition("=")[0] not in valued:
             kept.append(text)
-    return shlex.join(["specc", *kept, *(change for change in changes if change not in kept)])
+    return shlex.join(["specc", *kept, *changes])
 
 
 def fail(message: str) -> NoReturn:

@@ -54,6 +54,12 @@ PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=Tru
 @data_options
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
+@click.option(
+    "--start-from",
+    metavar="MODEL",
+    type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="Begin with what a trained model has learnt: weights by path, table rows by key.",
+)
 @click.option("--overwrite", is_flag=True, help="Train anew where a trained model is, and take its place.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
@@ -65,6 +71,7 @@ def command(
     test: tuple[Path, ...],
     devices: tuple[str, ...],
     resume: bool,
+    start_from: Path | None,
     overwrite: bool,
     as_json: bool,
     dialect: Dialect,
@@ -87,16 +94,20 @@ def command(
         evaluate_files,
         fit,
         has_trained,
+        is_start,
         opened,
     )
 
     directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
-    if resume and overwrite:
-        raise click.UsageError("--resume goes on with what was begun, with or without --overwrite")
+    if resume and (overwrite or start_from is not None):
+        raise click.UsageError("--resume goes on with what was begun, without --start-from and --overwrite")
     try:
-        if not resume and not overwrite and has_trained(directory):
+        if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
+            same = again(["--start-from", str(directory)], without=["--start-from="])
             fail(
-                f"{directory} has a trained model. To put a new one in its place:\n  {again(['--overwrite'])}"
+                f"{directory} has a trained model, whose place the new one would take.\n"
+                f"To go on from what it has learnt:\n  {same}\nTo begin anew:\n  {again(['--overwrite'])}\n"
+                "To keep it, give another folder with -o"
             )
         # What goes on is the model that was begun, in its very code.
         source = opened(directory) if resume and model_path.is_dir() else model_path
@@ -113,7 +124,8 @@ def command(
             fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
         with shown() as (watch, say):
             outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
-                          resume=resume, overwrite=overwrite, dialect=dialect, tell=tell,
+                          resume=resume, overwrite=overwrite, start_from=start_from,
+                          dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say)  # fmt: skip
         seconds = time.monotonic() - begun
@@ -124,7 +136,7 @@ def command(
     except (DataError, ArtefactError, DeviceError, TrainingError, ValueError) as error:
         fail(str(error))
     except Interrupted as stopped:
-        more = again(["--resume"], without=["--overwrite"])
+        more = again(["--resume"], without=["--resume", "--overwrite", "--start-from="])
         click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {more}", err=True)
         sys.exit(128 + stopped.number)
     if as_json:

@@ -52,7 +52,15 @@ def run(
         model.manifest, directory / "events.csv", directory, Settings(test="0.1", history_min=4, seed=seed)
     )
     recipe = Recipe.of(model.manifest).changed(seed=seed, **RECIPE)
-    fit(model, [directory / "train.parquet"], directory / "model", recipe, watch=watch, say=say)
+    fit(
+        model,
+        [directory / "train.parquet"],
+        directory / "model",
+        recipe,
+        overwrite=True,
+        watch=watch,
+        say=say,
+    )
     test = [directory / "test.parquet"]
     results = evaluate_files(model, directory / "model", test, recipe.group)
     encoders = load_encoders(directory / "model", model.manifest)

@@ -51,7 +51,7 @@ def load_pretrained(model: Model, encoders: Encoders, folders: Sequence[Path]) -
             continue
         path, name = entry["path"], entry["pretrained"]
         try:
-            vocabulary = encoders.vocabularies.get(_vocabulary(entry))
+            vocabulary = encoders.vocabularies.get(vocabulary_of(entry))
             found[path] = _rows(path, _file(name, folders), weights[path], vocabulary)
         except (OSError, ValueError, KeyError, Unfit, SafetensorError, pa.ArrowException) as fault:
             faults.append(f"{path} starts from {name}: {fault}")
@@ -75,7 +75,7 @@ def _file(name: str, folders: Sequence[Path]) -> Path:
     raise ValueError(f"there is no such file in {' or '.join(str(f) for f in dict.fromkeys(folders))}")
 
 
-def _vocabulary(entry: Mapping[str, Any]) -> str:
+def vocabulary_of(entry: Mapping[str, Any]) -> str:
     """The vocabulary that a weight's rows go by, by its name. Older manifests do not say it."""
     name: str = entry.get("vocabulary") or entry["path"].removesuffix(".weight")
     return name
@@ -146,7 +146,7 @@ def _of_model(path: str, directory: Path, weight: Tensor, vocabulary: Vocabulary
         raise ValueError(f"that model's table is {values.shape[1]} wide, and this one {weight.shape[1]}")
     manifest: Mapping[str, Any] = json.loads(files.text(MANIFEST))
     entry = next(w for w in manifest["weights"] if w["path"] == path)
-    theirs = load_encoders(directory, manifest).vocabularies[_vocabulary(entry)]
+    theirs = load_encoders(directory, manifest).vocabularies[vocabulary_of(entry)]
     rows = vocabulary.rows(theirs.keys)
     there = torch.from_numpy(np.flatnonzero(rows > 0) + 1)
     return torch.from_numpy(rows[rows > 0]), values[there]

@@ -53,7 +53,7 @@ def write_encoders(encoders: Encoders, directory: Path) -> None:
 
 def load_encoders(directory: str | Path, manifest: Mapping[str, Any]) -> Encoders:
     """The encoders of a trained model's directory. Raises ArtefactError if it has none that can be read."""
-    return consistent(directory, lambda files: _encoders(files, manifest))
+    return consistent(directory, lambda files: encoders_of(files, manifest))
 
 
 def load_trained(
@@ -63,12 +63,13 @@ def load_trained(
 
     def both(files: Held) -> tuple[Model, Encoders]:
         model = load(directory, devices, compiler=compiler)
-        return model, _encoders(files, model.manifest)
+        return model, encoders_of(files, model.manifest)
 
     return consistent(directory, both)
 
 
-def _encoders(files: Held, manifest: Mapping[str, Any]) -> Encoders:
+def encoders_of(files: Held, manifest: Mapping[str, Any]) -> Encoders:
+    """The encoders among a folder's files. Raises ArtefactError."""
     path = files.folder / ENCODERS
     if not files.has(ENCODERS):
         raise ArtefactError(

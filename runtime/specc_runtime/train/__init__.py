@@ -5,7 +5,7 @@ from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, TrainingError, train
 from specc_runtime.train.recipe import Recipe
-from specc_runtime.train.session import evaluate_files, fit, has_trained
+from specc_runtime.train.session import evaluate_files, fit, has_trained, is_start
 
 __all__ = [
     "Baselines",
@@ -20,6 +20,7 @@ __all__ = [
     "evaluate_files",
     "fit",
     "has_trained",
+    "is_start",
     "opened",
     "train",
 ]

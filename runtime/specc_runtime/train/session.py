@@ -25,6 +25,7 @@ from specc_runtime.train.content import contents
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.train.start import Start
 
 # The column that prepared examples have for it, where a spec names no field to group by.
 USER = "example_user"
@@ -42,6 +43,7 @@ def fit(
     beside: Sequence[Path] = (),
     resume: bool = False,
     overwrite: bool = False,
+    start_from: Path | None = None,
     dialect: Dialect = PLAIN,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
@@ -51,14 +53,19 @@ def fit(
 
     beside: folders in which the files of tables that start from one are looked for.
     resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
-    new one in its place. dialect: how text files are to be read.
+    new one in its place. start_from: a trained model's directory, which may be the same one.
+    dialect: how text files are to be read.
     say: told what begins. tell: told what there is to know of the data. Raises DataError, TrainingError,
     Interrupted, FileError, or ArtefactError where there is nothing to resume, or the directory has a trained
     model.
     """
     with exclusive(directory, "specc train"):
-        if not resume and not overwrite and has_trained(directory):
-            raise ArtefactError(f"{directory} has a trained model; overwrite=True puts another in its place")
+        if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
+            raise ArtefactError(
+                f"{directory} has a trained model; start_from={str(directory)!r} goes on from what it has "
+                "learnt, overwrite=True begins anew; either puts the new model in its place"
+            )
+        start = None if start_from is None or resume else Start.of(start_from)
         say("reading")
         examples = Examples(files, columns_of(model.manifest), dialect)
         for note in examples.notes:
@@ -72,6 +79,10 @@ def fit(
             for note in encoders.notes():
                 tell(note)
             load_pretrained(model, encoders, beside)
+            if start is not None:
+                encoders = start.settled(encoders)
+                for note in start.give(model, encoders):
+                    tell(note)
         say("counting items")
         baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
         stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
@@ -84,6 +95,11 @@ def fit(
             model, stream, recipe, directory,
             valid=held_out, beside=own, about=about, resume=resume, watch=watch,
         )  # fmt: skip
+
+
+def is_start(start_from: Path | None, directory: Path) -> bool:
+    """Whether a training starts from the very model whose place it takes."""
+    return start_from is not None and start_from.resolve() == directory.resolve()
 
 
 def has_trained(directory: Path) -> bool:
