@@ -7,7 +7,7 @@ part of a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 from specc_runtime.data.columns import Column, Typing
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.files import PLAIN, Gathered, Part, Reader
+from specc_runtime.data.parts import find_files
 from specc_runtime.data.spill import Place, Spill
 from specc_runtime.encode.faults import DataError, Fault, Origin, names_in
 
@@ -47,13 +48,15 @@ class Examples:
 
     def __init__(
         self,
-        files: Sequence[Path],
+        files: str | Path | Iterable[str | Path],
         columns: Mapping[str, Column],
         dialect: Dialect = PLAIN,
         watch: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        """watch: told how many rows of text have been read so far."""
-        self._begin(files, columns, dialect)
+        """files: folders are the files in them. watch: told how many rows of text have been read so far."""
+        paths = [files] if isinstance(files, str | Path) else files
+        named = [f for p in map(Path, paths) for f in (find_files([p]) if p.is_dir() else [p])]
+        self._begin(named, columns, dialect)
         gathered = Gathered()
         for file in self.files:
             with gathered:
@@ -69,7 +72,7 @@ class Examples:
             if gathered.enough(0):
                 break
         if not gathered.faults and not self.units:
-            gathered.faults.append(Fault(", ".join(map(str, files)), "there is no example in it"))
+            gathered.faults.append(Fault(", ".join(map(str, self.files)), "there is no example in it"))
         gathered.finish()
         self.notes += self._typing.notes
         self.notes += self._absent()

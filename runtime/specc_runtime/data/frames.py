@@ -19,6 +19,7 @@ from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.json_lines import built, table_of
 from specc_runtime.encode import Encoders, load_encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit, fault_of, with_names
+from specc_runtime.encode.store import load_trained
 from specc_runtime.model import Model
 
 PLAIN = Dialect()
@@ -56,10 +57,7 @@ def encoders_of(source: Encoders | Model | str | Path) -> Encoders:
         if source.directory is None:
             raise ValueError("the model was not loaded from a directory: give that, or its encoders")
         return load_encoders(source.directory, source.manifest)
-    from specc_runtime.artefact import load
-
-    model = load(source)
-    return load_encoders(Path(source), model.manifest)
+    return load_trained(source)[1]
 
 
 def column_names(data: Any) -> list[str]:

@@ -11,7 +11,7 @@ Leaves to others: encoding (encode), moving batches to devices (train).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Stream(IterableDataset[Batch]):
 
     def __init__(
         self,
-        files: Sequence[Path] | Examples,
+        files: str | Path | Iterable[str | Path] | Examples,
         encoders: Encoders,
         batch: int,
         *,
