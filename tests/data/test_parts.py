@@ -205,7 +205,8 @@ def test_a_text_file_trains_and_evaluates(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     bare = tmp_path / "bare.csv"
     bare.write_text(LABELLED.partition("\n")[2])
-    done = run("train", spec, bare, "-o", out, "--null", "NA", "--columns", "user_id,item,price,click")
+    names_of_columns = ("--columns", "user_id,item,price,click")
+    done = run("train", spec, bare, "-o", tmp_path / "bare", "--null", "NA", *names_of_columns)
     assert done.exit_code == 0, done.output
 
 
