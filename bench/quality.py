@@ -182,7 +182,7 @@ def run(model: str, log: Log, seed: int, data: Path, folder: Path) -> Run:
     begun = time.perf_counter()
     outcome = fit(built, [train], folder / f"{model}_{seed}", recipe)
     seconds = outcome.epochs[-1].get("seconds", time.perf_counter() - begun)
-    results = evaluate_files(built, folder / f"{model}_{seed}", [test], "example_user")["click"]
+    results = evaluate_files(built, folder / f"{model}_{seed}", [test], "example_user").results["click"]
     tables = {w["path"] for w in built.manifest["weights"] if w["kind"] == "table"}
     parameters = sum(w.numel() for path, w in built.named_parameters() if path not in tables)
     found = results["model"]

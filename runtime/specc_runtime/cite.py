@@ -38,10 +38,20 @@ def _note(fault: Exception, trace: TracebackType | None, name: str) -> None:
         if trace.tb_frame.f_code.co_filename == name:
             line = trace.tb_lineno
         trace = trace.tb_next
+    place = place_of(name, line)
+    if place:
+        note = f"This is what {place} compiled to: {linecache.getline(name, line).strip()}"
+        if note not in getattr(fault, "__notes__", ()):
+            fault.add_note(note)
+
+
+def place_of(file: str, line: int) -> str:
+    """Where in the spec a line of a compiled model comes from, "din.arec:25"; "" if nothing says so."""
     for number in range(line, 0, -1):
-        found = _PLACE.search(linecache.getline(name, number).rstrip())
+        text = linecache.getline(file, number).rstrip()
+        found = _PLACE.search(text)
         if found:
-            note = f"This is what {found[1]} compiled to: {linecache.getline(name, line).strip()}"
-            if note not in getattr(fault, "__notes__", ()):
-                fault.add_note(note)
-            return
+            return found[1]
+        if number < line and text.lstrip().startswith("def "):
+            break
+    return ""

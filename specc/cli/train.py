@@ -19,6 +19,7 @@ from specc.cli.models import device_option, devices_from, model_from
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
     from specc_runtime.train import Progress
+    from specc_runtime.train.report import Logger
 
 PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=True)
 
@@ -52,6 +53,9 @@ PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=Tru
 )
 @click.option("--every", type=click.IntRange(min=1), help="Write a checkpoint after so many steps, too.")
 @data_options
+@click.option(
+    "--tensorboard", type=PATH, metavar="DIR", help="Write losses and metrics for TensorBoard, too."
+)
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
 @click.option(
@@ -69,6 +73,7 @@ def command(
     params: dict[str, Any],
     valid: tuple[Path, ...],
     test: tuple[Path, ...],
+    tensorboard: Path | None,
     devices: tuple[str, ...],
     resume: bool,
     start_from: Path | None,
@@ -83,15 +88,19 @@ def command(
     folder, files and subfolders called train, valid and test are learned from, used to choose the best epoch
     by, and evaluated on. Ctrl-C writes a checkpoint; --resume goes on from it exactly as if nothing had been.
     """
-    from specc.cli.results import as_text
+    from specc.cli.results import as_json as in_full
+    from specc.cli.results import course, described
     from specc_runtime import ArtefactError, DeviceError
     from specc_runtime.data import find_parts
     from specc_runtime.encode import DataError
+    from specc_runtime.files import FileError
+    from specc_runtime.finite import NotFinite
     from specc_runtime.train import (
         Interrupted,
         Recipe,
         TrainingError,
         evaluate_files,
+        first_of,
         fit,
         has_trained,
         is_start,
@@ -127,13 +136,15 @@ def command(
                           resume=resume, overwrite=overwrite, start_from=start_from,
                           dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
-                          watch=watch, say=say)  # fmt: skip
+                          watch=watch, say=say, loggers=boards(tensorboard))  # fmt: skip
         seconds = time.monotonic() - begun
-        tests = files_of(test) or parts.test
-        results = (
-            evaluate_files(model, directory, tests, recipe.group, dialect=dialect, tell=tell) if tests else {}
+        tests, at = files_of(test) or parts.test, first_of(recipe.metric)
+        tested = (
+            evaluate_files(model, directory, tests, recipe.group, dialect=dialect, tell=tell, at=at)
+            if tests
+            else None
         )
-    except (DataError, ArtefactError, DeviceError, TrainingError, ValueError) as error:
+    except (DataError, ArtefactError, DeviceError, FileError, NotFinite, TrainingError, ValueError) as error:
         fail(str(error))
     except Interrupted as stopped:
         more = again(["--resume"], without=["--resume", "--overwrite", "--start-from="])
@@ -143,20 +154,28 @@ def command(
         click.echo(
             json.dumps(
                 {"model": str(directory), "seconds": seconds, "epochs": outcome.epochs, "best": outcome.best,
-                 "test": results},
+                 "metric": recipe.metric, "before": outcome.before,
+                 "test": None if tested is None else in_full(tested)},
                 indent=2,
             )
         )  # fmt: skip
         return
-    for entry in outcome.epochs:
-        click.echo(f"epoch {entry['epoch']}: loss {entry['loss']:.5f}" + "".join(
-            f"  {name} {metric} {value:.5f}" for name, of in entry.get("valid", {}).items()
-            for metric, value in of.items()))  # fmt: skip
-    if len(outcome.epochs) > 1 and any("valid" in entry for entry in outcome.epochs):
-        click.echo(f"the best epoch was {outcome.best}")
-    if results:
-        click.echo(as_text(results))
+    click.echo(course(outcome, recipe))
+    if tested is not None:
+        click.echo(f"\non the test data: {described(tested)}\n")
     click.echo(f"{directory}: trained in {seconds:.1f} s")
+
+
+def boards(folder: Path | None) -> list[Logger]:
+    """TensorBoard's logger, where it is asked for. Ends the command where it is not installed."""
+    if folder is None:
+        return []
+    from specc_runtime.train.report import TensorBoard
+
+    try:
+        return [TensorBoard(folder)]
+    except ImportError:
+        fail("--tensorboard needs TensorBoard: pip install 'arec[tensorboard]'")
 
 
 def files_of(paths: tuple[Path, ...]) -> list[Path]:

@@ -62,7 +62,7 @@ def run(
         say=say,
     )
     test = [directory / "test.parquet"]
-    results = evaluate_files(model, directory / "model", test, recipe.group)
+    results = evaluate_files(model, directory / "model", test, recipe.group).results
     encoders = load_encoders(directory / "model", model.manifest)
     batch = next(iter(Stream(test, encoders, LOOKED_AT, shuffle=False)))
     train, held = (file.examples for file in prepared.files)

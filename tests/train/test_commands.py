@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = write_spec(folder)
     done = run("train", spec, folder / "data", "-o", folder / "model", "--epochs", "1", "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["test"]["click"]["model"]["auc"] > 0
+    assert json.loads(done.stdout)["test"]["results"]["click"]["model"]["auc"] > 0
     return folder
 
 
@@ -36,8 +36,21 @@ def test_a_trained_model_is_evaluated_beside_its_baselines(folder: Path) -> None
     assert text.exit_code == 0, text.output
     assert "popularity of the item" in text.output
     found = json.loads(run("evaluate", folder / "model", folder / "data" / "test.parquet", "--json").stdout)
-    assert set(found["click"]) == {"model", "popularity", "mean"}
-    assert f"{found['click']['model']['auc']:.5f}" in text.output
+    results = found["results"]["click"]
+    assert set(results) == {"model", "popularity", "mean"}
+    assert f"{results['model']['auc']:.5f}" in text.output
+    assert found["examples"] == found["counts"]["click"]["examples"] == 200
+    assert set(results["model"]) == {
+        "logloss",
+        "auc",
+        "gauc",
+        "ndcg@10",
+        "hit_rate@10",
+        "mrr",
+        "ece",
+        "ratio",
+        "accuracy",
+    }
 
 
 def test_training_shows_its_epochs_and_results(folder: Path) -> None:
@@ -129,3 +142,86 @@ def test_mistakes_are_answered(
     done = run(*(argument.format(folder=folder, tmp=tmp_path) for argument in arguments))
     assert done.exit_code == code, (done.output, done.exception)
     assert said in done.output
+
+
+def test_slices_are_measured_by_the_values_of_columns(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "data" / "test.parquet")
+    cities = ["Rome", "Bonn", None, "Rome", "Rome"] * (len(rows) // 5)
+    table = rows.append_column("city", pa.array(cities)).append_column("n", pa.array(range(len(rows))))
+    pq.write_table(table, tmp_path / "test.parquet", row_group_size=30)
+    command = ("evaluate", folder / "model", tmp_path / "test.parquet", "--by", "city", "--by", "user.id")
+    found = json.loads(run(*command, "--json", "--at", "3", "--at", "5").stdout)
+    assert list(found["by"]["city"]) == ["Rome", "Bonn", "(none)"]
+    assert set(found["by"]["user.id"]) == {f"u{i}" for i in range(12)}
+    parts = found["by"]["city"]
+    assert [part["counts"]["click"]["examples"] for part in parts.values()] == [120, 40, 40]
+    assert {"ndcg@3", "ndcg@5", "hit_rate@3"} < set(parts["Rome"]["results"]["click"]["model"])
+    # A slice is what its rows alone give.
+    pq.write_table(table.filter(pa.compute.equal(table["city"], "Rome")), tmp_path / "rome.parquet")
+    alone = json.loads(
+        run("evaluate", folder / "model", tmp_path / "rome.parquet", "--json", "--at", "3").stdout
+    )
+    for who, metrics in alone["results"]["click"].items():
+        sliced = parts["Rome"]["results"]["click"][who]
+        assert {m: sliced[m] for m in metrics} == pytest.approx(metrics, abs=1e-9)
+    text = run(*command)
+    assert text.exit_code == 0, text.output
+    assert "click by city" in text.output
+    assert text.output.index("Rome") < text.output.index("Bonn")
+    many = run("evaluate", folder / "model", tmp_path / "test.parquet", "--by", "n")
+    assert "and 180 more (--json and --html have them)" in many.output
+
+
+def test_too_many_slices_are_others(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specc_runtime.train.slices.LIMIT", 4)
+    rows = pq.read_table(folder / "data" / "test.parquet")
+    pq.write_table(rows.append_column("n", pa.array(range(len(rows)))), tmp_path / "test.parquet")
+    done = run("evaluate", folder / "model", tmp_path / "test.parquet", "--by", "n", "--json")
+    found = json.loads(done.stdout)["by"]["n"]
+    assert {name: part["counts"]["click"]["examples"] for name, part in found.items()} == {
+        "0": 1, "1": 1, "2": 1, "3": 1, "(others)": 196,
+    }  # fmt: skip
+    text = run("evaluate", folder / "model", tmp_path / "test.parquet", "--by", "n")
+    assert "n has more than 4 values: those met later are (others)" in text.output
+
+
+def test_a_metric_that_cannot_be_had_is_told_before_the_first_step(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "data" / "test.parquet")
+    negatives = rows.filter(pa.compute.equal(rows["click"], 0.0))
+    pq.write_table(negatives, tmp_path / "negatives.parquet")
+    train = folder / "data" / "train.parquet"
+    done = run(
+        "train", folder / "small.arec", train, "--valid", tmp_path / "negatives.parquet", "-o", tmp_path / "a"
+    )
+    assert done.exit_code == 1
+    assert "the validation data have only labels of 0 for click, so that there is no auc" in done.output
+    ungrouped = write_spec(tmp_path, SPEC.replace("metric = auc, group = user.id", "metric = ndcg(5)"))
+    done = run("train", ungrouped, train, "--valid", train, "-o", tmp_path / "b")
+    assert done.exit_code == 1
+    assert "the metric ndcg@5 is of groups" in done.output
+    grouped = write_spec(tmp_path, SPEC.replace("metric = auc", "metric = ndcg(5)"))
+    done = run("train", grouped, train, "--valid", train, "-o", tmp_path / "b", "--epochs", "2")
+    assert done.exit_code == 0, done.output
+    assert "by ndcg@5 on the validation data: 0." in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--by", "nowhere"), "there is no such column to slice by"),
+        (("--by", "history_item"), "slices are by one value a row"),
+        (("--group", "nowhere"), "column `nowhere`"),
+    ],
+)
+def test_columns_that_are_not_there(folder: Path, options: tuple[str, ...], said: str) -> None:
+    done = run("evaluate", folder / "model", folder / "data", *options)
+    assert done.exit_code == 1, (done.output, done.exception)
+    assert said in done.output
+
+
+def test_examples_without_labels_are_told(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "data" / "test.parquet")
+    pq.write_table(rows.drop_columns(["click"]), tmp_path / "bare.parquet")
+    done = run("evaluate", folder / "model", tmp_path / "bare.parquet")
+    assert done.exit_code == 1
+    assert "column `click`: there is no such column" in done.output

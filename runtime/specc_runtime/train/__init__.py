@@ -2,13 +2,15 @@
 
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
-from specc_runtime.train.evaluate import Results, evaluate
-from specc_runtime.train.loop import Interrupted, Outcome, Progress, TrainingError, train
+from specc_runtime.train.choice import TrainingError, first_of
+from specc_runtime.train.evaluate import Evaluation, Results, evaluate
+from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.session import evaluate_files, fit, has_trained, is_start
 
 __all__ = [
     "Baselines",
+    "Evaluation",
     "Interrupted",
     "Outcome",
     "Progress",
@@ -18,6 +20,7 @@ __all__ = [
     "count",
     "evaluate",
     "evaluate_files",
+    "first_of",
     "fit",
     "has_trained",
     "is_start",

@@ -38,7 +38,8 @@ _OWN = (STATE, OPTIMIZER, BEST, WEIGHTS, RECORD)
 @dataclass
 class State:
     """place: what of the data comes next. step: optimizer steps so far. total, seen: the sum of the losses
-    of the epoch's examples, and their number; seconds: how long they took. epochs: what the epochs before
+    of the epoch's examples, and their number, and told_total, told_seen: of those that loggers were told of;
+    seconds: how long they took. epochs: what the epochs before
     gave.
     best: the best value of the metric, and stale: epochs since then; best_step: after which step the weights
     were those of the best epoch. about: the recipe, and "data" and "valid" by content, which a training that
@@ -49,6 +50,8 @@ class State:
     total: float = 0.0
     seen: int = 0
     seconds: float = 0.0
+    told_total: float = 0.0
+    told_seen: int = 0
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best: float | None = None
     stale: int = 0

@@ -1,109 +1,152 @@
 """A model's metrics on examples, beside those of baselines on the very same examples.
 
-Promises: one pass; the model is in evaluation mode for it, and afterwards in the mode it was in. By
-prediction and then by who predicts ("model", "popularity", "mean"), the metrics that its kind has.
+Promises: one pass, in a fixed amount of memory however many examples there are (BUDGET, and what a batch
+takes); the model is in evaluation mode for it, and afterwards in the mode it was in. An example without a
+prediction's label is none for that prediction. A prediction that is not finite is an
+error that says where it arose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from specc_runtime.batch import labelled
-from specc_runtime.data import Stream
-from specc_runtime.encode import KEYS
+from specc_runtime.batch import Batch, labelled
+from specc_runtime.encode import KEYS, Unknown
+from specc_runtime.finite import NotFinite, where_forward
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines
-from specc_runtime.train.metrics import Auc, Gauc, Mean, log_loss
+from specc_runtime.train.metrics import Measured, Scores, logit
+from specc_runtime.train.slices import BY, Slices
 
+# By prediction and then by who predicts ("model", "popularity", "mean").
 Results = dict[str, dict[str, dict[str, float]]]
+Part = dict[str, dict[str, Measured]]
+BUDGET = 256 << 20  # bytes for all scores together; more lie in temporary files
+AT = (10,)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """examples: how many there were. whole: the metrics of all. by: by column, those of its values.
+
+    unknown: by table with a vocabulary the share of its values that the vocabulary does not have, 0 to 1.
+    """
+
+    examples: int
+    whole: Part
+    by: dict[str, dict[str, Part]] = field(default_factory=dict)
+    unknown: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def results(self) -> Results:
+        """The metrics of all examples alone."""
+        return {
+            name: {who: dict(measured.metrics) for who, measured in found.items()}
+            for name, found in self.whole.items()
+        }
 
 
 def evaluate(
     model: Model,
-    stream: Stream,
+    batches: Iterable[Batch],
     baselines: Baselines | None = None,
     watch: Callable[[int], None] = lambda examples: None,
-) -> Results:
-    """watch: told after each batch how many examples have been seen."""
-    found: dict[tuple[str, str], _Scores] = {}
+    *,
+    at: Sequence[int] = AT,
+    slices: Sequence[Slices] = (),
+) -> Evaluation:
+    """The metrics of a model.
+
+    batches: as a Stream gives them; with `labels["@keys"]` there are metrics of groups.
+    watch: told after each batch how many examples have been seen. at: the k of metrics of the first k.
+    slices: what the batches' `labels["@by:COLUMN"]` mean; each has metrics of its own.
+    Raises NotFinite, FileError (a full disk), and what the batches raise.
+    """
     training = model.training
     model.eval()
-    seen = 0
-    try:
-        for batch in stream:
-            with torch.no_grad():
-                outputs = model(batch)
-            keys = batch.labels.get(KEYS)
-            for prediction in model.manifest["predictions"]:
-                name, kind = prediction["name"], prediction["kind"]
-                known = labelled(batch.labels[name]).numpy()
-                labels = batch.labels[name].double().numpy()[known]
-                output = outputs[name].detach().double().cpu().numpy()[known]
-                groups = None if keys is None else keys.numpy()[known]
-                found.setdefault((name, "model"), _Scores(kind)).add(output, labels, groups)
-                if baselines is None or kind == "class":
-                    continue
-                popular = baselines.popularity(name, batch)
-                if popular is not None:
-                    scores = found.setdefault((name, "popularity"), _Scores("rank"))
-                    scores.add(popular.numpy()[known], labels, groups)
-                mean = baselines.means.get(name)
-                if mean is not None:
-                    same = np.full(len(labels), _logit(mean) if kind == "binary" else mean)
-                    found.setdefault((name, "mean"), _Scores(kind)).add(same, labels, groups)
-            seen += batch.size
-            watch(seen)
-    finally:
-        model.train(training)
-    results: Results = {}
-    for (name, who), scores in found.items():
-        results.setdefault(name, {})[who] = scores.values
-    return results
+    tasks = {p["name"]: p["kind"] for p in model.manifest["predictions"]}
+    seen, unknown = 0, Unknown(model.manifest)
+    with closing(_Table(tasks, at, slices)) as table:
+        try:
+            for batch in batches:
+                with torch.no_grad():
+                    outputs = model(batch)
+                for name, kind in tasks.items():
+                    if not bool(torch.isfinite(outputs[name]).all()):
+                        raise NotFinite(_said(model, batch, name, outputs[name], seen))
+                    table.add(name, "model", kind, outputs[name], batch)
+                    if baselines is not None and kind != "class":
+                        _beside(table, name, kind, baselines, batch)
+                seen += batch.size
+                unknown.add(batch)
+                watch(seen)
+        finally:
+            model.train(training)
+        whole, by = table.measured()
+    return Evaluation(seen, whole, by, unknown.shares)
 
 
-class _Scores:
-    """The metrics of one who predicts. kind: that of the prediction, or "rank" for scores that only rank."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.loss, self.hits, self.squares = Mean(), Mean(), Mean(root=True)
-        self.auc, self.gauc = Auc(), Gauc()
-
-    def add(self, outputs: Any, labels: Any, groups: Any) -> None:
-        if self.kind != "class":
-            # A real value ranks too, where labels are of two kinds: 0 and 1, or -1 and 1.
-            above = labels if self.kind == "binary" else (labels > 0.5).astype(np.float64)
-            self.auc.add(outputs, above)
-            if groups is not None:
-                self.gauc.add(groups, outputs, above)
-        if self.kind == "binary":
-            self.loss.add(log_loss(outputs, labels))
-            self.hits.add((outputs > 0) == (labels > 0.5))
-        elif self.kind == "class":
-            shifted = outputs - outputs.max(1, keepdims=True)
-            chosen = np.take_along_axis(shifted, labels.astype(np.int64)[:, None], 1)[:, 0]
-            self.loss.add(np.log(np.exp(shifted).sum(1)) - chosen)
-            self.hits.add(outputs.argmax(1) == labels)
-        elif self.kind == "real":
-            self.squares.add((outputs - labels) ** 2)
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Those that are defined."""
-        all_of = {
-            "logloss": self.loss.value,
-            "auc": self.auc.value,
-            "gauc": self.gauc.value,
-            "rmse": self.squares.value,
-            "accuracy": self.hits.value,
-        }
-        return {name: value for name, value in all_of.items() if not np.isnan(value)}
+def _beside(table: _Table, name: str, kind: str, baselines: Baselines, batch: Batch) -> None:
+    popular = baselines.popularity(name, batch) if kind == "binary" else None
+    if popular is not None:
+        table.add(name, "popularity", "rank", popular, batch)
+    mean = baselines.means.get(name)
+    if mean is not None:
+        same = torch.full((batch.size,), logit(mean) if kind == "binary" else mean, dtype=torch.float64)
+        table.add(name, "mean", kind, same, batch)
 
 
-def _logit(share: float) -> float:
-    share = min(max(share, 1e-12), 1 - 1e-12)
-    return float(np.log(share) - np.log1p(-share))
+class _Table:
+    """The scores of all who predict, of all examples and of every column's slices."""
+
+    def __init__(self, tasks: Mapping[str, str], at: Sequence[int], slices: Sequence[Slices]) -> None:
+        self.at, self.slices = at, slices
+        self.budget = BUDGET // max(3 * len(tasks) * (1 + len(slices)), 1)
+        self.found: dict[tuple[str | None, str, str], Scores] = {}
+
+    def add(self, name: str, who: str, kind: str, outputs: torch.Tensor, batch: Batch) -> None:
+        labels = batch.labels.get(name)
+        if labels is None:
+            return
+        given = labels.detach().double().cpu().numpy()
+        known = labelled(labels).cpu().numpy()
+        scores = outputs.detach().double().cpu().numpy()[known]
+        keys = batch.labels.get(KEYS)
+        groups = None if keys is None else keys.cpu().numpy()[known]
+        for column in (None, *(s.column for s in self.slices)):
+            own = np.zeros(len(given), np.int64) if column is None else batch.labels[BY + column].numpy()
+            place = (column, name, who)
+            if place not in self.found:
+                self.found[place] = Scores(kind, self.at, self.budget)
+            self.found[place].add(own[known], scores, given[known], groups)
+
+    def measured(self) -> tuple[Part, dict[str, dict[str, Part]]]:
+        """The metrics of the whole, and by column those of its values."""
+        whole: Part = {}
+        by: dict[str, dict[str, Part]] = {s.column: {name: {} for name in s.names} for s in self.slices}
+        for (column, name, who), scores in self.found.items():
+            if column is None:
+                (whole.setdefault(name, {})[who],) = scores.measured(1)
+                continue
+            parts = by[column]
+            for part, measured in zip(parts.values(), scores.measured(len(parts)), strict=True):
+                part.setdefault(name, {})[who] = measured
+        return whole, by
+
+    def close(self) -> None:
+        for scores in self.found.values():
+            scores.close()
+
+
+def _said(model: Model, batch: Batch, name: str, output: Any, seen: int) -> str:
+    rows = (~torch.isfinite(output)).reshape(len(output), -1).any(1)
+    first = seen + int(rows.nonzero()[0]) + 1
+    number = f"{int(rows.sum()):,} of {len(rows):,} examples" if int(rows.sum()) > 1 else "one example"
+    said = f"the prediction {name} is not a finite number for {number}, first for number {first:,}"
+    return "\n  ".join([said, *where_forward(model, batch)])

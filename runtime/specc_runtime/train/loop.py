@@ -3,7 +3,8 @@
 Promises: the same model, data, recipe and seed give the same weights, interrupted or not. After each epoch
 the directory holds a checkpoint. The model of the best epoch (by the metric on validation data; without such
 data the last) is the one that is saved, at the end and with all that belongs to it: what the directory held
-before stays until then. A loss that is not a number stops training and says where it arose.
+before stays until then. A loss or gradient that is not finite stops training before it reaches the
+weights, and is traced to where it arose.
 An interrupt (Ctrl-C, or SIGTERM) is taken between two steps: the checkpoint is written, and `Interrupted`
 raised.
 Leaves to others: what is shown (watch), and what data and model are.
@@ -22,23 +23,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from specc_runtime.artefact import assign_weights, save
 from specc_runtime.batch import Batch
 from specc_runtime.data import Place, Stream
 from specc_runtime.devices import transfer
+from specc_runtime.finite import broken_weights, has_finite_gradients, where_loss
 from specc_runtime.model import Model
 from specc_runtime.train.checkpoint import Checkpoints, State
+from specc_runtime.train.choice import TrainingError, chosen, first_of, is_better
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.lazy import clip_gradients
-from specc_runtime.train.metrics import higher
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.train.report import Logger, Tell, telling
 
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on; the message says why and what to try."""
+LINES = 100  # in metrics.jsonl, about so many an epoch
 
 
 class Interrupted(Exception):
@@ -63,11 +63,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the epochs gave, each {"epoch", "loss", "seconds", "best" (so far), and "valid" with validation
-    data}; best is the number of the epoch whose weights the model has."""
+    """What the epochs gave, each {"epoch", "loss", "seconds", "best" (so far), and with validation data
+    "valid" and "value", that of the metric}; best is the number of the epoch whose weights the model has.
+
+    before: how many of the epochs were there when the run began, of an earlier one.
+    """
 
     epochs: list[dict[str, Any]]
     best: int
+    before: int = 0
 
 
 def train(
@@ -81,8 +85,10 @@ def train(
     about: Mapping[str, Any] | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
+    loggers: Sequence[Logger] = (),
 ) -> Outcome:
-    """Train a model, in place, and save it to a directory.
+    """Train a model, in place, and save it to a directory. loggers: are told how it goes, beside
+    metrics.jsonl in the directory.
 
     beside: as in `save`. about: what must be the same where it is resumed, besides the recipe.
     Raises TrainingError, Interrupted, FileError, or ArtefactError where there is nothing to resume.
@@ -92,11 +98,12 @@ def train(
     about = _about(recipe, about or {})
     checkpoints = Checkpoints(directory, beside)
     state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
-    with _interrupts() as interrupted:
+    before = len(state.epochs)
+    with _interrupts() as interrupted, telling(directory, loggers, state.step, before) as tell:
         while state.place.epoch < recipe.epochs and not _enough(recipe, state):
-            _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, interrupted)
-            results = None if valid is None else evaluate(model, valid)
-            _close(recipe, state, results)
+            _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, tell, interrupted)
+            results = None if valid is None else evaluate(model, valid, at=first_of(recipe.metric)).results
+            _close(recipe, state, results, tell)
             checkpoints.write(model, optimizer, state)
             _stop(interrupted())
         best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
@@ -104,7 +111,7 @@ def train(
             assign_weights(model, checkpoints.best(state))
         save(model, directory, beside)
     model.eval()
-    return Outcome(state.epochs, best)
+    return Outcome(state.epochs, best, before)
 
 
 def _epoch(
@@ -115,6 +122,7 @@ def _epoch(
     checkpoints: Checkpoints,
     state: State,
     watch: Callable[[Progress], None],
+    tell: Tell,
     interrupted: Callable[[], int | None],
 ) -> None:
     """The rest of the epoch that the state is in."""
@@ -130,6 +138,12 @@ def _epoch(
         speed = state.seen / max(state.seconds, 1e-9)
         done = -(-state.seen // stream.batch)
         watch(Progress(epoch + 1, recipe.epochs, done, steps, state.total / state.seen, speed))
+        if done % max(steps // LINES, 1) == 0 or done == steps:
+            since = state.total - state.told_total, state.seen - state.told_seen
+            state.told_total, state.told_seen = state.total, state.seen
+            lr = optimizer.param_groups[0]["lr"]
+            told = {"epoch": epoch + 1, "loss": since[0] / since[1], "lr": lr, "speed": speed}
+            tell("train", state.step, told)
         number = interrupted()
         if number is not None or (recipe.every is not None and state.step % recipe.every == 0):
             checkpoints.write(model, optimizer, state)
@@ -148,16 +162,19 @@ def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, stat
     loss = torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
     value = float(loss.detach())
     if value != value or abs(value) == float("inf"):
-        raise TrainingError(_not_a_number(model, losses, recipe, state))
+        terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
+        raise TrainingError(_not_finite(f"the loss ({terms})", model, batch, recipe, state))
     if loss.requires_grad:
         loss.backward()
+        if not has_finite_gradients(model):
+            raise TrainingError(_not_finite("the gradient", model, batch, recipe, state))
         if recipe.clip is not None:
             clip_gradients(model.parameters(), recipe.clip)
         optimizer.step()
     return value
 
 
-def _close(recipe: Recipe, state: State, results: Results | None) -> None:
+def _close(recipe: Recipe, state: State, results: Results | None, tell: Tell) -> None:
     """End an epoch: note what it gave, and whether it is the best so far."""
     entry: dict[str, Any] = {
         "epoch": state.place.epoch + 1,
@@ -167,30 +184,19 @@ def _close(recipe: Recipe, state: State, results: Results | None) -> None:
     }
     if results is not None:
         entry["valid"] = {name: found["model"] for name, found in results.items()}
-        value = _metric(recipe.metric, results)
-        better = state.best is None or (value > state.best if higher(recipe.metric) else value < state.best)
+        value = entry["value"] = chosen(recipe.metric, results)
+        better = is_better(recipe.metric, value, state.best)
         entry["best"] = better
         state.stale = 0 if better else state.stale + 1
         if better:
             state.best = value
+        tell("valid", state.step, {"epoch": entry["epoch"], "metrics": entry["valid"], "best": better})
     state.epochs.append(entry)
     state.place = Place(state.place.epoch + 1)
     state.total, state.seen, state.seconds = 0.0, 0, 0.0
+    state.told_total, state.told_seen = 0.0, 0
     if entry["best"]:
         state.best_step = state.step
-
-
-def _metric(name: str, results: Results) -> float:
-    """The metric's mean over the predictions that have it."""
-    found = [of["model"][name] for of in results.values() if name in of["model"]]
-    if not found:
-        known = sorted({metric for of in results.values() for metric in of["model"]})
-        raise TrainingError(
-            f"the validation data give no {name}, only {', '.join(known)}: "
-            + ("GAUC needs a `group` in `train { … }`" if name == "gauc" else "choose another `metric`")
-            + ", and AUC examples of both labels"
-        )
-    return sum(found) / len(found)
 
 
 def _enough(recipe: Recipe, state: State) -> bool:
@@ -204,19 +210,11 @@ def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _not_a_number(model: Model, losses: Mapping[str, Tensor], recipe: Recipe, state: State) -> str:
-    terms = [f"{name} is {float(value.detach())}" for name, value in losses.items()]
-    broken = [
-        path
-        for path, weight in model.state_dict().items()
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all())
-    ]
-    lines = [
-        f"the loss is not a finite number at step {state.step + 1} (epoch {state.place.epoch + 1}): "
-        + ", ".join(terms)
-    ]
-    if broken:
-        lines.append("weights that are not finite any more: " + ", ".join(broken[:5]))
+def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: State) -> str:
+    lines = [f"{what} is not a finite number at step {state.step + 1} (epoch {state.place.epoch + 1})"]
+    lines += where_loss(model, batch)
+    if broken_weights(model):
+        lines.append("they were moved by the step before, whose gradient was finite")
     lr = recipe.options.get("lr")
     lines.append(
         f"try a smaller learning rate than {lr:g} (--lr {lr / 10:g})" if lr else "try a smaller learning rate"

@@ -1,136 +1,193 @@
-"""How good predictions are: metrics that add up over batches, files and ranks.
+"""How good predictions are: every metric, by kind of prediction, exactly and in bounded memory.
 
-Promises: every metric is fed part by part, and two of a kind add up (`merge`), to what one that saw
-everything gives. Empty ones are NaN.
-
-AUC is by histogram: scores fall into 10^5 bins of x / (1 + |x|), and those of one bin count as ties; so it
-takes a fixed 1.6 MB, and agrees with the exact one to about six digits. GAUC is exact: the mean over groups
-(users) of their AUC, weighted by their examples; groups with one class only do not count (Zhou et al. 2018).
+Promises: examples come in batches and in any order, each of a slice (0, 1, …) of the data; the metrics of
+every slice are given at the end, and are what all examples at once would give. A metric that is not defined
+(the AUC of one class) is left out. Labels that are not there (NaN, a class below 0) are the caller's to
+leave out.
+Memory: the budget; scores that do not fit lie in a temporary file (spill).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-BINS = 100_000
-# By name whether more is better; those of the best k are looked up without it ("ndcg" of "ndcg@10").
+from specc_runtime.train.rankings import Rankings
+from specc_runtime.train.thresholds import Curve, Floats, Ints, Thresholds, summed
+
+
+@dataclass(frozen=True)
+class Metric:
+    """kinds: the predictions that have it. higher: whether more is better. says: what it is, in few words.
+
+    grouped: it needs groups. at: it is of the first k, and its name "ndcg@10".
+    """
+
+    kinds: tuple[str, ...]
+    higher: bool
+    says: str
+    grouped: bool = False
+    at: bool = False
+
+
+# "rank" is the kind of scores that only rank, such as an item's popularity.
 METRICS = {
-    "logloss": False,
-    "auc": True,
-    "gauc": True,
-    "ece": False,
-    "accuracy": True,
-    "rmse": False,
-    "mae": False,
-    "mrr": True,
-    "ndcg": True,
-    "hit_rate": True,
+    "logloss": Metric(("binary", "class"), False, "log loss"),
+    "auc": Metric(("binary", "rank"), True, "area under the ROC curve"),
+    "gauc": Metric(("binary", "rank"), True, "the groups' AUC, weighted by examples", grouped=True),
+    "ndcg": Metric(("binary", "rank"), True, "NDCG of the first k of a group", grouped=True, at=True),
+    "hit_rate": Metric(
+        ("binary", "rank"), True, "groups with a positive in the first k", grouped=True, at=True
+    ),
+    "mrr": Metric(("binary", "rank"), True, "one over the place of the first positive", grouped=True),
+    "ece": Metric(("binary",), False, "expected calibration error"),
+    "ratio": Metric(("binary", "real"), True, "the mean prediction over the mean label"),
+    "rmse": Metric(("real",), False, "root of the mean squared error"),
+    "mae": Metric(("real",), False, "mean absolute error"),
+    "accuracy": Metric(("binary", "class"), True, "the share of right answers"),
+    "accuracy@": Metric(("class",), True, "the share of labels among the first k", at=True),
 }
 
 
-def higher(name: str) -> bool:
-    """Whether more of a metric is better."""
-    return METRICS[name.partition("@")[0]]
+def metric_of(name: str) -> Metric:
+    """The metric of a name as results have it ("ndcg@10"). Raises KeyError."""
+    base, at, _ = name.partition("@")
+    return METRICS[base + at] if base + at in METRICS else METRICS[base]
 
 
 @dataclass
-class Mean:
-    """A mean of per-example values: of losses, of hits, of squared errors (`root` for its square root)."""
+class Means:
+    """Means of per-example values by slice."""
 
-    root: bool = False
-    total: float = 0.0
-    count: int = 0
+    totals: Floats = field(default_factory=lambda: np.zeros(0))
+    counts: Floats = field(default_factory=lambda: np.zeros(0))
 
-    def add(self, values: Floats) -> None:
-        self.total += float(values.sum())
-        self.count += len(values)
+    def add(self, slices: Ints, values: Floats) -> None:
+        self.totals = summed(self.totals, slices, values)
+        self.counts = summed(self.counts, slices, np.ones(len(values)))
 
-    def merge(self, other: Mean) -> None:
-        self.total += other.total
-        self.count += other.count
-
-    @property
-    def value(self) -> float:
-        mean = self.total / self.count if self.count else float("nan")
-        return float(np.sqrt(mean)) if self.root else mean
+    def values(self, slices: int) -> Floats:
+        none = np.zeros(0, np.int64), np.zeros(0)
+        totals, counts = summed(self.totals, *none, slices), summed(self.counts, *none, slices)
+        return np.asarray(np.divide(totals, counts, out=np.full(slices, np.nan), where=counts > 0))
 
 
-@dataclass
-class Auc:
-    """The chance that a positive scores above a negative, ties counting half. Labels between 0 and 1 are
-    shares of both."""
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What one who predicts has reached on one slice. metrics: those that are defined.
 
-    positives: Floats = field(default_factory=lambda: np.zeros(BINS))
-    negatives: Floats = field(default_factory=lambda: np.zeros(BINS))
+    counts: "examples" with a label, and with groups "groups", "one_class" and "without_positive" ones.
+    curve: of scores of two classes.
+    """
 
-    def add(self, scores: Floats, labels: Floats) -> None:
-        place = (scores / (1.0 + np.abs(scores)) + 1.0) * (BINS / 2)
-        bins = np.clip(place.astype(np.int64), 0, BINS - 1)
-        self.positives += np.bincount(bins, labels, BINS)
-        self.negatives += np.bincount(bins, 1.0 - labels, BINS)
-
-    def merge(self, other: Auc) -> None:
-        self.positives = self.positives + other.positives
-        self.negatives = self.negatives + other.negatives
-
-    @property
-    def value(self) -> float:
-        pairs = self.positives.sum() * self.negatives.sum()
-        if pairs <= 0:
-            return float("nan")
-        below = np.cumsum(self.negatives) - self.negatives
-        return float((self.positives * (below + self.negatives / 2)).sum() / pairs)
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    curve: Curve | None
 
 
-@dataclass
-class Gauc:
-    """AUC within groups, and its mean weighted by the groups' examples."""
+class Scores:
+    """The metrics of one who predicts, by slice.
 
-    parts: list[tuple[Ints, Floats, Floats]] = field(default_factory=list)
+    kind: that of the prediction, or "rank" for scores that only rank. at: the k of metrics of the first k.
+    budget: bytes of memory.
+    """
 
-    def add(self, groups: Ints, scores: Floats, labels: Floats) -> None:
-        self.parts.append((groups, scores, labels))
+    def __init__(self, kind: str, at: Sequence[int], budget: int) -> None:
+        self.kind, self.at = kind, tuple(at)
+        self.means: dict[str, Means] = {}
+        self.labels = Means()
+        two = kind in ("binary", "rank")
+        probability = sigmoid if kind == "binary" else None
+        self.thresholds = Thresholds(budget // 2, probability) if two else None
+        self.rankings = Rankings(budget // 2, self.at) if two else None
+        self.grouped = False
 
-    def merge(self, other: Gauc) -> None:
-        self.parts = self.parts + other.parts
+    def add(self, slices: Ints, outputs: Floats, labels: Floats, groups: Ints | None = None) -> None:
+        """outputs: logits [n] (binary), values [n] (real, rank) or logits [n, classes] (class). labels: [n].
+        Raises FileError where a temporary file cannot be written."""
+        self.labels.add(slices, labels)
+        if self.thresholds is not None:
+            self.thresholds.add(slices, outputs, labels)
+        if self.rankings is not None and groups is not None:
+            self.rankings.add(slices, groups, outputs, labels)
+            self.grouped = True
+        match self.kind:
+            case "binary":
+                self._note("logloss", slices, log_loss(outputs, labels))
+                self._note("accuracy", slices, (outputs > 0) == (labels > 0.5))
+                self._note("@predicted", slices, sigmoid(outputs))
+            case "class":
+                chosen = np.take_along_axis(outputs, labels.astype(np.int64)[:, None], 1)
+                most = outputs.max(1, keepdims=True)
+                self._note("logloss", slices, np.log(np.exp(outputs - most).sum(1)) - (chosen - most)[:, 0])
+                # Classes of one score come in any order.
+                above, beside = (outputs > chosen).sum(1), (outputs == chosen).sum(1)
+                for k in (1, *(k for k in self.at if 1 < k < outputs.shape[1])):
+                    found = np.clip((k - above) / beside, 0, 1)
+                    self._note("accuracy" if k == 1 else f"accuracy@{k}", slices, found)
+            case "real":
+                self._note("rmse", slices, (outputs - labels) ** 2)
+                self._note("mae", slices, np.abs(outputs - labels))
+                self._note("@predicted", slices, outputs)
 
-    @property
-    def value(self) -> float:
-        if not self.parts:
-            return float("nan")
-        groups, scores, labels = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
-        return weighted_auc(groups, scores, labels)
+    def _note(self, name: str, slices: Ints, values: Iterable[object]) -> None:
+        self.means.setdefault(name, Means()).add(slices, np.asarray(values, np.float64))
+
+    def measured(self, slices: int) -> list[Measured]:
+        """Of each slice. The temporary files are gone then."""
+        found = {name: means.values(slices) for name, means in self.means.items()}
+        counts = {"examples": summed(self.labels.counts, np.zeros(0, np.int64), np.zeros(0), slices)}
+        curves: list[Curve] | list[None] = [None] * slices
+        if "rmse" in found:
+            found["rmse"] = np.sqrt(found["rmse"])
+        if "@predicted" in found:
+            means = self.labels.values(slices)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # Of values of both signs a ratio of means says nothing.
+                found["ratio"] = np.where(means > 0, found.pop("@predicted") / means, np.nan)
+        if self.thresholds is not None:
+            own, curves = self.thresholds.measured(slices)
+            found |= own
+        if self.rankings is not None and self.grouped:
+            ranked, groups = self.rankings.measured(slices)
+            found |= ranked
+            counts |= {name: values.astype(np.float64) for name, values in groups.items()}
+        self.close()
+        order = [*METRICS]
+        names = sorted(found, key=lambda name: (_place(name, order), name.partition("@")[2].zfill(9)))
+        return [
+            Measured(
+                {name: float(found[name][i]) for name in names if np.isfinite(found[name][i])},
+                {name: int(values[i]) for name, values in counts.items()},
+                curves[i],
+            )
+            for i in range(slices)
+        ]
+
+    def close(self) -> None:
+        for part in (self.thresholds, self.rankings):
+            if part is not None:
+                part.close()
 
 
-def weighted_auc(groups: Ints, scores: Floats, labels: Floats) -> float:
-    """The mean of the groups' AUCs, weighted by their examples; NaN if none has both classes."""
-    order = np.lexsort((scores, groups))
-    groups, scores, labels = groups[order], scores[order], labels[order]
-    if not len(groups):
-        return float("nan")
-    group_starts = np.concatenate([[True], groups[1:] != groups[:-1]])
-    tie_starts = group_starts | np.concatenate([[True], scores[1:] != scores[:-1]])
-    starts = np.flatnonzero(group_starts)
-    sizes = np.diff(np.append(starts, len(groups)))
-    # Ranks within the group, from 1; tied scores share the mean of theirs.
-    ties = np.flatnonzero(tie_starts)
-    tied = np.diff(np.append(ties, len(groups)))
-    rank = np.repeat(ties + (tied + 1) / 2, tied) - np.repeat(starts, sizes)
-    positives = np.add.reduceat(labels, starts)
-    negatives = sizes - positives
-    above = np.add.reduceat(labels * rank, starts) - positives * (positives + 1) / 2
-    both = (positives > 0) & (negatives > 0)
-    if not both.any():
-        return float("nan")
-    auc = above[both] / (positives[both] * negatives[both])
-    return float(np.average(auc, weights=sizes[both]))
+def _place(name: str, order: list[str]) -> int:
+    base, at, _ = name.partition("@")
+    return order.index(base + at if base + at in order else base)
 
 
 def log_loss(logits: Floats, labels: Floats) -> Floats:
     """Binary cross entropy of each example, from logits."""
-    return np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
+    return np.asarray(np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits))))
+
+
+def sigmoid(logits: Floats) -> Floats:
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1.0, small) / (1.0 + small))
+
+
+def logit(share: float) -> float:
+    """The logit of a share, which is kept away from 0 and 1."""
+    share = min(max(share, 1e-12), 1 - 1e-12)
+    return float(np.log(share) - np.log1p(-share))

@@ -7,24 +7,31 @@ fails or is killed leaves what the directory held. One training at a time has a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from specc_runtime.artefact import is_trained
+from specc_runtime.batch import Batch
 from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, names_of
 from specc_runtime.data.files import PLAIN
-from specc_runtime.encode import Encoders, load_encoders, load_pretrained, write_encoders
+from specc_runtime.encode import DataError, Encoders, Fault, load_encoders, load_pretrained, write_encoders
+from specc_runtime.encode.faults import Unfit
 from specc_runtime.files import exclusive
 from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, held
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
+from specc_runtime.train.choice import check
 from specc_runtime.train.content import contents
-from specc_runtime.train.evaluate import Results, evaluate
+from specc_runtime.train.evaluate import AT, Evaluation, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.train.report import Logger
+from specc_runtime.train.slices import BY, Slices
 from specc_runtime.train.start import Start
 
 # The column that prepared examples have for it, where a spec names no field to group by.
@@ -48,6 +55,7 @@ def fit(
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
     tell: Callable[[str], None] = lambda text: None,
+    loggers: Sequence[Logger] = (),
 ) -> Outcome:
     """Learn the encodings of training files, then train a model on them.
 
@@ -87,13 +95,15 @@ def fit(
         baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
         stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
         held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
+        if held_out is not None:
+            check(recipe.metric, model.manifest, held_out.keys is not None, held_out)
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
         reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
         about = {**content, "reading": reading}
         return train(
             model, stream, recipe, directory,
-            valid=held_out, beside=own, about=about, resume=resume, watch=watch,
+            valid=held_out, beside=own, about=about, resume=resume, watch=watch, loggers=loggers,
         )  # fmt: skip
 
 
@@ -118,11 +128,44 @@ def evaluate_files(
     dialect: Dialect = PLAIN,
     watch: Callable[[int], None] = lambda examples: None,
     tell: Callable[[str], None] = lambda text: None,
-) -> Results:
-    """The metrics of a trained model and of its baselines on files. group: a field's path or a column."""
+    *,
+    by: Sequence[str] = (),
+    at: Sequence[int] = AT,
+) -> Evaluation:
+    """The metrics of a trained model and of its baselines on files.
+
+    group: a field's path or a column. by: columns (or paths of fields) whose values are slices with metrics
+    of their own. Raises DataError, ArtefactError, NotFinite, or FileError where no temporary file can be
+    written.
+    """
     encoders = load_encoders(directory, model.manifest)
-    stream = _plain(model, files, encoders, group or model.manifest["train"]["group"], dialect, tell)
-    return evaluate(model, stream, Baselines.load(directory), watch)
+    slices = [Slices(column) for column in dict.fromkeys(by)]
+    columns = {s.column: _column(model.manifest, files, s.column, dialect) for s in slices}
+    stream = _plain(
+        model, files, encoders, group or model.manifest["train"]["group"], dialect, tell, columns.values()
+    )
+    lacking = [c for c in columns.values() if c not in stream.source.names]
+    if lacking:
+        where = ", ".join(map(str, files))
+        raise DataError([Fault(where, "there is no such column to slice by", c) for c in lacking])
+    batches = _sliced(stream, slices, columns)
+    return evaluate(model, batches, Baselines.load(directory), watch, at=at, slices=slices)
+
+
+def _sliced(stream: Stream, slices: Sequence[Slices], columns: Mapping[str, str]) -> Iterator[Batch]:
+    """The examples of a stream in the files' order, each with the numbers of its slices."""
+    for table, origin in stream.source.tables():
+        for at in range(0, len(table), LARGE):
+            part, where = table.slice(at, LARGE), origin.after(at)
+            batch = stream.encoders.encode(part, where, keys=stream.keys)
+            numbers = {}
+            for one in slices:
+                try:
+                    found = one.of(part.column(columns[one.column]))
+                except Unfit as unfit:
+                    raise DataError([Fault(where.file, unfit.what, columns[one.column])]) from None
+                numbers[BY + one.column] = torch.from_numpy(found)
+            yield replace(batch, labels={**batch.labels, **numbers})
 
 
 def _plain(
@@ -132,11 +175,13 @@ def _plain(
     group: str | None,
     dialect: Dialect,
     tell: Callable[[str], None],
+    others: Iterable[str] = (),
 ) -> Stream:
+    """Examples in the files' order. others: columns that are read, too."""
     columns = columns_of(model.manifest)
     keys = _keys(model.manifest, files, group, dialect)
-    if keys is not None:
-        columns.setdefault(keys, Column("key"))
+    for other in (*others, *(() if keys is None else (keys,))):
+        columns.setdefault(other, Column("key"))
     examples = Examples(files, columns, dialect)
     for note in examples.notes:
         tell(note)
@@ -147,12 +192,16 @@ def _keys(
     manifest: Mapping[str, Any], files: Sequence[Path], group: str | None, dialect: Dialect
 ) -> str | None:
     """The column whose values group examples: that of a field, a column by its name, or the user's."""
-    names = set(names_of(files[0], dialect))
-    field = next((f for f in manifest["fields"] if f["path"] == group), None)
-    if field is not None:
-        column: str = field["column"]
-        other: str = field["fallback"] or column
-        return column if column in names else other
     if group is not None:
-        return group
-    return USER if USER in names else None
+        return _column(manifest, files, group, dialect)
+    return USER if USER in names_of(files[0], dialect) else None
+
+
+def _column(manifest: Mapping[str, Any], files: Sequence[Path], name: str, dialect: Dialect) -> str:
+    """The column of a field by its path, as the files have it; else the column of that name."""
+    field = next((f for f in manifest["fields"] if f["path"] == name), None)
+    if field is None:
+        return name
+    column: str = field["column"]
+    other: str = field["fallback"] or column
+    return column if column in names_of(files[0], dialect) else other

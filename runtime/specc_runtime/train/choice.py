@@ -1,0 +1,89 @@
+"""The metric by which the best epoch is chosen.
+
+Promises: a metric that the model, the grouping or the labels of the validation data do not allow is told
+before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from specc_runtime.batch import Batch, labelled
+from specc_runtime.train.evaluate import AT, Results
+from specc_runtime.train.metrics import METRICS, metric_of
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot begin or go on; the message says why and what to try."""
+
+
+def chosen(name: str, results: Results) -> float:
+    """The metric's mean over the predictions that have it. Raises TrainingError if there are none."""
+    found = [of["model"][name] for of in results.values() if name in of["model"]]
+    if not found:
+        known = sorted({metric for of in results.values() for metric in of["model"]})
+        raise TrainingError(
+            f"the validation data give no {name}, only {', '.join(known) or 'no metric at all'}"
+            + (f"; {advice}" if (advice := _advice(name)) else "")
+        )
+    return sum(found) / len(found)
+
+
+def is_better(name: str, value: float, best: float | None) -> bool:
+    """Whether a value of a metric is better than the best one before, if there is one."""
+    return best is None or (value > best if metric_of(name).higher else value < best)
+
+
+def first_of(name: str) -> tuple[int, ...]:
+    """The k that evaluation goes by, so that the metric is among its results ("ndcg@5")."""
+    k = name.partition("@")[2]
+    return tuple(sorted({*AT, int(k)})) if k else AT
+
+
+def check(name: str, manifest: Mapping[str, Any], grouped: bool, batches: Iterable[Batch]) -> None:
+    """Look whether validation data can have a metric. grouped: they say which examples are a group's.
+
+    Reads batches until it knows. Raises TrainingError.
+    """
+    try:
+        metric = metric_of(name)
+    except KeyError:
+        raise TrainingError(f"there is no metric {name!r}; there are {', '.join(METRICS)}") from None
+    own = [p["name"] for p in manifest["predictions"] if p["kind"] in metric.kinds]
+    if not own:
+        kinds = sorted({p["kind"] for p in manifest["predictions"]})
+        raise TrainingError(
+            f"the metric {name} is of {' or '.join(k for k in metric.kinds if k != 'rank')} predictions, and "
+            f"the model has {' and '.join(kinds)} ones: choose another `metric` in `train {{ … }}`"
+        )
+    if metric.grouped and not grouped:
+        raise TrainingError(
+            f"the metric {name} is of groups, and nothing says which examples are a group's: give a `group` "
+            "in `train { … }`, such as `group = user.id`"
+        )
+    two = "rank" in metric.kinds
+    wanted = 2 if two else 1
+    seen: dict[str, set[bool]] = {prediction: set() for prediction in own}
+    for batch in batches:
+        for prediction, found in seen.items():
+            labels = batch.labels.get(prediction)
+            if labels is None:
+                continue
+            known = labels[labelled(labels)]
+            found |= set((known > 0.5).unique().tolist()) if two else {True} if len(known) else set()
+        if any(len(found) >= wanted for found in seen.values()):
+            return
+    only = set().union(*seen.values())
+    said = "no label" if not only else f"only labels of {int(only.pop())}"
+    raise TrainingError(
+        f"the validation data have {said} for {', '.join(own)}, so that there is no {name}: hold out "
+        "examples of both labels, or choose another `metric`, such as logloss"
+    )
+
+
+def _advice(name: str) -> str:
+    metric = metric_of(name)
+    if metric.grouped:
+        return "it needs a `group` in `train { … }`, and groups with examples of both labels"
+    return "it needs examples of both labels" if name == "auc" else ""
