@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specc_runtime import files
 from specc_runtime.native import build, say, source
 from specc_runtime.native.cells import Sizes, compiled
 from specc_runtime.native.parts import Parts
@@ -209,16 +213,117 @@ def test_the_compiler_may_be_told_more(afresh: Path, monkeypatch: pytest.MonkeyP
     works(cell)
 
 
-def test_what_others_may_have_written_is_not_loaded(afresh: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "emptied", "turned over", "open to others"])
+def test_a_library_that_is_not_whole_is_built_anew(afresh: Path, damage: str) -> None:
     works(compiled(CELL, SIZES))
     (library,) = afresh.glob("*.so")
+    content = library.read_bytes()
     library.unlink()  # it is in use
-    library.write_bytes(b"no library")
-    library.chmod(0o777)
+    changed = {"cut off": content[:4096], "emptied": b"", "turned over": content[::-1]}
+    library.write_bytes(changed.get(damage, content))
+    library.chmod(0o777 if damage == "open to others" else 0o700)
     compiled.cache_clear()
     works(compiled(CELL, SIZES))
-    assert len(library.read_bytes()) > 1000
+    (library,) = afresh.glob("*.so")
+    assert len(library.read_bytes()) == len(content)
     assert not library.stat().st_mode & 0o022
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(
+    afresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "mine").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "mine"))
+    works(compiled(CELL, SIZES))
+    assert not list(shared.rglob("*.so"))
+
+
+def test_what_is_not_used_any_more_is_removed(afresh: Path) -> None:
+    afresh.mkdir(mode=0o700)
+    for name, age in (("old.so", 61), ("old.so.123", 61), ("young.so", 59)):
+        (afresh / name).write_bytes(b"")
+        os.utime(afresh / name, (time.time() - age * 86400,) * 2)
+    works(compiled(CELL, SIZES))
+    assert {p.name for p in afresh.iterdir() if "." in p.name and len(p.name) < 20} == {"young.so"}
+
+
+STEP = """
+import os, sys, warnings
+warnings.simplefilter("always")
+from specc_runtime.native import build
+code = "double twice(double x) { return 2 * x; }"
+try:
+    found = build.library(code)
+except build.Failed as e:
+    print("failed:", e)
+else:
+    import ctypes
+    found.twice.restype, found.twice.argtypes = ctypes.c_double, [ctypes.c_double]
+    print(found.twice(21.0), build._folder())
+"""
+
+
+def alone(**settings: str) -> subprocess.Popen[str]:
+    """A process that builds a library, with few settings of its surroundings."""
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "CC")}
+    return subprocess.Popen(
+        [sys.executable, "-c", STEP], env={**kept, **settings}, text=True,
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    found = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, found
+    return found
+
+
+def test_without_a_home_or_a_name(tmp_path: Path) -> None:
+    program = STEP.replace("code =", "os.environ.pop('HOME', None)\ncode =")
+    hidden = "import pwd\ndef unknown(number): raise KeyError(number)\npwd.getpwuid = unknown\n" + program
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "CC")}
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], env=kept, text=True, capture_output=True, check=False
+    )
+    assert done.stdout == "42.0 None\n", done.stdout + done.stderr
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    others = [alone(XDG_CACHE_HOME=str(tmp_path)) for _ in range(4)]
+    assert [said(p) for p in others] == [f"42.0 {tmp_path / 'arec'}\n"] * 4
+    assert said(alone(XDG_CACHE_HOME=str(tmp_path))).startswith("42.0")
+    assert not [p.name for p in (tmp_path / "arec").iterdir() if p.suffix != ".so"]
+
+
+def test_a_disk_that_is_full_or_may_not_be_written_to(
+    afresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(path: Path) -> Any:
+        raise files.FileError(f"{path} cannot be written: no space is left on the disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "replace_file", full)
+        with pytest.warns(UserWarning, match="no space is left on the disk"):
+            assert compiled(CELL, SIZES) is CELL
+    # Nor where even the compiler has no place to write to: torch does it, and one sentence says why.
+    for known in (compiled, say.say, build._own_folder):
+        known.cache_clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.warns(UserWarning, match="No such file or directory"):
+        assert compiled(CELL, SIZES) is CELL
+
+
+def test_a_compiler_at_an_odd_path(afresh: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "my tools").mkdir()
+    found = shutil.which("cc")
+    assert found is not None
+    (tmp_path / "my tools" / "cc 1").symlink_to(found)
+    monkeypatch.setenv("CC", str(tmp_path / "my tools" / "cc 1"))
+    works(compiled(CELL, SIZES))
+    assert len(list(afresh.glob("*.so"))) == 1
 
 
 def test_without_a_place_to_keep_it_a_library_is_built_all_the_same(
@@ -232,7 +337,13 @@ def test_without_a_place_to_keep_it_a_library_is_built_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("compiler", "why"), [("no-such-cc", "there is no C compiler"), ("false", "false: ")]
+    ("compiler", "why"),
+    [
+        ("no-such-cc", "there is no C compiler"),
+        ("false", "false: "),
+        ("true", "it wrote nothing"),
+        ("'cc", "No closing"),
+    ],
 )
 def test_without_a_compiler_torch_does_it(
     afresh: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, why: str

@@ -1,11 +1,17 @@
 """C compiled and loaded.
 
 A library is built once for its source, the compiler and the processor, and kept in the user's cache folder:
-`$XDG_CACHE_HOME/arec`, or `~/.cache/arec`.
+`$XDG_CACHE_HOME/arec`, or `~/.cache/arec`. Its name has the hash of its content.
+
+Promises: a library is loaded only if it is whole, and nobody else could have written it; another one is built
+anew. Processes may build and load at once. Without such a folder, or where its disk is full or may not be
+written to or run from, a process has a folder of its own, until it ends. What has not been used for two
+months is removed.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -15,12 +21,19 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from specc_runtime.files import replace_file
+from specc_runtime.record import digest
+
 # No -ffast-math: it takes NaN for impossible, and has a process round tiny numbers to 0 from then on.
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fPIC", "-shared")
-_SECONDS = 60
+_SECONDS = 60  # for a compiler
+_DAY = 24 * 60 * 60
+_KEPT = 60 * _DAY
 
 
 class Failed(Exception):
@@ -31,20 +44,27 @@ def library(source: str) -> ctypes.CDLL:
     """The functions of a source. Raises Failed if there is no compiler, or it fails."""
     command = [*compiler(), *_FLAGS, *_tuned()]
     key = hashlib.sha256("\0".join([*command, _machine(), source]).encode()).hexdigest()[:32]
-    folder = _folder()
-    path = folder / f"{key}.so"
-    if not _ours(path):
-        _build(command, source, path)
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as e:
-        raise Failed(f"{path}: {e}") from e
+    faults = []
+    for find in (_folder, _own_folder):
+        try:
+            folder = find()
+            if folder is not None:
+                return ctypes.CDLL(str(_found(folder, key) or _build(command, source, folder, key)))
+        except OSError as e:
+            faults.append(str(e))
+    raise Failed("; ".join(faults))
 
 
 @cache
 def compiler() -> tuple[str, ...]:
     """The C compiler, as the words of a command: `$CC`, or `cc`. Raises Failed if there is none."""
-    wanted, *options = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    given = os.environ.get("CC", "").strip() or "cc"
+    if os.sep in given and shutil.which(given):
+        return (given,)  # a path, perhaps with spaces
+    try:
+        wanted, *options = shlex.split(given)
+    except ValueError as e:
+        raise Failed(f"CC is {given!r}: {e}") from None
     found = shutil.which(wanted)
     if found is None:
         raise Failed(f"there is no C compiler `{wanted}`")
@@ -66,52 +86,95 @@ def _machine() -> str:
     return platform.machine() + next((line for line in lines if line.startswith("flags")), platform.node())
 
 
-def _folder() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _folder() -> Path | None:
+    """The user's cache folder, or None if there is none that nobody else may write to."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    if not root.is_absolute():
+        try:
+            root = Path.home() / ".cache"
+        except RuntimeError:  # no HOME, and nobody of this number is known
+            return None
     folder = root / "arec"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK) and _ours(folder):
-            return folder
+        return folder if _is_ours(folder) and os.access(folder, os.W_OK) else None
     except OSError:
-        pass
-    return _own_folder()
+        return None
 
 
 @cache
 def _own_folder() -> Path:
-    """A folder of this process's, where there is no other to write to."""
-    return Path(tempfile.mkdtemp(prefix="arec-"))
+    """A folder of this process's, which goes with it. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix="arec-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
-def _ours(path: Path) -> bool:
-    """Whether something is there that nobody else could have put there."""
+def _is_ours(path: Path) -> bool:
+    """Whether something is there that nobody else could have put there, or could put another in its place."""
+    if not hasattr(os, "getuid"):
+        return path.exists()
     try:
-        found = path.stat()
+        whole = path.resolve(strict=True)
+        mine = all(_is_kept(place.stat(), others=False) for place in (path, whole))
+        return mine and all(_is_kept(place.stat(), others=True) for place in whole.parents)
     except OSError:
         return False
-    mine = not hasattr(os, "getuid") or found.st_uid == os.getuid()
-    return mine and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _build(command: list[str], source: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="arec-") as folder:
-        text, made = Path(folder) / "kernels.c", Path(folder) / "kernels.so"
+def _is_kept(found: os.stat_result, others: bool) -> bool:
+    """Whether only this user may change a file or a folder's entries. others: or whoever owns the machine;
+    in a folder like /tmp everybody has entries that nobody else may change."""
+    if found.st_uid not in ((os.getuid(), 0) if others else (os.getuid(),)):
+        return False
+    if others and found.st_mode & stat.S_ISVTX:
+        return True
+    group = bool(found.st_mode & stat.S_IWGRP) and not (others and found.st_gid in (os.getgid(), 0))
+    return not group and not found.st_mode & stat.S_IWOTH
+
+
+def _found(folder: Path, key: str) -> Path | None:
+    """A whole library of a key. One that is not is removed: to map it could end the process."""
+    for path in sorted(folder.glob(f"{key}.*.so")):
+        if _is_ours(path) and path.name == f"{key}.{digest(path)[:32]}.so":
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _DAY:
+                    os.utime(path)  # it is in use
+            return path
+        with suppress(OSError):
+            path.unlink()
+    return None
+
+
+def _build(command: list[str], source: str, folder: Path, key: str) -> Path:
+    """Raises Failed, or OSError where it cannot be written."""
+    with tempfile.TemporaryDirectory(prefix="arec-") as place:
+        text, made = Path(place) / "kernels.c", Path(place) / "kernels.so"
         text.write_text(source, encoding="utf-8")
         try:
             done = subprocess.run(
                 [*command, "-o", str(made), str(text), "-lm"],
-                capture_output=True, text=True, timeout=_SECONDS, check=False,
+                capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as e:
             raise Failed(f"{command[0]}: {e}") from e
-        if done.returncode:
-            raise Failed(f"{command[0]}: {done.stderr.strip()[:500]}")
-        # Another process may build the same: the last one's stays, whole.
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        try:
+        if done.returncode or not made.is_file():
+            raise Failed(f"{command[0]}: {done.stderr.strip()[:500] or 'it wrote nothing'}")
+        # Another process may build the same: each one's is whole.
+        path = folder / f"{key}.{digest(made)[:32]}.so"
+        with replace_file(path) as fresh:
             shutil.copyfile(made, fresh)
             fresh.chmod(0o700)
-            fresh.replace(path)
-        except OSError as e:
-            raise Failed(f"{path}: {e}") from e
+    _clean(folder)
+    return path
+
+
+def _clean(folder: Path) -> None:
+    """Remove what has not been used for long, whatever version wrote it."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEPT:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
