@@ -3,8 +3,8 @@
 Promises: int64 nanoseconds since 1970-01-01 UTC. What a column's values are is told from all of a part, the
 same in every part, and may be printed:
 
-    numbers     20171125 (yyyymmdd) and 2017112513 (yyyymmddhh) where most values are such dates and all are
-                in their range; else seconds, milli-, micro- or nanoseconds since 1970, by their range
+    numbers     20171125 (yyyymmdd) and 2017112513 (yyyymmddhh) where most values are such dates; else
+                seconds, milli-, micro- or nanoseconds since 1970, by their range
     texts       those numbers (seconds with a fraction too), dates, and ISO 8601 with an offset or without,
                 which is UTC
     timestamps and dates of Arrow are what they say
@@ -79,31 +79,31 @@ class Clock:
         for unit, digits in (("yyyymmdd", 8), ("yyyymmddhh", 10)):
             if self.unit not in (None, unit):
                 continue
-            low, high = 1900 * 10 ** (digits - 4), 2101 * 10 ** (digits - 4)
-            if self.unit is None and not ((known >= low) & (known < high)).all():
-                continue
-            moments = _of_calendar(np.where(present, numbers, low + 101 * 10 ** (digits - 8)), digits)
-            bad = (moments == _NONE) & present
-            # Seconds that happen to be in this range are hardly ever dates.
-            if self.unit == unit or 2 * bad.sum() < len(known):
+            moments = _of_calendar(numbers, digits)
+            good = moments[present] != _NONE
+            # Seconds are hardly ever such dates, so a few that are none are mistakes in a column of dates.
+            if self.unit == unit or 2 * good.sum() > len(known):
                 self.unit = unit
+                bad = (moments == _NONE) & present
                 _refuse(bad, numbers, f"is not a date as {unit}, which the column's others are")
                 return pa.array(moments, mask=~present)
         self._settle(np.abs(known), present, numbers)
-        assert self.unit is not None
-        by = _PER[self.unit]
+        by = _PER[self.unit or "seconds"]
         _refuse(present & (np.abs(numbers) > _LIMIT * SECOND // by), numbers, "is a time beyond 1677 to 2262")
         return pa.array(numbers * by, mask=~present)
 
     def _settle(self, sizes: npt.NDArray[np.number], present: Bools, shown: npt.ArrayLike) -> None:
         """The unit by the range of values; all of them are to have the same."""
-        units = np.searchsorted(np.array([*_UP_TO.values()][:3], dtype=np.float64), sizes, side="right")
+        bounds = np.array([*_UP_TO.values()][:3], dtype=np.float64)
+        said = sizes > 0  # zero is the same moment in every unit
+        units = np.searchsorted(bounds, sizes, side="right")
         names = [*_UP_TO]
-        unit = self.unit or names[int(np.median(units))]
+        if not said.any() and self.unit in (None, *names):
+            return
+        unit = self.unit or names[int(np.median(units[said]))]
         wrong = np.zeros(len(present), dtype=bool)
-        wrong[present] = units != names.index(unit) if unit in names else True
-        values = np.asarray(shown)
-        _refuse(wrong, values, f"is no time in {unit}, which the column's others are")
+        wrong[present] = said & (units != names.index(unit)) if unit in names else True
+        _refuse(wrong, np.asarray(shown), f"is no time in {unit}, which the column's others are")
         self.unit = unit
 
     def _of_floats(self, values: pa.Array) -> pa.Array:
@@ -114,8 +114,9 @@ class Clock:
         if (numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2.0**53).all():
             return self._of_integers(pa.array(numbers.astype(np.int64), mask=~present))
         self._settle(np.abs(numbers[present]), present, numbers)
-        assert self.unit is not None
-        return pa.array(np.round(numbers * float(_PER[self.unit])).astype(np.int64), mask=~present)
+        return pa.array(
+            np.round(numbers * float(_PER[self.unit or "seconds"])).astype(np.int64), mask=~present
+        )
 
     def _of_texts(self, values: pa.Array) -> pa.Array:
         first = values.drop_null()[0].as_py()
@@ -150,9 +151,11 @@ class Clock:
             pc.replace_substring_regex(values, r"\A[^.]*\.?", ""), r"0*\z", ""
         )
         moments = self._of_integers(whole.cast(pa.int64()))
-        if self.unit not in _PER:
+        if not pc.any(pc.not_equal(digits, "")).as_py():
+            return moments  # a data frame's 20200913.0
+        if self.unit is not None and self.unit not in _PER:
             raise Unfit(f"a time has a fraction, and the column's others are {self.unit}", help=_HELP)
-        places = len(str(_PER[self.unit])) - 1
+        places = len(str(_PER[self.unit or "seconds"])) - 1
         padded = pc.utf8_slice_codeunits(pc.utf8_rpad(digits, max(places, 1), "0"), 0, max(places, 1))
         parts = np.asarray(padded.cast(pa.int64()).fill_null(0)) * int(places > 0)
         negative = np.asarray(pc.starts_with(values, "-").fill_null(False))
@@ -203,7 +206,8 @@ def _of_calendar(numbers: Ints, digits: int) -> Ints:
     hours = numbers % 100 if digits == 10 else np.zeros_like(numbers)
     days = numbers // 100 if digits == 10 else numbers
     year, month, day = days // 10000, days // 100 % 100, days % 100
-    good = (month >= 1) & (month <= 12) & (day >= 1) & (hours < 24)
+    good = (year >= 1900) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (hours < 24)
+    year = np.where(good, year, 1970)
     months = ((year - 1970) * 12 + np.clip(month, 1, 12) - 1).astype("datetime64[M]")
     dates = months.astype("datetime64[D]") + (day - 1).astype("timedelta64[D]")
     good &= dates.astype("datetime64[M]") == months
