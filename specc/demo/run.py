@@ -49,19 +49,22 @@ def run(
     model = specc.compile(specs() / "dsin.arec", **PARAMS)
     say("preparing examples")
     prepared = prepare(
-        model.manifest, directory / "events.csv", directory, Settings(test="0.1", history_min=4, seed=seed)
+        model.manifest,
+        directory / "events.csv",
+        directory / "examples",
+        Settings(test="0.1", history_min=4, seed=seed),
     )
     recipe = Recipe.of(model.manifest).changed(seed=seed, **RECIPE)
     fit(
         model,
-        [directory / "train.parquet"],
+        [directory / "examples" / "train.parquet"],
         directory / "model",
         recipe,
         overwrite=True,
         watch=watch,
         say=say,
     )
-    test = [directory / "test.parquet"]
+    test = [directory / "examples" / "test.parquet"]
     results = evaluate_files(model, directory / "model", test, recipe.group).results
     encoders = load_encoders(directory / "model", model.manifest)
     batch = next(iter(Stream(test, encoders, LOOKED_AT, shuffle=False)))

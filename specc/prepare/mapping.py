@@ -3,116 +3,140 @@
 A field takes, in this order: what the settings say; the column of the log (or item file) that is called like
 the field or its column; the attribute that its name means:
 
-    user, item, category, behaviour    by their usual names (ALIASES of log); `id` is what its space is of
+    user, item, category, behaviour    by their usual names (`names.ALIASES`); `id` is what its space is of
     hour, weekday                      of the event's time, 0 to 23 and 0 (Monday) to 6
     age, gap, ago, time, recency       how long before the example a behaviour was; 0 for a candidate
     interval                           how long after the behaviour before it
+    moment                             the event's time itself, for fields with the encoding `time`
     seconds, minutes, hours, days      age in that unit (also as a part: `gap_days`, `interval_hours`)
 
-A sequence takes the events its name means: `unclicked`, `noise`, `negatives` sampled ones; `context`,
-`session`, `current` those of the session so far; `clicked` the positive ones; `views`, `carts`, `favs`,
-`buys` those behaviours, and `keeps` carts and favourites; any other name all of them.
-
-Labels are 1 and 0, of `real` predictions 1 and -1; of several predictions each is 1 for the behaviours that
-its name means (`click`, `cart`, `fav`, `buy`).
+Promises: all that is unclear is in one error; how a column is read (keys, numbers, lists) is what the spec's
+encoding says, and never guessed from the data.
+Leaves to others: which events a sequence takes (sequences), labels (labels).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from specc.prepare.log import ALIASES, Log, behaviours_of
-from specc.prepare.settings import UNITS, FieldSource, LabelSource, PrepareError, Settings, SpaceSource
+from specc.prepare.names import ALIASES, ATTRIBUTES, found_in, is_known, is_sequence
+from specc.prepare.settings import UNITS, FieldSource, Settings
 
-ATTRIBUTES = ("user", "item", "category", "behaviour", "hour", "weekday", "age", "interval")
 _TIMES = {
     "hour": ("hour", "hour_of_day", "daytime"),
     "weekday": ("weekday", "day_of_week", "dow", "day"),
     "age": ("age", "gap", "ago", "time", "recency", "elapsed", "time_gap", "timestamp", "since"),
     "interval": ("interval",),
 }
-# Kinds of behaviour by the names that logs and spaces give them.
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "view": ("pv", "view", "views", "viewed", "click", "clicks", "clicked", "browse", "browsed"),
-    "cart": ("cart", "carts", "carted", "addtocart", "add_to_cart"),
-    "fav": ("fav", "favs", "favourite", "favourites", "favorite", "favorites", "collect", "liked", "likes"),
-    "buy": ("buy", "buys", "bought", "purchase", "purchases", "purchased", "order", "orders", "transaction"),
-}
-_NOISE = {"unclicked", "noise", "noises", "negative", "negatives", "sampled", "skipped", "unseen"}
-_SESSION = {"context", "contextual", "session", "current", "page"}
-_POSITIVE = {"clicked", "clicks", "positives", "liked"}
-_KEPT = {"keep", "keeps", "kept", "saved"}
+
+
+Kind = Literal["key", "number", "label", "time"]
+WEIGHTS = "weights"
+
+
+def with_weights(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with the weights of bags, which are columns of their own, among its fields."""
+    weights = [
+        {**f, "path": f"{f['path']}.weight", "name": f["options"]["weight"], "column": f["options"]["weight"],
+         "fallback": None, "encoding": WEIGHTS, "options": {}}
+        for f in manifest["fields"] if f["encoding"] == "bag" and f["options"].get("weight")
+    ]  # fmt: skip
+    return {**manifest, "fields": [*manifest["fields"], *weights]}
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What fields, sequences and labels are made of, by path and by name."""
+class Input:
+    """A column, and how it is read. name: as the mapping calls it. many: it may hold lists.
+    split: what its texts are split by, or None."""
 
-    fields: Mapping[str, FieldSource]
-    spaces: Mapping[str, SpaceSource]
-    labels: Mapping[str, LabelSource]
+    file: Literal["log", "items"]
+    name: str
+    kind: Kind
+    many: bool = False
+    split: str | None = None
 
 
-def map_fields(manifest: Mapping[str, Any], log: Log, settings: Settings) -> Sources:
-    """What every field, sequence and label is made of. Raises PrepareError, with all that is unclear."""
+@dataclass(frozen=True)
+class Columns:
+    """By what they are called here, the places of the columns of the log and of the file of items."""
+
+    log: Mapping[str, int]
+    items: Mapping[str, int]
+
+    def has(self, meaning: str) -> bool:
+        if meaning in ("category", "behaviour"):
+            return meaning in self.log or (meaning == "category" and meaning in self.items)
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        known = [a for a in ATTRIBUTES if self.has(a)]
+        return list(dict.fromkeys([*known, *self.log, *self.items]))
+
+
+def map_fields(
+    manifest: Mapping[str, Any], columns: Columns, settings: Settings
+) -> tuple[dict[str, FieldSource], dict[str, Input], list[str]]:
+    """What every field is made of; of those that take a column, how it is read; and what is wrong."""
     faults: list[str] = []
+    fields: dict[str, FieldSource] = {}
+    inputs: dict[str, Input] = {}
     paths = {f["path"] for f in manifest["fields"]}
-    sequences = [s for s in manifest["spaces"] if s["axes"]]
-    predictions = {p["name"] for p in manifest["predictions"]}
-    for kind, given, known in (
-        ("field", settings.fields, paths),
-        ("sequence", settings.spaces, {s["name"] for s in sequences}),
-        ("prediction", settings.labels, predictions),
-    ):
-        faults += [f"the spec has no {kind} `{n}`{_close(n, known)}" for n in given if n not in known]
-    kinds = behaviours_of(log)
-    spaces = {}
-    for space in sequences:
-        if space["role"] == "candidate":
-            faults.append(f"`{space['name']}` is a sequence of a candidate, and a log has none")
-        spaces[space["name"]] = settings.spaces.get(space["name"]) or _sequence(
-            space["name"], kinds, settings
-        )
-    fields = {}
+    faults += [f"the spec has no field `{n}`{close(n, paths)}" for n in settings.fields if n not in paths]
     for field in manifest["fields"]:
-        found = settings.fields.get(field["path"]) or _field(field, log)
-        if found is None:
-            faults.append(_unclear(field, log))
-        else:
-            faults += _check(field, found, log)
-            fields[field["path"]] = found
-    labels = {
-        p["name"]: settings.labels.get(p["name"]) or _label(p, kinds, len(predictions) > 1)
-        for p in manifest["predictions"]
-    }
-    named = [*(settings.positive or ())]
-    sources: list[SpaceSource | LabelSource] = [*spaces.values(), *labels.values()]
-    for source in sources:
-        named += source.behaviours or ()
-    for behaviour in dict.fromkeys(named):
-        if behaviour not in kinds:
-            have = f"it has {', '.join(kinds)}" if kinds else "it has no column of behaviours"
-            faults.append(f"the log has no behaviour `{behaviour}`; {have}{_close(behaviour, set(kinds))}")
-    if faults:
-        raise PrepareError("\n".join(faults))
-    return Sources(fields, spaces, labels)
+        source = settings.fields.get(field["path"]) or _field(field, columns)
+        if source is None:
+            faults.append(_unclear(field, columns))
+            continue
+        if source.column is not None and source.column not in columns.names:
+            source = source.model_copy(
+                update={"column": found_in(source.column, columns.names) or source.column}
+            )
+        wrong = _check(field, source, columns)
+        faults += wrong
+        fields[field["path"]] = source
+        name = source.column or source.attribute
+        if not wrong and name is not None and (source.column or name in ("category", "behaviour")):
+            inputs[field["path"]] = _input(field, name, columns, settings)
+    faults += _one_column_each(manifest, fields)
+    return fields, inputs, faults
 
 
-def _field(field: Mapping[str, Any], log: Log) -> FieldSource | None:
+def encoding_of(field: Mapping[str, Any]) -> str:
+    """A field's encoding; of a bag that of what it holds."""
+    return str(field["options"]["of"]["encoding"] if field["encoding"] == "bag" else field["encoding"])
+
+
+def _input(field: Mapping[str, Any], name: str, columns: Columns, settings: Settings) -> Input:
+    static = name in columns.items and (field["role"] == "candidate" or bool(field["axes"]))
+    many = field["encoding"] in ("bag", "vector", WEIGHTS)
+    split = settings.split.get(name)
+    if split is None and many:
+        split = field["split"][-1] if field.get("split") else " " if is_sequence(name) else None
+    encoding = encoding_of(field)
+    number = encoding in ("number", "bucket", "vector", WEIGHTS)
+    kind: Kind = "number" if number else "time" if encoding == "time" else "key"
+    return Input("items" if static else "log", name, kind, many, split)
+
+
+def _field(field: Mapping[str, Any], columns: Columns) -> FieldSource | None:
     name = field["name"].lower()
-    for column in (field["column"], field["name"]):
-        if column not in ATTRIBUTES and (column in log.extra or column in log.item_attributes):
-            return FieldSource(column=column)
+    own = [c for c in dict.fromkeys([*columns.log, *columns.items]) if c not in ATTRIBUTES and c != "time"]
+    for wanted in (field["column"], field["name"]):
+        found = found_in(wanted, own)
+        if found is not None:
+            return FieldSource(column=found)
+    if encoding_of(field) == "time":
+        return FieldSource(attribute="moment")
     if name == "id":
-        owner = next((m for m in ("user", "item", "category") if _is(field["space"].lower(), m)), None)
+        owner = next((m for m in ("user", "item", "category") if is_known(field["space"], m)), None)
         sequence_or_candidate = field["role"] == "candidate" or field["axes"]
         return FieldSource(attribute=owner or ("item" if sequence_or_candidate else "user"))
     for meaning in ("user", "item", "category", "behaviour"):
-        if _is(name, meaning):
-            return FieldSource(attribute=meaning) if _has(meaning, log) else None
+        if is_known(name, meaning):
+            return FieldSource(attribute=meaning) if columns.has(meaning) else None
     placed = bool(field["axes"]) or field["role"] == "candidate"
     for meaning, names in _TIMES.items():
         if name in names and (placed or meaning in ("hour", "weekday")):
@@ -126,83 +150,64 @@ def _field(field: Mapping[str, Any], log: Log) -> FieldSource | None:
     return None
 
 
-def _is(name: str, meaning: str) -> bool:
-    return name in ALIASES[meaning] or name.removesuffix("s") in ALIASES[meaning]
-
-
-def _has(meaning: str, log: Log) -> bool:
-    if meaning == "category":
-        return "category" in log.item_attributes
-    return meaning != "behaviour" or log.behaviour is not None
-
-
-def _check(field: Mapping[str, Any], source: FieldSource, log: Log) -> list[str]:
-    path = field["path"]
+def _check(field: Mapping[str, Any], source: FieldSource, columns: Columns) -> list[str]:
+    path, of_request = field["path"], field["role"] == "request" and not field["axes"]
     if source.column is not None:
-        known = {*log.extra, *log.item_attributes}
-        if source.column not in known:
-            close = _close(source.column, {*known, *ATTRIBUTES})
-            return [f"`{path}`: the log has no column `{source.column}`{close}"]
-        if field["role"] == "candidate" and source.column not in log.item_attributes:
-            return [f"`{path}`: a candidate has only what its item has, and `{source.column}` is of events"]
+        if source.column not in columns.log and source.column not in columns.items:
+            known = {*columns.names, *ATTRIBUTES}
+            return [f"`{path}`: the log has no column `{source.column}`{close(source.column, known)}"]
+        if of_request and source.column not in columns.log:
+            return [
+                f"`{path}`: `{source.column}` is of items, and the item of the example is its candidate's; a "
+                "field of the request would give the label away"
+            ]
         return []
     if source.attribute is None:
         return []
     if source.attribute not in ATTRIBUTES:
         return [
-            f"`{path}`: there is no attribute `{source.attribute}`{_close(source.attribute, set(ATTRIBUTES))}"
+            f"`{path}`: there is no attribute `{source.attribute}`{close(source.attribute, set(ATTRIBUTES))}"
         ]
-    if not _has(source.attribute, log):
+    if not columns.has(source.attribute):
         return [f"`{path}`: the log has no column of {source.attribute}; name it with --columns"]
     if source.attribute == "behaviour" and not field["axes"]:
         return [f"`{path}`: the behaviour of the example itself is what its label says"]
-    if source.attribute in ("item", "category") and field["role"] == "request" and not field["axes"]:
+    if source.attribute in ("item", "category") and of_request:
         return [f"`{path}`: the {source.attribute} of the example is its candidate's; "
                 "a field of the request would give the label away"]  # fmt: skip
     return []
 
 
-def _unclear(field: Mapping[str, Any], log: Log) -> str:
-    have = dict.fromkeys([*(a for a in ATTRIBUTES if _has(a, log)), *log.extra, *log.item_attributes])
+def _one_column_each(manifest: Mapping[str, Any], fields: Mapping[str, FieldSource]) -> list[str]:
+    """Fields that would write one column with different things."""
+    faults = []
+    owner: dict[str, Mapping[str, Any]] = {}
+    for field in manifest["fields"]:
+        other = owner.setdefault(field["column"], field)
+        same = other["space"] == field["space"] and fields.get(other["path"]) == fields.get(field["path"])
+        if not same and field["path"] in fields and other["path"] in fields:
+            faults.append(
+                f"`{other['path']}` and `{field['path']}` are read from one column, `{field['column']}`, "
+                "and would take "
+                'different things; give one of them a column of its own in the spec (`from "…"`)'
+            )
+    return faults
+
+
+def _unclear(field: Mapping[str, Any], columns: Columns) -> str:
     return (
-        f"it is not clear what `{field['path']}` takes: the log has {', '.join(have)}; say it, such as "
+        f"it is not clear what `{field['path']}` takes: the log has {', '.join(columns.names)}; say it, "
+        "such as "
         f"--field {field['path']}=item, name a column of the log that has it (--columns {field['name']}=…), "
         f"or give it a constant (--field {field['path']}=0)"
     )
 
 
-def _sequence(name: str, kinds: list[str], settings: Settings) -> SpaceSource:
-    words = set(re.split(r"[_\d]+", name.lower()))
-    least = settings.session_min
-    if words & _NOISE:
-        return SpaceSource(events="noise", sessions=least)
-    if words & _SESSION:
-        return SpaceSource(events="session", sessions=least)
-    if words & _POSITIVE:
-        return SpaceSource(behaviours=settings.positive, sessions=least)
-    meant = (
-        ["cart", "fav"] if words & _KEPT else [kind for kind, names in KINDS.items() if words & set(names)]
-    )
-    return SpaceSource(behaviours=_chosen(kinds, meant), sessions=least)
-
-
-def _chosen(kinds: list[str], meant: list[str]) -> tuple[str, ...] | None:
-    """Those of a log's behaviours that are of certain kinds; None (all of them) if there are none."""
-    return tuple(k for k in kinds if any(k.lower() in KINDS[kind] for kind in meant)) or None
-
-
-def _label(prediction: Mapping[str, Any], kinds: list[str], several: bool) -> LabelSource:
-    """One prediction takes every positive event; several take the behaviours that they are called after."""
-    negative = -1.0 if prediction["kind"] == "real" else 0.0
-    if not several:
-        return LabelSource(negative=negative)
-    words = set(re.split(r"[_\d]+", prediction["name"].lower()))
-    meant = [kind for kind, names in KINDS.items() if words & set(names)]
-    return LabelSource(behaviours=_chosen(kinds, meant), negative=negative)
-
-
-def _close(name: str, known: set[str]) -> str:
+def close(name: str, known: set[str] | Sequence[str]) -> str:
     from specc.report.suggest import nearest
 
-    close = nearest(name, known)
-    return f"; did you mean `{close}`?" if close else ""
+    found = nearest(name, known)
+    return f"; did you mean `{found}`?" if found else ""
+
+
+__all__ = ["ALIASES", "ATTRIBUTES", "Columns", "Input", "close", "encoding_of", "map_fields"]

@@ -1,4 +1,4 @@
-"""Which events come before an example: positions in the ordered log, without a loop over examples.
+"""Which events come before an example: positions among ordered events, without a loop over examples.
 
 Promises: only events whose time is before the example's; of one second none is before the other. Sequences
 longer than a bound keep the latest.
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from specc.prepare.log import Log
-
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """events: positions in the log of all examples' events, one example after another.
-    lengths: by level of lists, outermost first."""
+    """events: positions of all examples' events, one example after another.
+    lengths: by level of lists, outermost first. example: the example that each event is of."""
 
     events: Ints
     lengths: tuple[Ints, ...]
@@ -29,27 +27,33 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Past:
-    """The events of certain behaviours, ready to be asked what came before an example."""
+    """Some of the events (those of certain behaviours, say), ready to be asked what came before an example.
 
-    log: Log
-    index: Ints  # positions in the log
+    user, time, session: of all events, which are ordered by user and time; users are numbered in that order,
+    and so are sessions. index: the positions of those that count.
+    """
+
+    user: Ints
+    time: Ints
+    session: Ints
+    index: Ints
     keys: Ints
     span: int
     since: int
 
     @staticmethod
-    def of(log: Log, kept: npt.NDArray[np.bool_]) -> Past:
-        since, span = int(log.time.min()), int(log.time.max() - log.time.min()) + 2
+    def of(user: Ints, time: Ints, session: Ints, kept: npt.NDArray[np.bool_]) -> Past:
+        since, span = int(time.min()), int(time.max() - time.min()) + 2
         index = np.flatnonzero(kept)
-        return Past(log, index, log.user[index] * span + (log.time[index] - since), span, since)
+        return Past(user, time, session, index, user[index] * span + (time[index] - since), span, since)
 
     def range(self, examples: Ints, current: bool) -> tuple[Ints, Ints]:
         """The first of its events of each example, and the first one after them. current: only those of
         the session that the example is in."""
-        first = self.log.user[examples] * self.span
-        stop = np.searchsorted(self.keys, first + (self.log.time[examples] - self.since), side="left")
+        first = self.user[examples] * self.span
+        stop = np.searchsorted(self.keys, first + (self.time[examples] - self.since), side="left")
         if current:
-            start = np.searchsorted(self.log.session[self.index], self.log.session[examples], side="left")
+            start = np.searchsorted(self.session[self.index], self.session[examples], side="left")
         else:
             start = np.searchsorted(self.keys, first, side="left")
         return np.minimum(start, stop).astype(np.int64), stop.astype(np.int64)
@@ -64,7 +68,7 @@ class Past:
         """The latest sessions, and the latest events of each; sessions of fewer than `least` events are
         left out. The session that the example itself is in counts as far as it has come."""
         start, stop = self.range(examples, current)
-        session = self.log.session[self.index]
+        session = self.session[self.index]
         begins = (
             np.flatnonzero(np.concatenate([[True], session[1:] != session[:-1]])) if len(session) else session
         )
@@ -92,6 +96,39 @@ class Past:
         events = self.index[runs(closes - lengths, lengths)]
         example = np.repeat(np.repeat(np.arange(len(examples)), count), lengths)
         return Selection(events, (count, lengths), example)
+
+    def groups(self, examples: Ints, bounds: Sequence[int], of: Ints, current: bool, least: int) -> Selection:
+        """The events before each example by what group they are in (`of`, -1 for none): the groups whose
+        latest events are latest, in the order of those, and the latest events of each."""
+        start, stop = self.range(examples, current)
+        lengths = stop - start
+        places = runs(start, lengths)
+        example = np.repeat(np.arange(len(examples)), lengths)
+        events = self.index[places]
+        known = of[events] >= 0
+        events, example = events[known], example[known]
+        group = of[events]
+        order = np.lexsort((np.arange(len(events)), group, example))
+        events, example, group = events[order], example[order], group[order]
+        new = np.ones(len(events), dtype=bool)
+        new[1:] = (example[1:] != example[:-1]) | (group[1:] != group[:-1])
+        begins = np.flatnonzero(new)
+        sizes = np.diff(np.append(begins, len(events)))
+        kept = sizes >= least
+        begins, sizes = begins[kept], sizes[kept]
+        # Groups by their latest events; of an example the last ones are kept.
+        latest = events[begins + sizes - 1] if len(begins) else begins
+        owner = example[begins]
+        by = np.lexsort((latest, owner))
+        begins, sizes, owner = begins[by], sizes[by], owner[by]
+        count = np.bincount(owner, minlength=len(examples)).astype(np.int64)
+        ends = np.cumsum(count)
+        taken = np.minimum(count, bounds[0])
+        chosen = runs(ends - taken, taken)
+        begins, sizes, owner = begins[chosen], sizes[chosen], owner[chosen]
+        inner = np.minimum(sizes, bounds[1])
+        places = runs(begins + sizes - inner, inner)
+        return Selection(events[places], (taken, inner), np.repeat(owner, inner))
 
 
 def runs(starts: Ints, lengths: Ints) -> Ints:

@@ -28,7 +28,8 @@ class FieldSource(_Part):
     """Where a field's values come from: an attribute of the event or item (user, item, category, behaviour,
     hour, weekday, age, gap), a further column of the log or of the item file, or one constant.
 
-    unit: of age and gap.
+    unit: of age and gap. A column of events is, for the event itself and for those of a history, what the
+    event has; for a sampled item what the item had in its last event before.
     """
 
     attribute: str | None = None
@@ -47,30 +48,47 @@ class SpaceSource(_Part):
     """Which events a sequence holds, all of them before the example's: the user's history, those of the
     session that the example is in, or sampled items, one for each event of the history.
 
-    behaviours: only events of these. sessions: only those with at least so many events (nested spaces).
+    behaviours: only events of these. label: only those with a positive label, or only those without.
+    by: what the outer of two axes is: sessions ("idle"), or groups by a column of the log. sessions: only
+    those (or only groups) with at least so many events.
     """
 
     events: Literal["history", "session", "noise"] = "history"
     behaviours: tuple[str, ...] | None = None
+    label: Literal["positive", "zero"] | None = None
+    by: str | None = None
     sessions: int = Field(default=1, ge=1)
 
 
 class LabelSource(_Part):
-    """behaviours: which of the positive events have the positive label; all, without it."""
+    """Where a prediction's labels come from.
 
+    how: "read" from a column of the log; "made": events have the positive label, sampled items the negative
+    one; "item": the item of the event is its class. Without it, what the log has says so.
+    column: what is read. behaviours: which events have the positive label; all, without it.
+    """
+
+    how: Literal["read", "made", "item"] | None = None
+    column: str | None = None
     behaviours: tuple[str, ...] | None = None
     positive: float = 1.0
     negative: float = 0.0
 
 
 class Settings(_Part):
-    """columns: by attribute, its column in the log: a name, or a number from 0 where there is no header."""
+    """columns: by attribute, its column in the log: a name, or a number from 0.
+
+    negatives: sampled ones an example; None is 1 where labels are made, and 0 where they are read.
+    impression: columns that only what was really shown has; null for sampled items.
+    split: by column, what its texts are split by where a field takes several values.
+    null: texts that stand for no value. integral: columns of integers that were written as 7.0.
+    """
 
     columns: dict[str, int | str] = {}
     items: str | None = None
     item_columns: dict[str, int | str] = {}
     positive: tuple[str, ...] | None = None
-    negatives: int = Field(default=1, ge=0)
+    negatives: int | None = Field(default=None, ge=0)
     sampling: Literal["uniform", "popularity"] = "uniform"
     session_gap: int = Field(default=1800, ge=1)
     session_min: int = Field(default=1, ge=1)
@@ -81,6 +99,12 @@ class Settings(_Part):
     end: str | None = None
     utc_offset: float = Field(default=0.0, ge=-14, le=14)
     seed: int = Field(default=0, ge=0)
+    impression: tuple[str, ...] = ()
+    split: dict[str, str] = {}
+    sep: str | None = None
+    header: bool | None = None
+    null: tuple[str, ...] = ()
+    integral: tuple[str, ...] = ()
     fields: dict[str, FieldSource] = {}
     spaces: dict[str, SpaceSource] = {}
     labels: dict[str, LabelSource] = {}
@@ -104,7 +128,7 @@ def read_settings(path: Path | None, flags: dict[str, Any]) -> Settings:
         if not isinstance(known, dict):
             raise PrepareError(f"{path} is not a mapping of settings, such as `negatives: 4`")
     given = {key: value for key, value in flags.items() if value is not None}
-    for key in ("columns", "item_columns", "fields"):
+    for key in ("columns", "item_columns", "fields", "labels", "spaces", "split"):
         if isinstance(known.get(key), dict) and key in given:
             given[key] = {**known[key], **given[key]}
     try:
@@ -134,6 +158,14 @@ def _faults(error: ValidationError) -> list[str]:
             message = "there is no such key" + (f"; did you mean `{close}`?" if close else "")
         found.append(f"`{place}`: {message}" if place else message)
     return found
+
+
+def bytes_of(text: str) -> int:
+    """ "2GB", "500MB" or a number of bytes. Raises PrepareError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
+    if match is None or float(match[1]) == 0:
+        raise PrepareError(f"--memory: {text!r} is not an amount such as 2GB or 500MB")
+    return max(int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " ")), 1 << 20)
 
 
 def duration(text: str) -> int:

@@ -110,8 +110,10 @@ def test_negatives_are_not_taken_in_that_session(tmp_path: Path) -> None:
     train = made(DIN, tmp_path, rows, negatives=3)["train"].to_pylist()
     taken = {"a": set(range(5)), "b": set(range(3, 9))}
     negative = [e for e in train if not e["click"]]
-    assert len(negative) == 3 * sum(e["click"] for e in train)
+    assert len(negative) == 3 * 6  # what is new in a's first session has nothing to be told from
     assert not any(e["ad_item"] in taken[e["example_user"]] for e in negative)
+    first = {row[1]: row[4] for row in reversed(rows)}
+    assert all(first[e["ad_item"]] < e["example_time"] for e in negative)
     assert made(DIN, tmp_path, rows, negatives=3)["train"].to_pylist() == train
     assert made(DIN, tmp_path, rows, negatives=3, seed=1)["train"].to_pylist() != train
 
@@ -150,10 +152,16 @@ def test_labels_of_several_predictions(tmp_path: Path) -> None:
     text = DSIN.replace("predict click: binary", "joined") + (
         "predict buy: binary = joined\npredict click: binary = joined\npredict score: real = joined\n"
     )
-    rows = [("a", 1, "x", "buy", DAY), ("b", 2, "x", "pv", DAY), ("a", 3, "x", "pv", 3 * DAY)]
-    train = made(text, tmp_path, rows, labels={"score": {"negative": -1}})["train"].to_pylist()
+    rows = [("c", 9, "x", "pv", DAY - 9), ("a", 1, "x", "buy", DAY), ("b", 2, "x", "pv", DAY)]
+    rows += [("a", 3, "x", "pv", 3 * DAY)]
+    with pytest.raises(PrepareError, match="labels of a `real` prediction are read"):
+        made(text, tmp_path, rows)
+    train = made(text, tmp_path, rows, labels={"score": {"how": "made", "negative": -1}})["train"].to_pylist()
     found = {(e["ad_item"], e["example_user"]): (e["buy"], e["click"], e["score"]) for e in train}
-    assert found == {(1, "a"): (1, 0, 1), (2, "b"): (0, 1, 1), (2, "a"): (0, 0, -1), (1, "b"): (0, 0, -1)}
+    assert found == {
+        (9, "c"): (0, 1, 1), (1, "a"): (1, 0, 1), (2, "b"): (0, 1, 1),
+        (9, "a"): (0, 0, -1), (9, "b"): (0, 0, -1),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("mark", [",", "\t"])
@@ -253,7 +261,13 @@ def test_constants_and_requests(spec: Path, events: Path, tmp_path: Path) -> Non
     examples = pq.read_table(tmp_path / "a" / "test.parquet").to_pylist()
     assert {e["user_hour"] for e in examples} == {3}
     assert all(len(e["history_item"]) >= 2 for e in examples)
-    assert [i for r in requests for i in r["ad_item"]] == [e["ad_item"] for e in examples]
+    # The taken item is at any place, and the labels say where.
+    places = {r["click"].index(1) for r in requests}
+    assert places == {0, 1}
+    given = [
+        (r["example_request"], i, c) for r in requests for i, c in zip(r["ad_item"], r["click"], strict=True)
+    ]
+    assert sorted(given) == sorted((e["example_request"], e["ad_item"], e["click"]) for e in examples)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +283,12 @@ def test_constants_and_requests(spec: Path, events: Path, tmp_path: Path) -> Non
         (["--test", "tomorrow"], 1, "'tomorrow' is not a time"),
         (["--from", "2030-01-01"], 1, "no event lies within the bounds"),
         (["--session-gap", "long"], 1, "'long' is not a duration such as 30m"),
-        (["--items", "din.arec"], 2, "does not exist"),
+        (["--items", "nothing.csv"], 1, "there is no such file"),
+        (["--memory", "much"], 1, "'much' is not an amount such as 2GB"),
+        (["--negatives", "0"], 1, "nothing tells what was taken"),
+        (["--label", "click=hour"], 1, "the log has no column `hour`"),
+        (["--axis", "history=idle"], 1, "`history` has one axis"),
+        (["--split", "genres=|"], 1, "there is no column `genres`"),
     ],
 )
 def test_mistakes_are_answered(
@@ -301,7 +320,7 @@ def test_thin_days_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_log_that_is_none(spec: Path, tmp_path: Path) -> None:
-    for text, said in [("", "the file is empty"), ("a,b\n1,2\n", "it is not clear which columns are user")]:
+    for text, said in [("", "it is empty"), ("a,b\n1,2\n", "it is not clear which columns are user")]:
         (tmp_path / "x.csv").write_text(text)
         done = run(spec, tmp_path / "x.csv", "-o", tmp_path / "out")
         assert done.exit_code == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv as plain
 import io
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,17 @@ def rows_of(layout: Layout) -> Iterator[Chunk]:
     return parts
 
 
-def cells_of(chunk: Chunk, layout: Layout, places: Mapping[str, int]) -> pa.Table:
-    """The table of one part. Raises DataError."""
+def cells_of(
+    chunk: Chunk,
+    layout: Layout,
+    places: Mapping[str, int],
+    reject: Callable[[int, str], None] | None = None,
+) -> pa.Table:
+    """The table of one part. Raises DataError.
+
+    reject: told of every row with too many or too few cells, by its place and text; the table is without it.
+    Without `reject` such a row is a fault.
+    """
     data, mark = chunk.data, layout.separator
     if len(mark) > 1:
         if _INNER.encode() in data:
@@ -91,7 +100,9 @@ def cells_of(chunk: Chunk, layout: Layout, places: Mapping[str, int]) -> pa.Tabl
     def note(row: csv.InvalidRow) -> str:
         nonlocal wrong
         wrong += 1
-        if len(faults) < SHOWN:
+        if reject is not None:
+            reject((row.number or 1) - 1, row.text.strip())
+        elif len(faults) < SHOWN:
             index = (row.number or 1) - 1
             cells = f"{row.actual_columns} cell" + "s" * (row.actual_columns != 1)
             faults.append(
@@ -130,7 +141,7 @@ def cells_of(chunk: Chunk, layout: Layout, places: Mapping[str, int]) -> pa.Tabl
         if wrong > len(faults):
             faults.append(Fault(str(chunk.file), f"{wrong - len(faults):,} more lines are like that"))
         raise DataError(faults)
-    if len(found) != chunk.rows:
+    if len(found) + (0 if reject is None else wrong) != chunk.rows:
         last = chunk.origin.line_of(chunk.rows - 1)
         what = f"lines {chunk.line:,} to {last:,} cannot be told apart: are there line ends of CR alone?"
         raise DataError([Fault(str(chunk.file), what)])

@@ -1,0 +1,179 @@
+"""The events of some users, in order, and which of them are examples.
+
+Promises: ordered by user (by the hash of the key), time and line of the log; whatever other users are there,
+the events of one are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from specc.prepare.draw import NOISE, pick
+from specc.prepare.facts import Facts
+from specc.prepare.labels import Labels, positive
+from specc.prepare.ranges import Past
+from specc.prepare.settings import LabelSource, Settings, SpaceSource
+
+Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+# The columns that every event has, before those that the spec asks for (`c0`, `c1`, …).
+# FRACTION: nanoseconds beyond the second. They order a user's events, and nothing else: what is of one second
+# is not before one another.
+USER, ITEM, TIME, FRACTION, BEHAVIOUR = "user", "item", "time", "fraction", "behaviour"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What examples are made of, with columns by their names in the rows of events.
+
+    fields, spaces: as the manifest has them. columns: by path of a field, its column of events. static: by
+    path, its column of items. groups: by sequence, the column that its outer axis goes by. labels: by
+    prediction, the column that its labels are read from. noise: whether sampled sequences are needed.
+    """
+
+    manifest: Mapping[str, Any]
+    settings: Settings
+    fields: Mapping[str, Any]
+    spaces: Mapping[str, SpaceSource]
+    labels: Labels
+    columns: Mapping[str, str]
+    static: Mapping[str, str]
+    groups: Mapping[str, str]
+    group_static: Mapping[str, str]
+    label_columns: Mapping[str, str]
+
+    @cached_property
+    def predictions(self) -> Mapping[str, Mapping[str, Any]]:
+        return {p["name"]: p for p in self.manifest["predictions"]}
+
+
+class Events:
+    """rows: a structured array of some users' events, each user's in the order of the log."""
+
+    def __init__(self, rows: npt.NDArray[Any], facts: Facts, plan: Plan) -> None:
+        if rows[FRACTION].any():
+            rows = rows[np.argsort(rows[FRACTION], kind="stable")]
+        key = facts.user_rank[rows[USER]] * facts.span + (rows[TIME] - facts.since)
+        self.rows = rows[np.argsort(key, kind="stable")]
+        self.facts, self.plan = facts, plan
+        self.code: Ints = self.rows[USER].astype(np.int64)
+        self.item: Ints = self.rows[ITEM].astype(np.int64)
+        self.time: Ints = np.ascontiguousarray(self.rows[TIME])
+        starts = np.concatenate([[True], self.code[1:] != self.code[:-1]])
+        self.user: Ints = np.cumsum(starts) - 1
+        first = np.flatnonzero(starts)
+        self.place: Ints = np.arange(len(self.rows)) - first[self.user]
+        gap = np.diff(self.time, prepend=self.time[:1])
+        self.interval: Ints = np.where(starts, 0, gap)
+        self.session: Ints = np.cumsum(starts | (gap > plan.settings.session_gap)) - 1
+        self.hash = facts.users[self.code]
+        self._pasts: dict[Any, Past] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, behaviours: Iterable[str] | None) -> Mask:
+        """Which are of some behaviours; all, where none are named."""
+        return of_behaviours(self.rows, behaviours, self.facts)
+
+    @cached_property
+    def positive(self) -> Mask:
+        """Which are taken: their behaviour, or a label that was read, says so."""
+        return positives(self.rows, self.plan, self.facts)
+
+    @cached_property
+    def examples(self) -> Ints:
+        """The positions of those that are examples, by time; of one second by user."""
+        chosen = eligible(self.rows, self.plan, self.facts)
+        if self.plan.settings.history_min:
+            past = self.past(SpaceSource())
+            start, stop = past.range(np.arange(len(self)), current=False)
+            chosen = chosen & (stop - start >= self.plan.settings.history_min)
+        found = np.flatnonzero(chosen)
+        return found[np.argsort(self.time[found], kind="stable")]
+
+    @cached_property
+    def _taken(self) -> Ints:
+        """Session and item of all that is positive, as one number each, ascending."""
+        return np.unique((self.session * self.facts.items + self.item)[self.positive])
+
+    def is_taken(self, events: Ints, items: Ints) -> Mask:
+        """Whether an item is taken in the session of an event."""
+        if not len(self._taken):
+            return np.zeros(len(items), dtype=bool)
+        keys = self.session[events] * self.facts.items + items
+        place = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
+        return np.asarray(self._taken[place] == keys)
+
+    def drawn(self, events: Ints, stream: int, count: int) -> Ints:
+        """Items that were on offer at some events, and were not taken in their sessions: codes, or -1."""
+        pool = self.facts.pool
+        return pick(
+            self.plan.settings.seed, stream, self.hash[events], self.place[events], count,
+            pool.sizes(self.time[events]), pool.at, lambda row, items: self.is_taken(events[row], items),
+        )  # fmt: skip
+
+    @cached_property
+    def noise(self) -> Ints:
+        """For every event an item that was not taken then, for auxiliary losses; -1 where there is none."""
+        return self.drawn(np.arange(len(self)), NOISE, 1)[:, 0]
+
+    def past(self, source: SpaceSource) -> Past:
+        """Of a sequence's source, the events that it may hold."""
+        key = (source.behaviours, source.label)
+        if key not in self._pasts:
+            kept = self.of(source.behaviours)
+            if source.label is not None:
+                kept = kept & (self.positive if source.label == "positive" else ~self.positive)
+            self._pasts[key] = Past.of(self.user, self.time, self.session, kept)
+        return self._pasts[key]
+
+
+def of_behaviours(rows: npt.NDArray[Any], behaviours: Iterable[str] | None, facts: Facts) -> Mask:
+    if behaviours is None or BEHAVIOUR not in (rows.dtype.names or ()):
+        return np.ones(len(rows), dtype=bool)
+    codes = [facts.behaviours[b] for b in behaviours if b in facts.behaviours]
+    return np.asarray(np.isin(rows[BEHAVIOUR], codes))
+
+
+def positives(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
+    """Which events are positive: any binary label that is read is; without such labels, their behaviour."""
+    binary = [
+        n
+        for n in plan.label_columns
+        if plan.predictions[n]["kind"] != "real" and plan.predictions[n]["kind"] != "class"
+    ]
+    if binary:
+        found = [
+            positive(plan.predictions[n], rows[plan.label_columns[n]], facts.label_codes.get(n))
+            for n in binary
+        ]
+        return np.asarray(np.logical_or.reduce(found))
+    return of_behaviours(rows, plan.settings.positive, facts)
+
+
+def eligible(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
+    """Which events are examples: the positive ones; of a log with labels all that have one."""
+    if not plan.label_columns:
+        return positives(rows, plan, facts)
+    some = np.zeros(len(rows), dtype=bool)
+    for column in plan.label_columns.values():
+        values = rows[column]
+        some |= values == values if values.dtype.kind == "f" else values >= 0
+    if any(s.how != "read" for s in plan.labels.sources.values()):
+        some[:] = True
+    return some & of_behaviours(rows, plan.settings.positive, facts)
+
+
+def behaviours_named(settings: Settings, spaces: Mapping[str, SpaceSource], labels: Labels) -> Sequence[str]:
+    found = [*(settings.positive or ())]
+    sources: list[SpaceSource | LabelSource] = [*spaces.values(), *labels.sources.values()]
+    for source in sources:
+        found += source.behaviours or ()
+    return found

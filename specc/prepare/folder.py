@@ -1,0 +1,104 @@
+"""The folder that examples go to: there as a whole, or as it was before.
+
+Promises: a kill, a full disk or an error leaves what was there. A folder that holds what `specc prepare` did
+not write is not replaced unless that was said, and never if what is read lies in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from specc.prepare.output import Written
+from specc.prepare.settings import PrepareError
+from specc_runtime.files import replace_folder
+
+FORMAT = 1
+RECORD, SETTINGS = "data.json", "prepare.yaml"
+WORK = ".work"
+OWN = frozenset({"train.parquet", "valid.parquet", "test.parquet", "requests.parquet", RECORD, SETTINGS})
+
+
+@contextmanager
+def replaced(directory: Path, inputs: Iterable[Path], overwrite: bool) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `directory` at the end.
+
+    Raises PrepareError, and FileError where the disk cannot be written.
+    """
+    target = Path(os.path.realpath(directory))
+    inside = [path for path in inputs if target in Path(os.path.realpath(path)).parents]
+    if inside:
+        raise PrepareError(
+            f"{directory} is to be replaced as a whole, and {inside[0]} lies in it; choose another folder "
+            "with -o"
+        )
+    others = sorted(name for name in os.listdir(target) if name not in OWN) if target.is_dir() else []
+    if others and not overwrite:
+        names = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
+        raise PrepareError(
+            f"{directory} holds what `specc prepare` did not write ({names}), and is replaced as a whole; "
+            "choose another "
+            "folder with -o, or give --overwrite to remove all that is in it"
+        )
+    with replace_folder(directory, lambda name: overwrite or name in OWN) as fresh:
+        yield fresh
+
+
+def write_record(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    settled: Mapping[str, Any],
+    inputs: Sequence[Path],
+    written: Sequence[Written],
+) -> None:
+    """Write prepare.yaml, which may be edited, and data.json with the hashes of the other files and of all
+    that was read."""
+    (folder / SETTINGS).write_text(
+        "# How these examples were made. Edit it, and give it to `specc prepare --map`.\n"
+        + yaml.safe_dump(dict(settled), sort_keys=False, allow_unicode=True),
+        encoding="utf-8",
+    )
+    rows = {w.path.name: w.examples for w in written}
+    files = {}
+    for path in sorted(folder.glob("*.parquet")):
+        files[path.name] = {"rows": rows.get(path.name), "sha256": digest(path)}
+        if path.name == "requests.parquet":
+            files[path.name]["rows"] = written[-1].requests
+    record = {
+        "format": FORMAT,
+        "made by": {"arec": _version("arec"), "pyarrow": _version("pyarrow"), "numpy": _version("numpy")},
+        "spec": {"name": manifest["name"], "sha256": _of_manifest(manifest)},
+        "inputs": [
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)} for path in inputs
+        ],
+        "settings": settled,
+        "files": files,
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_manifest(manifest: Mapping[str, Any]) -> str:
+    """The hash of what examples depend on: spaces, fields and predictions."""
+    parts = {key: manifest[key] for key in ("axes", "spaces", "fields", "predictions")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

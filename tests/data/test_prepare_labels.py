@@ -1,0 +1,157 @@
+"""Labels are read where the log has them; what is sampled, and what is said of it, was known by then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from specc.prepare import Prepared, PrepareError, Settings, prepare
+from tests.data.specs import manifest
+
+SHOWN = """model shown
+table items = vocab(100, 4)
+space user from request { id: vocab(100, 4), device: vocab(10, 4) }
+space ad from candidate { item: items, price: number(log1p) }
+space history[t <= 5] from request { item: items }
+space unclicked[u <= 5] from request { item: items }
+predict label: binary = concat(user, ad, mean(history, over t), mean(unclicked, over u)) |> linear(1)
+"""
+ADS = """model ads
+space user from request { id: vocab(10, 4) }
+space ad from candidate {
+  item: vocab(10, 4), cost: number(none, default = 0), position: ids(10, 4, default = 9)
+}
+predict click: binary = concat(user, ad) |> linear(1)
+"""
+IMPRESSIONS = """user_id,item_id,timestamp,label,price,device
+u1,i1,1600000000,0,1.5,ios
+u1,i2,1600000100,1,2.5,ios
+u2,i1,1600000200,0,1.0,web
+u1,i3,1600100000,0,1.0,ios
+u2,i2,1600100100,1,1.0,web
+u1,i1,1600190200,0,0.5,ios
+"""
+
+
+def made(text: str, folder: Path, log: str, **settings: Any) -> tuple[Prepared, list[dict[str, Any]]]:
+    """What was done, and all examples."""
+    (folder / "log.csv").write_text(log)
+    done = prepare(manifest(text), folder / "log.csv", folder / "out", Settings(**settings))
+    return done, [row for part in done.files for row in pq.read_table(part.path).to_pylist()]
+
+
+def test_impressions_keep_their_labels(tmp_path: Path) -> None:
+    done, rows = made(SHOWN, tmp_path, IMPRESSIONS)
+    assert done.labels == "labels are read from the log's column `label` (label)"
+    assert [(r["user_id"], r["ad_item"], r["label"], r["ad_price"]) for r in rows] == [
+        ("u1", "i1", 0, 1.5), ("u1", "i2", 1, 2.5), ("u2", "i1", 0, 1.0),
+        ("u1", "i3", 0, 1.0), ("u2", "i2", 1, 1.0), ("u1", "i1", 0, 0.5),
+    ]  # fmt: skip
+    # Histories are of clicked items, and what was shown in vain stands beside them.
+    assert (rows[-1]["history_item"], rows[-1]["unclicked_item"]) == (["i2"], ["i1", "i3"])
+    _, rows = made(SHOWN, tmp_path, IMPRESSIONS, spaces={"history": {"events": "history"}})
+    assert rows[-1]["history_item"] == ["i1", "i2", "i3"]
+    assert made(SHOWN, tmp_path, IMPRESSIONS, negatives=0)[1] == made(SHOWN, tmp_path, IMPRESSIONS)[1]
+    with pytest.raises(PrepareError, match="labels are read from column `label`, so that nothing is sampled"):
+        made(SHOWN, tmp_path, IMPRESSIONS, negatives=2)
+
+
+def test_null_labels_are_no_examples(tmp_path: Path) -> None:
+    log = IMPRESSIONS.replace("1600000200,0", "1600000200,").replace("1600100000,0", "1600100000,false")
+    _, rows = made(SHOWN, tmp_path, log)
+    assert [r["label"] for r in rows] == [0, 1, 0, 1, 0]
+
+
+RATINGS = """userId,movieId,rating,timestamp
+1,10,4.5,1600000000
+1,11,2,1600000100
+2,10,3.5,1600100000
+2,11,1,1600190000
+"""
+
+
+def test_ratings_are_read_and_may_be_compared(tmp_path: Path) -> None:
+    spaces = "space user from request { id: vocab(9, 4) }\nspace ad from candidate { item: vocab(9, 4) }\n"
+    spaces += "space history[t <= 2] from request { item: vocab(9, 4) }\n"
+    spaces += "joined = concat(user, ad, mean(history, over t))\n"
+    _, rows = made(f"model r\n{spaces}predict rating: real = joined |> linear(1)\n", tmp_path, RATINGS)
+    assert [r["rating"] for r in rows] == [4.5, 2, 3.5, 1]
+    liked = f'model r\n{spaces}predict like: binary from "rating" >= 3.5 = joined |> linear(1)\n'
+    done, rows = made(liked, tmp_path, RATINGS.replace("2,11", "1,12"))
+    assert [r["rating"] for r in rows] == [4.5, 2, 3.5, 1]
+    assert rows[-1]["history_item"] == [10]
+    assert [f.positives for f in done.files] == [2, 0]
+    with pytest.raises(
+        PrepareError, match=r"`rating` is binary, and its labels in column `rating` go from 1 to 4\.5"
+    ):
+        made(liked.replace('like: binary from "rating" >= 3.5', "rating: binary"), tmp_path, RATINGS)
+
+
+def test_two_predictions_do_not_write_one_column(tmp_path: Path) -> None:
+    text = SHOWN + 'predict other: binary from "label" = mean(history, over t) |> linear(1)\n'
+    assert made(text, tmp_path, IMPRESSIONS)[1][1]["label"] == 1
+    with pytest.raises(PrepareError, match="have their labels in one column, `label`"):
+        made(text, tmp_path, IMPRESSIONS, labels={"other": {"how": "made"}})
+    leak = SHOWN.replace("price: number(log1p)", 'price: number(log1p) from "label"')
+    with pytest.raises(PrepareError, match="the model would be given its label"):
+        made(leak, tmp_path, IMPRESSIONS)
+
+
+def ads(count: int = 60) -> str:
+    lines = [f"u{n % 4},i{n % 6},{1_600_000_000 + 7200 * n},{100 + n},{n % 5}" for n in range(count)]
+    return "\n".join(["user_id,item_id,timestamp,cost,position", *lines, ""])
+
+
+def test_attributes_are_as_of_the_event(tmp_path: Path) -> None:
+    done, rows = made(ADS, tmp_path, ads(), negatives=2)
+    assert "labels are made (click): events are positive, with 2 sampled items for each" in done.labels
+    for row in rows:
+        n = (row["example_time"] - 1_600_000_000) // 7200
+        item = int(row["ad_item"][1:])
+        last = n if row["click"] else max(m for m in range(n) if m % 6 == item)
+        assert (row["ad_cost"], row["ad_position"]) == (100 + last, last % 5)
+    _, rows = made(ADS, tmp_path, ads(), negatives=2, impression=("position",))
+    assert all((row["ad_position"] is None) == (row["click"] == 0) for row in rows)
+
+
+def test_no_sample_is_of_the_future(tmp_path: Path) -> None:
+    lines = [f"u{n % 4},{n},{1_600_000_000 + 7200 * n}" for n in range(60)]
+    text = """model m
+table items = vocab(100, 4)
+space ad from candidate { item: items }
+space history[t <= 5] from request { item: items }
+space noise[like t] from request { item: items }
+predict click: binary = concat(ad, mean(history, over t), mean(noise, over t)) |> linear(1)
+"""
+    for sampling in ("uniform", "popularity"):
+        log = "\n".join(["user_id,item_id,timestamp", *lines, ""])
+        _, rows = made(text, tmp_path, log, sampling=sampling, negatives=3)
+        for row in rows:
+            n = (row["example_time"] - 1_600_000_000) // 7200
+            assert row["ad_item"] <= n
+            assert all(a <= b for a, b in zip(row["noise_item"], row["history_item"], strict=True))
+
+
+def test_a_second_axis_is_what_is_said(tmp_path: Path) -> None:
+    text = """model m
+table items = vocab(100, 4)
+space ad from candidate { item: items }
+space past[shelf <= 2, t <= 2] from request { item: items }
+predict click: binary = concat(ad, mean(mean(past, over t), over shelf)) |> linear(1)
+"""
+    lines = [f"u,{n},{'xyz'[n % 3]},{1_600_000_000 + 86_400 * n}" for n in range(9)]
+    log = "\n".join(["user_id,item_id,category,timestamp", *lines, ""])
+    with pytest.raises(
+        PrepareError, match=r"not clear what its axis `shelf` is; make it sessions.*--axis past=category"
+    ):
+        made(text, tmp_path, log)
+    _, rows = made(text, tmp_path, log, spaces={"past": {"by": "category"}})
+    assert next(r for r in rows if r["ad_item"] == 8)["past_item"] == [[3, 6], [4, 7]]
+    _, rows = made(text, tmp_path, log, spaces={"past": {"by": "idle"}})
+    assert next(r for r in rows if r["ad_item"] == 8)["past_item"] == [[6], [7]]
+    done, rows = made(text.replace("shelf", "category"), tmp_path, log)
+    assert next(r for r in rows if r["ad_item"] == 8)["past_item"] == [[3, 6], [4, 7]]
+    assert done.settings["spaces"]["past"]["by"] == "category"
