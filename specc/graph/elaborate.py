@@ -59,7 +59,6 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
     with contextlib.suppress(Fault):
         settings = training(scope, module.trains)
     _check_blocks(scope)
-    label_inputs(scope, predictions)
     if not report.has_errors and not predictions and not losses:
         report.error(
             "E0513",
@@ -92,6 +91,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
         module.ident.span.source.name,
         place_spans,
     )
+    label_inputs(graph, report)
     lint(graph, world)
     return prune(graph, {use.record.path: use.result for use in world.attentions})
 

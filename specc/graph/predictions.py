@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from specc.frozen import dataclass
 from specc.graph.declarations import LARGEST_WIDTH
 from specc.graph.expressions import entry_value, value
-from specc.graph.ir import ExtraLoss, Node, Prediction
+from specc.graph.inputs import fields_of_losses
+from specc.graph.ir import ExtraLoss, Graph, Node, Prediction
 from specc.graph.statics import static
 from specc.graph.world import Scope, Site
-from specc.report import Label
+from specc.report import Label, Report
 from specc.report.suggest import nearest, suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import describe, is_number
 
 
-def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str) -> None:
+def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, help: str = "") -> None:
     """A prediction or loss is one vector an example: no axis, and the width its kind asks for."""
     if node.type.axes:
         axis = node.type.axes[-1].name
@@ -39,7 +40,7 @@ def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str) -> 
             place,
             expected=f"[{width}]",
             found=str(node.type),
-            help=f"end it with `|> linear({width})`",
+            help=help or f"end it with `|> linear({width})`",
         )
 
 
@@ -60,7 +61,8 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
 def _weight(scope: Scope, name: str, expr: tree.Expr) -> ExtraLoss:
     site = Site(scope, scope.frame, f"{name}.weight")
     node = value(expr, site)
-    _ends_flat(scope, node, 1, expr.span, f"the weight of `{name}`")
+    help = "a weight is one number: such as `sum(x)`, the sum of its channels"
+    _ends_flat(scope, node, 1, expr.span, f"the weight of `{name}`", help)
     return ExtraLoss(f"{name}.weight", node.id, expr.span, weighs=name)
 
 
@@ -186,18 +188,18 @@ def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
     return ExtraLoss(name, node.id, item.ident.span)
 
 
-def label_inputs(scope: Scope, predictions: list[Prediction]) -> None:
-    """W0706: a label that is also an input tells the model what it should find out."""
+def label_inputs(graph: Graph, report: Report) -> None:
+    """W0706: a label that is also an input of predictions tells the model what it should find out."""
     columns: dict[str, Span] = {}
-    for space in scope.world.spaces.values():
-        for field in space.fields:
-            if field.column is not None:
-                columns[field.column] = field.span
-            if field.fallback:
-                columns.setdefault(field.fallback, field.span)
-    for item in predictions:
+    lost = fields_of_losses(graph)
+    for field in (f for space in graph.spaces for f in space.fields if f.path not in lost):
+        if field.column is not None:
+            columns[field.column] = field.span
+        if field.fallback:
+            columns.setdefault(field.fallback, field.span)
+    for item in graph.predictions:
         if item.column in columns:
-            scope.world.report.warning(
+            report.warning(
                 "W0706",
                 f"the label `{item.column}` is also an input",
                 columns[item.column],

@@ -23,7 +23,8 @@ def print_graph(graph: Graph) -> str:
     for prediction in graph.predictions:
         kind = f"class({prediction.classes})" if prediction.kind == "class" else prediction.kind
         lines.append(f"predict {prediction.name}: {kind} = %{prediction.node}")
-    lines += [f"loss {loss.name} = %{loss.node}" for loss in graph.losses]
+    lines += [f"loss {loss.name} = %{loss.node}" for loss in graph.terms]
+    lines += [f"weight of {name} = %{loss.node}" for name, loss in graph.loss_weights.items()]
     for record in graph.attentions:
         score = "" if record.score is None else f", score %{record.score}"
         lines.append(f"attention {record.path}: weight %{record.weight}{score}")
