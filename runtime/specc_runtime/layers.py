@@ -8,13 +8,14 @@ same for the same `torch.manual_seed`.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from specc_runtime import stale
 from specc_runtime.devices import transfer
 from specc_runtime.tracing import untraced
 
@@ -90,7 +91,37 @@ class Table(nn.Module):
         return squares.sum()
 
     def embedding(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, self.weight, sparse=getattr(self.weight, "sparse_gradient", False))
+        stale.catch_up(self.weight, ids)
+        return F.embedding(ids, self.weight, sparse=stale.owner_of(self.weight) is not None)
+
+    def whole(self) -> Tensor:
+        """The weight, of which every row is up to date."""
+        stale.catch_up(self.weight)
+        return self.weight
+
+    # Whoever takes the weight as a whole through one of these gets it up to date.
+
+    def train(self, mode: bool = True) -> Self:
+        if not mode:
+            self.whole()
+        return super().train(mode)
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.whole()
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.whole()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self.whole()
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.whole()
+        return self.__dict__
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Optimizers by row: what they promise against the dense ones."""
+"""Optimizers by row that are lazy, and what all by row have in common."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def test_a_schedule_reaches_layers_and_tables() -> None:
 def test_state_goes_out_and_back() -> None:
     torch.manual_seed(0)
     model = Toy()
-    optimizer = build_optimizer(model, "adam", {"lr": 0.1})
+    optimizer = build_optimizer(model, "adam", {"lr": 0.1}, "lazy")
     model(torch.tensor([1])).backward()
     optimizer.step()
-    again = build_optimizer(model, "adam", {"lr": 0.2})
+    again = build_optimizer(model, "adam", {"lr": 0.2}, "lazy")
     again.load_state_dict(optimizer.state_dict())
     assert [group["lr"] for group in again.param_groups] == [0.1, 0.1]
     optimizer.zero_grad()
@@ -108,7 +108,7 @@ def test_state_goes_out_and_back() -> None:
         ("adam", {"speed": 1}, "lazy", "adam does not take all of the options speed"),
         ("sgd", {"lr": 0.1, "momentum": 0.9}, "lazy", 'sgd with momentum cannot go by row: .* use "dense"'),
         ("rmsprop", {}, "lazy", "rmsprop cannot go by row"),
-        ("adam", {}, "sparse", 'tables are "lazy" or "dense", not \'sparse\''),
+        ("adam", {}, "sparse", 'tables are "exact", "lazy" or "dense", not \'sparse\''),
     ],
 )
 def test_what_cannot_be_is_said(name: str, options: dict[str, Any], tables: str, said: str) -> None:

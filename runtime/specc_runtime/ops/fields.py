@@ -2,7 +2,7 @@
 
 Promises: what is looked up side by side is written side by side, once. A table's gradient is one for all
 lookups that are made together, and says the sum for each distinct row: of the rows that were named if the
-table goes by row (`sparse_gradient`, set by train.lazy), else as large as the table. So what a step takes
+table goes by row (it has an owner, see stale), else as large as the table. So what a step takes
 beside its values goes by the distinct rows, not by how often they are named.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from specc_runtime import stale
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
 from specc_runtime.tracing import untraced
@@ -74,7 +75,10 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
         )
         for parts in values
     )
-    found: tuple[Tensor, ...] = _Lookup.apply(uses, *tables.values())  # type: ignore[no-untyped-call]
+    held = list(tables.values())
+    for use in (use for of_value in uses for use in of_value):
+        stale.catch_up(held[use.table], use.ids)
+    found: tuple[Tensor, ...] = _Lookup.apply(uses, *held)  # type: ignore[no-untyped-call]
     for value, of_value, parts in zip(found, uses, values, strict=True):
         setattr(value, _LOOKED_UP, tuple(zip(of_value, (part[0] for part in parts), strict=True)))
     return found
@@ -164,11 +168,6 @@ class Again:
         return _side_by_side(list(uses), [table.detach() for table, _ in self.tables])
 
 
-def _by_row(weight: Tensor) -> bool:
-    """Whether the gradient of a table holds only the rows that are named (set by train.lazy)."""
-    return getattr(weight, "sparse_gradient", False)
-
-
 def _begins(sizes: Sequence[int]) -> list[int]:
     """Where each of several things in a row begins, and where the last one ends."""
     return [0, *accumulate(sizes)]
@@ -231,7 +230,7 @@ class _Lookup(Function):
     @staticmethod
     def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:
         ctx.values = values
-        ctx.tables = [(table.shape, _by_row(table)) for table in tables]
+        ctx.tables = [(table.shape, stale.owner_of(table) is not None) for table in tables]
         ctx.set_materialize_grads(False)
         return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
 

@@ -1,17 +1,18 @@
-"""Optimizers that touch only the table rows of the batch.
+"""The optimizer of a recipe: dense for the layers, by row for the tables.
 
 A dense gradient has every row of a table, and a dense optimizer reads and writes every row's weight
 and state at every step, so that a step takes as long as the tables are large. Here a table's gradient
 holds the rows that the batch names, and the optimizer visits those.
 
-Promises: for SGD and Adagrad the very updates of the dense optimizers (a row without gradient does not
-move there either). For Adam a row's moments decay only at the steps that name the row, and only then
-does it move, where dense Adam goes on moving it by its remembered momentum; where every batch names
-every row the two are the same. Weight decay is not applied to tables.
+Promises: "exact" tables are those of the dense optimizer, as far as their type can show: what the other rows
+have missed is done when they are read, or the table is as a whole (`model.eval()`, any state_dict, a copy).
+"lazy" ones have never missed anything: for SGD and Adagrad that is the same, but for Adam a row's moments
+decay only at the steps that name the row, and only then does it move, and tables have no weight decay.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,8 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from specc_runtime import stale
 from specc_runtime.layers import Table
-from specc_runtime.train.rowwise import RowAdagrad, RowAdam, RowSGD
+from specc_runtime.train.rowwise import ByRow
+from specc_runtime.train.rules import RowAdadelta, RowAdagrad, RowAdam, RowAdamW, RowRMSprop, RowSGD
+from specc_runtime.train.skipped import without_closed_form
 
 DENSE: Mapping[str, type[Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
@@ -30,8 +34,16 @@ DENSE: Mapping[str, type[Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
-# By rule the optimizer of a table's rows, and the options that it has in common with the dense one.
-BY_ROW: Mapping[str, tuple[type[Optimizer], frozenset[str]]] = {
+BY_ROW: Mapping[str, type[ByRow]] = {
+    "adadelta": RowAdadelta,
+    "adagrad": RowAdagrad,
+    "adam": RowAdam,
+    "adamw": RowAdamW,
+    "rmsprop": RowRMSprop,
+    "sgd": RowSGD,
+}
+# By rule that can be lazy, the rows' and the options that it has in common with the dense one.
+LAZY: Mapping[str, tuple[type[ByRow], frozenset[str]]] = {
     "adagrad": (RowAdagrad, frozenset({"lr", "lr_decay", "eps", "initial_accumulator_value"})),
     "adam": (RowAdam, frozenset({"lr", "betas", "eps"})),
     "adamw": (RowAdam, frozenset({"lr", "betas", "eps"})),
@@ -47,9 +59,9 @@ class Lazy(Optimizer):
     Its `param_groups` are those of both, so that a schedule of learning rates reaches both.
     """
 
-    def __init__(self, layers: Optimizer, tables: Optimizer) -> None:
+    def __init__(self, layers: Optimizer, tables: ByRow) -> None:
         self.layers, self.tables = layers, tables
-        super().__init__([*layers.param_groups, *tables.param_groups], {})
+        super().__init__([*layers.param_groups, *tables.param_groups], layers.defaults)
         # The very same groups: a change of `lr` here is a change there.
         self.param_groups = [*layers.param_groups, *tables.param_groups]
 
@@ -62,48 +74,82 @@ class Lazy(Optimizer):
         self.tables.step()
         return loss
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layers": self.layers, "tables": self.tables}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def catch_up(self) -> None:
+        """Bring every row of every table up to date."""
+        self.tables.catch_up()
+
     def state_dict(self) -> dict[str, Any]:
         return {"layers": self.layers.state_dict(), "tables": self.tables.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.layers.load_state_dict(state_dict["layers"])
+        """Raises ValueError for the state of another algorithm."""
+        if "tables" not in state_dict:
+            raise ValueError("the optimizer's state is of tables that are trained as a whole, not by row")
         self.tables.load_state_dict(state_dict["tables"])
+        self.layers.load_state_dict(state_dict["layers"])
         self.param_groups = [*self.layers.param_groups, *self.tables.param_groups]
 
 
 def build_optimizer(
-    model: nn.Module, name: str, options: Mapping[str, Any], tables: str = "lazy"
+    model: nn.Module, name: str, options: Mapping[str, Any], tables: str = "exact"
 ) -> Optimizer:
     """The optimizer of a recipe, for the weights of a model that are trained.
 
     name, options: as in `train { optimizer = adam(lr = 0.001) }`; options go by torch's names.
-    tables: "lazy" gives the tables' gradients by row from now on; "dense" as torch has it.
-    Raises ValueError if there is no such optimizer or it has no such option, or if it cannot go by row.
+    tables: "exact" and "lazy" give the tables' gradients by row from now on; "dense" as torch has it. Where
+        "exact" has no closed form tables are trained as a whole too, with a warning that says why.
+    Raises ValueError if there is no such optimizer or it has no such option, or if it cannot be lazy.
     """
     if name not in DENSE:
         raise ValueError(f"there is no optimizer {name!r}; there are {', '.join(sorted(DENSE))}")
-    rows = {
-        id(t.weight): t.weight for t in model.modules() if isinstance(t, Table) and t.weight.requires_grad
-    }
-    if tables == "dense" or not rows:
-        for weight in rows.values():
-            weight.sparse_gradient = False  # type: ignore[attr-defined]
+    if tables not in ("exact", "lazy", "dense"):
+        raise ValueError(f'tables are "exact", "lazy" or "dense", not {tables!r}')
+    if tables == "exact" and (why := without_closed_form(name, options)) is not None:
+        warnings.warn(f"{why}: tables are trained as a whole", stacklevel=2)
+        tables = "dense"
+    found = _tables(model)
+    if tables == "dense" or not found:
+        for weight in found:
+            stale.own(weight, None)
         return _made(DENSE[name], _trained(model), options, name)
-    if tables != "lazy":
-        raise ValueError(f'tables are "lazy" or "dense", not {tables!r}')
-    if name not in BY_ROW or options.get("momentum"):
-        why = f"{name} with momentum" if name in BY_ROW else name
-        raise ValueError(f'{why} cannot go by row: it moves rows that a batch does not name; use "dense"')
-    for weight in rows.values():
-        weight.sparse_gradient = True  # type: ignore[attr-defined]
+    if tables == "lazy" and (name not in LAZY or options.get("momentum")):
+        why = f"{name} with momentum" if name in LAZY else name
+        raise ValueError(
+            f'{why} cannot go by row: it moves rows that a batch does not name; use "dense" or "exact"'
+        )
     # The default, said aloud: torch warns wherever a sparse gradient leaves it unsaid.
     torch.sparse.check_sparse_tensor_invariants.disable()
-    kind, known = BY_ROW[name]
-    by_row = _made(kind, rows.values(), {k: v for k, v in options.items() if k in known}, name)
+    if tables == "exact":
+        by_row = _made(BY_ROW[name], found, options, name)
+    else:
+        kind, known = LAZY[name]
+        by_row = _made(
+            kind, found, {**{k: v for k, v in options.items() if k in known}, "rows": "lazy"}, name
+        )
+    assert isinstance(by_row, ByRow)
+    rows = {id(w) for w in found}
     others = [p for p in _trained(model) if id(p) not in rows]
     if not others:
         return by_row
     return Lazy(_made(DENSE[name], others, options, name), by_row)
+
+
+def _tables(model: nn.Module) -> list[Tensor]:
+    """The tables that are trained, and that nothing but lookups reads."""
+    held = [(module, weight) for module in model.modules() for weight in module._parameters.values()]
+    elsewhere = {id(weight) for module, weight in held if not isinstance(module, Table)}
+    found = {
+        id(weight): weight
+        for module, weight in held
+        if isinstance(module, Table) and weight is not None and weight.requires_grad
+    }
+    return [weight for key, weight in found.items() if key not in elsewhere]
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from specc_runtime.train.lazy import BY_ROW, build_optimizer
+from specc_runtime.train.lazy import build_optimizer
 
 _TORCH = {"initial": "initial_accumulator_value"}
 
@@ -57,5 +57,4 @@ class Recipe:
         options: dict[str, Any] = {_TORCH.get(k, k): v for k, v in self.options.items()}
         if "beta1" in options:
             options["betas"] = (options.pop("beta1"), options.pop("beta2"))
-        by_row = self.optimizer in BY_ROW and not options.get("momentum")
-        return build_optimizer(model, self.optimizer, options, "lazy" if by_row else "dense")
+        return build_optimizer(model, self.optimizer, options)

@@ -1,8 +1,9 @@
 """Optimizers that visit the rows of a table that a gradient names, and no others.
 
-Promises: a gradient that names a row several times counts as their sum; a row that it does not name keeps
-its weight and its state. The rules are torch's own (torch.optim.Adam, Adagrad, SGD), and so are the names of
-their options and states. Dense gradients are taken as naming every row.
+Promises: the rules, the names of their options and their states are torch's own (torch.optim.Adam, AdamW,
+Adagrad, SGD, RMSprop, Adadelta). A gradient that names a row several times counts as their sum; dense ones
+are taken as naming every row. What the steps do to rows that they do not name is done when these are read
+(`rows = "exact"`, see skipped and stale), or never (`rows = "lazy"`: such a row keeps weight and state).
 
 Rows are moved a few at a time: what is read of the table and of its state stays in the processor's cache
 until it is written back, and no copy as large as a batch's rows is made.
@@ -10,68 +11,247 @@ until it is written back, and no copy as large as a batch's rows is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from specc_runtime import stale
 from specc_runtime.ops import fields
+from specc_runtime.train.skipped import LENGTH, History, without_closed_form
 
 # Numbers of each tensor that are moved at once on a CPU, as measured: many calls cost more than misses.
 _PIECE = 2**16
+
+
+class Behind:
+    """How far the rows of one table are, and what they have missed. It owns the table (see stale).
+
+    seen: by row, the index in the history up to which it is carried on, int32 [rows]. whole: an index up to
+    which all rows are.
+    """
+
+    def __init__(self, state: dict[str, Any], kept: tuple[str, ...]) -> None:
+        self.state, self.kept = state, kept
+        self.history: History | None = None
+        self.seen = torch.zeros(0, dtype=torch.int32)
+        self.whole = 0
+
+    def begin(self, history: History | None, weight: Tensor) -> None:
+        """Start another history; all rows are up to date."""
+        self.history, self.whole = history, 0
+        if history is not None:
+            self.seen = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
+
+    def catch_up(self, weight: Tensor, rows: Tensor | None = None) -> None:
+        history = self.history
+        if history is None or self.whole == history.steps:
+            return
+        # Rows that something was computed of are not among those that change: not a change of the weight for
+        # what autograd keeps.
+        held = [weight.data, *(self.state[name] for name in self.kept)]
+        with torch.no_grad():
+            if rows is None:
+                for part in torch.arange(len(weight), device=weight.device).split(_size(weight)):
+                    some = slice(int(part[0]), int(part[-1]) + 1)
+                    history.move(self.seen[some].long(), *(x[some] for x in held))
+                self.seen.fill_(history.steps)
+                self.whole = history.steps
+                return
+            rows, since = self._behind(rows.flatten())
+            if not len(rows):
+                return
+            for those, their in history.groups(rows, since):
+                _moved(history.move, those, [their], held)
+            self.seen.index_fill_(0, rows, history.steps)
+
+    def done(self, rows: Tensor) -> None:
+        """Rows have been moved by the newest step itself."""
+        if self.history is not None:
+            self.seen.index_fill_(0, rows, self.history.steps)
+
+    def _behind(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Those that are behind, each once, and since when; on a device all, as asking would wait for it."""
+        assert self.history is not None
+        since = self.seen.index_select(0, rows)
+        if rows.device.type != "cpu":
+            return rows, since.long()
+        behind = (since != self.history.steps).nonzero().squeeze(1)
+        rows, since = rows[behind], since[behind]
+        # Each leaves its mark, and of those that name one row the last one finds it.
+        marks = torch.arange(-1, -1 - len(rows), -1, dtype=torch.int32)
+        self.seen.index_copy_(0, rows, marks)
+        last = (self.seen.index_select(0, rows) == marks).nonzero().squeeze(1)
+        self.seen.index_copy_(0, rows, since)
+        return rows[last], since[last].long()
 
 
 class ByRow(Optimizer):
     """What the rules have in common.
 
     kept: the names of the states that are as large as the weight. `_start` makes them, `_move` changes
-    rows of the weight, and of the states in this order, in place.
+    rows of the weight, and of the states in this order, in place. `_history` and `_note` say what a step does
+    to the others; without history it does nothing.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str]  # as build_optimizer has it
+    kept: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Tensor], defaults: dict[str, Any], rows: str = "exact") -> None:
+        super().__init__(params, {**defaults, "rows": rows})
+        self._own()
+
+    def _own(self) -> None:
+        self.behind: dict[Tensor, Behind] = {}
+        for group in self.param_groups:
+            for weight in group["params"]:
+                self.behind[weight] = Behind(self.state[weight], self.kept)
+                stale.own(weight, self.behind[weight])
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Raises ValueError where options have become what cannot go by row."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
             for group in self.param_groups:
-                for weight in group["params"]:
-                    if weight.grad is not None:
-                        self._step(group, self.state[weight], weight, *summed(weight.grad))
+                found = {w: summed(w.grad) for w in group["params"] if w.grad is not None}
+                for weight in found:
+                    self._begin(group, weight)
+                if group["rows"] == "exact":
+                    self._skip(group, found)
+                for weight, (rows, grad) in found.items():
+                    if len(rows):
+                        self._step(group, weight, rows, grad)
+                        self.behind[weight].done(rows)
         return loss
 
-    def _step(
-        self, group: dict[str, Any], state: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor
-    ) -> None:
-        if not len(rows):
-            return
+    def _begin(self, group: dict[str, Any], weight: Tensor) -> None:
+        state = self.state[weight]
+        if stale.owner_of(weight) is not self.behind[weight]:
+            raise ValueError("another optimizer was made for this table since: only the newest can go on")
         if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
             self._start(group, state, weight)
-        if "step" in state:
-            state["step"] += 1
+        state["step"] += 1
+
+    def _skip(self, group: dict[str, Any], found: dict[Tensor, tuple[Tensor, Tensor]]) -> None:
+        """Note a step in the histories of its tables, of which the rows that it names are up to date then."""
+        why = without_closed_form(self.name, group)
+        if why is not None:
+            raise ValueError(f"{why}: train tables as a whole")
+        made: dict[Any, History | None] = {}
+        for weight, (rows, _) in found.items():
+            behind, number = self.behind[weight], int(self.state[weight]["step"]) - 1
+            history = behind.history
+            fits = history is not None and self._fits(group, history) and history.steps < LENGTH - 1
+            if not fits:
+                key = (number, weight.device, weight.dtype)
+                if key not in made:
+                    made[key] = self._history(group, number, weight)
+                if history is not None or made[key] is not None:
+                    behind.catch_up(weight)
+                    behind.begin(made[key], weight)
+            behind.catch_up(weight, rows)
+        self._part(group, found)
+        for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
+            number = next(int(self.state[w]["step"]) for w in found if self.behind[w].history is history)
+            self._note(group, history, number)
+
+    def _part(self, group: dict[str, Any], found: dict[Tensor, tuple[Tensor, Tensor]]) -> None:
+        """Tables without gradient take no step: the history that they had is theirs alone from now on."""
+        others = [w for w in group["params"] if w not in found and self.behind[w].history is not None]
+        for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
+            sharing = [w for w in others if self.behind[w].history is history]
+            if sharing:
+                own = deepcopy(history)
+                for weight in sharing:
+                    self.behind[weight].history = own
+
+    def _step(self, group: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor) -> None:
+        state = self.state[weight]
         held = [weight, *(state[name] for name in self.kept)]
+        number = state["step"]
         if len(rows) == len(weight):
-            self._move(group, state, grad, *held)
-            return
-        size = max(_PIECE // weight[0].numel(), 1) if weight.device.type == "cpu" else len(rows)
-        pieces = [torch.empty_like(x[: min(size, len(rows))]) for x in held]
-        for some, part in zip(rows.split(size), grad.split(size), strict=True):
-            read = [
-                torch.index_select(x, 0, some, out=p[: len(some)]) for x, p in zip(held, pieces, strict=True)
-            ]
-            self._move(group, state, part, *read)
-            for x, moved in zip(held, read, strict=True):
-                x.index_copy_(0, some, moved)
+            self._move(group, number, grad, *held)
+        else:
+            _moved(lambda part, *read: self._move(group, number, part, *read), rows, [grad], held)
+
+    def catch_up(self) -> None:
+        """Bring every row of every table up to date."""
+        for weight, behind in self.behind.items():
+            behind.catch_up(weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Torch's, of rows that are all up to date."""
+        self.catch_up()
+        found: dict[str, Any] = super().state_dict()
+        return found
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises ValueError for the state of another algorithm."""
+        mine = {group["rows"] for group in self.param_groups}
+        theirs = {group.get("rows", "lazy") for group in state_dict["param_groups"]}
+        if mine != theirs:
+            raise ValueError(
+                f"the optimizer's state is of {self.name} with tables that are trained {_named(theirs)}, "
+                f"not {_named(mine)}: that is another algorithm"
+            )
+        self.catch_up()
+        super().load_state_dict(state_dict)
+        self._own()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.catch_up()
+        return {**super().__getstate__(), "kept": self.kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._own()
+
+    # ------------------------------------------------------------------ a rule
 
     def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
-        pass
+        for name in self.kept:
+            state[name] = torch.zeros_like(weight)
 
-    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
+    def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         raise NotImplementedError
+
+    def _history(self, group: dict[str, Any], step: int, weight: Tensor) -> History | None:
+        """One that begins after a step; None if nothing happens to rows that are not named."""
+        return None
+
+    def _fits(self, group: dict[str, Any], history: History) -> bool:
+        """Whether a step with these options belongs in a history."""
+        return True
+
+    def _note(self, group: dict[str, Any], history: History, step: int) -> None:
+        raise NotImplementedError
+
+
+def _named(rows: set[str]) -> str:
+    return " and ".join(sorted("lazily" if r == "lazy" else "exactly" for r in rows))
+
+
+def _size(weight: Tensor) -> int:
+    """How many rows are moved at once."""
+    return max(_PIECE // weight[0].numel(), 1) if weight.device.type == "cpu" else 2**31
+
+
+def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], held: Sequence[Tensor]) -> None:
+    """Move some rows of tensors, in place. given: what `move` is to know of each row."""
+    size = min(_size(held[0]), len(rows))
+    pieces = [x.new_empty(size, *x.shape[1:]) for x in held]
+    for some, *parts in zip(rows.split(size), *(g.split(size) for g in given), strict=True):
+        read = [torch.index_select(x, 0, some, out=p[: len(some)]) for x, p in zip(held, pieces, strict=True)]
+        move(*parts, *read)
+        for x, moved in zip(held, read, strict=True):
+            x.index_copy_(0, some, moved)
 
 
 def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,69 +263,3 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
     if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
     return fields.summed(ids, values)
-
-
-class RowAdam(ByRow):
-    """Adam (Kingma and Ba 2015). A row's moments decay only at the steps that name it."""
-
-    kept = ("exp_avg", "exp_avg_sq")
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-
-    def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
-        state["step"] = torch.zeros((), dtype=torch.float32)
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-
-    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
-        weight, mean, square = held
-        first, second = group["betas"]
-        # What torch.optim.Adam(fused=True) does with a weight.
-        torch._fused_adam_(
-            [weight], [grad], [mean], [square], [], [state["step"].to(weight.device, torch.float32)],
-            lr=float(group["lr"]), beta1=first, beta2=second, weight_decay=0.0, eps=group["eps"],
-            amsgrad=False, maximize=False,
-        )  # fmt: skip
-
-
-class RowAdagrad(ByRow):
-    """Adagrad (Duchi et al. 2011)."""
-
-    kept = ("sum",)
-
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
-    ) -> None:
-        options = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "initial": initial_accumulator_value}
-        super().__init__(params, options)
-
-    def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
-        state["step"] = torch.zeros(())
-        state["sum"] = torch.full_like(weight, group["initial"])
-
-    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
-        weight, total = held
-        rate = float(group["lr"]) / (1 + (float(state["step"]) - 1) * group["lr_decay"])
-        total.addcmul_(grad, grad)
-        weight.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-rate)
-
-
-class RowSGD(ByRow):
-    """Stochastic gradient descent."""
-
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3) -> None:
-        super().__init__(params, {"lr": lr})
-
-    def _move(self, group: dict[str, Any], state: dict[str, Any], grad: Tensor, *held: Tensor) -> None:
-        held[0].add_(grad, alpha=-float(group["lr"]))

@@ -1,0 +1,285 @@
+"""What the steps do to a row that they do not name: all at once, when the row is next read.
+
+At such a step a row's gradient is 0, and what the optimizer does then is known in advance: velocities and
+means shrink by a constant, weights decay, and a remembered mean goes on moving the weight. A history notes of
+each step what all rows have in common (the learning rate), and carries a row over any number of steps
+at a cost that does not depend on it. Everything in common is kept in double precision; what is left out is
+below what the weights' type can show.
+
+An index into a history is a number of its steps: a row that is up to date after the first 5 has index 5.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Steps in one history. When it is full all rows are caught up, and another begins.
+LENGTH = 2**16
+_BLOCK = 2**8
+
+# What is smaller than this part of a number is not seen beside it, and would be slow to compute with.
+_NOTHING = 2.0**-64
+
+
+class Products:
+    """Of each step a matrix [k, k]; the product of those from any step to the newest.
+
+    Two levels: products within a block of steps, and products of whole blocks. A step changes the one block
+    that it is in, and one product for each block before.
+    """
+
+    def __init__(self, k: int, device: torch.device) -> None:
+        self.inner = torch.eye(k, dtype=torch.float64, device=device).repeat(_BLOCK, 1, 1)
+        # The last one stays as it is.
+        self.outer = torch.eye(k, dtype=torch.float64, device=device).repeat(LENGTH // _BLOCK + 2, 1, 1)
+        self.count = 0
+
+    def note(self, matrix: Tensor) -> None:
+        begin = self.count // _BLOCK * _BLOCK
+        while begin + _BLOCK >= len(self.inner):
+            self.inner = torch.cat([self.inner, self.outer[-1:].expand_as(self.inner)])
+        block = self.inner[begin : self.count + 1]
+        block.copy_(matrix @ block)
+        before = self.outer[: begin // _BLOCK]
+        before.copy_(matrix @ before)
+        self.count += 1
+
+    def since(self, index: Tensor) -> Tensor:
+        """The product of the matrices after those steps, newest first: [n, k, k] of int64 [n]."""
+        block = index.div(_BLOCK, rounding_mode="floor")
+        return self.outer[block] @ self.inner[index]
+
+
+class Linear:
+    """A weight and its velocity, of which a step makes linear combinations, and states that shrink.
+
+    held: the weight [n, w], its velocity if there is one, and a state for each of `factors`.
+    """
+
+    def __init__(self, velocity: bool, factors: Sequence[float], device: torch.device) -> None:
+        self.velocity = velocity
+        self.settings = tuple(factors)
+        self.device = device
+        self.products = Products(2 if velocity else 1, device)
+        # Whether a step has ever moved a weight by itself, and given a velocity something of the weight.
+        self.decays = self.feeds = False
+        self.steps = 0
+
+    def note(self, matrix: Sequence[Sequence[float]]) -> None:
+        """A step: what becomes of (weight, velocity), or of the weight alone."""
+        self.decays |= matrix[0][0] != 1.0
+        self.feeds |= self.velocity and matrix[1][0] != 0.0
+        self.products.note(torch.tensor(matrix, dtype=torch.float64, device=self.device))
+        self.steps += 1
+
+    def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        yield rows, since
+
+    def move(self, since: Tensor, *held: Tensor) -> None:
+        """Carry rows on from an index each, int64 [n], in place."""
+        weight, *others = held
+        if self.velocity:
+            velocity, *others = others
+        if self.velocity or self.decays:
+            total = self.products.since(since)
+            own = (total[:, 0, 0] - 1).to(weight.dtype).unsqueeze(1)
+        if self.velocity:
+            gives = total[:, 0, 1].to(weight.dtype).unsqueeze(1)
+            kept = _visible(total[:, 1, 1]).to(weight.dtype).unsqueeze(1)
+            moved = velocity * kept
+            if self.feeds:
+                moved.addcmul_(weight, total[:, 1, 0].to(weight.dtype).unsqueeze(1))
+            if self.decays:
+                weight.addcmul_(weight, own)
+            weight.addcmul_(velocity, gives)
+            velocity.copy_(moved)
+        elif self.decays:
+            weight.addcmul_(weight, own)
+        for factor, state in zip(self.settings, others, strict=True):
+            state.mul_(_power(factor, self.steps - since).to(state.dtype).unsqueeze(1))
+
+
+class Moments:
+    """Adam's weight, mean and square [n, w]: what the remembered mean goes on doing.
+
+    j steps after index s the weight moves by m times
+
+        c / (r a + eps),  c = lr b1^j / (1 - b1^(s+j)),  r = sqrt(b2^j / (1 - b2^(s+j))),  a = sqrt(v).
+
+    Sums of these over j are wanted for every a. As a function of log r the fraction has no singularity closer
+    than pi to the real axis, whatever a is, so that a polynomial through few points of log r (those of
+    Chebyshev) stands for it, and the sum over j is one over the points: of each index the sums of c times
+    Chebyshev's polynomials are kept, and a step adds to those of the last `window` indices. Before them c is
+    nothing.
+    """
+
+    def __init__(
+        self, betas: tuple[float, float], eps: float, begin: int, precise: bool, device: torch.device
+    ) -> None:
+        self.settings = (*betas, eps)
+        self.begin, self.device = begin, device
+        self.error = 1e-14 if precise else 1e-8
+        self.window = _window(betas, self.error)
+        j = torch.arange(self.window, 0, -1, dtype=torch.float64, device=device)
+        self._mean = torch.pow(torch.tensor(betas[0], dtype=torch.float64, device=device), j)
+        self._log = j * (math.log(betas[1]) / 2)
+        # While the square is still being corrected for its start, r differs much between steps: until index
+        # `late` it takes more points.
+        many, few = (_points(betas, s, self.error) for s in (begin, 2**40))
+        self.points = (many, min(few + 1, many))
+        self.late = bisect_left(
+            range(LENGTH), -self.points[1], key=lambda s: -_points(betas, begin + s, self.error)
+        )
+        self._values = [_values(count, device) for count in self.points]
+        self._order = torch.arange(self.points[0], dtype=torch.float64, device=device)
+        self.sums = torch.zeros(0, self.points[0], dtype=torch.float64, device=device)
+        self._middle = self._half = torch.zeros(0, dtype=torch.float64, device=device)
+        self._nodes: list[Tensor] = []
+        self.decay = Products(1, device)
+        self.decays = False
+        self.steps = 0
+        self._grow(_BLOCK)
+
+    def note(self, lr: float, weight_decay: float = 0.0) -> None:
+        """A step: its learning rate, and by what part of it times that a weight decays."""
+        first, second, _ = self.settings
+        now = self.begin + self.steps + 1
+        kept = 1 - lr * weight_decay
+        if kept != 1.0 or self.decays:
+            if not self.decays:
+                self.decays = True
+                self.decay.count = self.steps  # so far it did nothing
+            self.decay.note(torch.full((1, 1), kept, dtype=torch.float64, device=self.device))
+        low = max(self.steps + 1 - self.window, 0)
+        size = self.steps + 1 - low
+        count = self.points[0] if low < self.late else self.points[1]
+        log = self._log[-size:] - 0.5 * math.log1p(-(second**now))
+        place = log.sub_(self._middle[low : low + size]).div_(self._half[low : low + size]).clamp_(-1, 1)
+        found = torch.cos_(place.acos_().unsqueeze(1) * self._order[:count])
+        found.mul_((self._mean[-size:] * (lr / (1 - first**now))).unsqueeze(1))
+        sums = self.sums[low : low + size, :count]
+        if kept != 1.0:
+            sums.mul_(kept)
+        sums.add_(found)
+        self.steps += 1
+        if self.steps + 1 >= len(self.sums):
+            self._grow(2 * len(self.sums))
+
+    def _grow(self, size: int) -> None:
+        """Have room for so many indices."""
+        second = self.settings[1]
+        fresh = torch.zeros(size, self.points[0], dtype=torch.float64, device=self.device)
+        fresh[: len(self.sums)] = self.sums
+        self.sums = fresh
+        s = torch.arange(size, dtype=torch.float64, device=self.device) + self.begin
+        top, bottom = (
+            j * (math.log(second) / 2) - 0.5 * torch.log1p(-(second ** (s + j))) for j in (1, self.window)
+        )
+        self._middle, self._half = (top + bottom) / 2, ((top - bottom) / 2).clamp_(min=1e-12)
+        self._nodes = [
+            torch.exp(self._middle.unsqueeze(1) + self._half.unsqueeze(1) * _roots(count, self.device))
+            for count in self.points
+        ]
+
+    def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows that take as many points."""
+        if self.points[0] == self.points[1] or rows.device.type != "cpu":
+            yield rows, since
+            return
+        early = since < self.late
+        for some in (early, ~early):
+            if bool(some.any()):
+                yield rows[some], since[some]
+
+    def move(self, since: Tensor, weight: Tensor, mean: Tensor, square: Tensor) -> None:
+        """Carry rows on from an index each, int64 [n], in place."""
+        first, second, eps = self.settings
+        on_cpu = weight.device.type == "cpu"
+        late = on_cpu and bool(since.min() >= self.late)
+        count, nodes = self.points[late], self._nodes[late].index_select(0, since)
+        share = self.sums.index_select(0, since)[:, :count] @ self._values[late]
+        if self.decays:
+            ended = (since + self.window).clamp_(max=self.steps)
+            share *= self.decay.since(ended)[:, :, 0]
+            own = (self.decay.since(since)[:, :, 0] - 1).to(weight.dtype)
+            weight.addcmul_(weight, own)
+        nodes, share = nodes.to(weight.dtype), share.to(weight.dtype)
+        root = square.sqrt()
+        total = torch.zeros_like(root)
+        for number in range(count):
+            total.addcdiv_(share[:, number : number + 1], (root * nodes[:, number : number + 1]).add_(eps))
+        weight.addcmul_(mean, total, value=-1)
+        skipped = self.steps - since
+        mean.mul_(_power(first, skipped).to(mean.dtype).unsqueeze(1))
+        square.mul_(_power(second, skipped).to(square.dtype).unsqueeze(1))
+
+
+History = Linear | Moments
+
+
+def without_closed_form(name: str, options: Mapping[str, Any]) -> str | None:
+    """Why an optimizer cannot leave out rows and catch up with them; None if it can.
+
+    options: by torch's names, those that are not the defaults.
+    """
+    if options.get("weight_decay") and name in ("adam", "adagrad", "rmsprop", "adadelta"):
+        return f"{name} with weight_decay moves every row by what was, in no closed form (adamw has one)"
+    for option in ("amsgrad", "maximize", "decoupled_weight_decay", "capturable", "differentiable"):
+        if options.get(option):
+            return f"{name} with {option} moves every row in no closed form that is known here"
+    if name in ("adam", "adamw"):
+        betas = options.get("betas", (0.9, 0.999))
+        if not 0 <= betas[0] < 1 or not 0 < betas[1] < 1 or _window(betas, 1e-8) > 4096:
+            return f"{name} with beta1 = {betas[0]:g} and beta2 = {betas[1]:g} remembers for too long"
+        if _points(betas, 1, 1e-8) > 48:
+            return f"{name} with beta1 = {betas[0]:g} and beta2 = {betas[1]:g} forgets squares too fast"
+    return None
+
+
+def _window(betas: tuple[float, float], error: float) -> int:
+    """After how many steps what a mean still does is nothing beside what it did."""
+    shrinks = betas[0] / math.sqrt(betas[1])
+    if shrinks >= 1:
+        return 2**31
+    return 1 if shrinks == 0 else max(math.ceil(math.log(error / 100) / math.log(shrinks)), 1)
+
+
+def _points(betas: tuple[float, float], s: int, error: float) -> int:
+    """How many points it takes for the steps after step s."""
+    window, second = _window(betas, error), betas[1]
+    ends = [j * math.log(second) / 2 - 0.5 * math.log1p(-(second ** (s + j))) for j in (1, window)]
+    half = (ends[0] - ends[1]) / 2
+    if half < 1e-9:
+        return 1
+    # The ellipse of Bernstein that goes through the singularity at a distance of pi.
+    ellipse = math.pi / half + math.hypot(1, math.pi / half)
+    return math.ceil(math.log(1 / error) / math.log(ellipse)) + 1
+
+
+def _roots(count: int, device: torch.device) -> Tensor:
+    """The roots of Chebyshev's polynomial of a degree."""
+    q = torch.arange(count, dtype=torch.float64, device=device)
+    return torch.cos((2 * q + 1) * (math.pi / (2 * count)))
+
+
+def _values(count: int, device: torch.device) -> Tensor:
+    """From sums of polynomials [count] to what each root has of them, [count, count]."""
+    k = torch.arange(count, dtype=torch.float64, device=device).unsqueeze(1)
+    found = torch.cos(k * torch.acos(_roots(count, device))) * (2 / count)
+    found[0] /= 2
+    return found
+
+
+def _power(base: float, exponent: Tensor) -> Tensor:
+    """Powers of a number from 0 to 1, in double precision; 0 where they are nothing."""
+    return _visible(torch.pow(torch.tensor(base, dtype=torch.float64, device=exponent.device), exponent))
+
+
+def _visible(factors: Tensor) -> Tensor:
+    return torch.where(factors.abs() < _NOTHING, 0.0, factors)
