@@ -61,7 +61,9 @@ class Lazy(Optimizer):
 
     def __init__(self, layers: Optimizer, tables: ByRow) -> None:
         self.layers, self.tables = layers, tables
-        super().__init__([*layers.param_groups, *tables.param_groups], layers.defaults)
+        super().__init__([*layers.param_groups, *tables.param_groups], {})
+        # By which schedules see what there is.
+        self.defaults = layers.defaults
         # The very same groups: a change of `lr` here is a change there.
         self.param_groups = [*layers.param_groups, *tables.param_groups]
 

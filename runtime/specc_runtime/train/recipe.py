@@ -1,6 +1,6 @@
 """How a model is trained: the spec's `train { … }`, with what a call overrides.
 
-Promises: the spec's names of options become torch's. An optimizer that can go by row does.
+Promises: the spec's names of options become torch's. Tables go by row where that is possible.
 """
 
 from __future__ import annotations
