@@ -54,8 +54,11 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     return manifest_of(graph)
 
 
-def model_from(path: Path, params: dict[str, Any], devices: Any, seed: int = 0, anew: bool = False) -> Any:
+def model_from(
+    path: Path, params: dict[str, Any], devices: Any, seed: int | None = None, anew: bool = False
+) -> Any:
     """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
+    seed: of the weights where they are drawn; without it the recipe's.
     Ends the command where there is none, or a device is lacking."""
     import torch
 
@@ -64,15 +67,21 @@ def model_from(path: Path, params: dict[str, Any], devices: Any, seed: int = 0, 
     from specc_runtime.artefact import texts_of
     from specc_runtime.record import consistent
 
-    torch.manual_seed(seed)
+    torch.manual_seed(seed or 0)
     try:
         if path.is_dir():
             if params:
                 fail(f"{path} is compiled already: --set is for specs")
-            if anew:
-                return from_texts(consistent(path, texts_of), path.name).place(devices)
-            return load(path, devices)
-        return specc.compile(path, **params).place(devices)
+            if not anew:
+                return load(path, devices)
+            model = from_texts(consistent(path, texts_of), path.name)
+        else:
+            model = specc.compile(path, **params)
+        own = model.manifest["train"].get("seed", 0) if seed is None else seed
+        if anew and own != (seed or 0):
+            torch.manual_seed(own)
+            model = from_texts(model.files, path.name)
+        return model.place(devices)
     except specc.SpecError as error:
         show(error.report)
         sys.exit(FAULTS)

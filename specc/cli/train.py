@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
     from specc_runtime.train import Progress
     from specc_runtime.train.report import Logger
 
-PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=True)
+PATH = click.Path(path_type=Path)
+
+
+class _Above0(click.FloatRange):
+    """A finite number above 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
+
+ABOVE_0 = _Above0(min=0, min_open=True)
 
 
 @click.command("train", short_help="Train a model on examples.")
@@ -43,11 +57,16 @@ PATH, ABOVE_0 = click.Path(path_type=Path), click.FloatRange(min=0, min_open=Tru
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(min=1), help="Examples a step, instead of the recipe's.")
 @click.option("--optimizer", help="Instead of the recipe's: adam, adamw, adagrad, sgd or rmsprop.")
+@click.option("--lr", type=ABOVE_0, help="Learning rate, instead of the recipe's.")
+@click.option("--clip", type=ABOVE_0, help="Largest norm of the gradient.")
 @click.option(
-    "--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate, instead of the recipe's."
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="What a step computes in, instead of the recipe's.",
 )
-@click.option("--clip", type=click.FloatRange(min=0, min_open=True), help="Largest norm of the gradient.")
-@click.option("--seed", type=click.IntRange(min=0), help="For weights, order and dropout (0).")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="For weights, order and dropout, instead of the recipe's."
+)
 @click.option(
     "--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better one."
 )
@@ -122,8 +141,10 @@ def command(
         source = opened(directory) if resume and model_path.is_dir() else model_path
     except ArtefactError as error:
         fail(str(error))
-    model = model_from(source, params, devices_from(devices), changes["seed"] or 0, anew=True)
+    model = model_from(source, params, devices_from(devices), changes["seed"], anew=True)
     recipe = Recipe.of(model.manifest).changed(**changes)
+    if (why := recipe.why_whole()) is not None:
+        tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
     begun = time.monotonic()
     try:
         parts = find_parts(data)
@@ -131,6 +152,8 @@ def command(
             tell(line)
         if not parts.train:
             fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
+        if recipe.patience is not None and not (valid or parts.valid):
+            tell("without validation data `patience` stops nothing (--valid gives some)")
         with shown() as (watch, say):
             outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
                           resume=resume, overwrite=overwrite, start_from=start_from,

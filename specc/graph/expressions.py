@@ -75,6 +75,8 @@ def value(expr: tree.Expr, site: Site) -> Node:
                 why="conditions and remainders of values stand only in `where`; elsewhere they are static",
                 help="use it on params, or inside `over t where …`",
             )
+        case tree.Quantity():
+            return constant(static(expr, site), expr.span, site)
         case _:
             raise site.world.fault(
                 "E0312",

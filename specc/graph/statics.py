@@ -120,6 +120,11 @@ def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticVa
             if name in symbols:
                 return Symbol(name)
             return _static_name(expr, site, symbols)
+        case tree.Quantity(value=number, unit=unit):
+            raise world.fault(
+                "E0403", f"a number of {unit}s is not expected here", expr.span,
+                help=f"{unit}s are counted by schedules in `train {{ … }}`; here it is `{number.span.text}`",
+            )  # fmt: skip
         case _:
             raise world.fault(
                 "E0401",

@@ -66,6 +66,14 @@ class List(Node):
 
 
 @dataclass(frozen=True)
+class Quantity(Node):
+    """`2 epochs`, `1000 steps`: a number, or a list of them, of a unit. An argument as a whole."""
+
+    value: Expr
+    unit: str  # "epoch" | "step"
+
+
+@dataclass(frozen=True)
 class Unary(Node):
     op: str  # "-" | "not"
     operand: Expr
@@ -102,7 +110,7 @@ class Pipe(Node):
     right: Call | Ref | Attribute
 
 
-Expr = Number | Text | Bool | Ref | Attribute | List | Unary | Binary | If | Call | Pipe
+Expr = Number | Text | Bool | Ref | Attribute | List | Quantity | Unary | Binary | If | Call | Pipe
 
 
 # ------------------------------------------------------------------ arguments

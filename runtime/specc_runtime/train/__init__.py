@@ -4,6 +4,7 @@ from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.choice import TrainingError, first_of
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
+from specc_runtime.train.lazy import build_optimizer, clip_gradients
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.session import evaluate_files, fit, has_trained, is_start
@@ -17,6 +18,8 @@ __all__ = [
     "Recipe",
     "Results",
     "TrainingError",
+    "build_optimizer",
+    "clip_gradients",
     "count",
     "evaluate",
     "evaluate_files",

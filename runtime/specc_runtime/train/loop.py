@@ -35,8 +35,10 @@ from specc_runtime.train.checkpoint import Checkpoints, State
 from specc_runtime.train.choice import TrainingError, chosen, first_of, is_better
 from specc_runtime.train.evaluate import Results, evaluate
 from specc_runtime.train.lazy import clip_gradients
+from specc_runtime.train.precision import computing
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger, Tell, telling
+from specc_runtime.train.schedule import Moment
 
 LINES = 100  # in metrics.jsonl, about so many an epoch
 
@@ -130,6 +132,7 @@ def _epoch(
     epoch, steps = state.place.epoch, stream.steps(state.place.epoch)
     clock = time.monotonic()
     for batch, place in stream.epoch(state.place):
+        recipe.at(optimizer, _moment(state, stream, steps, recipe))
         loss = _step(model, optimizer, batch, recipe, state)
         state.step, state.place = state.step + 1, place
         state.total, state.seen = state.total + loss * batch.size, state.seen + batch.size
@@ -155,11 +158,17 @@ def _stop(number: int | None) -> None:
         raise Interrupted(number)
 
 
+def _moment(state: State, stream: Stream, steps: int, recipe: Recipe) -> Moment:
+    done = -(-state.seen // stream.batch)
+    return Moment(state.step, state.place.epoch + done / max(steps, 1), steps, recipe.epochs)
+
+
 def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, state: State) -> float:
     optimizer.zero_grad(set_to_none=True)
-    losses = model.losses(batch)
-    first, *others = losses.values()
-    loss = torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
+    with computing(model, recipe.precision):
+        losses = model.losses(batch)
+        first, *others = losses.values()
+        loss = torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
     value = float(loss.detach())
     if value != value or abs(value) == float("inf"):
         terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
@@ -205,7 +214,9 @@ def _enough(recipe: Recipe, state: State) -> bool:
 
 def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     """What decides on the course of training: all of it must be the same when it is taken up again."""
-    kept = {k: v for k, v in asdict(recipe).items() if k not in ("epochs", "patience", "every")}
+    kept = {k: v for k, v in asdict(recipe).items() if k not in ("patience", "every")}
+    if not recipe.over_all:
+        del kept["epochs"]
     found: dict[str, Any] = json.loads(json.dumps({**kept, "options": dict(recipe.options), **about}))
     return found
 
