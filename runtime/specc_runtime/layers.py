@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from specc_runtime import stale
 from specc_runtime.devices import transfer
+from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
 
 Init = tuple[Any, ...]
@@ -208,6 +209,7 @@ class BatchNorm(Statistics):
         return normal if self.scale is None or self.shift is None else normal * self.scale + self.shift
 
 
+@in_single
 class _Gate(torch.autograd.Function):
     """(p + (1 - p) slope) x, of which the gradient keeps no more than it is given; first order only."""
 

@@ -8,6 +8,8 @@ into a dictionary; a weight that is no longer used is forgotten.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from torch import Tensor
@@ -40,5 +42,26 @@ def owner_of(weight: Tensor) -> Owner | None:
 def catch_up(weight: Tensor, rows: Tensor | None = None) -> None:
     """Bring rows of a table, or all, up to date."""
     owner = owner_of(weight)
-    if owner is not None:
+    if owner is not None and not _kept:
         owner.catch_up(weight, rows)
+
+
+_kept: list[None] = []
+
+
+@contextmanager
+def as_it_is() -> Iterator[None]:
+    """Leave rows behind: what is written within, weights with what they owe, is where training stands.
+
+    A row that is carried on in two parts is rounded twice: training would not go on exactly as it did.
+    """
+    _kept.append(None)
+    try:
+        yield
+    finally:
+        _kept.pop()
+
+
+def is_left() -> bool:
+    """Whether rows are to be left as they are now."""
+    return bool(_kept)

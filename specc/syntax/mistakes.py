@@ -26,6 +26,7 @@ _TERMINALS = {
     "NUMBER": "a number",
     "STRING": 'a text in double quotes, such as `"cpu"`',
     "TRUTH": "`true` or `false`",
+    "UNIT": "`epochs` or `steps`",
     "_NL": "the end of the line",
     "$END": "the end of the file",
     "KIND_OF_FILE": "`model` or `library`",
@@ -111,7 +112,7 @@ def expected(able: set[str]) -> str:
     if able & {"+", "|>", "*", "and", "or"}:
         ends.append("an operator")
         able -= _OPERATORS
-        able -= _AFTER_A_NAME
+        able -= _AFTER_A_NAME | {"UNIT"}
     words = sorted(_TERMINALS.get(k) or f"`{k}`" for k in able if k not in ("_NL", "$END"))
     if "_NL" in able or "$END" in able:
         ends.append("the end of the line")

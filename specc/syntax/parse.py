@@ -41,6 +41,7 @@ _MADE_UP = {
     "NUMBER": "1",
     "STRING": '""',
     "TRUTH": "true",
+    "UNIT": "steps",
 }
 # Right-nested expressions (brackets, `-`, `^`, `if`) beyond this are refused: later stages walk by recursion.
 _DEEPEST = 2_000

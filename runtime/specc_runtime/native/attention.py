@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from specc_runtime.native import build, source
 from specc_runtime.native.say import say
+from specc_runtime.ops.autocast import in_single
 
 # H heads. Of keys and of values there are as many, or one for all. D and E: their widths.
 _TEXT = """\
@@ -124,6 +125,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor | None, lengths: Tensor, sc
     return found
 
 
+@in_single
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(

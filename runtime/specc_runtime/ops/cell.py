@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from specc_runtime import native
 from specc_runtime.layout import Axis, Rows, Steps
+from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
@@ -193,6 +194,7 @@ class _Chunk:
         return found
 
 
+@in_single
 class _Walk(torch.autograd.Function):
     """The loop, over rows in the order of steps: sources to [rows, w] states, [sequences, w] final ones, or
     nothing, as is wanted of each."""

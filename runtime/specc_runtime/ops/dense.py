@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specc_runtime.ops.autocast import lowers
+
 
 def concat(*parts: Tensor) -> Tensor:
     """Channels side by side; all other dimensions broadcast."""
@@ -116,4 +118,6 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def add_product(total: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
     """total [rows, out] + x [rows, in] times a matrix [out, in], in place of the total."""
+    if lowers(x):
+        return total + F.linear(x, matrix)
     return torch.Tensor.addmm_(total, x, matrix.t())

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from specc_runtime import stale
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
+from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
 
 # A table [n, w] and the ids int64 [rows] that name its rows, or bags of ids and "sum" or "mean".
@@ -226,6 +227,7 @@ def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
     return value
 
 
+@in_single
 class _Lookup(Function):
     @staticmethod
     def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:

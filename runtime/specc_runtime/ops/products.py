@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import repeated
 from specc_runtime.ops.tile import tiles
 from specc_runtime.tracing import untraced
@@ -115,6 +116,7 @@ def product(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor, plus: Te
     return found
 
 
+@in_single
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plus: Tensor | None, *given: Any) -> Tensor:

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc_runtime.ops.autocast import in_single
 
+
+@in_single
 class _Regroup(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
@@ -25,6 +28,7 @@ class _Regroup(torch.autograd.Function):
         return grad.index_select(0, back), None, None
 
 
+@in_single
 class _Rejoin(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor) -> Tensor:
@@ -58,6 +62,7 @@ def rejoin(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
     return result
 
 
+@in_single
 class _Apart(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *places: Tensor) -> tuple[Tensor, ...]:
@@ -73,6 +78,7 @@ class _Apart(torch.autograd.Function):
         return (whole, *(None for _ in grads))
 
 
+@in_single
 class _Together(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, places: tuple[Tensor, ...], *blocks: Tensor) -> Tensor:

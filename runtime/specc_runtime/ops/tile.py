@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from specc_runtime.layout import Axis, Rows
+from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Again
 from specc_runtime.tracing import untraced
 
@@ -91,6 +92,7 @@ def _places(rows: Rows, of: Rows | None, x: Tensor) -> Tensor | None:
     return None if of is None or of is rows else rows.index(of).to(x.device)
 
 
+@in_single
 class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -122,6 +124,7 @@ class _WeightedSum(torch.autograd.Function):
         return d_weight, d_x, None, None, None
 
 
+@in_single
 class _Paired(torch.autograd.Function):
     """For each factor: x, its own matrix, what is added at its rows instead, and the rows' places in it."""
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from specc_runtime import stale
 from specc_runtime.artefact import assign_weights, write_model, write_tensors
 from specc_runtime.data import Place
 from specc_runtime.files import clean, replace_folder
@@ -75,7 +76,8 @@ class Checkpoints:
 
     def write(self, model: Model, optimizer: Optimizer, state: State) -> None:
         """Raises FileError."""
-        with replace_folder(self.folder, lambda name: True) as fresh:
+        # Rows are written as far as they are: training would round them otherwise if they were carried on here.
+        with stale.as_it_is(), replace_folder(self.folder, lambda name: True) as fresh:
             known: dict[str, str] = {}
             if self._hashes is None:
                 write_model(model, fresh)

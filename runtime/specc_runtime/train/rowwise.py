@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from specc_runtime import stale
 from specc_runtime.ops import fields
-from specc_runtime.train.skipped import LENGTH, History, without_closed_form
+from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
 
 # Numbers of each tensor that are moved at once on a CPU, as measured: many calls cost more than misses.
 _PIECE = 2**16
@@ -183,13 +183,22 @@ class ByRow(Optimizer):
 
     def catch_up(self) -> None:
         """Bring every row of every table up to date."""
-        for weight, behind in self.behind.items():
-            behind.catch_up(weight)
+        for weight in self.behind:
+            stale.catch_up(weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """Torch's, of rows that are all up to date."""
+        """Torch's, of rows that are all up to date; or with what they owe, where they are left."""
         self.catch_up()
         found: dict[str, Any] = super().state_dict()
+        if stale.is_left():
+            behind = list(self.behind.values())
+            histories = {id(b.history): b.history for b in behind if b.history is not None}
+            found["histories"] = [history.state() for history in histories.values()]
+            found["behind"] = [
+                None if b.history is None
+                else {"history": list(histories).index(id(b.history)), "seen": b.seen, "whole": b.whole}
+                for b in behind
+            ]  # fmt: skip
         return found
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -204,6 +213,20 @@ class ByRow(Optimizer):
         self.catch_up()
         super().load_state_dict(state_dict)
         self._own()
+        if "behind" in state_dict:
+            self._owe(state_dict["histories"], state_dict["behind"])
+
+    def _owe(self, histories: list[dict[str, Any]], behind: list[dict[str, Any] | None]) -> None:
+        """Leave rows as far behind as they were."""
+        made: dict[tuple[int, torch.device], History] = {}
+        for (weight, own), theirs in zip(self.behind.items(), behind, strict=True):
+            if theirs is not None:
+                key = (theirs["history"], weight.device)
+                if key not in made:
+                    made[key] = restored(histories[theirs["history"]], weight.device)
+                own.begin(made[key], weight)
+                own.seen.copy_(theirs["seen"])
+                own.whole = theirs["whole"]
 
     def __getstate__(self) -> dict[str, Any]:
         self.catch_up()

@@ -40,10 +40,22 @@ class Products:
         self.outer = torch.eye(k, dtype=torch.float64, device=device).repeat(LENGTH // _BLOCK + 2, 1, 1)
         self.count = 0
 
-    def note(self, matrix: Tensor) -> None:
-        begin = self.count // _BLOCK * _BLOCK
-        while begin + _BLOCK >= len(self.inner):
+    def _grow(self) -> None:
+        while self.count // _BLOCK * _BLOCK + _BLOCK >= len(self.inner):
             self.inner = torch.cat([self.inner, self.outer[-1:].expand_as(self.inner)])
+
+    def state(self) -> dict[str, Any]:
+        return {"count": self.count, "inner": self.inner[: self.count + 1].clone(), "outer": self.outer}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.count = state["count"]
+        self._grow()
+        self.inner[: self.count + 1] = state["inner"]
+        self.outer.copy_(state["outer"])
+
+    def note(self, matrix: Tensor) -> None:
+        self._grow()
+        begin = self.count // _BLOCK * _BLOCK
         block = self.inner[begin : self.count + 1]
         block.copy_(matrix @ block)
         before = self.outer[: begin // _BLOCK]
@@ -70,6 +82,17 @@ class Linear:
         # Whether a step has ever moved a weight by itself, and given a velocity something of the weight.
         self.decays = self.feeds = False
         self.steps = 0
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "made": {"velocity": self.velocity, "factors": list(self.settings)},
+            "is": {"decays": self.decays, "feeds": self.feeds, "steps": self.steps},
+            "products": self.products.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state["is"])
+        self.products.restore(state["products"])
 
     def note(self, matrix: Sequence[Sequence[float]]) -> None:
         """A step: what becomes of (weight, velocity), or of the weight alone."""
@@ -146,6 +169,23 @@ class Moments:
         self.steps = 0
         self._grow(_BLOCK)
 
+    def state(self) -> dict[str, Any]:
+        *betas, eps = self.settings
+        made = {"betas": betas, "eps": eps, "begin": self.begin, "precise": self.error < 1e-8}
+        return {
+            "made": made,
+            "is": {"decays": self.decays, "steps": self.steps},
+            "products": self.decay.state(),
+            "sums": self.sums[: self.steps + 1].clone(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state["is"])
+        self.decay.restore(state["products"])
+        while self.steps + 1 >= len(self.sums):
+            self._grow(2 * len(self.sums))
+        self.sums[: self.steps + 1] = state["sums"]
+
     def note(self, lr: float, weight_decay: float = 0.0) -> None:
         """A step: its learning rate, and by what part of it times that a weight decays."""
         first, second, _ = self.settings
@@ -221,6 +261,18 @@ class Moments:
 
 
 History = Linear | Moments
+
+
+def restored(state: Mapping[str, Any], device: torch.device) -> History:
+    """A history from its state."""
+    made = state["made"]
+    found: History
+    if "betas" in made:
+        found = Moments(tuple(made["betas"]), made["eps"], made["begin"], made["precise"], device)
+    else:
+        found = Linear(made["velocity"], made["factors"], device)
+    found.restore(state)
+    return found
 
 
 def without_closed_form(name: str, options: Mapping[str, Any]) -> str | None:
