@@ -76,7 +76,7 @@ class Checkpoints:
 
     def write(self, model: Model, optimizer: Optimizer, state: State) -> None:
         """Raises FileError."""
-        # Rows are written as far as they are: training would round them otherwise if they were carried on here.
+        # Rows are written as far as they are: carried on here, they would be rounded once more.
         with stale.as_it_is(), replace_folder(self.folder, lambda name: True) as fresh:
             known: dict[str, str] = {}
             if self._hashes is None:

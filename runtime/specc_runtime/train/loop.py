@@ -104,6 +104,7 @@ def train(
     with _interrupts() as interrupted, telling(directory, loggers, state.step, before) as tell:
         while state.place.epoch < recipe.epochs and not _enough(recipe, state):
             _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, tell, interrupted)
+            model.eval()
             results = None if valid is None else evaluate(model, valid, at=first_of(recipe.metric)).results
             _close(recipe, state, results, tell)
             checkpoints.write(model, optimizer, state)

@@ -55,11 +55,16 @@ class Behind:
         held = [weight.data, *(self.state[name] for name in self.kept)]
         with torch.no_grad():
             if rows is None:
-                for part in torch.arange(len(weight), device=weight.device).split(_size(weight)):
-                    some = slice(int(part[0]), int(part[-1]) + 1)
-                    history.move(self.seen[some].long(), *(x[some] for x in held))
+                size = min(_size(weight), len(weight))
+                for begin in range(0, len(weight), size):
+                    some = slice(begin, min(begin + size, len(weight)))
+                    part, seen = [x[some] for x in held], self.seen[some]
+                    if not history.carry(torch.arange(len(seen), device=seen.device), seen, part):
+                        history.move(seen.long(), *part)
                 self.seen.fill_(history.steps)
                 self.whole = history.steps
+                return
+            if history.carry(rows.flatten(), self.seen, held):
                 return
             rows, since = self._behind(rows.flatten())
             if not len(rows):

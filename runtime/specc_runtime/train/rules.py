@@ -5,12 +5,14 @@ Sources: torch.optim, whose arithmetic and names of options and states these hav
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from specc_runtime.native import rows as native_rows
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.skipped import History, Linear, Moments
 
@@ -32,6 +34,21 @@ class RowAdam(ByRow):
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options, rows)
+
+    def _step(self, group: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor) -> None:
+        state = self.state[weight]
+        held = [weight, *(state[name] for name in self.kept)]
+        kernel = native_rows.for_tensors([*held, grad])
+        # Coupled decay is torch's alone.
+        if kernel is None or (self.name == "adam" and group["weight_decay"]):
+            super()._step(group, weight, rows, grad)
+            return
+        step, lr, (first, second) = int(state["step"]), float(group["lr"]), group["betas"]
+        rate, root = lr / (1 - first**step), math.sqrt(1 - second**step)
+        kept = 1 - lr * group["weight_decay"]
+        pointers = [x.data_ptr() for x in (rows, grad, *held)]
+        kernel.step(len(rows), *pointers, first, second, group["eps"], rate, root, kept)
+        torch.autograd.graph.increment_version(weight)
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, mean, square = held

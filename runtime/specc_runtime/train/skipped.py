@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc_runtime.native import rows as native_rows
+
 # Steps in one history. When it is full all rows are caught up, and another begins.
 LENGTH = 2**16
 _BLOCK = 2**8
@@ -101,6 +103,9 @@ class Linear:
         self.products.note(torch.tensor(matrix, dtype=torch.float64, device=self.device))
         self.steps += 1
 
+    def carry(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
+        return False
+
     def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows, since
 
@@ -164,6 +169,7 @@ class Moments:
         self.sums = torch.zeros(0, self.points[0], dtype=torch.float64, device=device)
         self._middle = self._half = torch.zeros(0, dtype=torch.float64, device=device)
         self._nodes: list[Tensor] = []
+        self._powers: list[Tensor] = []
         self.decay = Products(1, device)
         self.decays = False
         self.steps = 0
@@ -213,7 +219,9 @@ class Moments:
 
     def _grow(self, size: int) -> None:
         """Have room for so many indices."""
-        second = self.settings[1]
+        first, second, _ = self.settings
+        skipped = torch.arange(size, dtype=torch.float64, device=self.device)
+        self._powers = [_power(base, skipped) for base in (first, second)]
         fresh = torch.zeros(size, self.points[0], dtype=torch.float64, device=self.device)
         fresh[: len(self.sums)] = self.sums
         self.sums = fresh
@@ -226,6 +234,25 @@ class Moments:
             torch.exp(self._middle.unsqueeze(1) + self._half.unsqueeze(1) * _roots(count, self.device))
             for count in self.points
         ]
+
+    def carry(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
+        """Carry rows of tensors on, each from its index in `seen`, by the kernel in C; False without it.
+
+        rows: int64 [n], also repeatedly. Raises IndexError where there is no such row.
+        """
+        kernel = native_rows.for_tensors(held)
+        if kernel is None:
+            return False
+        rows = rows.contiguous()
+        given: list[Any] = [len(rows), rows.data_ptr(), len(seen), seen.data_ptr(), self.steps]
+        given += [*(x.data_ptr() for x in held), self.sums.data_ptr(), self.sums.shape[1], self.late]
+        for points, nodes, values in zip(self.points, self._nodes, self._values, strict=True):
+            given += [points, nodes.data_ptr(), values.data_ptr()]
+        given += [x.data_ptr() for x in self._powers]
+        given += [x.data_ptr() if self.decays else None for x in (self.decay.inner, self.decay.outer)]
+        if kernel.catch_up(*given, _BLOCK, self.window, self.settings[2]):
+            raise IndexError(f"a row that is not one of the {len(seen)} of a table")
+        return True
 
     def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows that take as many points."""
