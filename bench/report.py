@@ -92,8 +92,7 @@ all shipped specs 500.
 """
 ABOUT_TABLES = """
 A training step of DIN on one table of 16 channels, in milliseconds: with gradients and Adam by row, and with
-dense ones, as the libraries have them. Where this differs from dense Adam: a row's moments decay only at the
-steps that name it, and only then does it move; Adagrad and SGD are the same.
+dense ones, as the libraries have them.
 """
 
 

@@ -18,7 +18,8 @@ from specc_runtime.native.say import say, wanted
 
 # W: the width of the table.
 _TEXT = """\
-#define AHEAD 8
+#define AHEAD 16
+#define MOST 256
 #define EACH PRAGMA(omp simd) for (int64_t c = 0; c < W; c++)
 #define FETCH(x) for (int64_t c = 0; c < W; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch((x) + c, 1)
 
@@ -77,12 +78,21 @@ int catch_up(int64_t n, const int64_t *rows, int64_t size, int32_t *seen, int64_
         const double left = inner ? outer[end / block] * inner[end] : 1;
         const real kept = inner ? outer[at / block] * inner[at] - 1 : 0;
         real root[W], total[W];
-        EACH root[c] = SQRT(z[c]), total[c] = 0;
-        for (int64_t q = 0; q < count; q++) {
-            double sum = 0;
-            for (int64_t k = 0; k < count; k++) sum += sums[at * stride + k] * values[k * count + q];
-            const real share = sum * left, node = nodes[q];
-            EACH total[c] += share / (root[c] * node + e);
+        double share[MOST];
+        int moves = 0;
+        EACH moves |= y[c] != 0;
+        EACH total[c] = 0;
+        if (moves) {
+            for (int64_t q = 0; q < count; q++) share[q] = 0;
+            for (int64_t k = 0; k < count; k++) {
+                const double sum = sums[at * stride + k] * left;
+                for (int64_t q = 0; q < count; q++) share[q] += sum * values[k * count + q];
+            }
+            EACH root[c] = SQRT(z[c]);
+            for (int64_t q = 0; q < count; q++) {
+                const real part = share[q], node = nodes[q];
+                EACH total[c] += part / (root[c] * node + e);
+            }
         }
         const real p = first[steps - at], s = second[steps - at];
         EACH {
