@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
 from specc_runtime import Bag, Batch, Examples, encoded
-from specc_runtime.data import Column, Dialect, Stream, columns_of, names_of, read_tables
+from specc_runtime.data import Column, Dialect, Stream, Typing, columns_of, names_of, read_tables
 from specc_runtime.encode import DataError, Encoders
 from tests.data.specs import manifest
 
@@ -375,6 +375,33 @@ def test_nested_lists_in_texts(tmp_path: Path) -> None:
     assert origin.line_of(2) == 4
     with pytest.raises(DataError, match=r'line 2, column `v`: .*\n.*`split = "\|"`'):
         list(read_tables([path], {"v": Column("key", 1)}))
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_columns_of_every_type_of_text(kind: pa.DataType) -> None:
+    typing = Typing(Dialect(nulls=("NA",)))
+
+    def typed(values: list[str | None], column: Column) -> list[Any]:
+        found: list[Any] = typing.typed("x", pa.array(values, kind), column, blank=True).to_pylist()
+        return found
+
+    assert typed(["1|2", "NA", None, "3", ""], Column("key", 1, ("|",))) == [[1, 2], None, None, [3], None]
+    assert typed(["1.5", "NA", ""], Column("number")) == [1.5, None, None]
+    assert typed(["True", "NA", "0"], Column("label")) == [1.0, None, 0.0]
+    assert typed(["7", "x"], Column("key")) == ["7", "x"]
+
+
+def test_columns_of_every_type_of_list() -> None:
+    kinds = (
+        pa.list_(pa.int32()),
+        pa.large_list(pa.int8()),
+        pa.list_view(pa.uint64()),
+        pa.list_(pa.int64(), 2),
+    )
+    for kind in kinds:
+        values = pa.array([[1, 2], None, [3, 4]], kind)
+        for some, wanted in ((values, [[1, 2], None, [3, 4]]), (values.slice(1), [None, [3, 4]])):
+            assert Typing(Dialect()).typed("x", some, Column("key", 1), blank=False).to_pylist() == wanted
 
 
 def test_faults_of_several_files_come_together(tmp_path: Path) -> None:

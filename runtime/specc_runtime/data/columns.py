@@ -116,6 +116,8 @@ class Typing:
         return self._level(name, values, column, blank)
 
     def _level(self, name: str, values: pa.Array, column: Column, blank: bool) -> pa.Array:
+        if pa.types.is_string_view(values.type):
+            values = values.cast(pa.large_string())  # with which Arrow computes
         kind = values.type
         if is_text(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
             values = self._absent(values, blank)
@@ -215,7 +217,9 @@ def packed(lengths: np.ndarray[Any, Any], values: pa.Array, absent: pa.Array | N
 
 
 def is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    is_view = pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind)
+    is_fixed = pa.types.is_fixed_size_list(kind)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or is_view or is_fixed)
 
 
 def _integral(values: pa.Array) -> pa.Array:

@@ -21,6 +21,8 @@ def numbers_in(values: pa.Array) -> pa.Array:
     """The float64 of texts. Raises Unfit."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.large_string())
     try:
         # What the cast takes besides numbers are the names of infinity and of what is no number.
         found = values.cast(pa.float64())
