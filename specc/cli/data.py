@@ -75,7 +75,7 @@ def _surveyed(
     """Raises DataError, ArtefactError."""
     from dataclasses import replace
 
-    from specc.survey import Survey, findings, learnt_labels, look, parts_of
+    from specc.survey import Survey, findings, learnt_labels, look, parts_of, told_of_labels
     from specc_runtime.encode import Encoders, load_encoders
 
     trained = (model_path / "encoders.json").is_file()
@@ -89,8 +89,5 @@ def _surveyed(
         with counted(f"reading {part.name}") as watch:
             for seen in look(part, manifest, encoders, dialect, trained, limit):
                 watch(seen)
-    # What training finds in the labels of all rows together; of a sample that says nothing of the rest.
-    known = {fault.column for fault in parts[0].faults.values()}
-    if parts[0].whole:
-        parts[0].note(fault for fault in faults if fault.column not in known)
+    told_of_labels(parts, faults)
     return Survey(manifest["name"], parts, findings(manifest, parts))

@@ -2,7 +2,7 @@
 
 from specc.survey.findings import Finding, findings
 from specc.survey.report import Survey, as_json, as_page, as_text
-from specc.survey.survey import Part, learnt_labels, look, parts_of
+from specc.survey.survey import Part, learnt_labels, look, parts_of, told_of_labels
 
 __all__ = [
     "Finding",
@@ -15,4 +15,5 @@ __all__ = [
     "learnt_labels",
     "look",
     "parts_of",
+    "told_of_labels",
 ]

@@ -165,6 +165,18 @@ def learnt_labels(
         return {}, error.faults
 
 
+def told_of_labels(parts: Sequence[Part], learnt: Sequence[Fault]) -> None:
+    """Put the faults that training finds in the labels of all rows together in place of what was found of the
+    same labels row by row. That a sample has no label says nothing of the rest."""
+    first = parts[0]
+    empty = {c.name for c in first.labels.values() if c.nulls == c.values and not first.whole}
+    learnt = [fault for fault in learnt if fault.column not in empty]
+    columns = {fault.column for fault in learnt}
+    for part in parts:
+        part.faults = {kind: f for kind, f in part.faults.items() if f.column not in columns}
+    first.note(learnt)
+
+
 def is_time(name: str) -> bool:
     """Whether a column that the model does not read is taken for times, by its name."""
     words = re.split(r"[^a-z]+", name.lower())

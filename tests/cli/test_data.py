@@ -254,3 +254,30 @@ def test_what_it_calls_fine_is_trained_on(
     with TemporaryDirectory() as model:
         done = run("train", spec, path, "-o", Path(model) / "model")
     assert told.exit_code == done.exit_code, (told.output, done.output)
+
+
+def test_parts_that_overlap_in_time(spec: Path, tmp_path: Path) -> None:
+    def timed(part: Rows, start: int) -> Rows:
+        return [{**row, "timestamp": start + n} for n, row in enumerate(part)]
+
+    train, test = timed(rows(), 1_600_000_000), timed(rows(50, seed=1), 1_600_000_100)
+    found = report(spec, write(tmp_path / "mixed", train=train, test=test))
+    wanted = "it begins at 2020-09-13 12:28:20, and train ends at 2020-09-13 12:29:59"
+    assert ("timestamp", wanted) in said(found, "warning")
+    found = report(spec, write(tmp_path / "apart", train=train, test=timed(rows(50, seed=1), 1_600_000_200)))
+    assert not said(found, "warning")
+
+
+def test_labels_by_name_and_labels_that_are_missing(spec: Path, tmp_path: Path) -> None:
+    part = [{**row, "kind": ["cup", "pan", None][row["kind"]]} for row in rows()]
+    found = report(spec, write(tmp_path / "names", train=part))
+    assert not said(found, "fault")
+    missing = [what for column, what in said(found, "note") if column == "kind"]
+    share = sum(row["kind"] is None for row in part) / len(part)
+    assert missing == [f"{100 * share:.1f} % of the rows have no label, and are left out of it"]
+    part = [{**row, "kind": f"k{n % 4}"} for n, row in enumerate(rows())]
+    found = report(spec, write(tmp_path / "many", train=part))
+    assert any(c == "kind" and "`class(3)` has 3 classes" in what for c, what in said(found, "fault"))
+    part = [{**row, "click": None} for row in rows()]
+    found = report(spec, write(tmp_path / "none", train=part))
+    assert ("click", "no example has a label") in [(c, w.partition(",")[0]) for c, w in said(found, "fault")]
