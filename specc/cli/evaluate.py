@@ -10,7 +10,7 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.models import device_option, devices_from, model_from, trust_option
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a report with curves, too."
 )
 @device_option
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
     model_path: Path,
@@ -52,6 +53,7 @@ def command(
     at: tuple[int, ...],
     html: Path | None,
     devices: tuple[str, ...],
+    untrusted: bool,
     as_json: bool,
     dialect: Dialect,
 ) -> None:
@@ -69,7 +71,7 @@ def command(
     from specc_runtime.train import evaluate_files
     from specc_runtime.train.report import FILE, read_lines
 
-    model = model_from(model_path, {}, devices_from(devices))
+    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
     try:
         tests, said = find_tests(data)
         for line in said:

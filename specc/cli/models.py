@@ -26,6 +26,15 @@ def device_option(command: F) -> F:
     )(command)
 
 
+def trust_option(command: F) -> F:
+    """`--untrusted`, as `untrusted`."""
+    return click.option(
+        "--untrusted",
+        is_flag=True,
+        help="Run no Python of MODEL: compile its spec here. For a model of somebody else's.",
+    )(command)
+
+
 def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     """The manifest of a spec, or of a compiled directory, without torch. Ends the command where there is
     none."""
@@ -55,9 +64,15 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_from(
-    path: Path, params: dict[str, Any], devices: Any, seed: int | None = None, anew: bool = False
+    path: Path,
+    params: dict[str, Any],
+    devices: Any,
+    seed: int | None = None,
+    anew: bool = False,
+    untrusted: bool = False,
 ) -> Any:
-    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
+    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`; with code
+    that is compiled here where it is `untrusted`).
     seed: of the weights where they are drawn; without it the recipe's.
     Ends the command where there is none, or a device is lacking."""
     import torch
@@ -73,7 +88,7 @@ def model_from(
             if params:
                 fail(f"{path} is compiled already: --set is for specs")
             if not anew:
-                return load(path, devices)
+                return specc.load(path, devices) if untrusted else load(path, devices)
             model = from_texts(consistent(path, texts_of), path.name)
         else:
             model = specc.compile(path, **params)

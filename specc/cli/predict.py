@@ -12,7 +12,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option, naming
-from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.models import device_option, devices_from, model_from, trust_option
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @keep_option("Without it those that name the row: fields called id, `group`, and the candidate's item.")
 @data_options
 @device_option
+@trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON; needs -o.")
 def command(
     model_path: Path,
@@ -39,6 +40,7 @@ def command(
     output: Path | None,
     keep: tuple[str, ...],
     devices: tuple[str, ...],
+    untrusted: bool,
     dialect: Dialect,
     as_json: bool,
 ) -> None:
@@ -54,7 +56,7 @@ def command(
 
     if as_json and output is None:
         raise click.UsageError("--json says what was written to a file: name one with -o")
-    model = model_from(model_path, {}, devices_from(devices))
+    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
     names = names_of(model.manifest)
     try:
         encoders = load_encoders(model_path, model.manifest)

@@ -11,7 +11,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option
-from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.models import device_option, devices_from, model_from, trust_option
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For the order of equal scores (0).")
 @data_options
 @device_option
+@trust_option
 def command(
     model_path: Path,
     requests: Path,
@@ -41,6 +42,7 @@ def command(
     keep: tuple[str, ...],
     seed: int,
     devices: tuple[str, ...],
+    untrusted: bool,
     dialect: Dialect,
 ) -> None:
     """Score the candidates of REQUESTS with the trained MODEL.
@@ -58,7 +60,7 @@ def command(
     from specc_runtime.encode import DataError, load_encoders
     from specc_runtime.score import has_candidates, names_of
 
-    model = model_from(model_path, {}, devices_from(devices))
+    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
     manifest = model.manifest
     per_candidate = has_candidates(manifest)
     goes_by = _goes_by(manifest, by, per_candidate) if top is not None else None

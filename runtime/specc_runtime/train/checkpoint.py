@@ -171,6 +171,13 @@ def _different(spec: str, model: Model, before: Mapping[str, Any], now: Mapping[
         if key in ("data", "valid"):
             what = "training" if key == "data" else "validation"
             found += changes(before.get(key) or [], now[key] or [], what)
-        elif before.get(key) != now[key]:
-            found.append(f"the checkpoint was trained with {key} {before.get(key)!r}, not {now[key]!r}")
+        elif isinstance(old := before.get(key), dict) and isinstance(now[key], dict):
+            names = [n for n in {**old, **now[key]} if old.get(n) != now[key].get(n)]
+            found += [_other(f"{key} {n} =", old.get(n), now[key].get(n)) for n in names]
+        elif old != now[key]:
+            found.append(_other(key, old, now[key]))
     return found
+
+
+def _other(name: str, then: Any, now: Any) -> str:
+    return f"the checkpoint was trained with {name} {then!r}, not {now!r}"
