@@ -7,6 +7,7 @@ runs only on what is sound. Leaves passes and emission to `compile`.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc import resources
 from specc.frozen import dataclass
+from specc.graph.choices import check_choices
 from specc.graph.elaborate import elaborate
 from specc.graph.ir import Graph
 from specc.names.program import Program
 from specc.names.resolve import resolve
+from specc.remedy import settle
 from specc.report import Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
@@ -50,8 +53,8 @@ def located(path: Path | str) -> Path:
     """The file of a spec: a path, or the bare name of a shipped one (`dsin`) where there is no such file."""
     path = Path(path)
     shipped = resources.specs() / f"{path}.arec"
-    bare = path.name == str(path) and not path.suffix and not path.exists()
-    return shipped if bare and shipped.is_file() else path
+    bare = path.name == str(path) and not path.suffix and not os.path.exists(path)
+    return shipped if bare and os.path.isfile(shipped) else path
 
 
 def read(path: Path | str, report: Report) -> Source | None:
@@ -84,7 +87,12 @@ def decode(name: str, data: bytes, report: Report) -> Source | None:
             help="save it as UTF-8; in another encoding, or as a binary file, it is no spec",
         )
         return None
-    return Source(name, text.replace("\r\n", "\n").replace("\r", "\n"))
+    return Source(name, normal(text))
+
+
+def normal(text: str) -> str:
+    """A text as the lexer reads it: lines end with a newline only."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _beside(path: Path) -> str:
@@ -97,29 +105,75 @@ def _beside(path: Path) -> str:
     return f"did you mean {path.parent / close}?" if close else "check the path"
 
 
-def check(path: Path | str, **params: Any) -> Report:
-    """Everything there is to say about a spec file: its faults and its warnings.
+def check(spec: Path | str, **params: Any) -> Report:
+    """Everything there is to say about a spec: its faults and its warnings.
 
-    params: overrides of the spec's params.
+    spec: a file, a shipped spec's name, or the text of a spec (a str of several lines; libraries and bases
+    are looked for in the current folder). params: overrides of the spec's params.
     """
     report = Report()
-    source = read(path, report)
+    if isinstance(spec, str) and "\n" in spec:
+        check_source(Source("<text>", normal(spec)), Path(), params, report)
+        return report
+    source = read(spec, report)
     if source is not None:
-        check_source(source, located(path).parent, params, report)
+        check_source(source, located(spec).parent, params, report)
     return report
 
 
 def check_source(
     source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
 ) -> None:
-    """Report everything there is to say about a text, its places on devices included."""
-    graph = load_source(source, directory, params, report)
+    """Report everything there is to say about a text, its places and every choice of its params included."""
+    with _uncollected():
+        _check_source(source, directory, params, report)
+
+
+def _check_source(
+    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
+) -> None:
+    program = _said(source, directory, params, report)[1]
+    plain = list(report)
+    if program is not None and program.main.kind == "model":
+        report.variants = _choices(program, params, report)
+
+    def checked(text: Source) -> tuple[Graph | None, Report]:
+        own = Report()
+        return _said(text, directory, params, own)[0], own
+
+    def checked_whole(text: Source) -> tuple[Graph | None, Report]:
+        own = Report()
+        graph, program = _said(text, directory, params, own)
+        if program is not None:
+            _choices(program, params, own)
+        return graph, own
+
+    settle(report, plain, source, checked, checked_whole)
+    if len(report) > len(plain):
+        known = {(d.code, d.span) for d in plain}
+        settle(report, [d for d in report if (d.code, d.span) not in known], source, checked_whole)
+
+
+def _said(
+    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
+) -> tuple[Graph | None, Program | None]:
+    """Report what there is to say of the variant with some params."""
+    program = load_program(source, directory, report)
+    graph = None if program is None else load_graph(program, params, report)
     if graph is not None:
         if graph.places:
             from specc.passes.placement import check_places
 
             check_places(graph, report)
         report.judge_allowances(source.name)
+    return graph, program
+
+
+def _choices(program: Program, params: Mapping[str, Any] | None, report: Report) -> int:
+    try:
+        return _roomy(lambda: check_choices(program, params or {}, report))
+    except RecursionError:  # reported of the variant with the defaults
+        return 1
 
 
 def load(path: Path | str, params: Mapping[str, Any] | None = None) -> tuple[Graph | None, Report]:
@@ -131,7 +185,25 @@ def load(path: Path | str, params: Mapping[str, Any] | None = None) -> tuple[Gra
     source = read(path, report)
     if source is None:
         return None, report
-    return load_source(source, located(path).parent, params, report), report
+    directory = located(path).parent
+    graph = load_source(source, directory, params, report)
+    if graph is None and not report.has_errors:
+        _no_model(source, report)
+    elif graph is None:
+        report = Report()
+        check_source(source, directory, params, report)  # the fixes that are shown are those that were tried
+    return graph, report
+
+
+def _no_model(source: Source, report: Report) -> None:
+    """E0513: a library where a model is needed."""
+    report.error(
+        "E0513",
+        f"{source.name} is a library, and predicts nothing",
+        Span(source, 0, 0),
+        why="its blocks become part of the models that `use` it",
+        help="name a model; a library is checked with `specc check`",
+    )
 
 
 def load_source(
@@ -212,6 +284,8 @@ def compiled(
         return None
     program = load_program(source, located(spec).parent, report)
     graph = None if program is None else load_graph(program, params, report)
+    if graph is None and not report.has_errors:
+        _no_model(source, report)
     if graph is not None and (placement is not None or graph.places):
         graph = with_placement(graph, placement or Placement(), report)
     if program is None or graph is None or report.has_errors:
@@ -227,8 +301,8 @@ def compiled(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector. A compilation makes many small objects that stay and few cycles;
-    a full collection walks all of torch's objects, too, and takes half as long as the compilation."""
+    """Without the cyclic garbage collector. Checks and compilations make many small objects that stay and few
+    cycles; a full collection walks all of torch's objects, too, and takes half as long as a compilation."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -6,14 +6,11 @@ imported when it is called, or asked for its help.
 
 from __future__ import annotations
 
-import errno
 import warnings
 from importlib import import_module
 from typing import Any
 
 import click
-
-from specc.cli.common import fail
 
 # By command its section in the help, and its one line there.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -61,16 +58,13 @@ class _Commands(click.Group):
         ctx.meta["arguments"] = list(args)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except OSError as error:
-            # A pipe whose reader is gone is click's to end.
-            if error.errno == errno.EPIPE:
-                raise
-            # What the runtime raises has a sentence alone.
-            what = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
-            fail(what)
+    def main(self, *args: Any, **settings: Any) -> Any:
+        own: Any = super().main
+        if settings.pop("standalone_mode", True):
+            from specc.cli.boundary import run
+
+            run(lambda: own(*args, **settings, standalone_mode=False))
+        return own(*args, **settings, standalone_mode=False)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from specc.cli.common import FAULTS, set_option
+from specc.cli.common import FAULTS, prose, set_option
 from specc.report import Diagnostic, Report, Severity
 
 _STDIN = "-"
@@ -40,8 +40,11 @@ def command(
     Exit codes: 0 clean (or warnings only), 1 faults, 2 wrong usage.
     """
     found: dict[tuple[str, str, int, int], Diagnostic] = {}
+    variants = 0
     for name in files:
-        for d in _fix(name, params, style) if fix else _check(name, params):
+        said = _fix(name, params, style) if fix else _check(name, params)
+        variants += said.variants
+        for d in said:
             # Files may share libraries, and so the faults in them.
             found.setdefault((d.code, d.span.source.name, d.span.start, d.span.stop), d)
     errors = [d for d in found.values() if d.severity is Severity.ERROR]
@@ -52,12 +55,16 @@ def command(
 
         # click takes the colours out where the output is no terminal.
         colour = "NO_COLOR" not in os.environ
-        click.echo(render(shown, style, colour), nl=False, err=fix and _STDIN in files)
+        click.echo(render(shown, style, colour, prose()), nl=False, err=fix and _STDIN in files)
     elif not quiet and style == "terminal":
-        click.echo(
-            f"no faults in {len(files)} files" if len(files) > 1 else f"no faults in {files[0]}", err=True
-        )
+        what = f"{len(files)} files" if len(files) > 1 else files[0]
+        click.echo(f"no faults in {what}{_variants(variants)}", err=True)
     sys.exit(FAULTS if faulty else 0)
+
+
+def _variants(seen: int) -> str:
+    """How many variants of the specs were looked at, if that is more than one each."""
+    return f" ({seen} variants)" if seen > 1 else ""
 
 
 def _check(name: str, params: Mapping[str, Any]) -> Report:
@@ -82,10 +89,7 @@ def _fix(name: str, params: Mapping[str, Any], style: str) -> Report:
         sys.stdout.buffer.write(mended)
         sys.stdout.buffer.flush()
         return report
-    try:
-        report, changes = fix.mend_file(Path(name), params)
-    except OSError as fault:
-        raise click.ClickException(f"cannot write {name}: {fault.strerror or fault}") from None
+    report, changes = fix.mend_file(Path(name), params)
     if changes:
         click.echo(changes, nl=False, err=style == "json")
     return report

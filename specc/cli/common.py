@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -89,6 +90,13 @@ def static_value(text: str) -> Any:
         return json.loads(text.replace("_", "") if text[:1].isdigit() else text)
     except ValueError:
         return text
+    except RecursionError:
+        raise click.BadParameter(f"{text[:20]}… is nested too deeply") from None
+
+
+def prose() -> int:
+    """How many columns prose may have: those of the terminal, if there is one and it is narrow."""
+    return min(100, shutil.get_terminal_size((100, 24)).columns)
 
 
 def show(report: Report, style: str = "terminal") -> None:
@@ -101,7 +109,7 @@ def show(report: Report, style: str = "terminal") -> None:
         from specc.report.render import render
 
         # click takes the colours out where stderr is no terminal.
-        click.echo(render(report, style, colour=True), err=True, nl=False)
+        click.echo(render(report, style, colour=True, width=prose()), err=True, nl=False)
 
 
 def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:

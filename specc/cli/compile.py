@@ -58,7 +58,7 @@ def command(
     report = Report()
     wanted = placement_from(places, devices, placement_file)
     found = compiled(file, passes, wanted, params, report)
-    show(report)
+    show(report, "json" if as_json and found is None else "terminal")
     if found is None:
         sys.exit(FAULTS)
     directory = Path(out) if out else Path("build") / found.graph.name

@@ -7,15 +7,15 @@ line ends and a byte order mark stay as they were. Leaves which remedies are cer
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from specc.driver import check_source, decode, read
+from specc.remedy import applied
 from specc.report import Fix, Report, Severity
-from specc.source import Source
+from specc.source import Source, Span
+from specc_runtime.files import replace_file
 
 _ROUNDS = 10  # one remedy can bring the next fault to light
 _MARK = b"\xef\xbb\xbf"
@@ -34,7 +34,8 @@ def mend_file(path: Path, params: Mapping[str, Any]) -> tuple[Report, str]:
     report, mended = mend_bytes(str(path), data, path.parent, params)
     if mended == data:
         return report, ""
-    write_whole(path, mended)
+    with replace_file(path) as fresh:
+        fresh.write_bytes(mended)
     return report, _difference(str(path), data, mended)
 
 
@@ -44,20 +45,38 @@ def mend_bytes(name: str, data: bytes, directory: Path, params: Mapping[str, Any
     source = decode(name, data, report)
     if source is None:
         return report, data
+    text = data.removeprefix(_MARK).decode()
     check_source(source, directory, params, report)
     for _ in range(_ROUNDS):
         fixes = [d.fix for d in report if d.fix is not None and d.fix.span.source is source]
         if not fixes:
             break
-        after = Source(name, _applied(source.text, fixes))
+        after = Source(name, applied(source.text, fixes))
         seen = Report()
         check_source(after, directory, params, seen)
         if _state(seen, name) >= _state(report, name):
             break
+        text = _with_its_ends(text, source, fixes)
         source, report = after, seen
-    end = b"\r\n" if b"\r\n" in data else b"\n"
-    mended = (_MARK if data.startswith(_MARK) else b"") + source.text.encode().replace(b"\n", end)
-    return report, mended
+    return report, (_MARK if data.startswith(_MARK) else b"") + text.encode()
+
+
+def _with_its_ends(text: str, source: Source, fixes: list[Fix]) -> str:
+    """A text with its own line ends, mended; the places are those in `source`, whose ends are newlines."""
+    starts, at = [], 0
+    for char in source.text:
+        starts.append(at)
+        at += 2 if char == "\n" and text.startswith("\r\n", at) else 1
+    starts.append(at)
+    end = "\r\n" if "\r\n" in text else "\r" if "\r" in text and "\n" not in text else "\n"
+    whole = Source(source.name, text)
+    return applied(
+        text,
+        [
+            Fix(Span(whole, starts[f.span.start], starts[f.span.stop]), f.text.replace("\n", end), f.title)
+            for f in fixes
+        ],
+    )
 
 
 def _state(report: Report, name: str) -> tuple[int, int, int, int]:
@@ -65,17 +84,6 @@ def _state(report: Report, name: str) -> tuple[int, int, int, int]:
     unread = [d for d in report if d.code.startswith("E01") and d.span.source.name == name]
     errors = sum(d.severity is Severity.ERROR for d in report)
     return len(unread), -(unread[0].span.start if unread else 0), errors, len(report)
-
-
-def _applied(text: str, fixes: Iterable[Fix]) -> str:
-    """The text with its remedies, from the end; of two that overlap, the first one."""
-    kept: list[Fix] = []
-    for fix in sorted(fixes, key=lambda f: (f.span.start, f.span.stop)):
-        if not kept or (fix.span.start >= kept[-1].span.stop and fix.span != kept[-1].span):
-            kept.append(fix)
-    for fix in reversed(kept):
-        text = text[: fix.span.start] + fix.text + text[fix.span.stop :]
-    return text
 
 
 def _difference(name: str, before: bytes, after: bytes) -> str:
@@ -88,17 +96,3 @@ def _difference(name: str, before: bytes, after: bytes) -> str:
         lineterm="",
     )
     return "\n".join(lines) + "\n"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file's content whole or not at all; through a link, that of what it points to."""
-    target = path.resolve()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, target.stat().st_mode & 0o7777)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -93,12 +93,10 @@ def _formatted(name: str, report: Report) -> tuple[bytes, bytes] | None:
 
 
 def _write(name: str, data: bytes) -> None:
-    from specc.cli.fix import write_whole
+    from specc_runtime.files import replace_file
 
-    try:
-        write_whole(Path(name), data)
-    except OSError as fault:
-        raise click.ClickException(f"cannot write {name}: {fault.strerror or fault}") from None
+    with replace_file(name) as fresh:
+        fresh.write_bytes(data)
 
 
 def _difference(name: str, before: bytes, after: bytes) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,7 +101,7 @@ def command(
     from specc.plan.solver import plan_as_placed, propose
 
     wanted = placement_from(places, devices, placement_file)
-    graph = _with_rows(_graph(file, params, wanted), rows)
+    graph = _with_rows(_graph(file, params, wanted, as_json), rows)
     task = _task(graph, batch, lengths, mode, headroom if sizes else 0.0)
     if sizes and not keep:
         fixed = {name: graph.devices[d] for name, d in graph.places.items() if name in wanted.places}
@@ -149,7 +148,7 @@ def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
     return replace(graph, weights=weights)
 
 
-def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
+def _graph(file: str, params: Mapping[str, Any], wanted: Placement, as_json: bool) -> Graph:
     """The graph after all passes, not placed yet. Ends the command where the spec has faults."""
     from specc.devices import with_placement
     from specc.driver import load
@@ -158,9 +157,10 @@ def _graph(file: str, params: Mapping[str, Any], wanted: Placement) -> Graph:
     graph, report = load(file, params)
     if graph is not None:
         graph = with_placement(graph, wanted, report)
-    show(report)
     if graph is None or report.has_errors:
+        show(report, "json" if as_json else "terminal")
         sys.exit(FAULTS)
+    show(report)
     return before_places(graph)
 
 
@@ -180,10 +180,10 @@ def _hand_out(plan: Plan, task: Task, as_json: bool, write: str | None, lines: b
     from specc.devices import to_lines, to_yaml
 
     if write:
-        try:
-            Path(write).write_text(to_yaml(plan.graph), encoding="utf-8")
-        except OSError as fault:
-            fail(f"{write} cannot be written: {fault.strerror}")
+        from specc_runtime.files import replace_file
+
+        with replace_file(write) as fresh:
+            fresh.write_text(to_yaml(plan.graph), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(as_data(plan, task), indent=1))
     elif lines:

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from specc.cli.common import FAULTS, fail, set_option, show
+from specc.cli.common import FAULTS, set_option, show
+from specc_runtime.files import replace_file
 
 _ENDINGS = (".svg", ".html", ".mmd", ".md", ".dot")
 
@@ -52,10 +53,8 @@ def command(file: str, out: str | None, detail: str, params: dict[str, Any]) -> 
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        Path(out).write_text(text, encoding="utf-8")
-    except OSError as fault:
-        fail(f"cannot write {out}: {fault.strerror or fault}")
+    with replace_file(out) as fresh:
+        fresh.write_text(text, encoding="utf-8")
 
 
 def _drawn(scene: Any, ending: str) -> str:

@@ -51,7 +51,7 @@ def bind_arguments(
 
     def give(target: str, argument: tree.Expr, span: Span) -> None:
         if target in domains:
-            statics[target] = (static_or_layer(argument, site, domains[target]), span)
+            statics[target] = (static_or_layer(argument, site, domains[target]), argument.span)
         else:
             inputs[target] = (value(argument, site), span)
 

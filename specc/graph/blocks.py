@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 
 from specc.graph.arguments import Given, bind_arguments, bind_statics, bind_types, check_widths
+from specc.graph.blame import CallSite, is_standard
+from specc.graph.builtins.signature import BUILTINS
 from specc.graph.contracts import check_result, declared_twice, record_attention
 from specc.graph.expressions import all_of, entry_value, value
 from specc.graph.ir import Node
@@ -39,7 +41,9 @@ def call_block(
             f"`{name}` calls itself",
             expr.callee.span,
             why=f"every call is written out in place, so this would never end: {path}",
-            help="repeat a layer with `repeat(n, layer)`; walk a sequence with `scan`",
+            help=f"inside of it `{name}` is the block itself, not the built-in: give it another name"
+            if name in BUILTINS
+            else "repeat a layer with `repeat(n, layer)`; walk a sequence with `scan`",
         )
     if declared_twice(block):
         raise Fault  # reported where the block is declared
@@ -47,7 +51,8 @@ def call_block(
     scope = Scope(world, module, site.child(name), site.frame, module_scope(world, module), block=True)
     passing = bind_types(block, inputs, over, scope, site)
     world.calls.append(block)
-    world.call_sites.append((name, expr.span))
+    world.met.add(id(block))
+    world.call_sites.append(CallSite(name, expr.span, {key: place for key, (_, place) in statics.items()}))
     try:
         bind_statics(block, statics, scope)
         check_widths(block, inputs, scope)
@@ -106,7 +111,7 @@ def _body(block: tree.Block, scope: Scope) -> Node:
     if failed:
         raise Fault
     if returned is None:
-        if world.report.lost("return"):
+        if world.report.lost("return", block.span):
             raise Fault
         raise world.fault(
             "E0501",
@@ -152,7 +157,9 @@ def require(item: tree.Require, site: Site) -> None:
         item.condition.span,
         label="this does not hold",
         found=", ".join(values),
-        help="choose other values for the params",
+        help="give other values in this call"
+        if is_standard(item.span.source)
+        else "choose other values for the params",
     )
 
 

@@ -6,25 +6,24 @@ take are errors at their own place, all of one call together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
+from specc.graph.blame import CallSite
 from specc.graph.blocks import call_block
 from specc.graph.builtins.signature import BUILTINS, REQUIRED, Arguments, Builtin, Option
+from specc.graph.elsewhere import other_library, other_shape
 from specc.graph.expressions import all_of, entry_value, layer, value
 from specc.graph.ir import Node
-from specc.graph.statics import is_static, static
-from specc.graph.world import Fault, LayerValue, Site, World
+from specc.graph.options import option_value, unknown_option
+from specc.graph.world import Fault, LayerValue, Site
 from specc.names.program import KIND_WORDS, Module
 from specc.report import Fix, Label
-from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
-from specc.types.static import Symbol, describe, is_number, kind_of
+from specc.types.static import Symbol, describe, kind_of
 
 Given = tuple[Node, Span]
-_LARGEST = 10**6  # width, or number of parts
-_COPIES = 1_000  # of a layer
 
 
 def known_callable(name: str, site: Site) -> bool:
@@ -68,6 +67,10 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
                     f"`{callee.name}` is {kind_of(target)}, not a layer",
                     callee.span,
                     found=describe(target),
+                    secondary=(Label(entry.span, "declared here"),),
+                    help=f"it hides the built-in `{callee.name}(x)`: give it another name"
+                    if callee.name in ("width", "bound")
+                    else "",
                 )
         elif not known_callable(callee.name, site):
             raise world.fault(
@@ -107,6 +110,8 @@ def _library_block(callee: tree.Attribute, site: Site) -> tuple[Module, tree.Blo
 
 def _no_library(callee: tree.Attribute, site: Site) -> Fault:
     name = callee.base.name
+    if (foreign := other_library(callee, site)) is not None:
+        return foreign
     found = site.world.program.block(site.scope.module, callee.ident.name)
     if found is not None and found[0].name == name and not site.report.lost(name):
         return site.world.fault(
@@ -122,7 +127,17 @@ def _no_library(callee: tree.Attribute, site: Site) -> Fault:
             "E0211",
             f"`{callee.span.text}` is no block of a library",
             callee.span,
-            help="a value is given to a layer as `f(x)` or `x |> f`",
+            help=f"values have no methods: write `{name} |> {callee.ident.name}`"
+            if known_callable(callee.ident.name, site)
+            else "a value is given to a layer as `f(x)` or `x |> f`",
+        )
+    if name in site.world.program.libraries() and not site.report.lost(name):
+        return site.world.fault(
+            "E0201",
+            f"library `{name}` is not brought in",
+            callee.base.span,
+            label="unknown name",
+            help=f"write `use {name}` at the top of the file",
         )
     return site.world.unknown("E0201", "library", name, callee.base.span, site.scope.module.uses)
 
@@ -149,7 +164,10 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
     path = site.path if target.path is None else target.path
     given = inputs
     if target.path is not None:
-        site.world.call_sites.append((target.path, span))
+        if any(s.name == target.path for s in site.world.call_sites):
+            raise _of_itself(target, site, span)
+        site.world.applied.add(target.path)
+        site.world.call_sites.append(CallSite(target.path, span, {}))
     try:
         for expr, origin in target.calls:
             at = Site(origin.scope, site.frame, path, counts)
@@ -161,6 +179,18 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
     return given[0][0]
 
 
+def _of_itself(target: LayerValue, site: Site, span: Span) -> Fault:
+    """The fault of `layer linear = linear(4)`."""
+    hides = "" if target.path not in BUILTINS else f", not the built-in `{target.path}`"
+    return site.world.fault(
+        "E0210",
+        f"the layer `{target.path}` is made of itself",
+        target.calls[0][0].span,
+        why=f"inside of it `{target.path}` is the layer that is being declared{hides}",
+        help="give the layer another name" if hides else "name the layers that it is made of",
+    )
+
+
 # ------------------------------------------------------------------ binding
 
 
@@ -169,6 +199,8 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
 
     first: what is piped in; None where that is faulty.
     """
+    if (foreign := other_shape(builtin, expr, site)) is not None:
+        raise foreign
     positional = [a for a in expr.args if isinstance(a, tree.Positional)]
     variadic = bool(builtin.inputs) and builtin.inputs[-1].startswith("*")
     wanted = len(builtin.inputs) - (1 if first is None else len(first))
@@ -283,6 +315,15 @@ def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict
         case tree.Over(axis=axis, new=new, where=where):
             if "over" not in builtin.clauses:
                 raise _no_clause(builtin, "over", argument.span, site)
+            if "over" in clauses:
+                raise site.world.fault(
+                    "E0404",
+                    f"`{builtin.name}` is given two axes",
+                    argument.span,
+                    secondary=(Label(clauses["over"].span, "the first one"),),
+                    why="a layer works along one axis at a time",
+                    help=f"one after the other, the inner one first: `… |> {builtin.name}(over {axis.name})`",
+                )
             clauses["over"] = axis
             if new is not None:
                 if "new" not in builtin.clauses:
@@ -295,19 +336,36 @@ def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict
         case tree.As(axis=axis):
             if "as" not in builtin.clauses:
                 raise _no_clause(builtin, "as", argument.span, site)
+            _once(builtin, "as", argument.span, clauses, site)
             clauses["as"] = axis
         case tree.By(value=score):
             if "by" not in builtin.clauses:
                 raise _no_clause(builtin, "by", argument.span, site)
+            _once(builtin, "by", argument.span, clauses, site)
             clauses["by"] = (value(score, site), argument.span)
         case tree.To():
             if "to" not in builtin.clauses:
                 raise _no_clause(builtin, "to", argument.span, site)
+            _once(builtin, "to", argument.span, clauses, site)
             clauses["to"] = argument
 
 
+def _once(builtin: Builtin, clause: str, span: Span, clauses: Mapping[str, Any], site: Site) -> None:
+    if clause in clauses:
+        raise site.world.fault(
+            "E0404", f"`{builtin.name}` is given `{clause}` twice", span, help="keep one of them"
+        )
+
+
 def _no_clause(builtin: Builtin, clause: str, span: Span, site: Site) -> Fault:
-    return site.world.fault("E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage)
+    advice = ""
+    if clause == "over" and builtin.inputs:
+        advice = (
+            f"it works at each position; reduce what it gives, such as `sum({builtin.name}(…), {span.text})`"
+        )
+    return site.world.fault(
+        "E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage, help=advice
+    )
 
 
 def _too_many(builtin: Builtin, argument: tree.Positional, site: Site, told: bool) -> Fault:
@@ -330,139 +388,16 @@ def _too_many(builtin: Builtin, argument: tree.Positional, site: Site, told: boo
         f"`{builtin.name}` is given an argument too many",
         argument.span,
         expected=builtin.usage,
+        help=_if_one_number(given),
     )
 
 
-def unknown_option(builtin: Builtin, argument: tree.Keyword, world: World) -> Fault:
-    """Report an option that a built-in does not have (E0402)."""
-    ident, known = argument.ident, [o.name for o in builtin.options]
-    if world.report.lost(ident.name):
-        return Fault(ident.name)
-    help, fix = suggestion(ident.name, ident.span, known)
-    if ident.name in ("axis", "axes", "dim", "over") and "over" in builtin.clauses:
-        help = "an axis is given as `over AXIS`"
-        if isinstance(argument.value, tree.Ref):
-            written = f"over {argument.value.name}"
-            help, fix = f"write `{written}`", Fix(argument.span, written, f"write `{written}`")
-    elif not help:
-        help = "it has " + ", ".join(f"`{k}`" for k in known) if known else "it has none"
-    return world.fault(
-        "E0402",
-        f"`{builtin.name}` has no option `{ident.name}`",
-        ident.span,
-        label="unknown option",
-        expected=builtin.usage,
-        help=help,
-        fix=fix,
-    )
-
-
-_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0,
-                 "identity": 0}  # fmt: skip
-
-
-def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
-    """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
-    callee = expr.callee if isinstance(expr, tree.Call) else expr
-    name = callee.name if isinstance(callee, tree.Ref) else ""
-    if name not in _INITIALIZERS:
-        if is_static(expr, site.scope) and is_number(number := static(expr, site)):
-            return ("constant", float(number)) if number else ("zeros",)
-        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, _INITIALIZERS)
-    given = expr.args if isinstance(expr, tree.Call) else ()
-    if len(given) != _INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
-        count = _INITIALIZERS[name]
-        raise site.world.fault(
-            "E0404", f"`{name}` takes {'one number' if count else 'no argument'}", expr.span
-        )
-    numbers = [static(a.value, site) for a in given if isinstance(a, tree.Positional)]
-    if not all((is_number(n) and n >= 0) or name == "constant" for n in numbers):
-        raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
-    return (name, *(float(n) for n in numbers))
-
-
-def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
-    """The value of an option, of the kind it was declared with. Raises Fault."""
-    if option.kind == "axis":
-        if isinstance(expr, tree.Ref):
-            return tree.Ident(expr.name, span=expr.span)
-        raise site.world.fault("E0403", f"`{option.name}` is the name of an axis", expr.span)
-    if option.kind in ("layer", "layer?"):
-        if option.kind == "layer?" and _is_none(expr, site):
-            return None
-        return layer(expr, site)
-    if option.kind == "init":
-        return initializer(expr, site)
-    if option.kind == "text?":
-        if isinstance(expr, tree.Text) or _is_none(expr, site):
-            return expr.value if isinstance(expr, tree.Text) else None
-        raise site.world.fault("E0403", f"`{option.name}` is a text in quotes", expr.span)
-    if option.kind == "choice":
-        return choice(option.name, expr, option.choices, site)
-    result = static(expr, site)
-    if option.kind == "sizes" and isinstance(result, tuple):
-        bad = next((v for v in result if not _is_count(v)), None)
-        if bad is None:
-            return result
-        result = bad
-    wanted, fits = {
-        "count": (f"an integer from 1 to {_LARGEST:,}", _is_count),
-        "copies": (
-            f"an integer from 1 to {_COPIES:,}",
-            lambda v: _is_count(v) and v <= _COPIES,
-        ),
-        "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-        "number": ("a number", is_number),
-        "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
-        "bool": ("true or false", lambda v: isinstance(v, bool)),
-        "sizes": (f"a list of integers from 1 to {_LARGEST:,}, such as [200, 80]", lambda v: False),
-    }[option.kind]
-    if not fits(result):
-        raise site.world.fault(
-            "E0403",
-            f"`{option.name}` must be {wanted}",
-            expr.span,
-            found=describe(result),
-            help=_about_number(option.kind, result, expr),
-        )
-    return result
-
-
-def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> str:
-    """One of a few words, or a param that has one as its value. Raises Fault."""
-    listed = ", ".join(f"`{c}`" for c in choices)
-    word = expr.name if isinstance(expr, tree.Ref) else ""
-    if word and word not in choices and site.scope.find(word) is None and not site.report.lost(word):
-        help, fix = suggestion(word, expr.span, choices)
-        raise site.world.fault(
-            "E0403", f"`{name}` is one of {listed}", expr.span, found=f"`{word}`", help=help, fix=fix
-        )
-    result = static(expr, site, choices)
-    if not isinstance(result, Symbol) or result.name not in choices:
-        raise site.world.fault("E0403", f"`{name}` is one of {listed}", expr.span, found=describe(result))
-    return result.name
-
-
-def _about_number(kind: str, result: object, expr: tree.Expr) -> str:
-    if kind in ("count", "sizes") and isinstance(result, float) and not isinstance(expr, tree.Number):
-        return "`/` gives a fraction where the one does not divide the other"
-    if kind == "sizes" and _is_count(result):
-        return f"write a list, even for one layer: `[{describe(result)}]`"
-    if kind == "rate" and is_number(result) and 1 < float(str(result)) <= 100:
-        return f"a rate is a share: for {describe(result)} %, write {float(str(result)) / 100:g}"
-    return ""
-
-
-def _is_count(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= _LARGEST
-
-
-def _is_none(expr: tree.Expr, site: Site) -> bool:
-    if not isinstance(expr, tree.Ref):
-        return False
-    if expr.name == "none":
-        return True
-    found = site.scope.find(expr.name)
-    if found is None or not isinstance(found[1].statement, tree.Param | tree.Static):
-        return False
-    return bool(entry_value(*found, expr.name) == Symbol("none"))
+def _if_one_number(given: tree.Expr) -> str:
+    """What to say of `50,128`: two numbers, and perhaps meant as one."""
+    if not isinstance(given, tree.Number) or len(given.text) != 3:
+        return ""
+    before = given.span.source.line(given.span.line)[: given.span.column - 1]
+    if not before.endswith(",") or not before[:-1][-1:].isdigit():
+        return ""
+    head = before[:-1][len(before[:-1].rstrip("0123456789")) :]
+    return f"if one number is meant, write `{head}_{given.text}`"

@@ -63,7 +63,7 @@ def record_attention(block: tree.Block, inputs: dict[str, Given], result: Node, 
     world = scope.world
     entry = scope.entries.get("weight")
     if entry is None or not isinstance(entry.statement, tree.Binding | tree.Scan):
-        if world.report.lost("weight"):
+        if world.report.lost("weight", block.span):
             raise Fault
         raise world.fault(
             "E0504",
@@ -95,7 +95,7 @@ def record_attention(block: tree.Block, inputs: dict[str, Given], result: Node, 
     record = AttentionRecord(path, nodes["weight"].id, score, block.ident.span)
     keys = tuple(node.id for name, (node, _) in inputs.items() if name.startswith("key"))
     queries = tuple(node.id for name, (node, _) in inputs.items() if name.startswith("query"))
-    place = world.call_sites[0][1] if world.call_sites else block.ident.span
+    place = world.call_sites[0].span if world.call_sites else block.ident.span
     world.attentions.append(AttentionUse(record, result.id, queries, keys, place))
 
 
@@ -118,7 +118,7 @@ def check_block(block: tree.Block, world: World) -> None:
         )
     if (
         block.kind == "attention"
-        and not world.report.lost("weight")
+        and not world.report.lost("weight", block.span)
         and not any(
             (isinstance(s, tree.Binding) and s.ident.name == "weight")
             or (isinstance(s, tree.Scan) and any(state.ident.name == "weight" for state in s.states))
@@ -141,7 +141,7 @@ def check_block(block: tree.Block, world: World) -> None:
             help="give one of them another name",
         )
     returns = [s for s in block.body if isinstance(s, tree.Return)]
-    if not returns and not world.report.lost("return"):
+    if not returns and not world.report.lost("return", block.span):
         world.report.error(
             "E0501",
             f"`{block.ident.name}` returns nothing",

@@ -12,11 +12,11 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from specc.graph.builtins.axes import with_parents
-from specc.graph.calls import initializer
 from specc.graph.encodings import table_encoding
 from specc.graph.expressions import entry_value, layer, value
 from specc.graph.ir import Node, Weight
 from specc.graph.lookup import axis_by_name
+from specc.graph.options import initializer
 from specc.graph.scans import scan_value
 from specc.graph.spaces import space_value
 from specc.graph.statics import describe_domain, in_domain, is_static, static, symbols_of

@@ -95,6 +95,7 @@ def places(
             isinstance(entry.statement, tree.Device)
             and name not in asked
             and not report.lost(name)
+            and not report.lost("place")
             and not inherited
         ):
             report.warning(

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.graph.blocks import module_scope, require
 from specc.graph.builtins import registry
 from specc.graph.contracts import check_block
@@ -23,15 +24,29 @@ from specc.graph.predictions import extra_loss, label_inputs, prediction
 from specc.graph.prune import prune
 from specc.graph.spaces import declare_axes
 from specc.graph.training import training
+from specc.graph.unmet import check_unmet
 from specc.graph.world import Fault, Scope, Site, World
 from specc.graph.written import check_names
 from specc.names.program import Program
 from specc.report import Report
 from specc.report.suggest import nearest
+from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import Symbol
 
 assert registry.BUILTINS  # every built-in is declared before anything is elaborated
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What all declarations of a model came to."""
+
+    predictions: list[Prediction]
+    losses: list[ExtraLoss]
+    devices: dict[str, str]
+    places: dict[str, str]
+    place_spans: dict[str, Span]
+    settings: dict[str, Any]
 
 
 def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) -> Graph | None:
@@ -43,6 +58,55 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
     if module.kind != "model":
         _library(scope)
         return None
+    whole = _whole(scope)
+    _check_blocks(scope)
+    if not report.has_errors and not whole.predictions and not whole.losses:
+        report.error(
+            "E0513",
+            f"model `{module.name}` predicts nothing",
+            module.ident.span,
+            help="say what comes out: `predict click: binary = …`",
+        )
+    nodes, weights, attentions = tuple(world.root.nodes), dict(world.weights), list(world.attentions)
+    check_unmet(scope)
+    if report.has_errors:
+        return None
+    params = {
+        name: _plain(entry.value)
+        for name, entry in scope.entries.items()
+        if isinstance(entry.statement, tree.Param)
+    }
+    graph = Graph(
+        module.name,
+        module.doc,
+        nodes,
+        weights,
+        tuple(world.spaces.values()),
+        tuple(whole.predictions),
+        tuple(whole.losses),
+        tuple(use.record for use in attentions),
+        _bindings(scope),
+        params,
+        whole.devices,
+        whole.places,
+        whole.settings,
+        module.edition,
+        module.ident.span.source.name,
+        whole.place_spans,
+    )
+    label_inputs(graph, report)
+    lint(graph, world, attentions)
+    return prune(graph, {use.record.path: use.result for use in attentions})
+
+
+def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
+    """Report the faults of one more variant of a model: nothing of what no variant meets, and no lints."""
+    _whole(module_scope(World(program, report, overrides=dict(overrides)), program.main))
+
+
+def _whole(scope: Scope) -> _Whole:
+    """Elaborate every declaration."""
+    module = scope.module
     _params(scope)
     declare_axes(scope)
     for name, entry in scope.entries.items():
@@ -58,42 +122,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
     settings: dict[str, Any] = {}
     with contextlib.suppress(Fault):
         settings = training(scope, module.trains)
-    _check_blocks(scope)
-    if not report.has_errors and not predictions and not losses:
-        report.error(
-            "E0513",
-            f"model `{module.name}` predicts nothing",
-            module.ident.span,
-            help="say what comes out: `predict click: binary = …`",
-        )
-    if report.has_errors:
-        return None
-    params = {
-        name: _plain(entry.value)
-        for name, entry in scope.entries.items()
-        if isinstance(entry.statement, tree.Param)
-    }
-    graph = Graph(
-        module.name,
-        module.doc,
-        tuple(world.root.nodes),
-        world.weights,
-        tuple(world.spaces.values()),
-        tuple(predictions),
-        tuple(losses),
-        tuple(use.record for use in world.attentions),
-        _bindings(scope),
-        params,
-        known,
-        placed,
-        settings,
-        module.edition,
-        module.ident.span.source.name,
-        place_spans,
-    )
-    label_inputs(graph, report)
-    lint(graph, world)
-    return prune(graph, {use.record.path: use.result for use in world.attentions})
+    return _Whole(predictions, losses, known, placed, place_spans, settings)
 
 
 def _plain(value: Any) -> Any:
@@ -113,7 +142,14 @@ def _bindings(scope: Scope) -> dict[str, int]:
 
 def _check_overrides(world: World, named: Mapping[str, Any]) -> None:
     params = [name for name, item in named.items() if isinstance(item, tree.Param)]
-    for name in world.overrides:
+    for name, value in world.overrides.items():
+        if value is None and name in params:
+            world.report.error(
+                "E0405",
+                f"`{name}` cannot be overridden with nothing",
+                named[name].ident.span,
+                help="give it a value, or leave the override out",
+            )
         if name not in params:
             close = nearest(name, params)
             world.report.error(
@@ -167,3 +203,4 @@ def _library(scope: Scope) -> None:
     """A library has no model: its params are elaborated, its blocks only looked through."""
     _params(scope)
     _check_blocks(scope)
+    check_unmet(scope)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from specc.graph.calls import initializer
 from specc.graph.encoding_call import Call, Encoding
+from specc.graph.options import initializer
 from specc.graph.statics import static
 from specc.graph.world import Fault
+from specc.report.elsewhere import SAME
 from specc.report.suggest import suggestion
 from specc.syntax import tree
 from specc.types.static import describe, is_number
@@ -94,8 +95,17 @@ def _truth(call: Call, expr: tree.Expr) -> bool:
 
 def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
     """What stands for a missing raw value: of the kind that the column has."""
-    result = static(expr, call.site)
     texts = plain.name in _TEXTS
+    if isinstance(expr, tree.Ref) and SAME.get(expr.name, expr.name) == "none":
+        raise call.site.world.fault(
+            "E0403",
+            f"the default of `{plain.name}` is a {'number or a text' if texts else 'number'}",
+            expr.span,
+            found=f"`{expr.name}`",
+            why="a default stands for a missing value, so it is one of the values that the column has",
+            help="leave `default` out where nothing is missing, else give the value that is read instead",
+        )
+    result = static(expr, call.site)
     if not (is_number(result) or (texts and isinstance(result, str))):
         raise call.site.world.fault(
             "E0403",

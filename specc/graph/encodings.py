@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from specc.graph.calls import choice
 from specc.graph.encoding_call import Call, Encoding, read
 from specc.graph.encoding_options import OF_FIELDS, OF_TABLES, with_options
+from specc.graph.options import choice
 from specc.graph.statics import static
 from specc.graph.world import Entry, Site
 from specc.report import Label
@@ -126,7 +126,8 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
         _nothing_into(call, name)
         shared = _shared(callee, site)
         return with_options(call, Encoding(**{**shared.__dict__, "column": call.column}), OF_FIELDS)
-    if (isinstance(expr, tree.Ref) and expr.name not in ENCODINGS) or isinstance(expr, tree.Attribute):
+    bare = isinstance(expr, tree.Ref) and (expr.name not in ENCODINGS or _is_table(expr.name, site))
+    if bare or isinstance(expr, tree.Attribute):
         return _shared(expr, site)
     if name not in ENCODINGS:
         raise site.world.unknown("E0201", "encoding", name or expr.span.text, callee.span, ENCODINGS)

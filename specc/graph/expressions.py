@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from specc.graph.ir import Node
 from specc.graph.statics import is_static, static, symbols_of, truth
-from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
+from specc.graph.world import Aside, Entry, Fault, LayerValue, Scope, Site
 from specc.names.program import KIND_WORDS
-from specc.report import Label
+from specc.report import Fix, Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
@@ -55,7 +55,9 @@ def value(expr: tree.Expr, site: Site) -> Node:
         case tree.Attribute():
             return _attribute(expr, site)
         case tree.If(condition=condition, then=then, other=other):
-            return value(then if truth(condition, site) else other, site)
+            taken, aside = (then, other) if truth(condition, site) else (other, then)
+            site.world.branched(taken, Aside(aside, site))
+            return value(taken, site)
         case _ if is_static(expr, site.scope):
             return constant(static(expr, site), expr.span, site)
         case tree.Unary(op="-", operand=operand):
@@ -209,6 +211,10 @@ def _attribute(expr: tree.Attribute, site: Site) -> Node:
     world = site.world
     found = site.scope.find(expr.base.name)
     if found is None:
+        from specc.graph.elsewhere import other_library
+
+        if (foreign := other_library(expr, site)) is not None:
+            raise foreign
         raise world.unknown("E0201", "space", expr.base.name, expr.base.span, site.scope.names())
     scope, entry = found
     if not isinstance(entry.statement, tree.Space):
@@ -302,6 +308,14 @@ def layer(expr: tree.Expr, site: Site) -> LayerValue:
             return LayerValue(((tree.Call(expr, (), span=expr.span), site),), name)
         case tree.Attribute():
             return LayerValue(((tree.Call(expr, (), span=expr.span), site),), expr.span.text)
+        case tree.Text(value=name) if name.isidentifier():
+            raise site.world.fault(
+                "E0407",
+                "a layer is needed here, and this is a text",
+                expr.span,
+                help=f"write `{name}`",
+                fix=Fix(expr.span, name, f"write `{name}`"),
+            )
         case _:
             raise site.world.fault(
                 "E0407",

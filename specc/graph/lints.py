@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from specc.graph.ir import Graph, Node
-from specc.graph.world import World
+from specc.graph.world import AttentionUse, World
 from specc.graph.written import local_names, references, walk
 from specc.names.program import KIND_WORDS
+from specc.report import Label
 from specc.syntax import tree
 
 _CARRIES = frozenset({"concat", "add", "sub", "mul", "rename", "stack", "append", "slice"})
 
 
-def lint(graph: Graph, world: World) -> None:
+def lint(graph: Graph, world: World, attentions: Iterable[AttentionUse]) -> None:
     """All lints that need the whole model."""
     unused(world)
     index = {n.id: n for n in graph.nodes}
-    for use in world.attentions:
+    _logits(graph, index, world)
+    _pipes_of_choices(world)
+    for use in attentions:
         if use.keys and use.record.weight in index:
             if not set(use.keys) & _ancestors(use.record.weight, index):
                 world.report.warning(
@@ -32,6 +35,41 @@ def lint(graph: Graph, world: World) -> None:
                     help="let the score depend on both the query and the key",
                 )
         _different_tables(use.queries, use.keys, index, use.span, use.record.path, world)
+
+
+def _logits(graph: Graph, index: dict[int, Node], world: World) -> None:
+    """W0713: a `binary` prediction that ends in `sigmoid`, of which another is taken."""
+    for item in graph.predictions:
+        node = index.get(item.node)
+        if item.kind == "binary" and node is not None and node.op == "sigmoid":
+            world.report.warning(
+                "W0713",
+                f"the prediction `{item.name}` goes through `sigmoid` twice",
+                node.span,
+                label="applied here",
+                secondary=(Label(item.span, "applied to a `binary` prediction anyway"),),
+                why="a `binary` prediction is a logit: its probability is the sigmoid of it",
+                help="leave the `sigmoid` out",
+            )
+
+
+def _pipes_of_choices(world: World) -> None:
+    """W0712: `if a then b else c |> f`, where the pipe takes the whole choice."""
+    for statement in world.program.main.named.values():
+        if statement.span.source is not world.program.main.ident.span.source:
+            continue
+        for part in walk(statement):
+            if isinstance(part, tree.Pipe) and isinstance(part.left, tree.If):
+                if part.span.start == part.left.span.start:
+                    world.report.warning(
+                        "W0712",
+                        "this pipe takes the whole `if`, not only what follows `else`",
+                        part.right.span,
+                        label="applied to either branch",
+                        secondary=(Label(part.left.span, "to the value of this"),),
+                        why="`|>` binds loosest, so that it takes everything before it",
+                        help="put the `if` in `( )` where that is meant, else the branch with its pipe",
+                    )
 
 
 def _ancestors(id: int, index: dict[int, Node]) -> set[int]:
@@ -60,7 +98,6 @@ def _different_tables(
     for name in sides[0].keys() & sides[1].keys():
         (first, node), (second, other) = sides[0][name], sides[1][name]
         if first != second:
-            from specc.report import Label
             from specc.source import Span
 
             assert isinstance(span, Span)

@@ -165,7 +165,7 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
         if name in nexts:
             continue
         failed = True
-        if misnamed or site.report.lost("next"):
+        if misnamed or site.report.lost("next", scan.span):
             continue
         bound = next((b for b in scan.body if isinstance(b, tree.Binding) and b.ident.name == name), None)
         fix = None if bound is None else Fix(bound.ident.span, f"next {name}", f"write `next {name}`")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from specc.graph.ir import Node
-from specc.graph.world import Entry, Fault, LayerValue, Scope, Site
+from specc.graph.world import Aside, Entry, Fault, LayerValue, Scope, Site
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import (
@@ -42,11 +42,11 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
             return all(is_static(item, scope) for item in items)
         case tree.Unary(operand=operand):
             return is_static(operand, scope)
-        case tree.Binary(op=op, left=left, right=right):
-            if op in ("==", "!=") and _compared_symbols(left, right, scope):
-                return True
-            # The short side first: long sums nest to the left.
-            return is_static(right, scope) and is_static(left, scope)
+        case tree.Binary():
+            known = scope.static.get(id(expr))
+            if known is None:
+                known = scope.static[id(expr)] = _is_static_operation(expr, scope)
+            return known
         case tree.If(then=then, other=other):
             return is_static(then, scope) and is_static(other, scope)
         case tree.Call(callee=tree.Ref(name=name)):
@@ -65,6 +65,14 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
             return entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
         case _:
             return False
+
+
+def _is_static_operation(expr: tree.Binary, scope: Scope) -> bool:
+    """Asked once for each operation of a long sum, which nests to the left."""
+    if expr.op in ("==", "!=") and _compared_symbols(expr.left, expr.right, scope):
+        return True
+    # The short side first.
+    return is_static(expr.right, scope) and is_static(expr.left, scope)
 
 
 def _is_static_binding(entry: Entry, statement: tree.Binding, scope: Scope) -> bool:
@@ -112,8 +120,9 @@ def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticVa
                     "E0403", str(why), expr.span, found=f"{describe(a)} {op} {describe(b)}"
                 ) from None
         case tree.If(condition=condition, then=then, other=other):
-            chosen = then if truth(condition, site) else other
-            return static(chosen, site, symbols)
+            taken, aside = (then, other) if truth(condition, site) else (other, then)
+            world.branched(taken, Aside(aside, site, True, tuple(symbols)))
+            return static(taken, site, symbols)
         case tree.Call():
             return _static_call(expr, site)
         case tree.Ref(name=name):

@@ -163,7 +163,7 @@ def _optimizer(expr: tree.Expr, site: Site) -> dict[str, Any]:
                     fix=fix,
                 )
             if key in places:
-                raise world.fault("E0404", f"`{key}` is given twice", place)
+                raise world.fault("E0404", f"`{key}` is given twice", place, help="keep one of them")
             places[key] = given
             value = _option(key, given, site)
             (found if key in (*SCHEDULE, LAZY) else found["options"])[key] = value
@@ -212,15 +212,20 @@ def _group(scope: Scope, expr: tree.Expr) -> str:
     if isinstance(expr, tree.Attribute):
         space = world.spaces.get(expr.base.name)
         if space is None:
-            raise world.unknown("E0201", "space", expr.base.name, expr.base.span, world.spaces)
+            declared = [n for n, e in scope.entries.items() if isinstance(e.statement, tree.Space)]
+            if expr.base.name in declared:
+                raise Fault  # its own fault is reported where it is declared
+            raise world.unknown("E0201", "space", expr.base.name, expr.base.span, declared)
         names = [f.name for f in space.fields]
         if expr.ident.name not in names:
             raise world.unknown("E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names)
         if not space.axes:
             return f"{space.name}.{expr.ident.name}"
+    known = [f"{s.name}.{f.name}" for s in world.spaces.values() if not s.axes for f in s.fields if f.table]
     raise world.fault(
         "E0403",
         "`group` is a field of a space without axes",
         expr.span,
-        expected="such as `user.id`",
+        expected=", ".join(known[:4]) or "such as `user.id`",
+        why="the examples of a group are compared with each other, so each example is in one",
     )

@@ -12,10 +12,11 @@ from math import prod
 from typing import Any
 
 from specc.frozen import dataclass
+from specc.graph.blame import CallSite, told_at
 from specc.graph.ir import AttentionRecord, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
 from specc.report import Label, Report
-from specc.report.suggest import suggestion
+from specc.report.suggest import absent, suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
@@ -57,6 +58,16 @@ class LayerValue:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A branch that was not taken, and where it stands: its names are looked at all the same."""
+
+    branch: tree.Expr
+    site: Site
+    static: bool = False
+    symbols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class AttentionUse:
     """An attention's record, with what the lints ask about: its result, its queries and keys."""
 
@@ -90,6 +101,7 @@ class Scope:
     block: bool = False  # the signature's axis names hide those outside
     entries: dict[str, Entry] = field(default_factory=dict)
     axes: dict[str, list[Axis]] = field(default_factory=dict)
+    static: dict[int, bool] = field(default_factory=dict)  # by id of an operation, whether it is static
     scans: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # by id of the statement
 
     def find(self, name: str) -> tuple[Scope, Entry] | None:
@@ -176,7 +188,12 @@ class World:
     space_fields: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # concat node -> fields
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
-    call_sites: list[tuple[str, Span]] = field(default_factory=list)
+    call_sites: list[CallSite] = field(default_factory=list)
+    met: set[int] = field(default_factory=set)  # by id, blocks that a call wrote out
+    applied: set[str] = field(default_factory=set)  # declared layers that were, by path
+    aside: dict[int, Aside] = field(default_factory=dict)  # by id, branches that were not taken
+    taken: set[int] = field(default_factory=set)  # by id, branches that were
+    refused: set[tuple[str, str]] = field(default_factory=set)  # params' values, by message and name
     full: bool = False  # whether the model has been found too large
     busy: list[tuple[str, Entry]] = field(default_factory=list)  # names being elaborated, outermost first
     module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
@@ -184,15 +201,26 @@ class World:
 
     def fault(self, code: str, message: str, span: Span, **details: Any) -> Fault:
         """Report an error and give back what to raise. Inside a block, the calls that led here
-        are shown as second places."""
-        outside = tuple(
-            Label(place, f"in this call of `{name}`")
-            for name, place in reversed(self.call_sites[-2:])
-            if place.source is not span.source or not place.start <= span.start < place.stop
-        )
-        details["secondary"] = tuple(details.get("secondary", ())) + outside
+        are shown as second places; what a library of ours carries out is told at the user's own line."""
+        if self.report.unread(span):
+            return Fault(message)
+        if code == "E0403" and self._told_of(message, span, details):
+            return Fault(message)
+        message, span = told_at(self, code, message, span, details)
         self.report.error(code, message, span, **details)
         return Fault(message)
+
+    def _told_of(self, message: str, span: Span, details: dict[str, Any]) -> bool:
+        """Whether a param's value has been refused in these words before: it is told at its first use."""
+        param = self.program.main.named.get(span.text)
+        if not isinstance(param, tree.Param) or param.span.source is not span.source:
+            return False
+        if (message, span.text) in self.refused:
+            return True
+        self.refused.add((message, span.text))
+        declared = Label(param.ident.span, f"it is {details['found']} here") if details.get("found") else None
+        details["secondary"] = (*details.get("secondary", ()), *([declared] if declared else []))
+        return False
 
     def unknown(
         self, code: str, what: str, name: str, span: Span, among: Iterable[str], owner: str = ""
@@ -203,8 +231,20 @@ class World:
         """
         if self.report.lost(name):
             return Fault(name)
+        dropped = self.program.dropped.get(name)
+        if dropped is not None:
+            return self.fault(
+                "E0209",
+                f"`{name}` is dropped, and is still used",
+                dropped,
+                label="dropped here",
+                secondary=(Label(span, "used here"),),
+                help=f"declare `{name}` anew, or drop or replace what uses it too",
+            )
         known = list(among)
         help, fix = suggestion(name, span, known)
+        if what == "block or layer" and (instead := absent(name)):
+            help, fix = instead, None
         if not help and 0 < len(known) <= 8:
             help = "there is " + ", ".join(f"`{k}`" for k in known)
         return self.fault(
@@ -215,6 +255,11 @@ class World:
             help=help,
             fix=fix,
         )
+
+    def branched(self, taken: tree.Expr, aside: Aside) -> None:
+        """Take notice of a branch and of the one beside it that is not taken."""
+        self.taken.add(id(taken))
+        self.aside.setdefault(id(aside.branch), aside)
 
     # -------------------------------------------------------------- nodes
 

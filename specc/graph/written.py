@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 
 from specc.graph.builtins.signature import BUILTINS
-from specc.graph.calls import unknown_option
+from specc.graph.options import unknown_option
 from specc.graph.world import Scope
 from specc.syntax import tree
 

@@ -57,6 +57,8 @@ class Program:
     main: Module
     prelude: Callable[[str], tuple[Module, tree.Block] | None]
     prelude_names: tuple[str, ...]
+    dropped: Mapping[str, Span] = field(default_factory=dict)  # what `extends` takes away, and where
+    libraries: Callable[[], list[str]] = list  # every library and model that could be brought in
 
     def block(self, module: Module, name: str) -> tuple[Module, tree.Block] | None:
         """The block a bare name means in a module: its own, one it uses, the prelude's."""

@@ -49,6 +49,7 @@ class _Loader:
         self.modules: dict[str, Module] = {}
         self.files: dict[str, tree.File] = {}
         self.chain: list[str] = []
+        self.dropped: dict[str, Span] = {}
         self._std: dict[str, Source] | None = None
         self._std_modules: dict[str, Module] = {}
 
@@ -153,6 +154,7 @@ class _Loader:
         for item in extends.body:
             if isinstance(item, tree.Drop):
                 for ident in item.names:
+                    self.dropped[ident.name] = ident.span
                     if module.named.pop(ident.name, None) is None and not self.report.lost(ident.name):
                         close = nearest(ident.name, module.named)
                         self.report.error(
@@ -165,6 +167,7 @@ class _Loader:
 
     def declare(self, module: Module, body: Sequence[tree.Declaration], replaces: frozenset[str]) -> None:
         seen: dict[str, Named] = {} if replaces else dict(module.named)
+        train: tree.Train | None = None
         for item in body:
             match item:
                 case tree.Use():
@@ -174,7 +177,20 @@ class _Loader:
                 case tree.Place():
                     module.places.append(item)
                 case tree.Train():
+                    if train is not None:
+                        one, other = (Span(s.source, s.start, s.start + 5) for s in (item.span, train.span))
+                        self.twice(one, "`train`", other, "write all settings into one `train { … }`")
+                        continue
+                    train = item
                     module.trains.append(item)
+                case tree.Drop() if not replaces:
+                    self.report.error(
+                        "E0209",
+                        "`drop` stands outside of `extends`",
+                        item.span,
+                        why="it leaves out what a model has from the one that it extends",
+                        help="write it inside: `extends BASE { drop NAME … }`",
+                    )
                 case tree.Extends() | tree.Drop():
                     pass
                 case _:
@@ -193,10 +209,30 @@ class _Loader:
                         continue
                     seen[name] = item
                     module.named[name] = item
+        for name in sorted(seen.keys() & module.use_spans.keys()):
+            spans = sorted((seen[name].ident.span, module.use_spans[name]), key=lambda s: s.start)
+            self.twice(spans[1], f"`{name}`", spans[0], "give one of them another name")
+
+    def twice(self, again: Span, what: str, first: Span, help: str) -> None:
+        """E0202: two declarations of one name or thing."""
+        self.report.error(
+            "E0202",
+            f"{what} is declared twice",
+            again,
+            label="declared again here",
+            secondary=(Label(first, "first declared here"),),
+            help=help,
+        )
 
     def use(self, module: Module, item: tree.Use) -> None:
         name = item.library.name
-        local = (item.alias or item.member or item.library).name
+        ident = item.alias or item.member or item.library
+        local = ident.name
+        if local in module.use_spans:
+            self.twice(
+                ident.span, f"`{local}`", module.use_spans[local], "give one of them another name with `as`"
+            )
+            return
         if name not in self.modules:
             file = self.file(name, item.library.span, "library")
             if file is None:
@@ -213,7 +249,7 @@ class _Loader:
                 return
             self.modules[name] = self.module(file)
         library = self.modules[name]
-        module.use_spans[local] = item.span
+        module.use_spans[local] = ident.span
         if item.member is None:
             module.uses[local] = library
             return
@@ -269,4 +305,5 @@ def resolve(file: tree.File, directory: Path | None, report: Report) -> Program:
     """Everything `file` needs, by name. `directory` is where its neighbours are looked for."""
     loader = _Loader(report, directory)
     main = loader.module(file)
-    return Program(main, loader.prelude, tuple(loader.std()))
+    dropped = {name: span for name, span in loader.dropped.items() if name not in main.named}
+    return Program(main, loader.prelude, tuple(loader.std()), dropped, loader.available)

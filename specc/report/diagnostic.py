@@ -6,8 +6,8 @@ allows in place (`allow`) are as if never given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field, replace
 from enum import Enum
 
 from specc.frozen import dataclass
@@ -43,7 +43,8 @@ class Diagnostic:
 
     `message` says what is wrong in one line; `label` is printed beside the underline;
     `expected` and `found` are in the language's terms (`[t, 128]`); `why` explains the
-    rule; `help` says what to do.
+    rule; `help` says what to do. `others` are remedies that would read as well as `fix`: it is offered
+    only if all of them that hold mean the same.
     """
 
     code: str
@@ -57,15 +58,21 @@ class Diagnostic:
     help: str = ""
     secondary: tuple[Label, ...] = ()
     fix: Fix | None = None
+    others: tuple[Fix, ...] = ()
 
 
 @dataclass
 class Report:
-    """Collects diagnostics; stages write to it and the driver stops at stage ends."""
+    """Collects diagnostics; stages write to it and the driver stops at stage ends.
 
+    `variants` is how many variants of the spec were looked at, by `check` only.
+    """
+
+    variants: int = 1
     _items: dict[tuple[str, str, int, int], Diagnostic] = field(default_factory=dict)
     _allowances: dict[tuple[str, int], Allowance] = field(default_factory=dict)
-    _lost: set[str] = field(default_factory=set)
+    _lost: dict[str, list[Span]] = field(default_factory=dict)
+    _unread: set[tuple[str, int, int]] = field(default_factory=set)
 
     def error(
         self,
@@ -80,11 +87,11 @@ class Report:
         help: str = "",
         secondary: tuple[Label, ...] = (),
         fix: Fix | None = None,
+        others: tuple[Fix, ...] = (),
     ) -> None:
         """Record an error. The same code at the same place is kept once (the first)."""
-        self.add(
-            Diagnostic(code, Severity.ERROR, message, span, label, expected, found, why, help, secondary, fix)
-        )
+        self.add(Diagnostic(code, Severity.ERROR, message, span, label, expected, found, why, help, secondary,
+                            fix, others))  # fmt: skip
 
     def warning(
         self,
@@ -105,13 +112,42 @@ class Report:
         span = diagnostic.span
         key = (diagnostic.code, span.source.name, span.start, span.stop)
         self._items.setdefault(key, diagnostic)
+        if diagnostic.code in ("E0101", "E0103", "E0104"):
+            self._unread.add((span.source.name, span.start, span.stop))
 
-    def lose(self, names: Iterable[str]) -> None:
-        """Names whose declarations could not be read: that they are unknown is no further fault."""
-        self._lost.update(names)
+    def lose(self, names: Iterable[str], place: Span | None = None) -> None:
+        """Names whose declarations could not be read: that they are unknown is no further fault.
 
-    def lost(self, name: str) -> bool:
-        return name in self._lost
+        place: the statement that they were lost with.
+        """
+        for name in names:
+            self._lost.setdefault(name, []).extend([place] if place is not None else [])
+
+    def lost(self, name: str, within: Span | None = None) -> bool:
+        """Whether a declaration of a name could not be read, anywhere or within a range of the text."""
+        if within is None:
+            return name in self._lost
+        return any(
+            place.source is within.source and within.start <= place.start < within.stop
+            for place in self._lost.get(name, ())
+        )
+
+    def unread(self, span: Span) -> bool:
+        """Whether a sign or text at this very place has been reported already: what it means is not known."""
+        return (span.source.name, span.start, span.stop) in self._unread
+
+    def sibling(self) -> Report:
+        """An empty report of the same texts: it knows what was lost and what is allowed."""
+        return Report(_allowances=self._allowances, _lost=self._lost, _unread=self._unread)
+
+    def settle(self, fixes: Mapping[int, Fix | None]) -> None:
+        """Give diagnostics, by identity, the fix that has been tried, or none; nothing stays to be tried."""
+        for key, item in self._items.items():
+            if id(item) in fixes:
+                fix = fixes[id(item)]
+                another = fix is not None and item.fix is not None and fix.title != item.fix.title
+                help = fix.title if fix is not None and another else item.help
+                self._items[key] = replace(item, fix=fix, others=(), help=help)
 
     def comment(self, span: Span, lines: range) -> None:
         """Take notice of a comment of a spec: it may allow warnings, in the lines it stands beside."""

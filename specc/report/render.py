@@ -20,8 +20,13 @@ _WIDTH = 100  # columns of prose
 _MOST = 100  # diagnostics that are drawn in full: nobody reads more
 
 
-def render(diagnostics: Iterable[Diagnostic], style: str = "terminal", colour: bool = False) -> str:
-    """Diagnostics as text that ends in a line end, or '' for none. A report can be given as it is."""
+def render(
+    diagnostics: Iterable[Diagnostic], style: str = "terminal", colour: bool = False, width: int = _WIDTH
+) -> str:
+    """Diagnostics as text that ends in a line end, or '' for none. A report can be given as it is.
+
+    width: columns that prose is wrapped to; lines of a spec are shown as they are.
+    """
     listed = list(diagnostics)
     if style == "json":
         return json.dumps([as_json(d) for d in listed], indent=2, ensure_ascii=False) + "\n"
@@ -31,7 +36,7 @@ def render(diagnostics: Iterable[Diagnostic], style: str = "terminal", colour: b
         return "".join(concise(d) + "\n" for d in listed)
     if style != "terminal":
         raise ValueError(f"there is no style {style!r}: terminal, concise or json")
-    shown = [terminal(d, colour) for d in listed[:_MOST]]
+    shown = [terminal(d, colour, width) for d in listed[:_MOST]]
     if len(listed) > _MOST:
         shown.append(f"… and {len(listed) - _MOST:,} more; `--format concise` lists them all")
     return "\n\n".join(shown) + "\n\n" + summary(listed, colour) + "\n"
@@ -79,7 +84,7 @@ def _place(span: Span) -> dict[str, Any]:
     }
 
 
-def terminal(diagnostic: Diagnostic, colour: bool = False) -> str:
+def terminal(diagnostic: Diagnostic, colour: bool = False, width: int = _WIDTH) -> str:
     """One diagnostic with its source lines underlined, without a line end."""
     severe = diagnostic.severity is Severity.ERROR
     paint = Paint(colour, severe)
@@ -105,13 +110,13 @@ def terminal(diagnostic: Diagnostic, colour: bool = False) -> str:
         first = marks[0].span
         out.append(f"{arrow} {printable(str(first))}")
         out += snippet(first.source, marks, paint, gutter)
-    notes = _notes(diagnostic, paint, gutter)
+    notes = _notes(diagnostic, paint, gutter, width)
     if notes and span.source.text:
         out.append(paint.frame(" " * gutter + " |"))
     return "\n".join(out + notes)
 
 
-def _notes(diagnostic: Diagnostic, paint: Paint, gutter: int) -> list[str]:
+def _notes(diagnostic: Diagnostic, paint: Paint, gutter: int, width: int) -> list[str]:
     lines: list[str] = []
     fix, help = "", diagnostic.help
     if diagnostic.fix is not None:
@@ -133,7 +138,7 @@ def _notes(diagnostic: Diagnostic, paint: Paint, gutter: int) -> list[str]:
         body: list[str] = []
         for part in printable(text).split("\n"):
             body += textwrap.wrap(
-                part, _WIDTH - len(hang), break_long_words=False, break_on_hyphens=False
+                part, max(width - len(hang), 20), break_long_words=False, break_on_hyphens=False
             ) or [""]
         lines.append(f"{paint.frame(lead)}{paint.word(word)}: {body[0]}")
         lines += [hang + line for line in body[1:]]

@@ -2,110 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from specc.report.diagnostic import Fix
+from specc.report.elsewhere import ABSENT, NAMES, SAME
 from specc.source import Span
-
-# What other languages and libraries call it, and what it is called here, best first.
-_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
-    "true": ("true",),
-    "false": ("false",),
-    "null": ("none",),
-    "nil": ("none",),
-    "embedding": ("vocab", "table"),
-    "emb": ("vocab", "table"),
-    "categorical": ("vocab", "class"),
-    "category": ("vocab",),
-    "sparse": ("vocab",),
-    "onehot": ("vocab",),
-    "one_hot": ("vocab",),
-    "string": ("vocab",),
-    "int": ("ids",),
-    "integer": ("ids",),
-    "float": ("number", "real"),
-    "numeric": ("number",),
-    "numerical": ("number",),
-    "scalar": ("number",),
-    "dense": ("linear", "vector", "number"),
-    "discretize": ("bucket",),
-    "multi_hot": ("bag",),
-    "average": ("mean",),
-    "avg": ("mean",),
-    "maximum": ("max",),
-    "minimum": ("min",),
-    "reduce_sum": ("sum",),
-    "reduce_mean": ("mean",),
-    "standardize": ("standard",),
-    "zscore": ("standard",),
-    "log": ("log1p",),
-    "fc": ("linear",),
-    "projection": ("linear",),
-    "project": ("linear",),
-    "dnn": ("mlp",),
-    "feed_forward": ("mlp",),
-    "layer_norm": ("norm",),
-    "layernorm": ("norm",),
-    "batchnorm": ("batch_norm",),
-    "bn": ("batch_norm",),
-    "swish": ("silu",),
-    "cat": ("concat",),
-    "concatenate": ("concat",),
-    "matmul": ("dot",),
-    "inner_product": ("dot",),
-    "detach": ("stop_gradient",),
-    "no_grad": ("stop_gradient",),
-    "cross_entropy_loss": ("cross_entropy",),
-    "binary_cross_entropy": ("bce",),
-    "mean_squared_error": ("mse",),
-    "units": ("n",),
-    "out_features": ("n",),
-    "output_dim": ("n",),
-    "hidden_units": ("sizes",),
-    "hidden": ("sizes",),
-    "layers": ("sizes",),
-    "activation": ("act",),
-    "dropout_rate": ("dropout", "p"),
-    "rate": ("p", "dropout"),
-    "use_bias": ("bias",),
-    "num_heads": ("heads",),
-    "nhead": ("heads",),
-    "n_heads": ("heads",),
-    "regularizer": ("l2",),
-    "trainable": ("frozen",),
-    "initializer": ("init",),
-    "learning_rate": ("lr",),
-    "betas": ("beta1",),
-    "num_epochs": ("epochs",),
-    "loss": ("metric",),
-    "bool": ("binary",),
-    "boolean": ("binary",),
-    "sigmoid": ("binary",),
-    "logit": ("binary",),
-    "regression": ("real",),
-    "multiclass": ("class",),
-    "softmax": ("class",),
-    "gpu": ("cuda",),
-    "query": ("request",),
-    "user": ("request",),
-    "item": ("candidate",),
-    "candidates": ("candidate",),
-}
-
-
-# Words that mean the same wherever they are written.
-_SAME = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
 
 
 def suggestion(name: str, span: Span, among: Iterable[str]) -> tuple[str, Fix | None]:
     """Help for an unknown name, and a fix where only one slip parts it from one that is known."""
     known = list(among)
-    close = _SAME.get(name) or nearest(name, known)
+    close = SAME.get(name) or nearest(name, known)
     if close is None:
         return "", None
-    sure = name in _SAME or certain(name, known) == close
+    sure = name in SAME or certain(name, known) == close or name.lower() == close.lower()
     return f"did you mean `{close}`?", Fix(span, close, f"write `{close}`") if sure else None
+
+
+def absent(name: str) -> str:
+    """What to write instead of a layer of another library that there is not here, or ''."""
+    word = name.lower()
+    if word in ABSENT:
+        return ABSENT[word]
+    near = [w for w in ABSENT if len(word) >= 4 and distance(word, w) == 1]
+    return ABSENT[near[0]] if near else ""
+
+
+def translated(name: str, among: Iterable[str]) -> str | None:
+    """The layer that another library's name (`LayerNorm`, `cat`, `BatchNorm1d`) stands for here."""
+    known = list(among)
+    word = name.lower().removesuffix("1d").removesuffix("_").removesuffix("layer") or name.lower()
+    if word in known:
+        return word
+    return next((meant for meant in NAMES.get(word, ()) if meant in known), None)
 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:
@@ -117,7 +47,7 @@ def nearest(name: str, among: Iterable[str]) -> str | None:
 def _nearest(name: str, among: tuple[str, ...]) -> str | None:
     known = [k for k in among if k != name]
     lower, most = name.lower(), (len(name) + 1) // 3
-    for meant in _ELSEWHERE.get(lower, ()):
+    for meant in NAMES.get(lower, ()):
         if meant in known:
             return meant
     ranked = sorted(
@@ -128,7 +58,7 @@ def _nearest(name: str, among: tuple[str, ...]) -> str | None:
     if ranked:
         return known[ranked[0][2]]
     if len(lower) > 3:  # another library's word, misspelt
-        for word, meanings in _ELSEWHERE.items():
+        for word, meanings in NAMES.items():
             if distance(lower, word) == 1 and (ours := [m for m in meanings if m in known]):
                 return ours[0]
     # Abbreviations (`cat` for `category`) and their opposites (`batch_size`) are far, but plain to a reader.

@@ -252,7 +252,13 @@ class Documents:
             case tree.Choices(items=items):
                 return self.list("{", items, "}", domain.span.start + 1, domain.span.stop - 1)
             case tree.Range(low=low, high=high):
-                return (self.at(low, _SUM), " .. ", self.at(high, _SUM))
+                return (self.end(low), " .. ", self.end(high))
+
+    def end(self, expr: tree.Expr) -> Doc:
+        """An end of a range: where it must be broken, it gets brackets to stand in."""
+        if isinstance(expr, tree.Binary) and expr.op in ("+", "-", "*", "/", "%", "^"):
+            return self.value(expr)
+        return self.at(expr, _SUM)
 
     def type(self, type: tree.TypeExpr) -> Doc:
         return ("[", "".join(f"{axis.name}, " for axis in type.axes), self.expr(type.width), "]")

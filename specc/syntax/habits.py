@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from specc.frozen import dataclass
 from specc.report import Fix
 from specc.source import Span
-from specc.syntax.token import Token
+from specc.syntax.forms import FORMS_OF_OTHERS
+from specc.syntax.inner import misspelt_word
+from specc.syntax.told import Told, touching
 
 if TYPE_CHECKING:
     from specc.syntax.mistakes import Seen
@@ -57,12 +59,10 @@ _BLOCK = Word(f"a reusable piece is a block: `{FORMS['block']}`")
 _LOOP = Word("nothing loops: `repeat(n, layer)` repeats a layer, `scan` walks a sequence")
 _SPACE = Word(f"what comes in is a space: `{FORMS['space']}`")
 _PREDICT = Word(f"what comes out is a prediction: `{FORMS['predict']}`")
-_LIBRARY = Word("libraries are brought in with `use NAME`")
 WORDS: dict[str, Word] = {
     **dict.fromkeys(("let", "var", "val", "const", "auto", "set", "def_", "local"), _LET),
     **dict.fromkeys(("def", "fn", "func", "function", "class", "module", "struct", "macro"), _BLOCK),
     **dict.fromkeys(("for", "while", "loop", "foreach"), _LOOP),
-    **dict.fromkeys(("import", "include", "require_", "from", "using"), _LIBRARY),
     **dict.fromkeys(("input", "inputs", "feature", "features", "fields", "schema"), _SPACE),
     **dict.fromkeys(("output", "outputs", "target", "label", "task", "head"), _PREDICT),
     "embedding": Word("an embedding table is declared with `table`", "table", "write `table`"),
@@ -83,19 +83,6 @@ WORDS: dict[str, Word] = {
 }
 
 
-@dataclass(frozen=True)
-class Told:
-    """A habit recognised: what to report of it."""
-
-    code: str
-    message: str
-    span: Span
-    help: str
-    why: str = ""
-    label: str = "does not fit here"
-    fix: Fix | None = None
-
-
 def habit(seen: Seen, able: set[str]) -> Told | None:
     """The habit behind the token that does not fit, if it is one that is known."""
     for rule in _RULES:
@@ -105,18 +92,9 @@ def habit(seen: Seen, able: set[str]) -> Told | None:
     return None
 
 
-def _touching(seen: Seen, step: int) -> Token | None:
-    """The token `step` places on, if nothing stands between."""
-    at = seen.index + step
-    if not 0 <= at < len(seen.tokens):
-        return None
-    one, other = sorted((seen.token, seen.tokens[at]), key=lambda t: t.start)
-    return seen.tokens[at] if one.stop == other.start else None
-
-
 def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
     token = seen.token
-    following = _touching(seen, 1)
+    following = touching(seen, 1)
     at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None
     if (
         token.kind == ":"
@@ -128,9 +106,10 @@ def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
         }
     ):
         here = Span(seen.source, seen.before.start, seen.before.start)
+        fix = Fix(here, "predict ", "write `predict`") if seen.before.text not in FORMS else None
         return Told("E0103", "this prediction lacks the word `predict`", seen.span(seen.before),
                     f"write `predict {seen.before.text}: …`", "what comes out is declared",
-                    "`predict` is missing before this", Fix(here, "predict ", "write `predict`"))  # fmt: skip
+                    "`predict` is missing before this", fix)  # fmt: skip
     if token.kind == ":" and "=" in able:
         walrus = following is not None and following.kind == "="
         span = seen.span(token) if not walrus else Span(seen.source, token.start, token.start + 2)
@@ -160,7 +139,7 @@ def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _numbers(seen: Seen, able: set[str]) -> Told | None:
-    token, following = seen.token, _touching(seen, 1)
+    token, following = seen.token, touching(seen, 1)
     fraction = following is not None and following.kind == "NUMBER" and "NUMBER" in able
     if token.kind == "." and fraction and seen.before.kind != "..":
         assert following is not None
@@ -168,7 +147,7 @@ def _numbers(seen: Seen, able: set[str]) -> Told | None:
         written = "0" + span.text
         return Told("E0103", f"`{span.text}` is no number", span, f"write `{written}`",
                     "a number begins with a digit", fix=Fix(span, written, f"write `{written}`"))  # fmt: skip
-    previous = _touching(seen, -1)
+    previous = touching(seen, -1)
     if token.kind == "NAME" and previous is not None and previous.kind == "NUMBER":
         span = Span(seen.source, previous.start, token.stop)
         if set(token.text) <= set("_0123456789"):
@@ -186,7 +165,7 @@ def _numbers(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _texts(seen: Seen, able: set[str]) -> Told | None:
-    token, following = seen.token, _touching(seen, 1)
+    token, following = seen.token, touching(seen, 1)
     span = seen.span(token)
     if token.kind == "NAME" and following is not None and following.kind == "STRING":
         return Told("E0103", f"a text has no `{token.text}` before it", span, "remove it",
@@ -195,7 +174,11 @@ def _texts(seen: Seen, able: set[str]) -> Told | None:
         return Told("E0103", f"unexpected `{token.text}`", span, f'write `"{token.text}"`',
                     "this is a text, in double quotes",
                     fix=Fix(span, f'"{token.text}"', f'write `"{token.text}"`'))  # fmt: skip
-    if token.kind == "STRING" and able == {"NAME"}:
+    if token.kind == "STRING" and able == {"NAME"} and seen.word == "place":
+        return Told("E0103", "a device is named here, and what is in quotes is no name", span,
+                    f"declare it, `device host = {token.text}`, and write `host` here",
+                    "devices are declared, so that `--device` can put them elsewhere")  # fmt: skip
+    if token.kind == "STRING" and "NAME" in able and "STRING" not in able:
         plain = token.text.strip('"')
         name = plain if plain.isidentifier() and plain.isascii() else ""
         return Told("E0103", "a name has no quotes", span, f"write `{name}`" if name else "write a name",
@@ -206,8 +189,8 @@ def _texts(seen: Seen, able: set[str]) -> Told | None:
 def _expressions(seen: Seen, able: set[str]) -> Told | None:
     token, before = seen.token, seen.before
     span = seen.span(token)
-    following = _touching(seen, 1)
-    if token.kind == "*" and before.kind == "*" and _touching(seen, -1):
+    following = touching(seen, 1)
+    if token.kind == "*" and before.kind == "*" and touching(seen, -1):
         both = Span(seen.source, before.start, token.stop)
         return Told("E0103", "unexpected `**`", both, "a power is written `^`",
                     fix=Fix(both, "^", "write `^`"))  # fmt: skip
@@ -218,7 +201,7 @@ def _expressions(seen: Seen, able: set[str]) -> Told | None:
         return Told("E0103", "values have no methods", span, f"pipe it: `… |> {following.text}`",
                     "a layer or built-in is applied as `f(x)` or `x |> f`",
                     fix=Fix(span, " |> ", f"write `|> {following.text}`"))  # fmt: skip
-    if token.kind == "[" and "|>" in able and _touching(seen, -1):
+    if token.kind == "[" and "|>" in able and touching(seen, -1):
         return Told("E0103", "a value is not indexed with `[ ]`", span,
                     "positions: `first(x, over t)`, `last`, `take(x, k, over t)`; channels: `split`",
                     "values have named axes, and no numbered ones")  # fmt: skip
@@ -245,7 +228,7 @@ def _names(seen: Seen, able: set[str]) -> Told | None:
     """`model my-shop`, and an expression where a statement stands."""
     token, before = seen.token, seen.before
     span = seen.span(token)
-    if token.kind == "-" and able <= {"_NL", "$END"} and before.kind == "NAME" and _touching(seen, 1):
+    if token.kind == "-" and able <= {"_NL", "$END"} and before.kind == "NAME" and touching(seen, 1):
         return Told("E0103", "a name has no `-`", span, "write `_`",
                     "names are made of the letters a to z, digits and `_`",
                     fix=Fix(span, "_", "write `_`"))  # fmt: skip
@@ -330,6 +313,8 @@ def _domains(seen: Seen, able: set[str]) -> Told | None:
 
 
 _RULES: tuple[Callable[[Seen, set[str]], Told | None], ...] = (
+    misspelt_word,
+    *FORMS_OF_OTHERS,
     _colon_and_equals,
     _signatures,
     _domains,

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cache
 
-from specc.report import Report
+from specc.report import Fix, Report
 from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.foreign import foreign_comment, strange
@@ -46,6 +46,12 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(r"[ \t\r\f\ufeff]*(?:" + "|".join(parts) + ")?", re.ASCII)
 
 
+# Thousands parted by commas (a group that begins with 0 is no number of its own), and a decimal comma.
+_GROUPED = re.compile(
+    r"(?=[0-9,]*,0)[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9._eE]|,[0-9])|0,0[0-9]*(?![0-9._eE]|,[0-9])"
+)
+# A text that lacks its end, up to what closes the statement behind it.
+_ENDS_TEXT = re.compile(r'"[\w./-]+(?=\s*[,)}\]][\s,)}\]]*(?:#|$))')
 _BEGINS_FOREIGN = frozenset('/-"')
 
 
@@ -56,6 +62,7 @@ def lex(source: Source, report: Report) -> Lexed:
     match = _pattern().match
     add = out.tokens.append
     position, line, line_start, first = 0, 1, 0, True
+    told = 0  # up to where look-alikes are reported
     above: list[str] = []  # the comment block that ends on the line above
     last_comment = 0  # the line it ends on
     size = len(text)
@@ -88,13 +95,24 @@ def lex(source: Source, report: Report) -> Lexed:
         meant = None
         if kind == "OTHER":
             before_it = out.tokens[-1] if out.tokens and out.tokens[-1].stop == start else None
-            meant, position = strange(source, start, before_it, report)
+            found_it = strange(source, start, before_it, told, report)
+            meant, position, told = found_it.token, found_it.stop, found_it.told
+            if found_it.begins_line:
+                line_start, first = position, True
+            if meant is not None and meant.kind == "STRING":
+                out.skipped.append(start)  # that no text can stand here is the same fault
             if meant is None:
-                out.skipped.append(start)
+                if not found_it.read:
+                    out.skipped.append(start)
                 continue
             if meant.start < start:  # a name goes on with what is no letter here
                 out.tokens[-1] = meant._replace(indent=out.tokens[-1].indent)
                 continue
+        elif kind == "NUMBER" and (grouped := _GROUPED.match(text, start)):
+            position = grouped.end()
+            meant = Token(
+                "NUMBER", _with_commas(Span(source, start, position), report), start, position, SAME_LINE
+            )
         if first:
             before = text[line_start:start]
             indent = len(before.expandtabs(_TAB)) if "\t" in before else start - line_start
@@ -109,9 +127,11 @@ def lex(source: Source, report: Report) -> Lexed:
         elif kind == "PUNCTUATION":
             add(Token(word, word, start, position, indent))
         elif kind == "OPEN_TEXT":
-            word = word.rstrip()
-            _open_text(Span(source, start, start + len(word)), report)
-            out.skipped.append(start + len(word))
+            ends = _ENDS_TEXT.match(word)
+            word = ends[0] if ends is not None else word.rstrip()
+            position = start + len(word)
+            _open_text(Span(source, start, position), report)
+            out.skipped.append(position)
             text_in_it = word[1:].replace("\\", "")
             add(Token("STRING", f'"{text_in_it}"', start, start + len(word), indent))
         else:
@@ -127,4 +147,22 @@ def _open_text(span: Span, report: Report) -> None:
         label='no `"` before the end of the line',
         why="a text stands on one line, in double quotes",
         help='end it with `"`',
+        fix=Fix(Span(span.source, span.stop, span.stop), '"', 'end it with `"`'),
     )
+
+
+def _with_commas(span: Span, report: Report) -> str:
+    """What is meant by `50,000` or `0,001`, reported."""
+    written = span.text
+    decimal = written.startswith("0,")
+    meant = written.replace(",", "." if decimal else "_")
+    report.error(
+        "E0103",
+        f"`{written}` is no number",
+        span,
+        label="read as one number",
+        why="a comma parts arguments; a fraction stands behind a point, and `_` may stand between digits",
+        help=f"write `{meant}`",
+        fix=Fix(span, meant, f"write `{meant}`"),
+    )
+    return meant

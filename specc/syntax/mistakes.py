@@ -12,10 +12,12 @@ from specc.report import Fix, Label, Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
 from specc.syntax.habits import FORMS, WORDS, habit
+from specc.syntax.imports import IMPORTS, brings_in
 from specc.syntax.layout import STRAY
-from specc.syntax.recover import Place, Repair
+from specc.syntax.misplaced import HERE, Misplaced
+from specc.syntax.recover import Place, Repair, end_of_statement, reads
 from specc.syntax.table import Table, is_token
-from specc.syntax.token import Token
+from specc.syntax.token import SAME_LINE, Token
 
 _EXPRESSION = frozenset(["NUMBER", "STRING", "TRUTH", "NAME", "(", "[", "-", "if", "not"])
 _OPERATORS = frozenset(["+", "-", "*", "/", "%", "^", "==", "!=", "<", "<=", ">", ">=", "and", "or", "|>"])
@@ -47,6 +49,7 @@ _SIGNS = frozenset([",", ")", "]", "}", "=", ":", ";", "(", "[", "{", "->", "|>"
 _MISTAKEN = frozenset(
     [("<=", "<"), ("<=", "="), ("<=", "=="), ("->", "="), ("->", ":"), ("..", ","), ("..", "-"), (",", ";")]
 ) | {(one, other) for one in ")]}" for other in ")]}"}  # fmt: skip
+_MOST_ENDS = 24  # places at which a lost bracket is tried
 _FORGOTTEN_WORDS = frozenset(["over", "from", "on", "then", "else", "in"])
 _STATEMENT_WORDS = frozenset(_DECLARATIONS) - {"block", "encoder", "attention"} | {"KIND_OF_BLOCK"}
 
@@ -62,6 +65,7 @@ class Seen:
     index: int
     place: Place
     repair: Repair | None
+    prior: list[int] | None  # the stack before the last token, where nothing has been made of it yet
 
     @property
     def token(self) -> Token:
@@ -132,29 +136,72 @@ def found(token: Token) -> str:
     return f"`{token.text}`" if len(token.text) <= 40 else f"`{token.text[:37]}…`"
 
 
-def never_closed(report: Report, source: Source, opening: Token, closing: Token) -> None:
-    """E0102: a bracket for which a closing one was made up at `closing`."""
+def never_closed(report: Report, source: Source, tokens: list[Token], opening: Token, index: int) -> None:
+    """E0102: a bracket for which a closing one was made up, or is missing, at a token."""
     other = _CLOSERS[opening.kind]
+    closing = tokens[index]
     here = Span(source, closing.start, closing.start)
-    # Certain where the line that opens it ends there: nothing else can be meant.
-    end = source.text.find("\n", closing.start)
-    rest = source.text[closing.start : end if end >= 0 else None].partition("#")[0]
-    alone = "\n" not in source.text[opening.start : closing.start] and not rest.strip()
+    tried = [Fix(Span(source, at, at), written, f"write the `{other}`")
+             for at, written in _ends(source, tokens, opening, index, other)]  # fmt: skip
     report.error(
         "E0102",
         f"`{opening.kind}` is never closed",
         Span(source, opening.start, opening.stop),
         label="opened here",
         secondary=(Label(here, f"`{other}` is missing here at the latest"),),
-        why="what follows begins a statement of its own",
+        why="what follows begins a statement of its own" if not closing.text else "",
         help=f"write the `{other}`",
-        fix=Fix(here, other, f"write the `{other}`") if alone else None,
+        fix=tried[0] if tried else None,
+        others=tuple(tried[1:]),
     )
 
 
-def unexpected(report: Report, seen: Seen) -> Token | None:
-    """E0103, or a more telling code: the token that does not fit. Gives back a bracket that is closed by
-    another kind of bracket, of which nothing more is to be said."""
+def _ends(
+    source: Source, tokens: list[Token], opening: Token, index: int, other: str
+) -> list[tuple[int, str]]:
+    """Where a bracket could be closed: after each token from its opening up to where it must be."""
+    start = index
+    while start > 0 and tokens[start].start > opening.start:
+        start -= 1
+    stop = index
+    while (
+        stop + 1 < len(tokens)
+        and tokens[stop].kind not in ("_NL", "$END")
+        and tokens[stop].indent == SAME_LINE
+    ):
+        stop += 1
+    between = [t for t in tokens[start + 1 : stop] if t.text]
+    if other == "}":
+        last = tokens[index - 1].stop
+        lines = "\n" in source.text[opening.start : last]
+        return [(last, "\n}" if lines else " }")]
+    ends = [t.stop for t in between if t.kind in ("NAME", "NUMBER", "STRING", "TRUTH", ")", "]")]
+    return [(at, other) for at in dict.fromkeys(reversed(ends))][:_MOST_ENDS]
+
+
+def not_here(report: Report, source: Source, wrong: Misplaced) -> None:
+    """E0115: a statement where it may not stand."""
+    report.error(
+        "E0115",
+        f"`{wrong.word.text}` cannot stand {wrong.where}",
+        Span(source, wrong.word.start, wrong.word.stop),
+        label="not here",
+        why="each kind of statement has its place, so that nothing is declared where nobody looks for it",
+        help=wrong.help,
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be done after a report: `mismatched` is a bracket that another kind closes, of which nothing
+    more is to be said; `respelt` a token, by index, that can be read as the word it was meant to be."""
+
+    mismatched: Token | None = None
+    respelt: tuple[int, str] | None = None
+
+
+def unexpected(report: Report, seen: Seen) -> Outcome:
+    """E0103, or a more telling code: the token that does not fit."""
     token, first, able = seen.token, seen.first, seen.able()
     wanted = expected(able)
     span = seen.span(token)
@@ -162,27 +209,33 @@ def unexpected(report: Report, seen: Seen) -> Token | None:
         report.error("E0108", "the file does not begin with `model NAME`", span, expected=wanted,
                      found=found(token), why="the first line says what the file is: a model or a library",
                      help="begin with `model NAME`, or `library NAME` for a file of blocks")  # fmt: skip
-        return None
+        return Outcome()
     if told := habit(seen, able):
         report.error(
             told.code, told.message, told.span, label=told.label, why=told.why, help=told.help, fix=told.fix
         )
-        return None
+        return Outcome(respelt=told.respelt)
     if token.kind in ("_NL", "$END"):
         report.error("E0107", "the statement ends before it is complete", span, expected=wanted,
                      found=found(token), why=_LINES, help=_unfinished(seen))  # fmt: skip
-        return None
+        return Outcome()
     if token.kind == STRAY or (token.kind in _OPENERS and not _opened(seen.tokens, seen.index, token.kind)):
-        return _closes_nothing(report, seen, wanted)
+        return Outcome(mismatched=_closes_nothing(report, seen, wanted))
     at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None and first.kind == "NAME"
     if at_start and token.kind == "=" and first.text in seen.table.words:
         report.error("E0111", f"`{first.text}` cannot be the name of a binding",
                      seen.span(first), label="begins a declaration of its own",
                      expected="a name", found=f"`{first.text}`", help="choose another name")  # fmt: skip
-        return None
-    if at_start and first.text not in seen.table.words and token.kind in ("NAME", "{", "("):
-        _begins_nothing(report, seen)
-        return None
+        return Outcome()
+    if at_start and first.text in IMPORTS and token.kind == "NAME":
+        told = brings_in(seen)
+        report.error(
+            "E0112", told.message, told.span, label=told.label, why=told.why, help=told.help, fix=told.fix
+        )
+        return Outcome()
+    if at_start and first.text not in seen.table.words and token.kind not in ("_NL", "$END"):
+        if token.kind in ("NAME", "{", "(") or nearest(first.text, _begin_here(seen)):
+            return Outcome(respelt=_begins_nothing(report, seen))
     if seen.repair is not None and seen.repair.insert == "_NL":
         at = seen.before.stop
         gap = Span(seen.source, at, token.start)
@@ -190,12 +243,22 @@ def unexpected(report: Report, seen: Seen) -> Token | None:
                      expected="an operator or the end of the line", found=found(token),
                      why="a statement ends with its line", help="put it on a line of its own",
                      fix=Fix(gap, "\n" + " " * seen.place.indent, "begin a new line"))  # fmt: skip
-        return None
+        return Outcome()
     advice, fix = _advice(seen, able)
+    others = _other_insertions(seen, fix) if fix is not None and not fix.span.text else ()
     inside = f" in this `{seen.word}`" if seen.word else ""
-    report.error("E0103", f"unexpected {found(token)}{inside}", span, label="does not fit here",
-                 expected=wanted, found=found(token), help=advice or _form(seen), fix=fix)  # fmt: skip
-    return None
+    report.error(
+        "E0103",
+        f"unexpected {found(token)}{inside}",
+        span,
+        label="does not fit here",
+        expected=wanted,
+        found=found(token),
+        help=advice or _form(seen),
+        fix=fix,
+        others=others,
+    )
+    return Outcome()
 
 
 def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
@@ -207,7 +270,7 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
     here = Span(seen.source, token.start, token.start)
     if change.insert is None:
         # A doubled or stray sign; more than that may have meant something.
-        stray = token.kind in (";", ",", ".", ":", "=") or token.kind == seen.before.kind
+        stray = token.kind in (";", ",", ".", ":", "=") or token.text == seen.before.text
         return f"remove {found(token)}", Fix(span, "", f"remove {found(token)}") if stray else None
     sign = change.insert
     if sign not in _SIGNS and sign not in _FORGOTTEN_WORDS:
@@ -223,8 +286,25 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
     after = " " if sign in (",", ":", ";") else space
     return (
         f"write `{sign}` before {found(token)}",
-        Fix(here, f"{sign}{after}", f"write `{sign}`") if only and sign not in _OPENERS else None,
+        Fix(here, f"{sign}{after}", f"write `{sign}`") if only or sign not in _OPENERS else None,
     )
+
+
+def _other_insertions(seen: Seen, fix: Fix) -> tuple[Fix, ...]:
+    """Other signs and words in the place of the one that a fix puts in, with which the statement reads
+    as well; and the statement without the token."""
+    goal = end_of_statement(seen.tokens, seen.index, seen.place)
+    row = seen.table.states[seen.states[-1]]
+    taken = fix.text.strip()
+    found = []
+    for kind in sorted(row):
+        if not is_token(kind) or kind in _TERMINALS or kind == taken:
+            continue
+        if reads(seen.table, seen.states, seen.tokens, seen.index, goal, (), kind):
+            found.append(Fix(fix.span, f" {kind} ", f"write `{kind}`"))
+    if reads(seen.table, seen.states, seen.tokens, seen.index + 1, goal, (), None):
+        found.append(Fix(seen.span(seen.token), "", f"remove `{seen.token.text}`"))
+    return tuple(found)
 
 
 def _form(seen: Seen) -> str:
@@ -244,17 +324,22 @@ def _unfinished(seen: Seen) -> str:
     return _form(seen) or "finish the statement on this line"
 
 
-def _begins_nothing(report: Report, seen: Seen) -> None:
+def _begin_here(seen: Seen) -> tuple[str, ...]:
+    """The words that may begin a statement here."""
+    return tuple(sorted(HERE.get(seen.place.symbol, _DECLARATIONS)))
+
+
+def _begins_nothing(report: Report, seen: Seen) -> tuple[int, str] | None:
     """E0112: a statement begins with a word that is no keyword."""
     first, token = seen.first, seen.token
     here = seen.span(first)
     known = WORDS.get(first.text.lower())
-    close = None if known else nearest(first.text, _DECLARATIONS)
+    close = None if known else nearest(first.text, _begin_here(seen))
     fix = None
     if known and known.instead is not None and token.kind == "NAME":
         stop = token.start if not known.instead else first.stop
         fix = Fix(Span(seen.source, first.start, stop), known.instead, known.title)
-    elif close and token.kind == "NAME":
+    elif close and (token.kind == "NAME" or close == "return"):
         fix = Fix(here, close, f"write `{close}`")
     elif not known and token.kind == "NAME" and seen.tokens[seen.index + 1].kind in ("(", "|>"):
         fix = Fix(Span(seen.source, token.start, token.start), "= ", "write `=` between")
@@ -265,9 +350,11 @@ def _begins_nothing(report: Report, seen: Seen) -> None:
     else:
         advice = "a binding is written `NAME = …`"
     report.error("E0112", f"`{first.text}` begins no declaration", here, label="unknown here",
-                 expected="a declaration, or `NAME = …`", found=f"`{first.text}`",
+                 expected=f"a {'statement' if seen.place.nested else 'declaration'}, or `NAME = …`",
+                 found=f"`{first.text}`",
                  why="what is unknown is an error, so that a misspelt word cannot be ignored",
                  help=advice, fix=fix)  # fmt: skip
+    return (seen.place.first, close) if close and fix is not None else None
 
 
 def _closes_nothing(report: Report, seen: Seen, wanted: str) -> Token | None:

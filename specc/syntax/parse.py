@@ -19,16 +19,18 @@ from itertools import pairwise
 from typing import Any
 
 from specc.report import Report
+from specc.report.elsewhere import TYPES
 from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.beside import notice_comments
 from specc.syntax.build import Builder
 from specc.syntax.layout import Laid, begins_statement, lay_out
 from specc.syntax.lexer import Lexed, lex
-from specc.syntax.mistakes import Seen, never_closed, unexpected
+from specc.syntax.misplaced import misplaced
+from specc.syntax.mistakes import Seen, never_closed, not_here, unexpected
 from specc.syntax.recover import Place, Repair, end_of_statement, exchange, place_of, repair
 from specc.syntax.table import ABSENT, SPLICE, Table, table
-from specc.syntax.token import Token
+from specc.syntax.token import SAME_LINE, Token
 
 # Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
 _REPAIRS = 40
@@ -48,6 +50,7 @@ _DEEPEST = 2_000
 # Statements that declare no name right after their keyword, and those that declare several.
 _NAMELESS = frozenset(["return", "require", "place", "train"])
 _HOLDS_NAMES = frozenset(["space", "scan", "use", "learned"])
+_BRINGS_IN = frozenset(["from", "import", "include", "using", "require_"])
 _STATEMENTS = frozenset(
     [
         "use",
@@ -145,7 +148,7 @@ class _Parser:
             if action >= 0:
                 if index in self.forgotten and not self.inserted:
                     if self.forgotten[index].start not in self.mismatched:
-                        never_closed(self.report, self.source, self.forgotten[index], token)
+                        self.never_closed(self.forgotten[index], index)
                     self.note(index)
                 states.append(action)
                 values.append(token)
@@ -218,27 +221,44 @@ class _Parser:
         begun = self.tokens[first]
         ends = max(stop, first + 1)
         words = [t for t in self.tokens[first:ends] if t.kind == "NAME"]
-        if begun.text in _HOLDS_NAMES:
+        if begun.text in _BRINGS_IN and len(words) > 1 and self.tokens[first + 1].kind == "NAME":
+            lost = self.line(first)
+        elif begun.text in _HOLDS_NAMES:
             # Its axes, states or members are lost with it.
             lost = words[1:]
         elif begun.text in self.table.words and begun.text not in _NAMELESS:
             lost = words[:2]
+            if len(words) > 2 and (words[1].text in TYPES or words[1].text == begun.text):
+                lost = words[:3]  # `param int n`, `param param n`
         elif len(words) > 1 and self.tokens[first + 1].kind == "NAME":
             lost = words[:2]  # `let x = …`: whichever was meant to be the name
         else:
             lost = words[:1]
+        place = Span(self.source, begun.start, self.tokens[ends - 1].stop)
         if not any(t.kind == "=" for t in self.tokens[first:ends]):
-            self.report.lose(["return"])
+            self.report.lose(["return"], place)
+        if begun.text == "place":
+            self.report.lose(["place"], place)
         for before, word in pairwise(words):
             if before.text in ("as", "to"):
                 lost.append(word)  # an axis that is made here
-        self.report.lose(t.text for t in lost)
+        self.report.lose((t.text for t in lost), place)
+
+    def line(self, first: int) -> list[Token]:
+        """The names of a line, from a token on."""
+        stop = first + 1
+        while self.tokens[stop].indent == SAME_LINE and self.tokens[stop].kind not in ("_NL", "$END"):
+            stop += 1
+        return [token for token in self.tokens[first:stop] if token.kind == "NAME"]
 
     def note(self, index: int) -> None:
         """A fault was reported at a token: the statement around it will be left out."""
         self.faults.append(index)
         self.met += 1
-        self.last_fault = self.tokens[index].start
+        token = self.tokens[index]
+        self.last_fault = token.start
+        if token.text == "return":
+            self.report.lose(["return"], Span(self.source, token.start, token.stop))
 
     def fault(self, stacks: _Stacks, index: int) -> int:
         """Report the token that does not fit, repair or give up its statement; where to read on."""
@@ -250,19 +270,29 @@ class _Parser:
             return self.move_on(stacks, index)
         place = place_of(self.table, stacks.states, stacks.values, stacks.firsts, tokens, index)
         goal = end_of_statement(tokens, index, place)
+        if self.has_header and place.depth is not None and index == place.first + 1:
+            wrong = misplaced(tokens, place.first, place.symbol)
+            if wrong is not None:
+                not_here(self.report, self.source, wrong)
+                self.note(index)
+                return self.give_up(stacks, place, index, goal)
         if index in self.forgotten:
             opening = self.forgotten[index]
             if self.last_fault >= opening.start:
                 return index + 1  # the bracket was missed where it should have been
-            never_closed(self.report, self.source, opening, token)
+            self.never_closed(opening, index)
         found = None
         if self.met < _REPAIRS and goal - index < _LONGEST_REPAIR:
             found = repair(self.table, stacks.states, tokens, index, goal, self.forgotten.keys())
             found = found or exchange(
                 self.table, stacks.states, token, tokens[index + 1 : index + 3], tokens[place.first]
             )
+        if found is not None and index == place.first and found.insert in self.table.words:
+            found = None  # what begins no statement is not made one by a word before it
         if index not in self.forgotten and not self.bracket_forgotten(index, goal):
-            self.unexpected(stacks, index, place, found)
+            respelt = self.unexpected(stacks, index, place, found)
+            if respelt is not None and place.depth is not None:
+                return self.respell(stacks, place, *respelt)
         self.note(index)
         if found is not None:
             if found.insert == "_NL":
@@ -273,6 +303,10 @@ class _Parser:
             return index + found.skip
         return self.give_up(stacks, place, index, goal)
 
+    def never_closed(self, opening: Token, index: int) -> None:
+        """Report a bracket for which a closing one was made up, or is missing, at a token."""
+        never_closed(self.report, self.source, self.tokens, opening, index)
+
     def bracket_forgotten(self, index: int, goal: int) -> bool:
         """Report a `(` or `[` that is open at the token and never closed: that is why it does not fit."""
         token = self.tokens[index]
@@ -282,21 +316,39 @@ class _Parser:
             if index < closing <= goal and opening.kind in "([" and opening.start < token.start:
                 if opening.start not in self.mismatched:
                     self.mismatched.add(opening.start)
-                    never_closed(self.report, self.source, opening, token)
+                    self.never_closed(opening, index)
                 return True
         return False
 
-    def unexpected(self, stacks: _Stacks, index: int, place: Place, found: Repair | None) -> None:
-        """Report a token that does not fit, unless what stands before it has been reported."""
+    def unexpected(
+        self, stacks: _Stacks, index: int, place: Place, found: Repair | None
+    ) -> tuple[int, str] | None:
+        """Report a token that does not fit, unless what stands before it has been reported.
+
+        Gives a token of the statement, by index, that can be read as another word.
+        """
         begin = self.tokens[index - 1].stop if index else 0
         after_skipped = bisect_left(self.lexed.skipped, begin) < bisect_right(
             self.lexed.skipped, self.tokens[index].start
         )
         if not after_skipped:
-            seen = Seen(self.source, self.table, stacks.states, self.tokens, index, place, found)
-            opening = unexpected(self.report, seen)
-            if opening is not None:
-                self.mismatched.add(opening.start)
+            prior = None
+            if index and stacks.values and stacks.values[-1] is self.tokens[index - 1]:
+                prior = stacks.states[:-1]
+            seen = Seen(self.source, self.table, stacks.states, self.tokens, index, place, found, prior)
+            outcome = unexpected(self.report, seen)
+            if outcome.mismatched is not None:
+                self.mismatched.add(outcome.mismatched.start)
+            return outcome.respelt
+        return None
+
+    def respell(self, stacks: _Stacks, place: Place, index: int, word: str) -> int:
+        """Read a statement again, with one of its words as it was meant."""
+        assert place.depth is not None
+        self.tokens[index] = self.tokens[index]._replace(text=word)
+        self.met += 1
+        self.unwind(stacks, place.depth)
+        return place.first
 
     def give_up(self, stacks: _Stacks, place: Place, index: int, goal: int) -> int:
         """Unwind to where the statement began, as if it had been read, and go on at its end."""

@@ -95,7 +95,7 @@ def end_of_statement(tokens: list[Token], index: int, place: Place) -> int:
         elif token.kind == "_NL":
             following = tokens[index + 1]
             begun = following.indent < place.indent and begins_statement(tokens, index + 1)
-            if begun or (depth == 0 and following.indent <= place.indent and following.kind not in ")]}"):
+            if begun or (depth == 0 and following.indent <= place.indent and following.kind not in ")]}{"):
                 return index
         index += 1
 
@@ -129,17 +129,19 @@ def repair(
     row = [kind for kind in table.states[states[-1]] if is_token(kind) and kind != "$END"]
     order = {kind: place for place, kind in enumerate(_FIRST)}
     row.sort(key=lambda kind: (order.get(kind, len(_FIRST)), kind))
+    if tokens[index].kind == "_NL" and tokens[index + 1].kind == "{" and table.accepts(states, "{"):
+        return Repair(None, 1)  # the brace stands on the next line
     if tokens[index].kind == "_NL" and "{" in row and table.accepts(states, "{"):
         return Repair("{", 1)  # the body stands below, and is read as such
     for kind in row:
-        if _reads(table, states, tokens, index, goal, forgotten, kind):
+        if reads(table, states, tokens, index, goal, forgotten, kind):
             return Repair(kind, 0)
     if tokens[index].kind in ("$END", "_NL"):
         return None
-    if goal > index and _reads(table, states, tokens, index + 1, goal, forgotten, None):
+    if goal > index and reads(table, states, tokens, index + 1, goal, forgotten, None):
         return Repair(None, 1)
     for kind in row:
-        if goal > index and _reads(table, states, tokens, index + 1, goal, forgotten, kind):
+        if goal > index and reads(table, states, tokens, index + 1, goal, forgotten, kind):
             return Repair(kind, 1)
     return None
 
@@ -154,7 +156,7 @@ def exchange(
     return Repair(other, 1) if other and table.accepts(states, other) else None
 
 
-def _reads(
+def reads(
     table: Table,
     stack: list[int],
     tokens: list[Token],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -207,7 +210,7 @@ def test_bindings_that_need_each_other() -> None:
 
 def test_overrides_that_do_not_fit() -> None:
     text = HEAD + "param n = 4 in {2, 4}\nparam f = sum_of in {sum_of, mean_of}\n"
-    text += "a = if f == sum_of then user else user |> linear(n)\n" + TAIL.replace("user", "a")
+    text += "a = if f == sum_of then user else (user |> linear(n))\n" + TAIL.replace("user", "a")
     assert codes(text, n=2, f="mean_of") == []
     assert codes(text, m=2) == ["E0405"]
     assert codes(text, n="two") == ["E0405"]
@@ -215,3 +218,35 @@ def test_overrides_that_do_not_fit() -> None:
     assert codes(text, n=float("nan")) == ["E0405"]
     assert codes(text, f="max_of") in (["E0405"], ["E0406"])
     assert codes(text, n=[1, 2]) == ["E0405"]
+
+
+def test_a_sum_of_three_thousand_terms_is_read_at_once() -> None:
+    terms = " + ".join(["user"] * 3_000)
+    assert codes(HEAD + f"x = ({terms})\n" + TAIL.replace("user", "x")) == []
+
+
+# ------------------------------------------------------- where a text comes from
+
+
+def test_a_spec_is_checked_the_same_wherever_it_comes_from(tmp_path: Path) -> None:
+    """A file, a text in Python, and standard input; an editor hands over the same text."""
+    text = (
+        HEAD + "param act = relu in {relu, gleu}\n" + TAIL.replace("linear", "mlp([4], act = act) |> liner")
+    )
+    path = tmp_path / "shop.arec"
+    path.write_text(text)
+    said = [
+        [(d.code, d.message, d.span.start, d.fix and d.fix.text) for d in check(given)]
+        for given in (path, text)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "specc", "check", "--format", "json", "-"],
+        input=text.encode(),
+        capture_output=True,
+    )
+    by_stream = [
+        (d["code"], d["message"], d["place"]["start"], d["fix"] and d["fix"]["text"])
+        for d in json.loads(done.stdout)
+    ]
+    assert said[0] == said[1] == by_stream
+    assert said[0]

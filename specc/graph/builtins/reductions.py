@@ -9,7 +9,7 @@ from specc.graph.builtins.signature import Arguments, Builtin, declare
 from specc.graph.conditions import condition
 from specc.graph.ir import Node
 from specc.graph.lookup import axis_of_value
-from specc.types.axis import Type, union
+from specc.types.axis import Axis, Type, union
 
 
 def _softmax_of_one(args: Arguments, what: str) -> None:
@@ -23,6 +23,29 @@ def _softmax_of_one(args: Arguments, what: str) -> None:
         why="a softmax over one element is 1 whatever the score, so nothing is learnt by it",
         help=meant,
     )
+
+
+def _weighs_nothing(args: Arguments, axis: Axis) -> None:
+    """W0711: `sum(weight * x, over s)` where x has no `s`, so that nothing of it is chosen."""
+    made = next((n for n in reversed(args.site.frame.nodes) if n.id == args.x.id), None)
+    if made is None or made.op != "mul":
+        return
+    nodes = [next((n for n in args.site.frame.nodes if n.id == i), None) for i in made.inputs]
+    for weight, other in (nodes, nodes[::-1]):
+        if weight is None or other is None or other.op == "constant":
+            continue
+        if axis in weight.type.axes and axis not in other.type.axes and weight.type.width == 1:
+            if other.type.width == 1 and not other.type.axes:
+                continue  # a sum of scores with a factor
+            args.site.report.warning(
+                "W0711",
+                f"what is weighed here has no axis `{axis.name}`",
+                args.span,
+                label=f"{weight.type} times {other.type}, which is the same at each `{axis.name}`",
+                why="a weighted sum chooses among the values along its axis",
+                help=f"give the value that axis too: `rename(…, t to {axis.name})`",
+            )
+            return
 
 
 def _reduction(op: str) -> Callable[[Arguments], Node]:
@@ -40,6 +63,8 @@ def _reduction(op: str) -> Callable[[Arguments], Node]:
             type_ = Type(union(x.type, mask.type), x.type.width)
             inputs.append(mask)
         no_children(args, type_, axis, args.span)
+        if op == "sum":
+            _weighs_nothing(args, axis)
         if op == "softmax" and axis.size == 1:
             _softmax_of_one(args, f"`{axis.name}`, which has only one position")
         return args.add(op, inputs, type_ if op == "softmax" else type_.without(axis), {"axis": axis})
