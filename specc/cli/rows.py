@@ -97,7 +97,7 @@ class Rows:
             close = nearest(names[0], self._others(columns))
             also = f" (did you mean `{close}`?)" if close else ""
             default = entry["options"].get("default")
-            means = "null" if default is None else f"the default {default}"
+            means = "null" if default in (None, "none") else f"the default {default}"
             tell(f"no row has a column `{names[0]}`{also}: it is {means} everywhere")
 
     def _others(self, columns: Mapping[str, Column]) -> list[str]:
