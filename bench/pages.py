@@ -13,8 +13,36 @@ from pathlib import Path
 
 import click
 
-from bench.quality import BATCH, CODES, CODES_LOG, PARAMS, REPO, SPECS, TEST, TRAIN, Run, runs_of
+from bench.quality import (
+    BATCH,
+    CODES,
+    CODES_LOG,
+    EPOCHS,
+    PARAMS,
+    PLAIN,
+    RATES,
+    REPO,
+    SPECS,
+    TEST,
+    TRAIN,
+    TRIALS,
+    VALID,
+    Run,
+    kept,
+)
 
+HOW = f"""\
+Each model has {TRIALS} trials: its spec's defaults, and draws from the domains of its spec; Adam at one of
+{", ".join(map(str, RATES))}, batches of {BATCH}. A trial learns from the last {TRAIN:,} examples
+before the validation period, for at most {EPOCHS} epochs, and is stopped when the AUC of the first {VALID:,}
+examples of that period gets no better. The best trial's settings are trained in the same way with each seed,
+and tested on the first {TEST:,} examples of the test period. One sampled negative for each event, item and
+category 16 channels each for all. Histories know nothing of what came later. This is no reproduction of the
+papers' figures, which come from other data and sizes.
+
+`pooling` is a perceptron on the plain sum of the history, `fm` a factorisation machine. Parameters are those
+beside the tables; seconds are of one epoch on one core of a machine with other work, so they compare only
+roughly."""
 MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -22,7 +50,7 @@ def write_pages(runs: list[Run], folder: Path) -> None:
     """Results, pictures, and the rows of each page between its marks."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(results_page(runs), encoding="utf-8")
-    for model in PARAMS:
+    for model in (m for m in PARAMS if m not in PLAIN):
         (folder / f"{model}.svg").write_text(picture(model), encoding="utf-8")
         page = folder / f"{model}.md"
         if page.is_file():
@@ -64,30 +92,26 @@ def results_page(runs: list[Run]) -> str:
         "",
         "Made by `python -m bench.quality`; figures are means over seeds ± standard deviation.",
         "",
-        f"One recipe for all: Adam at 0.001, batches of {BATCH}, one epoch over the last {TRAIN:,} "
-        f"examples before the test period, tested on the first {TEST:,} examples of it; one sampled "
-        "negative for each event; item and category 16 channels each; everything else as in the spec. "
-        "Histories know nothing of what came later. This compares models under one small budget: it "
-        "is no reproduction of the papers' figures, which come from other data, sizes and recipes.",
-        "",
-        "Parameters are those beside the tables; seconds are of one epoch on one core "
-        "of a machine with other work, so that they compare only roughly.",
+        HOW,
     ]
     for log in dict.fromkeys(r.log for r in runs):
         own = [r for r in runs if r.log == log]
         lines += ["", f"## {log.capitalize()}", ""]
         lines += [f"Item popularity in the training examples alone: AUC {own[0].popularity:.4f}.", ""]
-        lines += ["| model | AUC | GAUC | logloss | parameters | s an epoch | seeds |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        lines += ["| model | AUC | GAUC | logloss | rate, epochs | parameters | s an epoch | seeds |"]
+        lines += ["|---|---|---|---|---|---|---|---|"]
         for model in PARAMS:
             of = [r for r in own if r.model == model]
             if of:
+                name = model if model in PLAIN else f"[{model}]({model}.md)"
+                epochs = ", ".join(str(r.epochs) for r in of)
                 lines.append(
-                    f"| [{model}]({model}.md) | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
-                    f"| {_spread(r.logloss for r in of)} | {of[0].parameters:,} "
-                    f"| {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
+                    f"| {name} | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
+                    f"| {_spread(r.logloss for r in of)} | {of[0].lr:g}; {epochs} "
+                    f"| {of[0].parameters:,} | {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
                 )
-        lines += ["", _above(own)]
+        lines += ["", _above(own), "", "Settings that the trials chose, where they are not the spec's:", ""]
+        lines += _chosen(own)
     lines += _codes([r for r in runs if r.log == CODES_LOG])
     return "\n".join(lines) + "\n"
 
@@ -99,14 +123,25 @@ def _above(runs: list[Run]) -> str:
     return f"Above popularity with every seed: {', '.join(better) or 'none'}."
 
 
+def _chosen(runs: list[Run]) -> list[str]:
+    lines = []
+    for model in PARAMS:
+        of = next((r for r in runs if r.model == model), None)
+        if of is not None:
+            changed = [f"`{n} = {v}`" for n, v in of.params.items() if PARAMS[model].get(n) != v]
+            lines.append(f"- {model}: {', '.join(changed) or 'the defaults'}")
+    return lines
+
+
 def _codes(runs: list[Run]) -> list[str]:
     """What the differences of published codes do, seed by seed beside the paper's."""
     by = {(r.model, r.seed): r for r in runs}
     lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
     lines += [
-        "AUC and logloss of what the code computes, and how they differ from the paper's equations with"
+        "AUC and logloss of what the code computes, tuned in the same way, and how they differ from the",
+        "paper's equations with the same seeds.",
+        "",
     ]
-    lines += ["the same seeds.", ""]
     lines += [
         "| code | beside | AUC | difference | logloss | difference | seeds |",
         "|---|---|---|---|---|---|---|",
@@ -133,7 +168,7 @@ def _spread(values: Iterable[float]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
 def main(runs: Path, out: Path) -> None:
     """Write what is generated of docs/models from the figures of `bench.quality`."""
-    write_pages(runs_of(runs), out)
+    write_pages(kept(runs)[1], out)
 
 
 if __name__ == "__main__":

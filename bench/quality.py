@@ -1,7 +1,9 @@
-"""`python -m bench.quality`: all seven models on real event logs, side by side.
+"""`python -m bench.quality`: all seven models on real event logs, side by side, each at its best.
 
-One split by time, one recipe, several seeds; each run's figures are kept as a line of JSON, so that an
-interrupted bench goes on where it was. Writes docs/models from them (pages.py).
+One split by time. Every model has the same number of trials, drawn from the domains of its spec and a few
+learning rates, and is judged by the AUC of a validation period; the best trial's settings are then trained
+with several seeds, each stopped early by the same period, and tested. What was trained is kept as lines of
+JSON, so that an interrupted bench goes on where it was. Writes docs/models from them (pages.py).
 
     python -m bench.quality                       # both logs of ../shared/data
     python -m bench.quality --data taobao --only din --only dsin --seeds 1
@@ -11,7 +13,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import shutil
+import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,18 +26,24 @@ REPO = Path(__file__).parents[1]
 SPECS = REPO / "specs"
 # Rows that the logs need; a spec's own bounds are for larger ones.
 ROWS = 70_000
-TRAIN, TEST, BATCH = 60_000, 20_000, 128
+TRAIN, VALID, TEST, BATCH = 60_000, 10_000, 20_000, 128
+# Of each model: trials, the first of them the spec's defaults; epochs at most, and rates to draw from.
+TRIALS, EPOCHS, RATES = 5, 4, (0.001, 0.0003, 0.003)
 
 # Widths alike, so that models are compared and not sizes.
 PARAMS: Mapping[str, Mapping[str, Any]] = {
-    "afm": {"k": 16, "t": 16, "l2": 0.0, "dropout": 0.0},
+    "pooling": {"dim": 16},
+    "fm": {"k": 16, "batch": BATCH},
+    "afm": {"k": 16, "batch": BATCH},
     "din": {"dim": 16},
     "dien": {"dim": 16, "longest": 50},
     "dsin": {"dim": 16},
     "bst": {"dim": 16},
     "dstn": {"dim": 16},
-    "atrank": {"dim": 16, "common": 32, "spaces": 4},
+    "atrank": {"dim": 16, "common": 32},
 }
+# What the seven have to beat, too.
+PLAIN = ("pooling", "fm")
 # What published codes compute otherwise, on one log: the spec, its params, and the paper's beside it.
 CODES: Mapping[str, tuple[str, Mapping[str, Any], str]] = {
     "afm_official": ("afm_official", PARAMS["afm"], "afm"),
@@ -71,6 +80,11 @@ drop rating
 predict click: binary = w0 + linear_part + (interactions |> linear(1, bias = false))
 train { metric = auc, group = user.id }
 """
+FM = """
+drop rating
+predict click: binary = w0 + linear_part + factorised
+train { metric = auc, group = user.id }
+"""
 # A log of one kind of behaviour makes one group.
 ONE_GROUP = """
 drop keeps, buys, bought, keep_vectors, buy_vectors
@@ -84,8 +98,9 @@ LOGS = (
             "columns": {"user": 0, "item": 1, "category": 2, "behaviour": 3, "time": 4},
             "begin": "2017-11-24",
             "utc_offset": 8,
+            "valid": "last-day",
         },
-        {"afm": AFM},
+        {"afm": AFM, "fm": FM},
     ),
     Log(
         "grocery",
@@ -95,15 +110,29 @@ LOGS = (
             "columns": {"user": "user_id", "item": "item_id", "time": "time"},
             "item_columns": {"item": "item_id", "category": "i_category"},
             "test": "0.2",
+            "valid": "0.15",
         },
-        {"afm": AFM, "atrank": ONE_GROUP},
+        {"afm": AFM, "fm": FM, "atrank": ONE_GROUP},
     ),
 )
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Some settings of a model, and the AUC of the validation period that they gave."""
+
+    log: str
+    model: str
+    number: int
+    params: Mapping[str, Any]
+    lr: float
+    auc: float
+
+
+@dataclass(frozen=True)
 class Run:
-    """One training and its test. parameters: beside the tables. seconds: of an epoch."""
+    """One training with the best trial's settings, and its test. epochs: the number of the best one.
+    parameters: beside the tables. seconds: of an epoch."""
 
     log: str
     model: str
@@ -111,43 +140,53 @@ class Run:
     auc: float
     gauc: float
     logloss: float
+    epochs: int
+    lr: float
+    params: Mapping[str, Any]
     parameters: int
     seconds: float
     popularity: float
 
 
-def runs_of(file: Path) -> list[Run]:
+def kept(file: Path) -> tuple[list[Trial], list[Run]]:
+    """What was trained before."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return [Run(**json.loads(line)) for line in lines]
+    found = [json.loads(line) for line in lines]
+    trials = [Trial(**f["trial"]) for f in found if "trial" in f]
+    return trials, [Run(**f["run"]) for f in found if "run" in f]
 
 
 def spec_of(model: str, log: Log, folder: Path) -> Path:
-    """The shipped spec with as many rows as the log needs, and what this log asks for."""
-    base_of = model.removesuffix("_official")
+    """The spec with as many rows as the log needs, and what this log asks for."""
+    bases = {"fm": "afm"}
+    base_of = bases.get(model, model.removesuffix("_official"))
     if base_of != model:
         spec_of(base_of, log, folder)  # found beside it, and so extended instead of the shipped one
-    text = (SPECS / f"{model}.arec").read_text(encoding="utf-8")
+    shipped = SPECS / f"{model}.arec"
+    text = (shipped if shipped.is_file() else REPO / "bench" / "specs" / f"{model}.arec").read_text("utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     text = re.sub(r"vocab\((?:1_000_000|500_000|100_000), ", f"vocab({ROWS:_}, ", text)
-    # Widths are this bench's own.
-    text = re.sub(r"(param (?:dim|k|t|common|spaces) +=.*?) in \{.*?\}", r"\1", text)
     if model not in log.changes:
         path = folder / f"{model}.arec"
         path.write_text(text, encoding="utf-8")
         return path
+    # A model that changes its base's prediction extends the base as it is shipped.
     base = folder / f"{model}_base.arec"
-    base.write_text(text.replace(f"model {model}", f"model {model}_base", 1), encoding="utf-8")
+    text = text.replace(f"model {model}", f"model {model}_base", 1)
+    if base_of != model and base_of in log.changes:
+        text = text.replace(f"extends {base_of} ", f"extends {base_of}_base ", 1)
+    base.write_text(text, encoding="utf-8")
     path = folder / f"{model}.arec"
     path.write_text(f"model {model}\nextends {model}_base {{{log.changes[model]}}}\n", encoding="utf-8")
     return path
 
 
-def examples_of(model: str, log: Log, data: Path, folder: Path) -> tuple[Path, Path]:
-    """Training and test examples: the last of the training period, and a part of the test's; the same
-    events for every model."""
-    train, test = folder / f"{model}_train.parquet", folder / f"{model}_test.parquet"
-    if train.is_file() and test.is_file():
-        return train, test
+def examples_of(model: str, log: Log, data: Path, folder: Path) -> dict[str, Path]:
+    """Training, validation and test examples: the last of the training period, and the first of the others;
+    the same events for every model."""
+    parts = {part: folder / f"{model}_{part}.parquet" for part in ("train", "valid", "test")}
+    if all(path.is_file() for path in parts.values()):
+        return parts
     import pyarrow.parquet as pq
 
     import specc
@@ -159,71 +198,129 @@ def examples_of(model: str, log: Log, data: Path, folder: Path) -> tuple[Path, P
     if "items" in settings:
         settings["items"] = str(data / settings["items"])
     prepare(manifest, data / log.file, folder / model, Settings.model_validate(settings))
-    for part, path, count in (("train", train, TRAIN), ("test", test, TEST)):
+    for part, count in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
         whole = pq.read_table(folder / model / f"{part}.parquet")
         order = whole.sort_by([("example_time", "ascending"), ("example_request", "ascending")])
-        # Testing begins where training ends.
-        kept = order.slice(max(len(order) - count, 0)) if part == "train" else order.slice(0, count)
-        pq.write_table(kept, path, row_group_size=4096)
-    return train, test
+        # Validation begins where training ends.
+        chosen = order.slice(max(len(order) - count, 0)) if part == "train" else order.slice(0, count)
+        pq.write_table(chosen, parts[part], row_group_size=4096)
+    return parts
 
 
-def run(model: str, log: Log, seed: int, data: Path, folder: Path) -> Run:
+def settings_of(model: str, log: Log, folder: Path, number: int) -> tuple[Mapping[str, Any], float]:
+    """The params and learning rate of a trial: the spec's defaults first, then draws from its domains."""
+    from specc.variants.choose import sample
+    from specc.variants.load import load_space
+
+    spec, params = spec_and_params(model)
+    if number == 0:
+        return params, RATES[0]
+    space, report = load_space(spec_of(spec, log, folder), params)
+    assert space is not None, report
+    drawn = sample(space, TRIALS - 1, seed=1)
+    chosen = drawn[(number - 1) % len(drawn)].params if drawn else dict(params)
+    return chosen, RATES[number % len(RATES)]
+
+
+@dataclass(frozen=True)
+class Trained:
+    results: Mapping[str, Any]
+    valid: float
+    best: int
+    seconds: float
+    parameters: int
+
+
+def trained(
+    model: str,
+    log: Log,
+    data: Path,
+    folder: Path,
+    params: Mapping[str, Any],
+    lr: float,
+    seed: int,
+    test: bool,
+) -> Trained:
+    """Train until the validation period gets no better, and test where asked."""
     import torch
 
     import specc
     from specc_runtime.train import Recipe, evaluate_files, fit
 
-    train, test = examples_of(model, log, data, folder)
+    parts = examples_of(model, log, data, folder)
     torch.manual_seed(seed)
-    spec, params = spec_and_params(model)
-    built = specc.compile(spec_of(spec, log, folder), **params)
-    recipe = Recipe.of(built.manifest).changed("adam", 0.001, batch=BATCH, epochs=1, seed=seed)
-    begun = time.perf_counter()
-    outcome = fit(built, [train], folder / f"{model}_{seed}", recipe)
-    seconds = outcome.epochs[-1].get("seconds", time.perf_counter() - begun)
-    results = evaluate_files(built, folder / f"{model}_{seed}", [test], "example_user").results["click"]
+    built = specc.compile(spec_of(spec_and_params(model)[0], log, folder), **params)
+    recipe = Recipe.of(built.manifest).changed(
+        "adam", lr, batch=BATCH, epochs=EPOCHS, patience=1, seed=seed, metric="auc"
+    )
+    place = folder / f"{model}_trained"
+    shutil.rmtree(place, ignore_errors=True)
+    outcome = fit(built, [parts["train"]], place, recipe, valid=[parts["valid"]])
+    valid = max(float(epoch["valid"]["click"]["auc"]) for epoch in outcome.epochs)
+    results = evaluate_files(built, place, [parts["test"]], "example_user").results["click"] if test else {}
     tables = {w["path"] for w in built.manifest["weights"] if w["kind"] == "table"}
     parameters = sum(w.numel() for path, w in built.named_parameters() if path not in tables)
-    found = results["model"]
-    popularity = results["popularity"]["auc"]
-    return Run(
-        log.name, model, seed, found["auc"], found["gauc"], found["logloss"], parameters, seconds, popularity
-    )
+    seconds = statistics.median(epoch["seconds"] for epoch in outcome.epochs)
+    return Trained(results, valid, outcome.best, seconds, parameters)
 
 
 @click.command()
 @click.option("--data", "logs", multiple=True, type=click.Choice([log.name for log in LOGS]))
 @click.option("--only", multiple=True, type=click.Choice([*PARAMS, *CODES]), help="Only these models.")
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--trials", default=TRIALS, show_default=True, help="Settings tried for each model.")
 @click.option("--folder", type=click.Path(path_type=Path), default=REPO.parent / "shared" / "data")
 @click.option("--work", type=click.Path(path_type=Path), default=REPO / "build" / "quality")
 @click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
 def main(
-    logs: tuple[str, ...], only: tuple[str, ...], seeds: int, folder: Path, work: Path, out: Path
+    logs: tuple[str, ...],
+    only: tuple[str, ...],
+    seeds: int,
+    trials: int,
+    folder: Path,
+    work: Path,
+    out: Path,
 ) -> None:
-    """Train and test the seven models on the logs of FOLDER."""
+    """Tune, train and test the seven models on the logs of FOLDER."""
     import torch
 
     from bench.pages import write_pages
 
     torch.set_num_threads(1)
-    kept = work / "runs.jsonl"
+    file = work / "runs.jsonl"
     work.mkdir(parents=True, exist_ok=True)
-    runs = runs_of(kept)
-    done = {(r.log, r.model, r.seed) for r in runs}
-    for seed in range(seeds):
-        for log in LOGS:
-            if logs and log.name not in logs:
+    tried, runs = kept(file)
+
+    def keep(kind: str, found: Trial | Run) -> None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({kind: asdict(found)}) + "\n")
+
+    for log in (x for x in LOGS if not logs or x.name in logs):
+        for model in (*PARAMS, *(CODES if log.name == CODES_LOG else ())):
+            if only and model not in only:
                 continue
-            for model in (*PARAMS, *(CODES if log.name == CODES_LOG else ())):
-                if (only and model not in only) or (log.name, model, seed) in done:
+            place = work / log.name
+            own = [t for t in tried if (t.log, t.model) == (log.name, model)]
+            for number in range(len(own), trials):
+                params, lr = settings_of(model, log, place, number)
+                found = trained(model, log, folder, place, params, lr, 0, False)
+                own.append(Trial(log.name, model, number, params, lr, found.valid))
+                keep("trial", own[-1])
+                click.echo(
+                    f"{log.name} {model} trial {number}: AUC {found.valid:.4f} at {lr:g}, {dict(params)}"
+                )
+            best = max(own, key=lambda t: t.auc)
+            for seed in range(seeds):
+                if any((r.log, r.model, r.seed) == (log.name, model, seed) for r in runs):
                     continue
-                found = run(model, log, seed, folder, work / log.name)
-                click.echo(f"{log.name} {model} {seed}: AUC {found.auc:.4f}, {found.seconds:.0f} s an epoch")
-                runs.append(found)
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+                found = trained(model, log, folder, place, best.params, best.lr, seed, True)
+                of = found.results["model"]
+                runs.append(
+                    Run(log.name, model, seed, of["auc"], of["gauc"], of["logloss"], found.best, best.lr,
+                        best.params, found.parameters, found.seconds, found.results["popularity"]["auc"])
+                )  # fmt: skip
+                keep("run", runs[-1])
+                click.echo(f"{log.name} {model} seed {seed}: AUC {of['auc']:.4f}, best epoch {found.best}")
     write_pages(runs, out)
 
 
