@@ -37,22 +37,23 @@ def pick(
     users: Hashes,
     events: Ints,
     count: int,
-    sizes: Ints,
+    places: tuple[Ints, Ints],
     item_at: Callable[[Ints], Ints],
     taken: Callable[[Ints, Ints], npt.NDArray[np.bool_]],
 ) -> Ints:
     """Codes of items, int64 [len(events), count], -1 where none was found.
 
-    sizes: how many places each event may draw from, of the first ones that `item_at` knows.
+    places: by event the first of those that it may draw from, and how many; `item_at` knows their items.
     taken: whether items (codes) are taken by events (their rows here), and so not to be drawn.
     """
     found = np.full((len(events), count), -1, dtype=np.int64)
+    first, sizes = places
     row, column = np.nonzero((sizes > 0)[:, None] & (found < 0))
     for again in range(ROUNDS):
         if not len(row):
             break
         bits = drawn(seed, stream, users[row], events[row], column * ROUNDS + again)
-        items = item_at((bits % sizes[row].astype(np.uint64)).astype(np.int64))
+        items = item_at(first[row] + (bits % sizes[row].astype(np.uint64)).astype(np.int64))
         free = ~taken(row, items)
         found[row[free], column[free]] = items[free]
         row, column = row[~free], column[~free]

@@ -3,8 +3,8 @@
 Promises: what is asked of a moment was known before it. An item is on offer from the second after its first
 event; its attributes are those of its last event before, as far as that had any. Nothing here depends on the
 order of the log's lines but through the events themselves.
-Memory: some numbers an item and a user; 12 bytes an event for draws by popularity, and 16 bytes for every
-change of an attribute of an item.
+Memory: some numbers a user, and an item in each part of the time; 12 bytes an event for draws by popularity,
+and 16 bytes for every change of an attribute of an item.
 """
 
 from __future__ import annotations
@@ -18,25 +18,37 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+LEAST = 20  # places of a part that are filled before draws keep to it
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """items: codes in the order in which they came, each at its time: of all items their first events
-    ("uniform"), or of all events ("popularity"), where frequent items have more places."""
+    """Items that may be drawn, as places in the order in which they came.
+
+    items, times: of each place. Of each part of the time all items' first events in it ("uniform"), or all
+    events ("popularity"), where frequent items have more places. begins: of the parts, ascending.
+
+    What is drawn at a moment came before it and, as soon as `LEAST` places are filled, in the same part. The
+    items of an earlier part alone would tell what they are: those of a test's positives are often new.
+    """
 
     items: npt.NDArray[np.int32]
     times: Ints
+    begins: Ints
 
     @staticmethod
-    def of(items: npt.NDArray[Any], times: Ints, hashes: Hashes) -> Pool:
+    def of(items: npt.NDArray[Any], times: Ints, begins: Ints, hashes: Hashes) -> Pool:
         """hashes: by item; they order what came in one second."""
         order = np.lexsort((hashes[items], times))
-        return Pool(items[order].astype(np.int32), times[order])
+        return Pool(items[order].astype(np.int32), times[order], begins)
 
-    def sizes(self, times: Ints) -> Ints:
-        """How many places were filled before each moment."""
-        return np.searchsorted(self.times, times, side="left").astype(np.int64)
+    def places(self, times: Ints) -> tuple[Ints, Ints]:
+        """For each moment the first place that may be drawn, and how many may."""
+        stop = np.searchsorted(self.times, times, side="left").astype(np.int64)
+        part = np.searchsorted(self.begins, times, side="right") - 1
+        first = np.searchsorted(self.times, self.begins, side="left").astype(np.int64)[part]
+        first = np.where(stop - first < LEAST, 0, first)
+        return first, stop - first
 
     def at(self, places: Ints) -> Ints:
         return self.items[places].astype(np.int64)
@@ -113,7 +125,7 @@ class Facts:
     users: Hashes
     user_rank: Ints
     items: int
-    pool: Pool
+    pool: Pool | None  # once the parts of the time are known
     since: int
     span: int
     known: Mapping[str, Known] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,14 +183,14 @@ class _Run:
         return faults
 
     def _facts(self) -> Facts:
-        found, settings = self.scan, self.mapped.settings
+        found = self.scan
         hashes = found.users.hashes()
         self.progress("learning what was known when", 0, None)
         return Facts(
             users=hashes,
             user_rank=ranked(hashes),
             items=len(found.items.values),
-            pool=found.pool(settings.sampling),
+            pool=None,
             since=found.since,
             span=found.until - found.since + 2,
             known=found.known(self.mapped.of_sampled, self.memory // 16),
@@ -219,10 +219,13 @@ class _Run:
     def write(self, folder: Path, requests: bool) -> tuple[Written, ...]:
         times, counts = self._times()
         parts = parts_of(times, counts, self.mapped.settings)
+        begins = np.array([part.begin for part in parts])
+        pool = self.scan.pool(self.mapped.settings.sampling, begins, self.memory // 32)
+        facts = replace(self.facts, pool=pool)
         stretches = Stretches.of(self.work, times, counts, self.memory // 8 // self._widest())
         done, whole = 0, int(counts.sum())
         for rows in self.groups():
-            for table in build(rows, self.facts, self.plan):
+            for table in build(rows, facts, self.plan):
                 stretches.add(table)
                 done += len(table)
                 self.progress("making examples", done, whole)

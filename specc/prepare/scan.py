@@ -53,7 +53,6 @@ class Scan:
     values: Mapping[Input, Values]
     by_user: Spill
     by_item: Spill | None
-    first: Ints
     events: int
     since: int
     until: int
@@ -62,15 +61,21 @@ class Scan:
     ranges: Mapping[Input, tuple[float, float]]
     kinds: list[str]
 
-    def pool(self, sampling: str) -> Pool:
+    def pool(self, sampling: str, begins: Ints, most: int) -> Pool:
+        """What may be drawn. begins: of the parts of the time. most: bytes of events read at once."""
         hashes = self.items.hashes()
-        if sampling == "uniform":
-            return Pool.of(np.arange(len(self.first)), self.first, hashes)
-        assert self.by_item is not None
-        rows = list(self.by_item.groups(1 << 27))
-        return Pool.of(
-            np.concatenate([r[ITEM] for r in rows]), np.concatenate([r[TIME] for r in rows]), hashes
-        )
+        if sampling != "uniform":
+            assert self.by_item is not None
+            rows = list(self.by_item.groups(most))
+            items, times = (np.concatenate([r[name] for r in rows]) for name in (ITEM, TIME))
+            return Pool.of(items, times, begins, hashes)
+        never = np.iinfo(np.int64).max
+        first = np.full((len(begins), len(hashes)), never)
+        for group in self.by_user.groups(most):
+            part = np.searchsorted(begins, group[TIME], side="right") - 1
+            np.minimum.at(first, (part, group[ITEM]), group[TIME])
+        of_part, items = np.nonzero(first < never)
+        return Pool.of(items, first[of_part, items], begins, hashes)
 
     def known(self, inputs: Sequence[Input], most: int) -> dict[str, Known]:
         """Of some inputs, by their columns, what they were for each item at any time."""
@@ -98,7 +103,6 @@ def scan(
     values: dict[Input, Values] = {}
     by_user = Spill(folder / "users", memory // 8)
     by_item = Spill(folder / "items", memory // 16) if of_items is not None else None
-    first = np.zeros(0, dtype=np.int64)
     days: Counter[int] = Counter()
     behaviours: Counter[int] = Counter()
     left_out: Counter[str] = Counter()
@@ -133,8 +137,6 @@ def scan(
         if BEHAVIOUR_KEY in names:
             rows[BEHAVIOUR] = rows[names[BEHAVIOUR_KEY]]
             behaviours.update(dict(zip(*_counts(rows[BEHAVIOUR]), strict=True)))
-        first = np.concatenate([first, np.full(len(items.values) - len(first), np.iinfo(np.int64).max)])
-        np.minimum.at(first, rows[ITEM], times)
         by_user.add((users.hashes()[rows[USER]] >> np.uint64(56)).astype(np.uint8), rows)
         if by_item is not None and of_items is not None:
             wanted_rows = {name: rows[name] for name in (ITEM, TIME, FRACTION, *(names[i] for i in of_items))}
@@ -153,7 +155,7 @@ def scan(
     assert isinstance(kinds, Keys)
     listed = [str(kinds.values[code].as_py()) for code, _ in behaviours.most_common() if code >= 0]
     return Scan(
-        users, items, kinds, names, values, by_user, by_item, first, events, since, until,
+        users, items, kinds, names, values, by_user, by_item, events, since, until,
         days, {k: v for k, v in left_out.items() if v}, ranges, listed,
     )  # fmt: skip
 

@@ -37,6 +37,7 @@ SPEC = SPACES + "predict click: binary = joined |> linear(1)\npredict buy: binar
 LABELLED = SPACES + "predict label: binary = joined |> linear(1)\n"
 LABELS = {"click": ("pv",), "buy": ("buy",)}  # which behaviours make which label
 BITS = (1 << 64) - 1
+LEAST = 3  # places of a part that are filled before draws keep to it; the real one is told so
 NEGATIVES, NOISE, PLACES, REQUESTS = range(4)
 
 
@@ -76,9 +77,6 @@ class Slow:
                                            "impression": (), "test": "0.3", **settings}  # fmt: skip
         self.events = sorted(events, key=lambda e: (of_key(e.user), e.time, e.line))
         self.by_time = sorted(events, key=lambda e: (e.time, e.line))
-        self.first: dict[str, int] = {}
-        for event in self.by_time:
-            self.first.setdefault(event.item, event.time)
         self.users: dict[str, list[Event]] = {}
         for event in self.events:
             own = self.users.setdefault(event.user, [])
@@ -104,10 +102,9 @@ class Slow:
         return found
 
     def sampled(self, event: Event, stream: int, number: int) -> str | None:
-        if self.s["sampling"] == "uniform":
-            known = sorted((t, of_key(i), i) for i, t in self.first.items() if t < event.time)
-        else:
-            known = sorted((e.time, of_key(e.item), e.item) for e in self.events if e.time < event.time)
+        known = [place for part in self.places for place in part if place[0] < event.time]
+        within = [place for place in known if (place[0] >= self.cut) == (event.time >= self.cut)]
+        known = within if len(within) >= LEAST else known
         taken = {e.item for e in self.users[event.user] if e.session == event.session and self.positive(e)}
         for again in range(50 if known else 0):
             start = self.s["seed"] * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F
@@ -183,6 +180,18 @@ class Slow:
                 )
         return found
 
+    def cut_at(self, cut: int) -> None:
+        """Set where testing begins, and so of each part the places of the pool: time, hash, item."""
+        self.cut = cut
+        self.places = []
+        for part in ([e for e in self.by_time if e.time < cut], [e for e in self.by_time if e.time >= cut]):
+            seen, kept = set[str](), []
+            for e in part:
+                if self.s["sampling"] != "uniform" or e.item not in seen:
+                    kept.append((e.time, of_key(e.item), e.item))
+                seen.add(e.item)
+            self.places.append(sorted(kept))
+
     def parts(self) -> dict[str, list[dict[str, Any]]]:
         """The examples of each part, in order."""
         chosen = [e for e in self.events if (e.label is not None if self.labelled else self.positive(e))]
@@ -190,6 +199,7 @@ class Slow:
         chosen.sort(key=lambda e: e.time)
         times = [e.time for e in chosen]
         cut = times[math.ceil((1 - float(self.s["test"])) * (len(times) - 1))]
+        self.cut_at(cut)
         found: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
         for event in chosen:
             request = self.request(event)

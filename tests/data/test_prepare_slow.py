@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from specc.prepare import PrepareError, Settings, prepare
-from tests.data.slow_prepare import LABELLED, SPEC, Event, Slow
+from tests.data.slow_prepare import LABELLED, LEAST, SPEC, Event, Slow
 from tests.data.specs import manifest
 
 HOUR = 3600
@@ -84,9 +85,10 @@ def test_rows_are_those_of_the_loops(
         folder = Path(name)
         log = write(folder / "log.csv", events, labelled)
         try:
-            done = prepare(
-                MANIFESTS[labelled], log, folder / "data", Settings(**chosen, **made), requests=True
-            )
+            with mock.patch("specc.prepare.facts.LEAST", LEAST):
+                done = prepare(
+                    MANIFESTS[labelled], log, folder / "data", Settings(**chosen, **made), requests=True
+                )
         except PrepareError as error:
             if "no positive event is left" in str(error) or "no positive event to make" in str(error):
                 return
@@ -135,3 +137,29 @@ def test_memory_changes_nothing(tmp_path: Path, labelled: bool, sampling: str) -
         names = [*(f.path.name for f in done.files), "requests.parquet"]
         hashes.add(tuple(hashlib.sha256((tmp_path / memory / n).read_bytes()).hexdigest() for n in names))
     assert len(hashes) == 1
+
+
+def test_new_items_of_a_test_are_no_tell(tmp_path: Path) -> None:
+    """Where every day has items of its own, a test's negatives are as new to the model as its positives."""
+    events = [
+        Event(
+            f"u{n % 7}",
+            f"d{day}-{n % 40}",
+            "x",
+            "pv",
+            1_600_000_000 + day * 86400 + n * 60,
+            1.0,
+            "web",
+            None,
+            n,
+        )
+        for day in range(3)
+        for n in range(120)
+    ]
+    log = write(tmp_path / "log.csv", events, False)
+    manifests = manifest(SPEC.partition("predict buy")[0])
+    done = prepare(manifests, log, tmp_path / "data", Settings(test="last-day"))
+    rows = pq.read_table(done.files[-1].path).to_pylist()
+    negatives = [row["ad_item"] for row in rows if row["click"] == 0]
+    assert len(negatives) > 80
+    assert sum(item.startswith("d2") for item in negatives) > 0.8 * len(negatives)
