@@ -97,7 +97,7 @@ def command(
         with _Shown(file) as progress:
             suite = Suite(file, params, examples, variants, seed, only, seconds, progress)
             outcome = suite.run(space)
-        faulty = faulty or bool(outcome.failures)
+        faulty = faulty or bool(outcome.failures) or not outcome.variants
         said.append({"file": file, **asdict(outcome)})
         if not as_json:
             _print(file, outcome)
@@ -117,7 +117,10 @@ def _print(file: str, outcome: Outcome) -> None:
         click.echo(f"{click.style('dead', fg='yellow')} {note}{where}")
     for law, why in outcome.skipped.items():
         click.echo(f"not asked: {law}, for {why}")
-    mark = click.style("FAILED", fg="red") if outcome.failures else click.style("ok", fg="green")
+    if not outcome.variants:
+        click.echo("nothing was tested: there was no time for a variant; give more --seconds")
+    failed = outcome.failures or not outcome.variants
+    mark = click.style("FAILED", fg="red") if failed else click.style("ok", fg="green")
     late = ", out of time" if outcome.out_of_time else ""
     broken = f", {len(outcome.failures)} broken" if outcome.failures else ""
     click.echo(

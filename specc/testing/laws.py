@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specc.graph.ir import walk
+from specc.graph.ir import Graph, Prediction, walk
 from specc.interpret.compare import Difference, differences
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
@@ -222,7 +222,7 @@ def _overfit(subject: Subject) -> str | None:
         return None
     model = Subject(subject.graph, subject.seed + 1).model
     batch = random_batch(subject.manifest, 12, subject.seed, empty=0.05, longest=6)
-    target = 0.5 * sum(_constant_loss(p.kind, batch.labels[p.name]) for p in subject.graph.predictions)
+    target = sum(_half_way(p, subject.graph, batch.labels[p.name]) for p in subject.graph.predictions)
     names = [p.name for p in subject.graph.predictions]
     trained = [p for p in model.parameters() if p.requires_grad]
     loss = math.inf
@@ -242,7 +242,23 @@ def _overfit(subject: Subject) -> str | None:
             optimizer.zero_grad()
             total.backward()
             optimizer.step()
-    return f"after 200 steps of Adam the loss is {loss:.3g}, and half that of a constant is {target:.3g}"
+    return f"after 200 steps of Adam the loss is {loss:.3g}, and half-way below a constant's is {target:.3g}"
+
+
+# Operations with a smallest and a largest value: a logit that ends in one fits no label exactly.
+_BOUNDED = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+
+
+def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
+    """The loss half-way between the best constant's and the least that the prediction can have."""
+    constant = _constant_loss(prediction.kind, labels)
+    bounds = _BOUNDED.get(graph.node(prediction.node).op)
+    if bounds is None or prediction.kind != "binary":
+        return 0.5 * constant
+    low, high = bounds
+    shares = labels[labelled(labels)].double().mean()
+    least = float(shares * math.log1p(math.exp(-high)) + (1 - shares) * math.log1p(math.exp(low)))
+    return least + 0.5 * max(constant - least, 0.0)
 
 
 def _constant_loss(kind: str, labels: Tensor) -> float:

@@ -138,7 +138,7 @@ def test_what_cannot_be_learnt_is_told(tmp_path: Path) -> None:
     )
     outcome = asked(path, "overfit")
     assert [f.law for f in outcome.failures] == ["overfit"]
-    assert "half that of a constant" in outcome.failures[0].message
+    assert "half-way below a constant" in outcome.failures[0].message
 
 
 def test_statistics_of_the_batch_are_not_asked_to_be_alone(tmp_path: Path) -> None:
@@ -151,10 +151,19 @@ def test_statistics_of_the_batch_are_not_asked_to_be_alone(tmp_path: Path) -> No
 
 def test_the_time_that_is_given_is_kept(spec: Path) -> None:
     result = specc(spec, "--seconds", 0, "--json")
-    assert result.exit_code == 0
+    assert result.exit_code == 1  # nothing was tested
     (said,) = json.loads(result.stdout)
     assert said["out_of_time"]
     assert said["variants"] == 0
+    shown = specc(spec, "--seconds", 0)
+    assert shown.exit_code == 1
+    assert "nothing was tested" in shown.stdout
+
+
+def test_a_bounded_logit_is_asked_for_what_it_can_learn(tmp_path: Path) -> None:
+    path = tmp_path / "bounded.arec"
+    path.write_text(SPEC.replace("linear(1)\n", "linear(1) |> sigmoid\n"))
+    assert asked(path, "overfit").failures == []
 
 
 def test_the_command_answers_programs_and_mistakes(spec: Path, tmp_path: Path) -> None:
