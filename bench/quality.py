@@ -26,9 +26,9 @@ REPO = Path(__file__).parents[1]
 SPECS = REPO / "specs"
 # Rows that the logs need; a spec's own bounds are for larger ones.
 ROWS = 70_000
-TRAIN, VALID, TEST, BATCH = 60_000, 10_000, 20_000, 128
+TRAIN, VALID, TEST, BATCH = 30_000, 5_000, 20_000, 128
 # Of each model: trials, the first of them the spec's defaults; epochs at most, and rates to draw from.
-TRIALS, EPOCHS, RATES = 5, 4, (0.001, 0.0003, 0.003)
+TRIALS, EPOCHS, RATES = 3, 3, (0.001, 0.0003, 0.003)
 
 # Widths alike, so that models are compared and not sizes.
 PARAMS: Mapping[str, Mapping[str, Any]] = {

@@ -88,13 +88,14 @@ class ConditionEntry(TypedDict):
 
 class PredictionEntry(TypedDict):
     """classes: 0 unless the kind is "class". column: where its labels are, or what they are made from by the
-    condition."""
+    condition. range: between which labels lie, if the spec says so."""
 
     name: str
     kind: Literal["binary", "real", "class"]
     column: str
     condition: ConditionEntry | None
     classes: int
+    range: list[float] | None
 
 
 class WeightEntry(TypedDict):
@@ -266,6 +267,7 @@ def _prediction(given: Prediction) -> PredictionEntry:
         column=given.column,
         condition=condition,
         classes=given.classes,
+        range=None if given.range is None else list(given.range),
     )
 
 

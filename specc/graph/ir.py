@@ -128,6 +128,7 @@ class Prediction:
 
     condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
     positive: what the part of a positive label in the loss is multiplied with.
+    range: between which a real label lies; what is predicted beyond it is taken as its nearer end.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Prediction:
     classes: int = 0
     condition: tuple[str, int | float | bool | str] | None = None
     positive: float = 1.0
+    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
     column = item.column.value if item.column else name
     condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
     found = Prediction(
-        name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive
+        name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range
     )
     return found, None if kind.weight is None else _weight(scope, name, kind.weight)
 
@@ -100,11 +100,12 @@ class _Kind:
     classes: int = 0
     weight: tree.Expr | None = None
     positive: float = 1.0
+    range: tuple[float, float] | None = None
 
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "binary": ("weight", "positive"),
-    "real": ("weight",),
+    "real": ("weight", "range"),
     "class": ("weight",),
 }
 
@@ -154,7 +155,8 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
         )
     classes = _classes(scope, given[0].value) if word == "class" else 0
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
-    return _Kind(word, classes, options.get("weight"), positive)
+    between = _range(scope, options["range"]) if "range" in options else None
+    return _Kind(word, classes, options.get("weight"), positive, between)
 
 
 def _classes(scope: Scope, expr: tree.Expr) -> int:
@@ -178,6 +180,19 @@ def _positive(scope: Scope, expr: tree.Expr) -> float:
             why="the part of a positive label in the loss is multiplied with it",
         )
     return float(found)
+
+
+def _range(scope: Scope, expr: tree.Expr) -> tuple[float, float]:
+    found = static(expr, Site(scope, scope.frame, ""))
+    ends = [float(end) for end in found if is_number(end)] if isinstance(found, tuple) else []
+    if len(ends) != 2 or not isinstance(found, tuple) or len(found) != 2 or ends[0] >= ends[1]:
+        raise scope.world.fault(
+            "E0403",
+            "`range` is two numbers, the least label and the greatest, such as [1, 5]",
+            expr.span,
+            found=describe(found),
+        )
+    return ends[0], ends[1]
 
 
 def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:

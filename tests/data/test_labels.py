@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ import torch
 import specc
 from specc_runtime import labelled
 from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, save_encoders
+from specc_runtime.score import predict
+from specc_runtime.train import evaluate
 from tests.data.specs import manifest
 
 HERE = Origin("data.parquet")
@@ -142,3 +145,30 @@ def test_an_example_without_a_label_is_left_out(kind: str, tmp_path: Any) -> Non
     assert {name: float(loss.detach()) for name, loss in none.items()} == {"y": 0.0, "z": 0.0}
     torch.stack(list(none.values())).sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
+def test_real_labels_have_a_range() -> None:
+    assert labels("real(range = [1, 5])", [1, 4.5, None]).tolist() == pytest.approx(
+        [1, 4.5, math.nan], nan_ok=True
+    )
+    with pytest.raises(DataError, match=r"row 2, column `y`: 6\.0 is not a label from 1 to 5"):
+        labels("real(range = [1, 5])", [1, 6, 7])
+    for wrong in ("[5, 1]", "[1]", "3", "[1, 2, 3]"):
+        with pytest.raises(AssertionError, match="`range` is two numbers"):
+            spec(f"real(range = {wrong})")
+
+
+def test_what_is_predicted_beyond_the_range_counts_as_its_end(tmp_path: Path) -> None:
+    text = "model m\nspace s from request {{ x: number }}\npredict y: real{} = sum(s)\n"
+    table = pa.table({"x": [-9.0, 0.5, 9.0], "y": [-1.0, 0.5, 1.0]})
+    errors, scores = {}, {}
+    for name, said in (("free", ""), ("bound", "(range = [-1, 1])")):
+        (tmp_path / f"{name}.arec").write_text(text.format(said))
+        model = specc.compile(tmp_path / f"{name}.arec")
+        encoders = Encoders.learn(model.manifest, [(table, HERE)])
+        errors[name] = evaluate(model, [encoders.encode(table, HERE)]).results["y"]["model"]["rmse"]
+        (found,) = predict(model, encoders, [(table, HERE)])
+        scores[name] = found.column("y").to_pylist()
+    assert errors["bound"] == 0
+    assert errors["free"] > 5
+    assert scores == {"free": [-9.0, 0.5, 9.0], "bound": [-1.0, 0.5, 1.0]}

@@ -5,7 +5,7 @@ with its place.
 
     binary    0 to 1, true and false (texts of these too), or -1 and 1; with a condition, 1 where it holds and
               0 where it does not
-    real      a number
+    real      a number, within the range that the spec may give
     class     0 to n - 1; or texts, which are classes by name, in the order of the texts: those that the
               training data have
 """
@@ -47,11 +47,24 @@ def labels_of(prediction: Mapping[str, Any], values: pa.Array, classes: tuple[st
         return torch.from_numpy(_classes(prediction, values, classes))
     if prediction["kind"] == "real":
         found = _numbers(measured({}, values))
+        if prediction.get("range"):
+            least, most = prediction["range"]
+            refuse(
+                (found < least) | (found > most),
+                found,
+                f"is not a label from {least:g} to {most:g}",
+                "correct the label, or the `range` in the spec",
+            )
     elif prediction.get("condition"):
         found = _compared(prediction["condition"], values)
     else:
         found = _binary(values)
     return torch.from_numpy(single(found))
+
+
+def within(prediction: Mapping[str, Any], outputs: Tensor) -> Tensor:
+    """What a model predicts, with values beyond the range of the labels at its nearer end."""
+    return outputs.clamp(*prediction["range"]) if prediction.get("range") else outputs
 
 
 def _numbers(values: pa.Array) -> Floats:

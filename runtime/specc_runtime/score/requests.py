@@ -29,6 +29,7 @@ from specc_runtime.batch import Batch
 from specc_runtime.data import Dialect
 from specc_runtime.data.files import PLAIN, Gathered
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.encode.labels import within
 from specc_runtime.encode.vocabulary import mix
 from specc_runtime.model import Model
 
@@ -93,8 +94,9 @@ def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, O
 
 
 def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
-    """By prediction: probabilities of binary and class predictions, values of real ones; float64 [rows] or
-    [rows, classes]. The model is in evaluation mode for it, and afterwards in the mode it was in."""
+    """By prediction: probabilities of binary and class predictions, values of real ones, within the range
+    that the spec gives them; float64 [rows] or [rows, classes]. The model is in evaluation mode for it, and
+    afterwards in the mode it was in."""
     training = model.training
     model.eval()
     try:
@@ -102,7 +104,7 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
             outputs = model(batch)
     finally:
         model.train(training)
-    return {p["name"]: _meant(p["kind"], outputs[p["name"]]) for p in model.manifest["predictions"]}
+    return {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}
 
 
 def best(scored: Scored, prediction: str, k: int | None = None, *, seed: int = 0) -> list[Ints]:
@@ -149,8 +151,9 @@ def _parts(table: pa.Table, manifest: Mapping[str, Any]) -> Iterator[tuple[int, 
         yield begin, table.slice(begin)
 
 
-def _meant(kind: str, output: torch.Tensor) -> Any:
-    match kind:
+def _meant(prediction: Mapping[str, Any], output: torch.Tensor) -> Any:
+    output = within(prediction, output)
+    match prediction["kind"]:
         case "binary":
             output = torch.sigmoid(output.double())
         case "class":

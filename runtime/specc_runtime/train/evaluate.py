@@ -18,6 +18,7 @@ import torch
 
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.encode import KEYS, Unknown
+from specc_runtime.encode.labels import within
 from specc_runtime.finite import NotFinite, where_forward
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines
@@ -70,7 +71,8 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tasks = {p["name"]: p["kind"] for p in model.manifest["predictions"]}
+    predictions = {p["name"]: p for p in model.manifest["predictions"]}
+    tasks = {name: p["kind"] for name, p in predictions.items()}
     seen, unknown = 0, Unknown(model.manifest)
     with closing(_Table(tasks, at, slices)) as table:
         try:
@@ -80,7 +82,7 @@ def evaluate(
                 for name, kind in tasks.items():
                     if not bool(torch.isfinite(outputs[name]).all()):
                         raise NotFinite(_said(model, batch, name, outputs[name], seen))
-                    table.add(name, "model", kind, outputs[name], batch)
+                    table.add(name, "model", kind, within(predictions[name], outputs[name]), batch)
                     if baselines is not None and kind != "class":
                         _beside(table, name, kind, baselines, batch)
                 seen += batch.size
