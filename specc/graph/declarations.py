@@ -85,11 +85,19 @@ def param_value(scope: Scope, item: tree.Param) -> Any:
             f"`{name}` cannot be {describe(result)}",
             item.ident.span if given is not None else item.default.span,
             label="overridden here" if given is not None else "the default is outside its own domain",
+            help=_into_domain(result, item) if given is None else "",
             expected=describe_domain(item.domain, site),
             found=describe(result),
             secondary=(Label(item.domain.span, "its domain"),),
         )
     return result
+
+
+def _into_domain(value: Any, item: tree.Param) -> str:
+    """What to do about a default that its domain does not have."""
+    if isinstance(value, str) and value in symbols_of(item.domain):
+        return f"a word of the domain has no quotes: write `{value}`"
+    return "add it to the domain, or choose another default"
 
 
 def _override(given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope) -> Any:

@@ -17,6 +17,7 @@ from specc.graph.options import choice
 from specc.graph.statics import static
 from specc.graph.world import Entry, Site
 from specc.report import Label
+from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import describe, is_number
 
@@ -140,6 +141,17 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
     reader, names, least = _READERS[name]
     call.name_values(names)
     if not least <= len(call.given) <= len(names):
+        for option, (_, ident) in call.options.items():
+            meant = nearest(option, names[len(call.given) :])
+            if option not in (*OF_FIELDS, *OF_TABLES) and meant is not None:
+                raise site.world.fault(
+                    "E0402",
+                    f"`{name}` has no option `{option}`",
+                    ident.span,
+                    label="unknown option",
+                    expected=f"{name}({', '.join(names)})",
+                    help=f"did you mean `{meant}`?",
+                )
         raise call.wrong_number(name, names)
     options, rows, width = reader(call)
     return with_options(call, Encoding(name, options, rows, width, column=call.column))

@@ -81,7 +81,9 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
             f"`train` has no key `{key}`",
             entry.ident.span,
             label="unknown key",
-            help=help or "it has " + ", ".join(f"`{k}`" for k in KEYS),
+            help=help
+            or (f"it is the optimizer's: `optimizer = adam({key} = …)`" if key in OPTIMIZERS["adam"] else "")
+            or "it has " + ", ".join(f"`{k}`" for k in KEYS),
             fix=fix,
         )
     if key in seen:

@@ -123,6 +123,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "vocab_size": ("max",),
     "num_embeddings": ("max",),
     "embedding_dim": ("width",),
+    "dim": ("width",),
+    "emb_dim": ("width",),
+    "embed_dim": ("width",),
     "size": ("width",),
     "reg": ("l2",),
     "keep_prob": ("dropout", "p"),
@@ -231,6 +234,10 @@ ABSENT: Mapping[str, str] = {
     **dict.fromkeys(("divide", "div"), "it is `a / b`"),
     "attention": "there are `multi_head`, `self_attention`, `additive`, `bilinear`, `activation_unit`; one "
     "of your own is declared with `attention`",
+    **dict.fromkeys(
+        ("embedding", "embed", "vocab", "embeddingbag", "embedding_bag"),
+        "a field is embedded where its space declares it, `item: vocab(1_000, 8)`, and is read as `ad.item`",
+    ),
     "din": "its attention is `activation_unit(query, keys)`",
     **dict.fromkeys(("logsumexp", "log_softmax"), "it is the `log` of a `sum` of `exp`, or of a `softmax`"),
     **dict.fromkeys(

@@ -326,6 +326,9 @@ def _doubled(seen: Seen, able: set[str]) -> Told | None:
         if (word or token.kind in _NEVER_TWICE) and token.text == before.text:
             if token.start < before.stop or seen.source.text[before.stop : token.start].strip():
                 continue
+            # With a gap between, what stood there may be missing: `a, , b`.
+            if not word and token.start != before.stop:
+                continue
             gap = Span(seen.source, before.stop, token.stop)
             return Told("E0103", f"`{token.text}` stands twice", seen.span(token), "remove one of them", "",
                         "", Fix(gap, "", "remove one of them"))  # fmt: skip

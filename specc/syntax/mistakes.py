@@ -271,6 +271,7 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
     if change.insert is None:
         # A doubled or stray sign; more than that may have meant something.
         stray = token.kind in (";", ",", ".", ":", "=") or token.text == seen.before.text
+        stray = stray and seen.index != seen.place.first and not _gap(seen)
         return f"remove {found(token)}", Fix(span, "", f"remove {found(token)}") if stray else None
     sign = change.insert
     if sign not in _SIGNS and sign not in _FORGOTTEN_WORDS:
@@ -288,6 +289,11 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
         f"write `{sign}` before {found(token)}",
         Fix(here, f"{sign}{after}", f"write `{sign}`") if only or sign not in _OPENERS else None,
     )
+
+
+def _gap(seen: Seen) -> bool:
+    """Whether a sign stands twice with a gap between, in which something may be missing."""
+    return seen.token.text == seen.before.text and seen.token.start != seen.before.stop
 
 
 def _other_insertions(seen: Seen, fix: Fix) -> tuple[Fix, ...]:
