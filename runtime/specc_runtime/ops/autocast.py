@@ -6,7 +6,7 @@ by torch as everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -19,24 +19,34 @@ _LOW = (torch.bfloat16, torch.float16)
 
 def lowers(x: Tensor) -> bool:
     """Whether torch would lower what is computed of a value."""
-    return torch.is_autocast_enabled(x.device.type)
+    return _lowers(x.device.type)
+
+
+def _lowers(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def in_single(function: F) -> F:
     """Make a function of one's own take what torch has lowered, in single precision, and lower nothing."""
     plain: Any = function
-    plain.forward = staticmethod(_apart(plain.forward))
-    plain.backward = staticmethod(_apart(plain.backward))
+    forward, backward = plain.forward, plain.backward
+
+    def forwards(ctx: Any, *given: Any) -> Any:
+        kind = next((x.device.type for x in given if isinstance(x, Tensor)), "cpu")
+        # Without autocast a model that was made of another type computes in that.
+        ctx.raised = _lowers(kind)
+        if not ctx.raised:
+            return forward(ctx, *given)
+        with torch.autocast(kind, enabled=False):
+            return forward(ctx, *_raised(given))
+
+    def backwards(ctx: Any, *given: Any) -> Any:
+        # Gradients come outside of autocast, in what it lowered to.
+        return backward(ctx, *(_raised(given) if ctx.raised else given))
+
+    plain.forward, plain.backward = staticmethod(forwards), staticmethod(backwards)
     return function
 
 
-def _apart(method: Callable[..., Any]) -> Callable[..., Any]:
-    def call(ctx: Any, *given: Any) -> Any:
-        kind = next((x.device.type for x in given if isinstance(x, Tensor)), "cpu")
-        raised = [x.float() if isinstance(x, Tensor) and x.dtype in _LOW else x for x in given]
-        if not torch.is_autocast_enabled(kind):
-            return method(ctx, *raised)
-        with torch.autocast(kind, enabled=False):
-            return method(ctx, *raised)
-
-    return call
+def _raised(given: Iterable[Any]) -> list[Any]:
+    return [x.float() if isinstance(x, Tensor) and x.dtype in _LOW else x for x in given]
