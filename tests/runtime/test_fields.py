@@ -11,11 +11,18 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from specc_runtime import Bag
+from specc_runtime import Bag, stale
 from specc_runtime.ops import embed, embed_bag, lookup
 from specc_runtime.ops.fields import Part
 
 ROWS = (40, 6, 10_000)
+
+
+class Owner:
+    """Of a table that goes by row, and owes its rows nothing."""
+
+    def catch_up(self, weight: Tensor, rows: Tensor | None) -> None:
+        pass
 
 
 def tables(dtype: torch.dtype, by_row: bool, widths: tuple[int, ...] = (4, 4, 4)) -> list[Tensor]:
@@ -24,7 +31,7 @@ def tables(dtype: torch.dtype, by_row: bool, widths: tuple[int, ...] = (4, 4, 4)
         for rows, width in zip(ROWS, widths, strict=True)
     ]
     for weight in found:
-        weight.sparse_gradient = by_row  # type: ignore[attr-defined]
+        stale.own(weight, Owner() if by_row else None)
     return found
 
 

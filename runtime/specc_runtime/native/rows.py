@@ -1,6 +1,7 @@
-"""Adam on some rows of a table, in C: row by row, in place.
+"""Some rows of a table and of an optimizer's state, in C: carried on, and moved by a step, in one pass.
 
-Promises: the values of train.skipped and of torch's Adam, up to rounding.
+Promises: the values of train.skipped and of train.rules, up to rounding. What a row needs is fetched while
+the rows before it are computed, so that a table that no cache holds costs little more than a small one.
 """
 
 from __future__ import annotations
@@ -16,121 +17,287 @@ from torch import Tensor
 from specc_runtime.native import build, source
 from specc_runtime.native.say import say, wanted
 
-# W: the width of the table.
-_TEXT = """\
-#define AHEAD 16
+# In all texts W is the width, S the number of tensors x [rows, W]: the weight and its states; VELOCITY says
+# whether the first state is one, CENTRED whether the last one is a mean beside a mean of squares.
+_START = """\
+#define AHEAD 12
 #define MOST 256
 #define EACH PRAGMA(omp simd) for (int64_t c = 0; c < W; c++)
-#define FETCH(x) for (int64_t c = 0; c < W; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch((x) + c, 1)
+"""
+# train.skipped.Moments: shares and nodes [indices, stride], until index `late` of many points and from there
+# of few. first, second: powers. inner, outer: products of what decay leaves, or null.
+_MOMENTS = """\
+typedef struct {
+    int64_t steps, stride, late, many, few, block, window;
+    const double *shares, *nodes, *first, *second, *inner, *outer;
+    double eps;
+} history;
 
-static void fetch(const int64_t *rows, int64_t i, int64_t n, real *w, real *m, real *v)
+static void fetch_history(const history *h, int64_t at)
 {
-    if (i + AHEAD >= n) return;
-    const int64_t at = rows[i + AHEAD] * W;
-    FETCH(w + at);
-    FETCH(m + at);
-    FETCH(v + at);
+    __builtin_prefetch(h->shares + at * h->stride);
+    __builtin_prefetch(h->nodes + at * h->stride);
 }
 
-/* A step with gradients [n, W] of n distinct rows. kept: what decay leaves of a weight. rate: lr / bias
-   correction of the mean; root: the root of that of the square. */
-void step(int64_t n, const int64_t *rows, const real *grad, real *w, real *m, real *v,
-          double first, double second, double eps, double rate, double root, double kept)
+static void carry(const history *h, int64_t at, real *const *x)
 {
-    const real a = 1 - first, b = second, d = 1 - second, e = eps, r = rate, s = 1 / root, k = kept;
-    for (int64_t i = 0; i < n; i++, grad += W) {
-        real *x = w + rows[i] * W, *y = m + rows[i] * W, *z = v + rows[i] * W;
-        fetch(rows, i, n, w, m, v);
-        EACH {
-            const real g = grad[c];
-            const real mean = y[c] + a * (g - y[c]), square = b * z[c] + d * g * g;
-            y[c] = mean, z[c] = square;
-            x[c] = k * x[c] - r * mean / (SQRT(square) * s + e);
+    real *w = x[0], *m = x[1], *v = x[2];
+    const int64_t count = at < h->late ? h->many : h->few;
+    const double *nodes = h->nodes + at * h->stride, *shares = h->shares + at * h->stride;
+    const int64_t steps = h->steps, end = at + h->window < steps ? at + h->window : steps;
+    const double left = h->inner ? h->outer[end / h->block] * h->inner[end] : 1;
+    const real kept = h->inner ? h->outer[at / h->block] * h->inner[at] - 1 : 0;
+    const real p = h->first[steps - at], s = h->second[steps - at], e = h->eps;
+    real root[W], total[W];
+    int moves = 0;
+    EACH moves |= m[c] != 0;
+    EACH total[c] = 0;
+    if (moves) {
+        EACH root[c] = SQRT(v[c]);
+        for (int64_t q = 0; q < count; q++) {
+            const real part = shares[q] * left, node = nodes[q];
+            EACH total[c] += part / (root[c] * node + e);
         }
     }
+    EACH {
+        w[c] += kept * w[c] - m[c] * total[c];
+        m[c] *= p;
+        v[c] *= s;
+    }
 }
+"""
+# train.skipped.Linear: inner, outer: products [k, k] of what steps do to the weight and its velocity.
+_LINEAR = """\
+typedef struct {
+    int64_t steps, block;
+    const double *inner, *outer, *factors;
+} history;
 
-/* Carry rows on from the index that each has in `seen` to `steps` (train.skipped.Moments). For few and for
-   many points: nodes [indices, points], values [points, points]. first, second: powers. inner, outer:
-   products of what decay leaves, or null. Returns 0, or 1 where a row is not one of the `size` that there
-   are. */
-int catch_up(int64_t n, const int64_t *rows, int64_t size, int32_t *seen, int64_t steps,
-              real *w, real *m, real *v, const double *sums, int64_t stride, int64_t late,
-              int64_t many, const double *many_nodes, const double *many_values,
-              int64_t few, const double *few_nodes, const double *few_values,
-              const double *first, const double *second, const double *inner, const double *outer,
-              int64_t block, int64_t window, double eps)
+#define K (1 + VELOCITY)
+static void fetch_history(const history *h, int64_t at) { __builtin_prefetch(h->inner + at * K * K); }
+
+static void carry(const history *h, int64_t at, real *const *x)
 {
-    const real e = eps;
+    const double *a = h->outer + at / h->block * K * K, *b = h->inner + at * K * K;
+    real *w = x[0];
+#if VELOCITY
+    real *v = x[1];
+    double left = a[2] * b[1] + a[3] * b[3];
+    left = fabs(left) < 0x1p-64 ? 0 : left;
+    const real own = a[0] * b[0] + a[1] * b[2] - 1, gives = a[0] * b[1] + a[1] * b[3];
+    const real fed = a[2] * b[0] + a[3] * b[2], kept = left;
+    EACH {
+        const real before = v[c];
+        v[c] = kept * before + fed * w[c];
+        w[c] += own * w[c] + gives * before;
+    }
+#else
+    const real own = a[0] * b[0] - 1;
+    if (own != 0) EACH w[c] += own * w[c];
+#endif
+    for (int s = K; s < S; s++) {
+        const double left = pow(h->factors[s - K], h->steps - at);
+        const real factor = left < 0x1p-64 ? 0 : left;
+        EACH x[s][c] *= factor;
+    }
+}
+"""
+# By rule, what its history is and what a step does to a row with a gradient g, of numbers o of its own.
+_RULES = {
+    "adam": (
+        _MOMENTS,
+        """\
+    const real a = 1 - o[0], b = o[1], d = 1 - o[1], e = o[2], r = o[3], s = 1 / o[4], k = o[5];
+    real *w = x[0], *m = x[1], *v = x[2];
+    EACH {
+        const real mean = m[c] + a * (g[c] - m[c]), square = b * v[c] + d * g[c] * g[c];
+        m[c] = mean, v[c] = square;
+        w[c] = k * w[c] - r * mean / (SQRT(square) * s + e);
+    }
+""",
+    ),
+    "adagrad": (
+        _LINEAR,
+        """\
+    const real r = o[0], e = o[1];
+    real *w = x[0], *v = x[1];
+    EACH {
+        const real total = v[c] + g[c] * g[c];
+        v[c] = total;
+        w[c] -= r * g[c] / (SQRT(total) + e);
+    }
+""",
+    ),
+    "sgd": (
+        _LINEAR,
+        """\
+    const real r = o[0], d = o[1], momentum = o[2], fresh = o[3], own = o[4], next = o[5];
+    real *w = x[0], *v = x[S - 1];
+    EACH {
+        const real all = g[c] + d * w[c];
+#if VELOCITY
+        const real velocity = momentum * v[c] + fresh * all;
+        v[c] = velocity;
+        w[c] -= r * (own * all + next * velocity);
+#else
+        w[c] -= r * all;
+#endif
+    }
+""",
+    ),
+    "rmsprop": (
+        _LINEAR,
+        """\
+    const real r = o[0], b = o[1], d = 1 - o[1], e = o[2], momentum = o[3];
+    real *w = x[0], *y = x[1], *v = x[1 + VELOCITY], *m = x[S - 1];
+    EACH {
+        const real square = b * v[c] + d * g[c] * g[c];
+        v[c] = square;
+#if CENTRED
+        const real mean = m[c] + d * (g[c] - m[c]);
+        m[c] = mean;
+        const real by = g[c] / (SQRT(square - mean * mean) + e);
+#else
+        const real by = g[c] / (SQRT(square) + e);
+#endif
+#if VELOCITY
+        const real velocity = momentum * y[c] + by;
+        y[c] = velocity;
+        w[c] -= r * velocity;
+#else
+        w[c] -= r * by;
+#endif
+    }
+""",
+    ),
+    "adadelta": (
+        _LINEAR,
+        """\
+    const real r = o[0], b = o[1], d = 1 - o[1], e = o[2];
+    real *w = x[0], *v = x[1], *t = x[2];
+    EACH {
+        const real square = b * v[c] + d * g[c] * g[c];
+        const real by = SQRT(t[c] + e) / SQRT(square + e) * g[c];
+        v[c] = square;
+        t[c] = b * t[c] + d * by * by;
+        w[c] -= r * by;
+    }
+""",
+    ),
+}
+_RULES["adamw"] = _RULES["adam"]
+# h: null where rows miss nothing. seen: by row, its index in the history. grad: null where rows are only
+# carried on; else of distinct rows. Returns 0, or 1 where a row is not one of the `size` that there are.
+_RUN = """\
+int run(int64_t n, const int64_t *rows, int64_t size, real *const *held, int32_t *seen, const history *h,
+        const real *grad, const double *o)
+{
     for (int64_t i = 0; i < n; i++)
         if (rows[i] < 0 || rows[i] >= size) return 1;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t at = seen[rows[i]];
-        fetch(rows, i, n, w, m, v);
-        if (i + AHEAD < n) __builtin_prefetch(seen + rows[i + AHEAD], 1);
-        if (at == steps) continue;
-        seen[rows[i]] = (int32_t)steps;
-        real *x = w + rows[i] * W, *y = m + rows[i] * W, *z = v + rows[i] * W;
-        const int64_t count = at < late ? many : few;
-        const double *nodes = (at < late ? many_nodes : few_nodes) + at * count;
-        const double *values = at < late ? many_values : few_values;
-        const int64_t end = at + window < steps ? at + window : steps;
-        const double left = inner ? outer[end / block] * inner[end] : 1;
-        const real kept = inner ? outer[at / block] * inner[at] - 1 : 0;
-        real root[W], total[W];
-        double share[MOST];
-        int moves = 0;
-        EACH moves |= y[c] != 0;
-        EACH total[c] = 0;
-        if (moves) {
-            for (int64_t q = 0; q < count; q++) share[q] = 0;
-            for (int64_t k = 0; k < count; k++) {
-                const double sum = sums[at * stride + k] * left;
-                for (int64_t q = 0; q < count; q++) share[q] += sum * values[k * count + q];
-            }
-            EACH root[c] = SQRT(z[c]);
-            for (int64_t q = 0; q < count; q++) {
-                const real part = share[q], node = nodes[q];
-                EACH total[c] += part / (root[c] * node + e);
-            }
+        if (h && i + 2 * AHEAD < n) __builtin_prefetch(seen + rows[i + 2 * AHEAD], 1);
+        if (i + AHEAD < n) {
+            const int64_t next = rows[i + AHEAD];
+            if (!h || grad || seen[next] != h->steps)
+                for (int s = 0; s < S; s++)
+                    for (int64_t c = 0; c < W; c += 64 / (int64_t)sizeof(real))
+                        __builtin_prefetch(held[s] + next * W + c, 1);
+            if (h && seen[next] != h->steps) fetch_history(h, seen[next]);
         }
-        const real p = first[steps - at], s = second[steps - at];
-        EACH {
-            x[c] += kept * x[c] - y[c] * total[c];
-            y[c] *= p;
-            z[c] *= s;
+        real *x[S];
+        for (int s = 0; s < S; s++) x[s] = held[s] + rows[i] * W;
+        if (h) {
+            const int64_t at = seen[rows[i]];
+            if (at != h->steps) carry(h, at, x);
+            seen[rows[i]] = (int32_t)(h->steps + (grad != 0));
         }
+        if (grad) move(o, grad + i * W, x);
     }
     return 0;
 }
 """
 
 
+class Moments(ctypes.Structure):
+    """What C knows of train.skipped.Moments."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in "steps stride late many few block window".split()),
+        *((name, ctypes.c_void_p) for name in "shares nodes first second inner outer".split()),
+        ("eps", ctypes.c_double),
+    )
+
+
+class Linear(ctypes.Structure):
+    """What C knows of train.skipped.Linear."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in "steps block".split()),
+        *((name, ctypes.c_void_p) for name in "inner outer factors".split()),
+    )
+
+
 @lru_cache(maxsize=64)
-def library(width: int, dtype: torch.dtype) -> Any:
-    """The functions for tables of a width; None where they can't be had."""
+def library(rule: str, kept: tuple[str, ...], width: int, dtype: torch.dtype) -> Any:
+    """The function for tables of a width with such states; None where it can't be had."""
     single = dtype == torch.float32
-    text = f"#define W {width}\n#define SQRT {'sqrtf' if single else 'sqrt'}\n{_TEXT}"
+    history, move = _RULES[rule]
+    given = {
+        "W": width,
+        "S": 1 + len(kept),
+        "VELOCITY": int("momentum_buffer" in kept),
+        "CENTRED": int("grad_avg" in kept),
+        "SQRT": "sqrtf" if single else "sqrt",
+    }
+    defined = "".join(f"#define {name} {value}\n" for name, value in given.items())
+    moved = "static void move(const double *o, const real *g, real *const *x)\n{\n" + move + "}\n"
     try:
-        found = build.library(source.file([text], single))
+        found = build.library(source.file([defined + _START, history, moved, _RUN], single)).run
     except build.Failed as e:
         say(str(e))
         return None
-    whole, pointer, number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-    found.step.argtypes = [whole, *[pointer] * 5, *[number] * 6]
-    found.catch_up.argtypes = [
-        whole, pointer, whole, pointer, whole, *[pointer] * 4, whole, whole, whole, pointer, pointer, whole,
-        *[pointer] * 6, whole, whole, number,
-    ]  # fmt: skip
-    found.step.restype, found.catch_up.restype = None, ctypes.c_int
+    whole, pointer = ctypes.c_int64, ctypes.c_void_p
+    found.argtypes = [whole, pointer, whole, *[pointer] * 5]
+    found.restype = ctypes.c_int
     return found
 
 
-def for_tensors(held: Sequence[Tensor]) -> Any:
-    """The functions for a table and what goes with it, each [rows, width]; None where there are none."""
+def run(
+    rule: str,
+    kept: tuple[str, ...],
+    rows: Tensor,
+    held: Sequence[Tensor],
+    seen: Tensor | None = None,
+    history: ctypes.Structure | None = None,
+    grad: Tensor | None = None,
+    numbers: Sequence[float] = (),
+) -> bool:
+    """Carry rows of a table and its states on along a history, if there is one, and then move them by a
+    gradient, if there is one. False, and nothing is done, where there is no kernel.
+
+    rows: int64 [n], distinct ones if there is a gradient [n, width]. held: each [size, width].
+    Raises IndexError where there is no such row.
+    """
     weight = held[0]
-    if not wanted(weight.device, weight.dtype) or not all(
-        x.is_contiguous() and x.dtype == weight.dtype for x in held
-    ):
-        return None
-    return library(weight.shape[1], weight.dtype)
+    if weight.dim() != 2 or not wanted(weight.device, weight.dtype):
+        return False
+    others = held if grad is None else [*held, grad]
+    if not all(x.is_contiguous() and x.dtype == weight.dtype for x in others):
+        return False
+    kernel = library(rule, kept, weight.shape[1], weight.dtype)
+    if kernel is None:
+        return False
+    rows = rows.contiguous()
+    failed = kernel(
+        len(rows),
+        rows.data_ptr(),
+        len(weight),
+        (ctypes.c_void_p * len(held))(*(x.data_ptr() for x in held)),
+        None if seen is None else seen.data_ptr(),
+        None if history is None else ctypes.addressof(history),
+        None if grad is None else grad.data_ptr(),
+        (ctypes.c_double * len(numbers))(*numbers),
+    )
+    if failed:
+        raise IndexError(f"a row that is not one of the {len(weight)} of a table")
+    return True

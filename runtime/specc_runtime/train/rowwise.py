@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from specc_runtime import stale
+from specc_runtime.native import pages
+from specc_runtime.native import rows as native_rows
 from specc_runtime.ops import fields
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
 
@@ -34,8 +36,8 @@ class Behind:
     which all rows are.
     """
 
-    def __init__(self, state: dict[str, Any], kept: tuple[str, ...]) -> None:
-        self.state, self.kept = state, kept
+    def __init__(self, rule: str, state: dict[str, Any], kept: tuple[str, ...]) -> None:
+        self.rule, self.state, self.kept = rule, state, kept
         self.history: History | None = None
         self.seen = torch.zeros(0, dtype=torch.int32)
         self.whole = 0
@@ -44,7 +46,7 @@ class Behind:
         """Start another history; all rows are up to date."""
         self.history, self.whole = history, 0
         if history is not None:
-            self.seen = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
+            self.seen = pages.large(torch.zeros(len(weight), dtype=torch.int32, device=weight.device))
 
     def catch_up(self, weight: Tensor, rows: Tensor | None = None) -> None:
         history = self.history
@@ -59,12 +61,12 @@ class Behind:
                 for begin in range(0, len(weight), size):
                     some = slice(begin, min(begin + size, len(weight)))
                     part, seen = [x[some] for x in held], self.seen[some]
-                    if not history.carry(torch.arange(len(seen), device=seen.device), seen, part):
+                    if not self._carried(torch.arange(len(seen), device=seen.device), seen, part):
                         history.move(seen.long(), *part)
                 self.seen.fill_(history.steps)
                 self.whole = history.steps
                 return
-            if history.carry(rows.flatten(), self.seen, held):
+            if self._carried(rows.flatten(), self.seen, held):
                 return
             rows, since = self._behind(rows.flatten())
             if not len(rows):
@@ -73,10 +75,28 @@ class Behind:
                 _moved(history.move, those, [their], held)
             self.seen.index_fill_(0, rows, history.steps)
 
+    def _carried(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
+        """Carry rows on by the kernel in C; False without it."""
+        assert self.history is not None
+        on_cpu = seen.device.type == "cpu"
+        return on_cpu and native_rows.run(self.rule, self.kept, rows, held, seen, self.history.in_c())
+
+    def moved(self, weight: Tensor, rows: Tensor, grad: Tensor, numbers: Sequence[float] | None) -> bool:
+        """Bring distinct rows up to date and move them by a step that the history is about to note, by the
+        kernel in C; False without it."""
+        if numbers is None or weight.device.type != "cpu":
+            return False
+        held = [weight, *(self.state[name] for name in self.kept)]
+        history = None if self.history is None else self.history.in_c()
+        if not native_rows.run(self.rule, self.kept, rows, held, self.seen, history, grad, numbers):
+            return False
+        torch.autograd.graph.increment_version(weight)
+        return True
+
     def done(self, rows: Tensor) -> None:
-        """Rows have been moved by the newest step itself."""
+        """Rows have been moved by a step that the history is about to note."""
         if self.history is not None:
-            self.seen.index_fill_(0, rows, self.history.steps)
+            self.seen.index_fill_(0, rows, self.history.steps + 1)
 
     def _behind(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Those that are behind, each once, and since when; on a device all, as asking would wait for it."""
@@ -113,7 +133,7 @@ class ByRow(Optimizer):
         self.behind: dict[Tensor, Behind] = {}
         for group in self.param_groups:
             for weight in group["params"]:
-                self.behind[weight] = Behind(self.state[weight], self.kept)
+                self.behind[weight] = Behind(self.name, self.state[weight], self.kept)
                 stale.own(weight, self.behind[weight])
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -128,11 +148,12 @@ class ByRow(Optimizer):
                 for weight in found:
                     self._begin(group, weight)
                 if group["rows"] == "exact":
-                    self._skip(group, found)
+                    self._open(group, found)
                 for weight, (rows, grad) in found.items():
                     if len(rows):
                         self._step(group, weight, rows, grad)
-                        self.behind[weight].done(rows)
+                if group["rows"] == "exact":
+                    self._close(group, found)
         return loss
 
     def _begin(self, group: dict[str, Any], weight: Tensor) -> None:
@@ -142,15 +163,17 @@ class ByRow(Optimizer):
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             self._start(group, state, weight)
+            for held in (weight, *(state[name] for name in self.kept)):
+                pages.large(held)
         state["step"] += 1
 
-    def _skip(self, group: dict[str, Any], found: dict[Tensor, tuple[Tensor, Tensor]]) -> None:
-        """Note a step in the histories of its tables, of which the rows that it names are up to date then."""
+    def _open(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
+        """Give tables a history that the coming step belongs in."""
         why = without_closed_form(self.name, group)
         if why is not None:
             raise ValueError(f"{why}: train tables as a whole")
         made: dict[Any, History | None] = {}
-        for weight, (rows, _) in found.items():
+        for weight in found:
             behind, number = self.behind[weight], int(self.state[weight]["step"]) - 1
             history = behind.history
             fits = history is not None and self._fits(group, history) and history.steps < LENGTH - 1
@@ -161,13 +184,15 @@ class ByRow(Optimizer):
                 if history is not None or made[key] is not None:
                     behind.catch_up(weight)
                     behind.begin(made[key], weight)
-            behind.catch_up(weight, rows)
+
+    def _close(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
+        """Note a step in the histories of its tables."""
         self._part(group, found)
         for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
             number = next(int(self.state[w]["step"]) for w in found if self.behind[w].history is history)
             self._note(group, history, number)
 
-    def _part(self, group: dict[str, Any], found: dict[Tensor, tuple[Tensor, Tensor]]) -> None:
+    def _part(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
         """Tables without gradient take no step: the history that they had is theirs alone from now on."""
         others = [w for w in group["params"] if w not in found and self.behind[w].history is not None]
         for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
@@ -178,13 +203,17 @@ class ByRow(Optimizer):
                     self.behind[weight].history = own
 
     def _step(self, group: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor) -> None:
-        state = self.state[weight]
+        state, behind = self.state[weight], self.behind[weight]
+        if behind.moved(weight, rows, grad, self._numbers(group, int(state["step"]))):
+            return
+        behind.catch_up(weight, rows)
         held = [weight, *(state[name] for name in self.kept)]
         number = state["step"]
         if len(rows) == len(weight):
             self._move(group, number, grad, *held)
         else:
             _moved(lambda part, *read: self._move(group, number, part, *read), rows, [grad], held)
+        behind.done(rows)
 
     def catch_up(self) -> None:
         """Bring every row of every table up to date."""
@@ -248,6 +277,10 @@ class ByRow(Optimizer):
             state[name] = torch.zeros_like(weight)
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
+        raise NotImplementedError
+
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        """What the kernel in C of the rule needs for a step; None if that does not have these options."""
         raise NotImplementedError
 
     def _history(self, group: dict[str, Any], step: int, weight: Tensor) -> History | None:

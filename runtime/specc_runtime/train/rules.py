@@ -6,13 +6,12 @@ Sources: torch.optim, whose arithmetic and names of options and states these hav
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from specc_runtime.native import rows as native_rows
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.skipped import History, Linear, Moments
 
@@ -35,20 +34,12 @@ class RowAdam(ByRow):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options, rows)
 
-    def _step(self, group: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor) -> None:
-        state = self.state[weight]
-        held = [weight, *(state[name] for name in self.kept)]
-        kernel = native_rows.for_tensors([*held, grad])
-        # Coupled decay is torch's alone.
-        if kernel is None or (self.name == "adam" and group["weight_decay"]):
-            super()._step(group, weight, rows, grad)
-            return
-        step, lr, (first, second) = int(state["step"]), float(group["lr"]), group["betas"]
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        if self.name == "adam" and group["weight_decay"]:
+            return None  # coupled decay is torch's alone
+        lr, (first, second) = float(group["lr"]), group["betas"]
         rate, root = lr / (1 - first**step), math.sqrt(1 - second**step)
-        kept = 1 - lr * group["weight_decay"]
-        pointers = [x.data_ptr() for x in (rows, grad, *held)]
-        kernel.step(len(rows), *pointers, first, second, group["eps"], rate, root, kept)
-        torch.autograd.graph.increment_version(weight)
+        return first, second, group["eps"], rate, root, 1 - lr * group["weight_decay"]
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, mean, square = held
@@ -117,6 +108,9 @@ class RowAdagrad(ByRow):
     def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
         state["sum"] = torch.full_like(weight, group["initial_accumulator_value"])
 
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        return float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]), group["eps"]
+
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, total = held
         rate = float(group["lr"]) / (1 + (float(step) - 1) * group["lr_decay"])
@@ -150,6 +144,11 @@ class RowSGD(ByRow):
             "nesterov": nesterov,
         }
         super().__init__(params, options, rows)
+
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        lr, decay, momentum = float(group["lr"]), group["weight_decay"], group["momentum"]
+        by = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
+        return lr, decay, momentum, _new(group, step), *by
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, *others = held
@@ -211,6 +210,9 @@ class RowRMSprop(ByRow):
         self.kept = (*velocity, "square_avg", *(("grad_avg",) if centered else ()))
         super().__init__(params, options, rows)
 
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        return float(group["lr"]), group["alpha"], group["eps"], group["momentum"]
+
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         of = dict(zip(("weight", *self.kept), held, strict=True))
         alpha, square = group["alpha"], of["square_avg"]
@@ -260,6 +262,9 @@ class RowAdadelta(ByRow):
         rows: str = "exact",
     ) -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, rows)
+
+    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+        return float(group["lr"]), group["rho"], group["eps"]
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, square, total = held

@@ -80,6 +80,7 @@ class Linear:
         self.velocity = velocity
         self.settings = tuple(factors)
         self.device = device
+        self._factors = torch.tensor(self.settings, dtype=torch.float64)
         self.products = Products(2 if velocity else 1, device)
         # Whether a step has ever moved a weight by itself, and given a velocity something of the weight.
         self.decays = self.feeds = False
@@ -103,8 +104,10 @@ class Linear:
         self.products.note(torch.tensor(matrix, dtype=torch.float64, device=self.device))
         self.steps += 1
 
-    def carry(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
-        return False
+    def in_c(self) -> native_rows.Linear:
+        """For the kernel; valid while the history is as it is."""
+        inner, outer = self.products.inner.data_ptr(), self.products.outer.data_ptr()
+        return native_rows.Linear(self.steps, _BLOCK, inner, outer, self._factors.data_ptr())
 
     def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows, since
@@ -142,9 +145,8 @@ class Moments:
 
     Sums of these over j are wanted for every a. As a function of log r the fraction has no singularity closer
     than pi to the real axis, whatever a is, so that a polynomial through few points of log r (those of
-    Chebyshev) stands for it, and the sum over j is one over the points: of each index the sums of c times
-    Chebyshev's polynomials are kept, and a step adds to those of the last `window` indices. Before them c is
-    nothing.
+    Chebyshev) stands for it, and the sum over j is one over the points: of each index the share of each point
+    is kept, and a step adds to those of the last `window` indices. Before them c is nothing.
     """
 
     def __init__(
@@ -166,9 +168,9 @@ class Moments:
         )
         self._values = [_values(count, device) for count in self.points]
         self._order = torch.arange(self.points[0], dtype=torch.float64, device=device)
-        self.sums = torch.zeros(0, self.points[0], dtype=torch.float64, device=device)
+        self.shares = torch.zeros(0, self.points[0], dtype=torch.float64, device=device)
         self._middle = self._half = torch.zeros(0, dtype=torch.float64, device=device)
-        self._nodes: list[Tensor] = []
+        self._nodes = torch.zeros(0, self.points[0], dtype=torch.float64, device=device)
         self._powers: list[Tensor] = []
         self.decay = Products(1, device)
         self.decays = False
@@ -182,15 +184,15 @@ class Moments:
             "made": made,
             "is": {"decays": self.decays, "steps": self.steps},
             "products": self.decay.state(),
-            "sums": self.sums[: self.steps + 1].clone(),
+            "shares": self.shares[: self.steps + 1].clone(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state["is"])
         self.decay.restore(state["products"])
-        while self.steps + 1 >= len(self.sums):
-            self._grow(2 * len(self.sums))
-        self.sums[: self.steps + 1] = state["sums"]
+        while self.steps + 1 >= len(self.shares):
+            self._grow(2 * len(self.shares))
+        self.shares[: self.steps + 1] = state["shares"]
 
     def note(self, lr: float, weight_decay: float = 0.0) -> None:
         """A step: its learning rate, and by what part of it times that a weight decays."""
@@ -202,20 +204,25 @@ class Moments:
                 self.decays = True
                 self.decay.count = self.steps  # so far it did nothing
             self.decay.note(torch.full((1, 1), kept, dtype=torch.float64, device=self.device))
-        low = max(self.steps + 1 - self.window, 0)
-        size = self.steps + 1 - low
-        count = self.points[0] if low < self.late else self.points[1]
-        log = self._log[-size:] - 0.5 * math.log1p(-(second**now))
-        place = log.sub_(self._middle[low : low + size]).div_(self._half[low : low + size]).clamp_(-1, 1)
-        found = torch.cos_(place.acos_().unsqueeze(1) * self._order[:count])
-        found.mul_((self._mean[-size:] * (lr / (1 - first**now))).unsqueeze(1))
-        sums = self.sums[low : low + size, :count]
-        if kept != 1.0:
-            sums.mul_(kept)
-        sums.add_(found)
+        low, high = max(self.steps + 1 - self.window, 0), self.steps + 1
+        middle = min(max(self.late, low), high)
+        moved = lr / (1 - first**now)
+        for start, stop, count, values in zip(
+            (low, middle), (middle, high), self.points, self._values, strict=True
+        ):
+            if start == stop:
+                continue
+            some = slice(start - high + self.window, stop - high + self.window)
+            log = self._log[some] - 0.5 * math.log1p(-(second**now))
+            place = log.sub_(self._middle[start:stop]).div_(self._half[start:stop]).clamp_(-1, 1)
+            found = torch.cos_(place.acos_().unsqueeze(1) * self._order[:count]) @ values
+            shares = self.shares[start:stop, :count]
+            if kept != 1.0:
+                shares.mul_(kept)
+            shares.addcmul_(found, self._mean[some].unsqueeze(1), value=moved)
         self.steps += 1
-        if self.steps + 1 >= len(self.sums):
-            self._grow(2 * len(self.sums))
+        if self.steps + 1 >= len(self.shares):
+            self._grow(2 * len(self.shares))
 
     def _grow(self, size: int) -> None:
         """Have room for so many indices."""
@@ -223,36 +230,28 @@ class Moments:
         skipped = torch.arange(size, dtype=torch.float64, device=self.device)
         self._powers = [_power(base, skipped) for base in (first, second)]
         fresh = torch.zeros(size, self.points[0], dtype=torch.float64, device=self.device)
-        fresh[: len(self.sums)] = self.sums
-        self.sums = fresh
+        fresh[: len(self.shares)] = self.shares
+        self.shares = fresh
         s = torch.arange(size, dtype=torch.float64, device=self.device) + self.begin
         top, bottom = (
             j * (math.log(second) / 2) - 0.5 * torch.log1p(-(second ** (s + j))) for j in (1, self.window)
         )
         self._middle, self._half = (top + bottom) / 2, ((top - bottom) / 2).clamp_(min=1e-12)
-        self._nodes = [
-            torch.exp(self._middle.unsqueeze(1) + self._half.unsqueeze(1) * _roots(count, self.device))
-            for count in self.points
-        ]
+        # Where there are fewer points, the others have no share.
+        self._nodes = torch.ones_like(self.shares)
+        for some, count in zip((slice(self.late), slice(self.late, None)), self.points, strict=True):
+            log = torch.outer(self._half[some], _roots(count, self.device)) + self._middle[some].unsqueeze(1)
+            self._nodes[some, :count] = torch.exp(log)
 
-    def carry(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
-        """Carry rows of tensors on, each from its index in `seen`, by the kernel in C; False without it.
-
-        rows: int64 [n], also repeatedly. Raises IndexError where there is no such row.
-        """
-        kernel = native_rows.for_tensors(held)
-        if kernel is None:
-            return False
-        rows = rows.contiguous()
-        given: list[Any] = [len(rows), rows.data_ptr(), len(seen), seen.data_ptr(), self.steps]
-        given += [*(x.data_ptr() for x in held), self.sums.data_ptr(), self.sums.shape[1], self.late]
-        for points, nodes, values in zip(self.points, self._nodes, self._values, strict=True):
-            given += [points, nodes.data_ptr(), values.data_ptr()]
-        given += [x.data_ptr() for x in self._powers]
-        given += [x.data_ptr() if self.decays else None for x in (self.decay.inner, self.decay.outer)]
-        if kernel.catch_up(*given, _BLOCK, self.window, self.settings[2]):
-            raise IndexError(f"a row that is not one of the {len(seen)} of a table")
-        return True
+    def in_c(self) -> native_rows.Moments:
+        """For the kernel; valid while the history is as it is."""
+        products = (self.decay.inner, self.decay.outer) if self.decays else ()
+        return native_rows.Moments(
+            self.steps, self.shares.shape[1], self.late, *self.points, _BLOCK, self.window,
+            *(x.data_ptr() for x in (self.shares, self._nodes, *self._powers)),
+            *((x.data_ptr() for x in products) if products else (None, None)),
+            self.settings[2],
+        )  # fmt: skip
 
     def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Rows that take as many points."""
@@ -269,8 +268,8 @@ class Moments:
         first, second, eps = self.settings
         on_cpu = weight.device.type == "cpu"
         late = on_cpu and bool(since.min() >= self.late)
-        count, nodes = self.points[late], self._nodes[late].index_select(0, since)
-        share = self.sums.index_select(0, since)[:, :count] @ self._values[late]
+        count, nodes = self.points[late], self._nodes.index_select(0, since)
+        share = self.shares.index_select(0, since)[:, :count]
         if self.decays:
             ended = (since + self.window).clamp_(max=self.steps)
             share *= self.decay.since(ended)[:, :, 0]
@@ -348,7 +347,8 @@ def _roots(count: int, device: torch.device) -> Tensor:
 
 
 def _values(count: int, device: torch.device) -> Tensor:
-    """From sums of polynomials [count] to what each root has of them, [count, count]."""
+    """From the values of the polynomials [count] to those of the ones that are 1 at a root each and 0 at the
+    others, [count, count]."""
     k = torch.arange(count, dtype=torch.float64, device=device).unsqueeze(1)
     found = torch.cos(k * torch.acos(_roots(count, device))) * (2 / count)
     found[0] /= 2
