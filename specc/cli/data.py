@@ -75,7 +75,7 @@ def _surveyed(
     """Raises DataError, ArtefactError."""
     from dataclasses import replace
 
-    from specc.survey import Survey, findings, learnt_labels, look, parts_of, told_of_labels
+    from specc.survey import Survey, findings, learnt_labels, look, parts_of, told_of_labels, told_of_recipe
     from specc_runtime.encode import Encoders, load_encoders
 
     trained = (model_path / "encoders.json").is_file()
@@ -90,4 +90,5 @@ def _surveyed(
             for seen in look(part, manifest, encoders, dialect, trained, limit):
                 watch(seen)
     told_of_labels(parts, faults)
+    told_of_recipe(parts, manifest)
     return Survey(manifest["name"], parts, findings(manifest, parts))

@@ -10,7 +10,7 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, model_from, trust_option
+from specc.cli.models import device_option, devices_from, trained_from, trust_option
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
@@ -71,7 +71,7 @@ def command(
     from specc_runtime.train import evaluate_files
     from specc_runtime.train.report import FILE, read_lines
 
-    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
+    model, _ = trained_from(model_path, devices_from(devices), untrusted)
     try:
         tests, said = find_tests(data)
         for line in said:

@@ -69,10 +69,8 @@ def model_from(
     devices: Any,
     seed: int | None = None,
     anew: bool = False,
-    untrusted: bool = False,
 ) -> Any:
-    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`; with code
-    that is compiled here where it is `untrusted`).
+    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
     seed: of the weights where they are drawn; without it the recipe's.
     Ends the command where there is none, or a device is lacking."""
     import torch
@@ -88,7 +86,7 @@ def model_from(
             if params:
                 fail(f"{path} is compiled already: --set is for specs")
             if not anew:
-                return specc.load(path, devices) if untrusted else load(path, devices)
+                return load(path, devices)
             model = from_texts(consistent(path, texts_of), path.name)
         else:
             model = specc.compile(path, **params)
@@ -97,6 +95,23 @@ def model_from(
             torch.manual_seed(own)
             model = from_texts(model.files, path.name)
         return model.place(devices)
+    except specc.SpecError as error:
+        show(error.report)
+        sys.exit(FAULTS)
+    except (ArtefactError, DeviceError) as error:
+        fail(str(error))
+
+
+def trained_from(path: Path, devices: Any, untrusted: bool) -> tuple[Any, Any]:
+    """The trained model of a directory and its encoders, which were saved together; with code that is
+    compiled here where it is `untrusted`. Ends the command where there is none, or a device is lacking."""
+    import specc
+    from specc.untrusted import texts_of
+    from specc_runtime import ArtefactError, DeviceError
+    from specc_runtime.encode import load_trained
+
+    try:
+        return load_trained(path, devices, texts_of if untrusted else None)
     except specc.SpecError as error:
         show(error.report)
         sys.exit(FAULTS)

@@ -12,7 +12,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option, naming
-from specc.cli.models import device_option, devices_from, model_from, trust_option
+from specc.cli.models import device_option, devices_from, trained_from, trust_option
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -50,20 +50,18 @@ def command(
     nothing that only losses read. A prediction's column has its name: the probability of a binary one, the
     value of a real one, a list of probabilities of a class one, with the likeliest class in NAME_class.
     """
-    from specc_runtime import ArtefactError
-    from specc_runtime.encode import DataError, load_encoders
+    from specc_runtime.encode import DataError
     from specc_runtime.score import names_of
 
     if as_json and output is None:
         raise click.UsageError("--json says what was written to a file: name one with -o")
-    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
+    model, encoders = trained_from(model_path, devices_from(devices), untrusted)
     names = names_of(model.manifest)
     try:
-        encoders = load_encoders(model_path, model.manifest)
         rows = Rows(data, model.manifest, dialect, keep, naming(model.manifest), names)
         with counted("predicting") as watch:
             count = write_tables(_predicted(model, encoders, rows, watch), output)
-    except (DataError, ArtefactError) as error:
+    except DataError as error:
         fail(str(error))
     if as_json:
         said = {"output": str(output), "rows": count, "columns": [*rows.keep.values(), *names]}

@@ -11,7 +11,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option
-from specc.cli.models import device_option, devices_from, model_from, trust_option
+from specc.cli.models import device_option, devices_from, trained_from, trust_option
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -56,21 +56,19 @@ def command(
     scores come in an order of their own, which depends on --seed and the request's number, and prefers no
     place.
     """
-    from specc_runtime import ArtefactError
-    from specc_runtime.encode import DataError, load_encoders
+    from specc_runtime.encode import DataError
     from specc_runtime.score import has_candidates, names_of
 
-    model = model_from(model_path, {}, devices_from(devices), untrusted=untrusted)
+    model, encoders = trained_from(model_path, devices_from(devices), untrusted)
     manifest = model.manifest
     per_candidate = has_candidates(manifest)
     goes_by = _goes_by(manifest, by, per_candidate) if top is not None else None
     taken = ["request", "candidate", *names_of(manifest)]
     try:
-        encoders = load_encoders(model_path, manifest)
         rows = Rows((requests,), manifest, dialect, keep, (), taken, per_candidate)
         with counted("scoring") as watch:
             count = write_tables(_answers(model, encoders, rows, goes_by, top, seed, watch), output)
-    except (DataError, ArtefactError) as error:
+    except DataError as error:
         fail(str(error))
     if output is not None:
         click.echo(f"{output}: {count:,} requests", err=True)

@@ -2,7 +2,7 @@
 
 from specc.survey.findings import Finding, findings
 from specc.survey.report import Survey, as_json, as_page, as_text
-from specc.survey.survey import Part, learnt_labels, look, parts_of, told_of_labels
+from specc.survey.survey import Part, learnt_labels, look, parts_of, told_of_labels, told_of_recipe
 
 __all__ = [
     "Finding",
@@ -16,4 +16,5 @@ __all__ = [
     "look",
     "parts_of",
     "told_of_labels",
+    "told_of_recipe",
 ]

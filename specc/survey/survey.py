@@ -15,17 +15,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from specc.survey.columns import Column, joined
 from specc.survey.sketch import Distinct, Floats, Spread
-from specc_runtime import data
+from specc_runtime import data, labelled
 from specc_runtime.data import Dialect, Typing, columns_of, find_parts, names_of, read_tables
 from specc_runtime.data.files import Gathered, Reader
+from specc_runtime.data.json_lines import with_absent
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
 from specc_runtime.encode.clock import Clock
-from specc_runtime.encode.faults import PartlyRead, Unfit
+from specc_runtime.encode.faults import PartlyRead, Unfit, names_in
+from specc_runtime.train import Recipe, TrainingError
+from specc_runtime.train.choice import check
+from specc_runtime.train.session import USER
 
 MOST_FAULTS = 200  # kinds of faults that are kept apart
+ABSENT = "there is no such column"
 ROWS = 1 << 14  # rows looked over at once
 
 
@@ -36,7 +43,8 @@ class Part:
     rows: looked over. whole: they are all. names: the columns of its first file. columns: by field path.
     labels: by prediction. examples: the rows' hashes. faults: as readers and encoders name them, by column
     and kind. told: what else the reader had to say. read: columns that the model reads. clocks, times: of
-    columns that it does not read and that have times.
+    columns that it does not read and that have times. grouped: something groups its examples. kinds: by
+    prediction the labels that there are, of each half (up to 0.5, above it) one.
     """
 
     name: str
@@ -52,6 +60,16 @@ class Part:
     read: frozenset[str] = frozenset()
     clocks: dict[str, Clock] = field(default_factory=dict)
     times: dict[str, Spread] = field(default_factory=dict)
+    grouped: bool = False
+    kinds: dict[str, Tensor] = field(default_factory=dict)
+
+    def met(self, names: Iterable[str], before: dict[str, None]) -> None:
+        """Take in the columns that some rows of JSON lines have. before: those of the rows before them, which
+        grow by them. A column that rows lack is null there if any other row of the file has it."""
+        for name in set(names) - set(before):
+            for kind in [kind for kind in self.faults if kind[0] == name and kind[1].startswith(ABSENT)]:
+                del self.faults[kind]
+        before.update(dict.fromkeys(names))
 
     def note(self, faults: Iterable[Fault]) -> None:
         """Keep faults, those of one kind as one."""
@@ -103,6 +121,7 @@ def look(
         part.note(error.faults)
         return
     keys = _groups(part, manifest)
+    part.grouped = keys is not None
     if keys is not None:
         columns.setdefault(keys, data.Column("key"))
     part.read = frozenset(columns)
@@ -130,14 +149,21 @@ def _tables(
     for file in part.files:
         try:
             reader = Reader(file, columns, typing)
+            met: dict[str, None] = {}
             for some in reader.parts():
+                bad: set[str | None] = set()
                 try:
-                    yield reader.read(some), some.origin, set()
+                    table = reader.read(some)
                 except PartlyRead as error:
                     part.note(error.faults)
-                    yield error.table, some.origin, {fault.column for fault in error.faults}
+                    table, bad = error.table, {fault.column for fault in error.faults}
                 except DataError as error:
                     part.note(error.faults)
+                    continue
+                if reader.names is None:
+                    part.met(names_in(table), met)
+                    table = with_absent(table, [name for name in met if name not in bad], columns)
+                yield table, some.origin, bad
         except DataError as error:
             part.note(error.faults)
     part.told += typing.notes
@@ -177,6 +203,18 @@ def told_of_labels(parts: Sequence[Part], learnt: Sequence[Fault]) -> None:
     first.note(learnt)
 
 
+def told_of_recipe(parts: Sequence[Part], manifest: Mapping[str, Any]) -> None:
+    """Note what training refuses of the recipe: a metric that the validation data cannot have. That a sample
+    has no labels of some kind says nothing of the rest."""
+    for part in parts:
+        if part.name != "valid" or part.faults:
+            continue
+        try:
+            check(Recipe.of(manifest).metric, manifest, part.grouped, [part.kinds] if part.whole else None)
+        except TrainingError as error:
+            part.note([Fault(", ".join(map(str, part.files)), str(error))])
+
+
 def is_time(name: str) -> bool:
     """Whether a column that the model does not read is taken for times, by its name."""
     words = re.split(r"[^a-z]+", name.lower())
@@ -186,8 +224,10 @@ def is_time(name: str) -> bool:
 def _groups(part: Part, manifest: Mapping[str, Any]) -> str | None:
     """The column whose values group the examples that a model is evaluated on."""
     group = manifest["train"].get("group")
-    if part.name not in ("valid", "test") or group is None:
+    if part.name not in ("valid", "test"):
         return None
+    if group is None:
+        return USER if USER in part.names else None
     field = next((f for f in manifest["fields"] if f["path"] == group), None)
     options = (group,) if field is None else (field["column"], field["fallback"])
     return next((name for name in options if name in part.names), None)
@@ -206,6 +246,11 @@ def _see_times(part: Part, table: pa.Table) -> None:
         part.times.setdefault(name, Spread()).add(found.drop_null().to_numpy().astype(np.float64))
 
 
+def _see_kinds(part: Part, prediction: str, labels: Tensor) -> None:
+    known = torch.cat([part.kinds.get(prediction, labels[:0]), labels[labelled(labels)]])
+    part.kinds[prediction] = torch.stack([known.min(), known.max()]) if len(known) else known
+
+
 def _add(
     part: Part,
     manifest: Mapping[str, Any],
@@ -219,6 +264,8 @@ def _add(
     _see_times(part, table)
     try:
         batch = encoders.encode(table, origin, keys=keys)
+        for prediction in manifest["predictions"]:
+            _see_kinds(part, prediction["name"], batch.labels[prediction["name"]])
         given = [batch.labels[p["name"]].double().numpy() for p in manifest["predictions"]]
         labels = np.stack(given, 1) if given else None
     except DataError as error:

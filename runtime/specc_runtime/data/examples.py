@@ -17,6 +17,7 @@ import pyarrow as pa
 from specc_runtime.data.columns import Column, Typing
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.files import PLAIN, Gathered, Part, Reader
+from specc_runtime.data.json_lines import with_absent
 from specc_runtime.data.parts import find_files
 from specc_runtime.data.spill import Place, Spill
 from specc_runtime.encode.faults import DataError, Fault, Origin, names_in
@@ -85,6 +86,7 @@ class Examples:
         self.notes: list[str] = []
         self._typing = Typing(dialect)
         self._readers: dict[Path, Reader] = {}
+        self._met: dict[Path, dict[str, None]] = {}  # by file of JSON lines, the columns of any of its rows
         self._spill: Spill | None = None
         self._spills = True
 
@@ -123,10 +125,12 @@ class Examples:
         """Raises DataError."""
         if unit.table is not None:
             return unit.table
-        if unit.place is not None:
+        if unit.place is None:
+            table = self._readers[unit.file].read(unit.part)
+        else:
             assert self._spill is not None
-            return self._spill.read(unit.place)
-        return self._readers[unit.file].read(unit.part)
+            table = self._spill.read(unit.place)
+        return with_absent(table, self._met.get(unit.file, ()), self.columns)
 
     def tables(self) -> Iterator[tuple[pa.Table, Origin]]:
         for unit in self.units:
@@ -137,6 +141,8 @@ class Examples:
             return [Unit(part, part.origin, part.rows)]
         table = reader.read(part)
         self.names.update(names_in(table))
+        if reader.names is None:
+            self._met.setdefault(part.file, {}).update(dict.fromkeys(names_in(table)))
         bare = replace(part, chunk=replace(part.chunk, data=b""))
         if self._spills:
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,15 @@ from specc_runtime.batch import Batch
 from specc_runtime.data.columns import Column, Typing, columns_of, present
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.json_lines import built, table_of
-from specc_runtime.encode import Encoders, load_encoders
+from specc_runtime.encode import Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit, fault_of, with_names
-from specc_runtime.encode.store import load_trained
+from specc_runtime.encode.store import encoders_beside, load_trained
 from specc_runtime.model import Model
+from specc_runtime.record import consistent
 
 PLAIN = Dialect()
+# By model the encoders that were saved with it, and the hash of the weights that it had then.
+_KNOWN: WeakKeyDictionary[Model, tuple[str | None, Encoders]] = WeakKeyDictionary()
 
 
 def encoded(
@@ -56,7 +60,11 @@ def encoders_of(source: Encoders | Model | str | Path) -> Encoders:
     if isinstance(source, Model):
         if source.directory is None:
             raise ValueError("the model was not loaded from a directory: give that, or its encoders")
-        return load_encoders(source.directory, source.manifest)
+        known = _KNOWN.get(source)
+        if known is None or known[0] != source.saved_as or source.saved_as is None:
+            found = consistent(source.directory, lambda files: encoders_beside(source, files))
+            known = _KNOWN[source] = (source.saved_as, found)
+        return known[1]
     return load_trained(source)[1]
 
 

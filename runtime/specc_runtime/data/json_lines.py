@@ -8,7 +8,8 @@ what is no JSON (NaN) is a fault, all of a part at once. A column that an object
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ from specc_runtime.encode.faults import (
     PartlyRead,
     Unfit,
     fault_of,
+    names_in,
     with_names,
 )
 from specc_runtime.encode.numbers import short
@@ -39,13 +41,44 @@ class _Wrong(ValueError):
 
 def objects_of(chunk: Chunk) -> list[dict[str, Any]]:
     """The objects of a part of a file. Raises DataError with every fault."""
+    lines = [line for line in chunk.data.decode("utf-8").split("\n") if line and line != "\r"]
+    try:
+        found = [_quickly(line) for line in lines]
+    except (ValueError, RecursionError, StopIteration):
+        return _carefully(chunk, lines)
+    # A dict keeps the last of equal names. There were none if every name that is written has its place; what
+    # only looks like a name, within a text or an inner object, is looked at again.
+    if len(_NAMED.findall(chunk.data)) != sum(map(len, found)):
+        return _carefully(chunk, lines)
+    return found
+
+
+_NAMED = re.compile(rb'"[ \t\r]*:')
+
+
+def _constant(text: str) -> NoReturn:
+    raise _Wrong(f"{text} is not JSON; null stands for no value")
+
+
+# What `JSONDecoder.decode` goes by; typeshed leaves it out.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_constant))["scan_once"]
+
+
+def _quickly(line: str) -> dict[str, Any]:
+    """The object that a line is. Raises ValueError, RecursionError or StopIteration for some lines that are
+    none, or that have blanks around it."""
+    row, end = _scan(line, 0)
+    if type(row) is not dict or (end != len(line) and line[end:].strip(" \t\r")):
+        raise _Wrong
+    return row
+
+
+def _carefully(chunk: Chunk, lines: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects of lines, each name of which is looked at. Raises DataError with every fault."""
     found: list[dict[str, Any]] = []
     faults: list[Fault] = []
-    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
-    decode, at = decoder.decode, 0
-    for text in chunk.data.decode("utf-8").split("\n"):
-        if not text or text == "\r":
-            continue
+    decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+    for at, text in enumerate(lines):
         try:
             row = decode(text)
             if type(row) is not dict:
@@ -56,7 +89,6 @@ def objects_of(chunk: Chunk) -> list[dict[str, Any]]:
                 break
         else:
             found.append(row)
-        at += 1
     if faults:
         raise DataError(faults)
     return found
@@ -80,10 +112,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise _Wrong(f"column `{short(twice)}` is there twice")
     return found
-
-
-def _constant(text: str) -> NoReturn:
-    raise _Wrong(f"{text} is not JSON; null stands for no value")
 
 
 def _not_an_object(row: Any) -> str:
@@ -125,12 +153,30 @@ def table_of(
     return table
 
 
+def with_absent(table: pa.Table, names: Iterable[str], columns: Mapping[str, Column]) -> pa.Table:
+    """The table of a part with nulls in those of the wanted columns that only other rows of its file have.
+    names: of all columns of the file."""
+    present = set(table.column_names)
+    absent = [name for name in names if name in columns and name not in present]
+    if not absent:
+        return table
+    known = names_in(table)
+    for name in absent:
+        table = table.append_column(name, pa.nulls(len(table)))
+    return with_names(table, dict.fromkeys([*known, *absent]))
+
+
 def built(values: Sequence[Any], column: Column) -> pa.Array:
     """An array of Python values, of which nothing is lost. Raises Unfit with the place of a value."""
     kinds = set(map(type, values))
     if column.depth:
         return _lists(values, kinds, column)
     if kinds <= {int, float, bool, _NONE} and column.kind in ("number", "label"):
+        if bool not in kinds:
+            try:
+                return pa.array(values, pa.float64())
+            except pa.ArrowInvalid:
+                pass  # an integer that is no double exactly
         try:
             return pa.array([None if v is None else float(v) for v in values], pa.float64())
         except OverflowError:

@@ -21,7 +21,7 @@ from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
 from specc_runtime.encode.vocabulary import Learnt, Vocabulary
 from specc_runtime.model import Model
-from specc_runtime.record import ArtefactError, Held, add_recorded, consistent
+from specc_runtime.record import WEIGHTS, ArtefactError, Held, add_recorded, consistent
 
 ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 2
 
@@ -66,6 +66,18 @@ def load_trained(
         return model, encoders_of(files, model.manifest)
 
     return consistent(directory, both)
+
+
+def encoders_beside(model: Model, files: Held) -> Encoders:
+    """The encoders among the files of the folder that a model was loaded from or saved to. Raises
+    ArtefactError if the folder has another model by now."""
+    now = files.record.files.get(WEIGHTS) if files.record is not None else None
+    if None not in (now, model.saved_as) and now != model.saved_as:
+        raise ArtefactError(
+            f"{files.folder} has another model than the one that was loaded or saved there before: it was "
+            "trained or saved anew meanwhile; load it again"
+        )
+    return encoders_of(files, model.manifest)
 
 
 def encoders_of(files: Held, manifest: Mapping[str, Any]) -> Encoders:

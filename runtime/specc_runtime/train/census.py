@@ -58,10 +58,11 @@ class Baselines:
     @staticmethod
     def load(directory: Path) -> Baselines | None:
         """None where a model has been trained without."""
-        return consistent(directory, Baselines._of)
+        return consistent(directory, Baselines.among)
 
     @staticmethod
-    def _of(files: Held) -> Baselines | None:
+    def among(files: Held) -> Baselines | None:
+        """Those among a folder's files."""
         if not files.has(BASELINES):
             return None
         path = files.path(BASELINES)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from specc_runtime.batch import Batch, labelled
+from torch import Tensor
+
+from specc_runtime.batch import labelled
 from specc_runtime.train.evaluate import AT, Results
 from specc_runtime.train.metrics import METRICS, metric_of
 
@@ -41,10 +43,13 @@ def first_of(name: str) -> tuple[int, ...]:
     return tuple(sorted({*AT, int(k)})) if k else AT
 
 
-def check(name: str, manifest: Mapping[str, Any], grouped: bool, batches: Iterable[Batch]) -> None:
+def check(
+    name: str, manifest: Mapping[str, Any], grouped: bool, labels: Iterable[Mapping[str, Tensor]] | None
+) -> None:
     """Look whether validation data can have a metric. grouped: they say which examples are a group's.
 
-    Reads batches until it knows. Raises TrainingError.
+    labels: of some examples after others, by prediction, as a batch has them, which are read until it is
+    known; None where labels are not looked at. Raises TrainingError.
     """
     try:
         metric = metric_of(name)
@@ -62,15 +67,16 @@ def check(name: str, manifest: Mapping[str, Any], grouped: bool, batches: Iterab
             f"the metric {name} is of groups, and nothing says which examples are a group's: give a `group` "
             "in `train { … }`, such as `group = user.id`"
         )
+    if labels is None:
+        return
     two = "rank" in metric.kinds
     wanted = 2 if two else 1
     seen: dict[str, set[bool]] = {prediction: set() for prediction in own}
-    for batch in batches:
+    for some in labels:
         for prediction, found in seen.items():
-            labels = batch.labels.get(prediction)
-            if labels is None:
+            if prediction not in some:
                 continue
-            known = labels[labelled(labels)]
+            known = some[prediction][labelled(some[prediction])]
             found |= set((known > 0.5).unique().tolist()) if two else {True} if len(known) else set()
         if any(len(found) >= wanted for found in seen.values()):
             return

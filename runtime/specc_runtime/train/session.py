@@ -20,9 +20,10 @@ from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, na
 from specc_runtime.data.files import PLAIN
 from specc_runtime.encode import DataError, Encoders, Fault, load_encoders, load_pretrained, write_encoders
 from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.store import encoders_beside
 from specc_runtime.files import exclusive
 from specc_runtime.model import Model
-from specc_runtime.record import ArtefactError, held
+from specc_runtime.record import ArtefactError, consistent, held
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.choice import check
@@ -96,7 +97,7 @@ def fit(
         stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
         held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
         if held_out is not None:
-            check(recipe.metric, model.manifest, held_out.keys is not None, held_out)
+            check(recipe.metric, model.manifest, held_out.keys is not None, (b.labels for b in held_out))
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
         reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
@@ -134,11 +135,14 @@ def evaluate_files(
 ) -> Evaluation:
     """The metrics of a trained model and of its baselines on files.
 
+    directory: that the model was loaded from, or saved to.
     group: a field's path or a column. by: columns (or paths of fields) whose values are slices with metrics
     of their own. Raises DataError, ArtefactError, NotFinite, or FileError where no temporary file can be
     written.
     """
-    encoders = load_encoders(directory, model.manifest)
+    encoders, baselines = consistent(
+        directory, lambda files: (encoders_beside(model, files), Baselines.among(files))
+    )
     slices = [Slices(column) for column in dict.fromkeys(by)]
     columns = {s.column: _column(model.manifest, files, s.column, dialect) for s in slices}
     stream = _plain(
@@ -149,7 +153,7 @@ def evaluate_files(
         where = ", ".join(map(str, files))
         raise DataError([Fault(where, "there is no such column to slice by", c) for c in lacking])
     batches = _sliced(stream, slices, columns)
-    return evaluate(model, batches, Baselines.load(directory), watch, at=at, slices=slices)
+    return evaluate(model, batches, baselines, watch, at=at, slices=slices)
 
 
 def _sliced(stream: Stream, slices: Sequence[Slices], columns: Mapping[str, str]) -> Iterator[Batch]:
