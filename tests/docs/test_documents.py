@@ -3,7 +3,8 @@
 In every document, from its top to its end and in one folder of its own: a block under a comment
 `<!-- file: NAME -->` is written to that file; every command of a `console` block is run, and what it prints
 is what stands below it, where a line `…` stands for any lines and `…` in a line for anything; a `python`
-block is run as a program. Blocks under `<!-- not run: WHY -->` are left alone.
+block is run as a program; under `<!-- needs: MODULE -->` where there is that module. Blocks under
+`<!-- not run: WHY -->` are left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 # docs/language.md has tests of its own (tests/lang).
 PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "language.md"]
 _BLOCK = re.compile(
-    r"(?:<!-- (?P<what>file|not run): (?P<name>[^>]*?) -->\s*)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
+    r"(?:<!-- (?P<what>file|needs|not run): (?P<name>[^>]*?) -->\s*)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
 
@@ -38,8 +40,11 @@ class Block:
 def blocks(path: Path) -> Iterator[Block]:
     text = path.read_text(encoding="utf-8")
     for found in _BLOCK.finditer(text):
-        if found["what"] != "not run":
-            yield Block(found["kind"], found["text"], text.count("\n", 0, found.start("text")), found["name"])
+        what, name = found["what"], found["name"]
+        if what == "not run" or (what == "needs" and find_spec(name) is None):
+            continue
+        line = text.count("\n", 0, found.start("text"))
+        yield Block(found["kind"], found["text"], line, name if what == "file" else None)
 
 
 def commands(block: Block) -> Iterator[tuple[str, list[str]]]:
