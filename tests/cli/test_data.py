@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.cli.test_predict import run
 
@@ -217,43 +214,6 @@ def test_the_page_stands_alone(spec: Path, tmp_path: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "user_id (user.id)" in page
     assert "history_item: lengths" in page
-
-
-CELLS: dict[str, Any] = {
-    "user_id": st.sampled_from(["u1", "", None, "é"]),
-    "user_age": st.sampled_from([0.0, -1.0, None, float("nan"), float("inf"), 1e300]),
-    "user_shelf": st.sampled_from([0, 4, 5, -1, None]),
-    "ad_price": st.sampled_from([0.0, None, -3.0, 1e40]),
-    "history_item": st.sampled_from([None, [], ["i1"], ["i1", None], ["i1"] * 8]),
-    "history_gap": st.sampled_from([None, [], [1.0], [1.0, None], [1.0] * 8]),
-    "click": st.sampled_from([0.0, 1.0, 0.5, 1.5, -1.0, None, float("nan")]),
-    "kind": st.sampled_from([0, 2, 3, None]),
-}
-INJECTED = st.lists(
-    st.sampled_from(sorted(CELLS)).flatmap(
-        lambda name: st.tuples(st.integers(0, 19), st.just(name), CELLS[name])
-    ),
-    max_size=3,
-)
-DROPPED = st.sets(st.sampled_from(sorted(CELLS)), max_size=1)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(INJECTED, DROPPED)
-def test_what_it_calls_fine_is_trained_on(
-    spec: Path, tmp_path: Path, injected: list[tuple[int, str, Any]], dropped: set[str]
-) -> None:
-    """And what it calls faulty is refused: the two agree on every mixture of faults."""
-    part = rows(20)
-    for row, name, value in injected:
-        part[row][name] = value
-    part = [{k: v for k, v in row.items() if k not in dropped} for row in part]
-    path = tmp_path / "train.parquet"
-    pq.write_table(pa.Table.from_pylist(part), path)
-    told = run("data", spec, path)
-    with TemporaryDirectory() as model:
-        done = run("train", spec, path, "-o", Path(model) / "model")
-    assert told.exit_code == done.exit_code, (told.output, done.output)
 
 
 def test_parts_that_overlap_in_time(spec: Path, tmp_path: Path) -> None:
