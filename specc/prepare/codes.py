@@ -48,6 +48,7 @@ class Keys:
 
     def __init__(self) -> None:
         self.coder = Coder(pa.int64())
+        self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
 
     def codes(self, values: pa.Array) -> Codes:
         """The code of each key, -1 for a null. Raises Unfit for values that are no keys."""
@@ -72,7 +73,9 @@ class Keys:
 
     def hashes(self) -> Hashes:
         """By code, the hash of its key."""
-        return hashed(self.values)
+        # An integer has the hash of its digits, so that those of earlier keys stay when the first text comes.
+        self._hashes = np.append(self._hashes, hashed(self.values.slice(len(self._hashes))))
+        return self._hashes
 
     def take(self, codes: npt.NDArray[Any]) -> pa.Array:
         """The keys of codes, null for -1."""

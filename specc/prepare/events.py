@@ -101,7 +101,7 @@ class Events:
     @cached_property
     def _taken(self) -> Ints:
         """Session and item of all that is positive, as one number each, ascending."""
-        return np.unique((self.session * self.facts.items + self.item)[self.positive])
+        return np.sort((self.session * self.facts.items + self.item)[self.positive])
 
     def is_taken(self, events: Ints, items: Ints) -> Mask:
         """Whether an item is taken in the session of an event."""

@@ -29,34 +29,31 @@ class Selection:
 class Past:
     """Some of the events (those of certain behaviours, say), ready to be asked what came before an example.
 
-    user, time, session: of all events, which are ordered by user and time; users are numbered in that order,
-    and so are sessions. index: the positions of those that count.
+    session: of all events, which are ordered by user and time; sessions are numbered in that order.
+    index: the positions of those that count. first, here, stop: of every event, how many of those lie before
+    its user's first event, before the first of its session, and before the first of its user and second.
     """
 
-    user: Ints
-    time: Ints
     session: Ints
     index: Ints
-    keys: Ints
-    span: int
-    since: int
+    first: Ints
+    here: Ints
+    stop: Ints
 
     @staticmethod
     def of(user: Ints, time: Ints, session: Ints, kept: npt.NDArray[np.bool_]) -> Past:
-        since, span = int(time.min()), int(time.max() - time.min()) + 2
-        index = np.flatnonzero(kept)
-        return Past(user, time, session, index, user[index] * span + (time[index] - since), span, since)
+        before: Ints = np.cumsum(kept) - kept
+        another = _changes(user)
+        return Past(
+            session,
+            np.flatnonzero(kept),
+            *(_held(before, new) for new in (another, _changes(session), another | _changes(time))),
+        )
 
     def range(self, examples: Ints, current: bool) -> tuple[Ints, Ints]:
         """The first of its events of each example, and the first one after them. current: only those of
         the session that the example is in."""
-        first = self.user[examples] * self.span
-        stop = np.searchsorted(self.keys, first + (self.time[examples] - self.since), side="left")
-        if current:
-            start = np.searchsorted(self.session[self.index], self.session[examples], side="left")
-        else:
-            start = np.searchsorted(self.keys, first, side="left")
-        return np.minimum(start, stop).astype(np.int64), stop.astype(np.int64)
+        return (self.here if current else self.first)[examples], self.stop[examples]
 
     def flat(self, examples: Ints, bound: int, current: bool) -> Selection:
         start, stop = self.range(examples, current)
@@ -135,3 +132,15 @@ def runs(starts: Ints, lengths: Ints) -> Ints:
     """The positions of runs, one run after another."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+
+
+def _changes(values: Ints) -> npt.NDArray[np.bool_]:
+    """Which values are others than those before them; the first is."""
+    new = np.ones(len(values), dtype=bool)
+    new[1:] = values[1:] != values[:-1]
+    return new
+
+
+def _held(values: Ints, new: npt.NDArray[np.bool_]) -> Ints:
+    """Of each place the value at the last new one up to it."""
+    return values[np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))]

@@ -31,6 +31,9 @@ from specc.prepare.splits import parts_of
 
 Ints = npt.NDArray[np.int64]
 MEMORY = "2GB"
+# Bytes that are gone through at random: about what the caches of a processor hold. More would fit into
+# memory, and take longer an event the more events there are.
+CACHED = 1 << 24
 Progress = Callable[[str, int, int | None], None]
 """Told what is done now, how much of it, and of how much: events, or requests."""
 
@@ -214,7 +217,7 @@ class _Run:
 
     def groups(self) -> Iterator[npt.NDArray[Any]]:
         """The events of some users at a time, by the users' hashes."""
-        return self.scan.by_user.groups(self.memory // 32)
+        return self.scan.by_user.groups(min(self.memory // 32, CACHED))
 
     def write(self, folder: Path, requests: bool) -> tuple[Written, ...]:
         times, counts = self._times()
@@ -222,7 +225,8 @@ class _Run:
         begins = np.array([part.begin for part in parts])
         pool = self.scan.pool(self.mapped.settings.sampling, begins, self.memory // 32)
         facts = replace(self.facts, pool=pool)
-        stretches = Stretches.of(self.work, times, counts, self.memory // 8 // self._widest())
+        most = min(self.memory // 8, 2 * CACHED)
+        stretches = Stretches.of(self.work, times, counts, most // self._widest())
         done, whole = 0, int(counts.sum())
         for rows in self.groups():
             for table in build(rows, facts, self.plan):

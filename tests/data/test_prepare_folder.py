@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from specc.cli import main
-from tests.kills import sweep
+from tests.faults import failing, killed
 
 SPEC = """model m
 table items = vocab(100, 4)
@@ -47,26 +48,47 @@ def whole(folder):
 """
 
 
-def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
-    script = (
-        KILLED
-        + """
+WORK = (
+    KILLED
+    + """
+from specc_runtime.files import FileError as Expected
 made = prepare
 
 def prepare(folder):
     made(M, log(folder, 40), folder / "out", Settings(valid="0.2", test="0.2"), True)
+    log(folder, 5000)  # so many events that some are kept on the disk meanwhile
 
 def work(folder):
-    made(M, log(folder, 60), folder / "out", Settings(test="0.3"), memory="1MB")
+    made(M, folder / "log.csv", folder / "out", Settings(test="0.3"), True, memory="1MB")
 
-def judge(folder):
-    whole(folder / "out")
-    work(folder)  # cleans up what was left
+def again(folder):
+    made(M, log(folder, 60), folder / "out", Settings(test="0.3"))  # cleans up what was left
     assert not whole(folder / "out")
     assert {p.name for p in folder.iterdir()} == {"log.csv", "out"}
 """
-    )
-    assert sweep(script, tmp_path, step=4) > 10
+)
+LONG = bool(os.environ.get("AREC_LONG"))
+
+
+def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path) -> None:
+    script = """
+def judge(folder):
+    whole(folder / "out")
+    again(folder)
+"""
+    assert killed(WORK + script, tmp_path, step=1 if LONG else 67, start=0 if LONG else 5) > 500
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, *([errno.EACCES, errno.EIO] if LONG else [])])
+def test_a_disk_that_fails_leaves_the_old_folder(tmp_path: Path, error: int) -> None:
+    script = """
+def judge(folder):
+    # The old one, and nothing beside it; or, where nothing was met, the new one.
+    whole(folder / "out")
+    assert {p.name for p in folder.iterdir()} == {"log.csv", "out"}
+    again(folder)
+"""
+    assert failing(WORK + script, error, tmp_path, step=1 if LONG else 67, start=0 if LONG else 5) > 500
 
 
 def run(*arguments: object) -> tuple[int, str]:
