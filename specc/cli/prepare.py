@@ -105,6 +105,12 @@ TERMINATED = 128 + signal.SIGTERM
     metavar="COLUMN,…",
     help="Columns that only what was really shown has: null for sampled items.",
 )
+@click.option(
+    "--request",
+    metavar="COLUMN",
+    help="What rows with labels share that were shown together, besides user and time; found by its name, "
+    "such as impression_id.",
+)
 @click.option("--positive", metavar="buy,cart,…", help="The behaviours that are positive; without it all.")
 @click.option(
     "--negatives",
@@ -203,6 +209,7 @@ def command(
             "items": done.items,
             "files": files,
             "settings": done.settings,
+            "mapping": dict(done.mapping),
             "notes": done.notes,
         }
         click.echo(json.dumps(found, indent=2))
@@ -311,16 +318,18 @@ def _source(what: str) -> dict[str, Any]:
 
 
 def _show(done: Prepared, directory: Path) -> None:
-    from specc.prepare.told import mapping_lines
+    from specc.prepare.told import LAST_KNOWN
 
     for note in done.notes:
         click.echo(note, err=True)
     click.echo(done.labels)
     click.echo(f"{done.events:,} events of {done.users:,} users and {done.items:,} items; {done.times}")
-    rows = mapping_lines(done.settings)
+    rows = done.mapping
     width = max(len(path) for path, _ in rows)
     for path, what in rows:
         click.echo(f"  {path:<{width}}  {what}")
+    if any(LAST_KNOWN in what for _, what in rows):
+        click.echo("  (what only an event has, such as its position or cost: --impression COLUMN)")
     for file in done.files:
         click.echo(
             f"{file.path}: {file.examples:,} examples"

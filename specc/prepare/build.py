@@ -2,7 +2,8 @@
 
 Promises: `build` is a pure function of its arguments, and knows no files: given the events of whole users, in
 any number of parts and on any machine, it gives the same requests. Every positive event is a request, with
-the item that was taken first and the sampled ones after it; of a log with labels every event is one.
+the item that was taken first and the sampled ones after it; of a log with labels, events that were shown
+together are one.
 Leaves to others: keys for codes, examples for requests, the order of all (output).
 
 A table of requests has a row a request. `time`, `rank` (of the user) and `place` (of the event among the
@@ -40,14 +41,16 @@ def build(rows: npt.NDArray[Any], facts: Facts, plan: Plan) -> Iterator[pa.Table
     rows: the users' events, each user's in the order of the log, as a structured array.
     """
     events = Events(rows, facts, plan)
-    for chosen in _chunks(events, plan):
-        yield _Building(events, facts, plan).table(chosen)
+    chosen, members, counts = events.requests
+    ends = np.append(0, np.cumsum(counts))
+    for at, end in _chunks(chosen, events, plan):
+        building = _Building(events, facts, plan)
+        yield building.table(chosen[at:end], members[ends[at] : ends[end]], counts[at:end])
 
 
-def _chunks(events: Events, plan: Plan) -> Iterator[Ints]:
-    chosen = events.examples
+def _chunks(chosen: Ints, events: Events, plan: Plan) -> Iterator[tuple[int, int]]:
     if not plan.groups:
-        yield from (chosen[at : at + CHUNK] for at in range(0, len(chosen), CHUNK))
+        yield from ((at, min(at + CHUNK, len(chosen))) for at in range(0, len(chosen), CHUNK))
         return
     # Groups are made of all that came before.
     before = np.cumsum(events.place[chosen])
@@ -56,7 +59,7 @@ def _chunks(events: Events, plan: Plan) -> Iterator[Ints]:
         least = int(before[begin - 1]) if begin else 0
         end = int(np.searchsorted(before, least + WIDEST, side="right"))
         end = min(max(end, begin + 1), begin + CHUNK)
-        yield chosen[begin:end]
+        yield begin, end
         begin = end
 
 
@@ -67,7 +70,9 @@ class _Building:
         self.events, self.facts, self.plan = events, facts, plan
         self.bounds = {axis["id"]: axis["bound"] for axis in plan.manifest["axes"]}
 
-    def table(self, chosen: Ints) -> pa.Table:
+    def table(self, chosen: Ints, members: Ints, shown: Ints) -> pa.Table:
+        """chosen: the first event of each request. members: the events of all of them, of which each has as
+        many as `shown` says."""
         events = self.events
         columns: dict[str, pa.Array] = {
             TIME: pa.array(events.time[chosen]),
@@ -75,11 +80,12 @@ class _Building:
             PLACE: pa.array(events.place[chosen]),
             USER: pa.array(events.code[chosen].astype(np.int32)),
         }
-        negatives = events.drawn(chosen, NEGATIVES, self.plan.labels.negatives)
-        items = np.concatenate([events.item[chosen][:, None], negatives], axis=1)
+        negatives = events.drawn(members, NEGATIVES, self.plan.labels.negatives)
+        items = np.concatenate([events.item[members][:, None], negatives], axis=1)
         kept = items >= 0
-        counts = kept.sum(1)
-        owner = chosen[np.repeat(np.arange(len(chosen)), counts)]
+        owner = members[np.repeat(np.arange(len(members)), kept.sum(1))]
+        # Of requests of several events nothing is sampled.
+        counts = kept.sum(1) if self.plan.together is None else shown
         sampled = np.broadcast_to(np.arange(items.shape[1]) > 0, items.shape)[kept]
         selections: dict[str, Selection] = {}
         for number, field in enumerate(self.plan.manifest["fields"]):

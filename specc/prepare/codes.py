@@ -71,6 +71,10 @@ class Keys:
     def values(self) -> pa.Array:
         return self.coder.values
 
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
     def hashes(self) -> Hashes:
         """By code, the hash of its key."""
         # An integer has the hash of its digits, so that those of earlier keys stay when the first text comes.
@@ -96,6 +100,10 @@ class Lists:
     def __init__(self, numbers: bool) -> None:
         self.inner = None if numbers else Keys()
         self.coder = Coder(pa.large_binary())
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.coder.values.nbytes)
 
     def codes(self, values: pa.Array) -> Codes:
         """The code of each list, -1 for a null. Raises Unfit for values that are no keys, or no numbers."""
@@ -133,6 +141,8 @@ class Lists:
 
 class Numbers:
     """Numbers, which are what they are: float64, NaN for a null."""
+
+    nbytes = 0
 
     def codes(self, values: pa.Array) -> npt.NDArray[np.float64]:
         found: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from specc.prepare.draw import NOISE, pick
 from specc.prepare.facts import Facts
 from specc.prepare.labels import Labels, positive
-from specc.prepare.ranges import Past
+from specc.prepare.ranges import Past, runs
 from specc.prepare.settings import LabelSource, Settings, SpaceSource
 
 Ints = npt.NDArray[np.int64]
@@ -34,7 +34,8 @@ class Plan:
 
     fields, spaces: as the manifest has them. columns: by path of a field, its column of events. static: by
     path, its column of items. groups: by sequence, the column that its outer axis goes by. labels: by
-    prediction, the column that its labels are read from. noise: whether sampled sequences are needed.
+    prediction, the column that its labels are read from. together: the columns that rows of one request
+    share, besides user and time; None where every event is one. noise: whether sampled sequences are needed.
     """
 
     manifest: Mapping[str, Any]
@@ -47,6 +48,7 @@ class Plan:
     groups: Mapping[str, str]
     group_static: Mapping[str, str]
     label_columns: Mapping[str, str]
+    together: tuple[str, ...] | None = None
 
     @cached_property
     def predictions(self) -> Mapping[str, Mapping[str, Any]]:
@@ -97,6 +99,24 @@ class Events:
             chosen = chosen & (stop - start >= self.plan.settings.history_min)
         found = np.flatnonzero(chosen)
         return found[np.argsort(self.time[found], kind="stable")]
+
+    @cached_property
+    def requests(self) -> tuple[Ints, Ints, Ints]:
+        """The first event of every request, by time; the events of all of them, one request after another;
+        and how many each has."""
+        chosen, names = self.examples, self.plan.together
+        if names is None:
+            return chosen, chosen, np.ones(len(chosen), dtype=np.int64)
+        keys = [self.rows[name][chosen] for name in (*names, FRACTION, TIME)] + [self.user[chosen]]
+        keys = [key.view(np.int64) if key.dtype.kind == "f" else key for key in keys]  # NaN is NaN
+        order = np.lexsort(keys)
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = np.logical_or.reduce([key[order][1:] != key[order][:-1] for key in keys])
+        begins = np.flatnonzero(new)
+        counts = np.diff(np.append(begins, len(order)))
+        first = chosen[order[begins]]
+        by = np.lexsort((first, self.time[first]))
+        return first[by], chosen[order[runs(begins[by], counts[by])]], counts[by]
 
     @cached_property
     def _taken(self) -> Ints:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from specc.prepare.labels import Labels, map_labels
-from specc.prepare.mapping import Columns, Input, Kind, map_fields
-from specc.prepare.names import by_meaning
+from specc.prepare.mapping import Columns, Input, Kind, close, map_fields, refuses_null
+from specc.prepare.names import TOGETHER, by_meaning, found_in, plain
 from specc.prepare.sequences import IDLE, map_axes, map_sequences
 from specc.prepare.settings import FieldSource, PrepareError, Settings
 
@@ -26,7 +26,9 @@ class Table:
 @dataclass(frozen=True)
 class Mapped:
     """places, item_places: by what columns are called here. inputs: by path of a field. label_inputs: by
-    prediction. group_inputs: by sequence, what its outer axis goes by. axes: by sequence, how it is said."""
+    prediction. group_inputs: by sequence, what its outer axis goes by. axes: by sequence, how it is said.
+    request: what says which rows with labels
+    were shown together, besides their user and time."""
 
     manifest: Mapping[str, Any]
     settings: Settings
@@ -38,6 +40,7 @@ class Mapped:
     label_inputs: Mapping[str, Input]
     axes: Mapping[str, str | None]
     group_inputs: Mapping[str, Input]
+    request: Input | None
     notes: Sequence[str]
 
     @property
@@ -49,11 +52,29 @@ class Mapped:
     def of(self, file: str) -> list[Input]:
         """What is read of the log, or of the file of items."""
         every = [*self.inputs.values(), *self.label_inputs.values(), *self.group_inputs.values()]
+        every += [self.request] if self.request is not None else []
         return list(dict.fromkeys(i for i in every if i.file == file))
+
+    @property
+    def together(self) -> bool:
+        """Whether rows that were shown together are one request: what is shown has labels of its own."""
+        return self.labels.read and any(s["role"] == "candidate" for s in self.manifest["spaces"])
+
+    @property
+    def shared(self) -> list[Input]:
+        """What rows of one request share, besides user and time."""
+        fields = {f["path"] for f in self.manifest["fields"] if f["role"] == "request" and not f["axes"]}
+        found = [wanted for path, wanted in self.inputs.items() if path in fields]
+        return list(dict.fromkeys([*found, *([self.request] if self.request is not None else [])]))
 
     @property
     def of_sampled(self) -> list[Input]:
         """The columns of events that sampled items need."""
+        return list(dict.fromkeys(self.inputs[path] for path in self.sampled))
+
+    @property
+    def sampled(self) -> list[str]:
+        """The paths of fields that take, for a sampled item, what its last event before had."""
         spaces = map_sequences(self.manifest, self.axes, (), self.labelled, self.settings)
         noise = {name for name, source in spaces.items() if source.events == "noise"}
         fields = {f["path"]: f for f in self.manifest["fields"]}
@@ -63,7 +84,7 @@ class Mapped:
             shown = wanted.name in self.settings.impression
             return wanted.file == "log" and not shown and (candidate or fields[path]["space"] in noise)
 
-        return list(dict.fromkeys(i for path, i in self.inputs.items() if needed(path, i)))
+        return [path for path, wanted in self.inputs.items() if needed(path, wanted)]
 
 
 def map_all(manifest: Mapping[str, Any], log: Table, items: Table | None, settings: Settings) -> Mapped:
@@ -92,14 +113,57 @@ def map_all(manifest: Mapping[str, Any], log: Table, items: Table | None, settin
     faults += [f"--{what}: there is no column `{name}`" for what, names in
                (("split", settings.split), ("impression", settings.impression)) for name in names
                if name not in places and name not in static]  # fmt: skip
+    request = _request(places, labels, manifest, settings, faults)
+    faults += _null_for_samples(manifest, inputs, labels, settings)
     if faults:
         raise PrepareError("\n".join(faults))
     both = sorted({i.name for i in inputs.values() if i.file == "items" and i.name in places})
     notes += [f"`{name}` is in the log and in {settings.items}: the latter is taken" for name in both]
     return Mapped(
         manifest, settings, places, {**static, "item": item_places.get("item", 0)}, fields, inputs,
-        labels, _label_inputs(manifest, labels), axes, _group_inputs(axes, columns), notes,
+        labels, _label_inputs(manifest, labels), axes, _group_inputs(axes, columns), request, notes,
     )  # fmt: skip
+
+
+def _request(
+    places: Mapping[str, int],
+    labels: Labels,
+    manifest: Mapping[str, Any],
+    settings: Settings,
+    faults: list[str],
+) -> Input | None:
+    """The column that says which rows were shown together."""
+    said = settings.request
+    if said is not None:
+        found = found_in(said, places)
+        if found is None:
+            faults.append(f"--request: the log has no column `{said}`{close(said, set(places))}")
+        elif not labels.read:
+            faults.append(
+                f"--request {said}: only rows with labels are shown together, and this spec's labels are made"
+            )
+    else:
+        found = next((name for name in places if plain(name) in TOGETHER), None)
+    if found is None or not labels.read or all(s["role"] != "candidate" for s in manifest["spaces"]):
+        return None
+    return Input("log", found, "key")
+
+
+def _null_for_samples(
+    manifest: Mapping[str, Any], inputs: Mapping[str, Input], labels: Labels, settings: Settings
+) -> list[str]:
+    """Fields that training would refuse, as sampled items have no value of theirs."""
+    return [
+        f"`{f['path']}`: `{inputs[f['path']].name}` is null for sampled items (--impression), and the field "
+        "takes no null; give it a default in the spec, such as "
+        f"`{f['name']}: {f['encoding']}(…, default = 0)`"
+        for f in manifest["fields"]
+        if f["path"] in inputs
+        and inputs[f["path"]].name in settings.impression
+        and f["role"] == "candidate"
+        and labels.negatives
+        and refuses_null(f)
+    ]
 
 
 def _label_inputs(manifest: Mapping[str, Any], labels: Labels) -> dict[str, Input]:

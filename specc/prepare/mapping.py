@@ -109,6 +109,12 @@ def encoding_of(field: Mapping[str, Any]) -> str:
     return str(field["options"]["of"]["encoding"] if field["encoding"] == "bag" else field["encoding"])
 
 
+def refuses_null(field: Mapping[str, Any]) -> bool:
+    """Whether a null of a field's column is a fault to who trains on it."""
+    options = field["options"]
+    return field["encoding"] not in ("vocab", "bag", WEIGHTS) and options.get("default") is None
+
+
 def _input(field: Mapping[str, Any], name: str, columns: Columns, settings: Settings) -> Input:
     static = name in columns.items and (field["role"] == "candidate" or bool(field["axes"]))
     many = field["encoding"] in ("bag", "vector", WEIGHTS)

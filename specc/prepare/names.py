@@ -32,6 +32,23 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
         "date_time", "date", "ts", "created_at", "unixtime", "unix_time",
     ),
 }  # fmt: skip
+# Which rows of a log with labels were shown together.
+TOGETHER = (
+    "request_id",
+    "requestid",
+    "impression_id",
+    "impressionid",
+    "impr_id",
+    "imp_id",
+    "display_id",
+    "search_id",
+    "srch_id",
+    "query_id",
+    "slate_id",
+    "list_id",
+    "page_view_id",
+    "pageview_id",
+)
 ATTRIBUTES = ("user", "item", "category", "behaviour", "hour", "weekday", "age", "interval", "moment")
 # RecBole writes the type of a column behind its name.
 _TYPED = re.compile(r"(.+):(token|token_seq|float|float_seq)")

@@ -7,6 +7,7 @@ Memory: the requests of one stretch of time, of which there are as many as it ta
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from specc.prepare.codes import Keys, Values
 from specc.prepare.draw import PLACES, REQUESTS, drawn
 from specc.prepare.events import Plan
 from specc.prepare.facts import Facts
-from specc.prepare.mapping import WEIGHTS
+from specc.prepare.mapping import WEIGHTS, refuses_null
 
 Ints = npt.NDArray[np.int64]
 ROW_GROUP = 8_192
@@ -117,12 +118,14 @@ class Stretches:
 
 @dataclass
 class Decoding:
-    """From codes to what the columns of examples hold. values: by field's path and prediction's name."""
+    """From codes to what the columns of examples hold. values: by field's path and prediction's name.
+    nulls: by path of fields that take none, how many there were."""
 
     plan: Plan
     facts: Facts
     users: Keys
     values: Mapping[str, Values | None]
+    nulls: Counter[str] = field(default_factory=Counter)
 
     def examples(self, requests: pa.Table) -> pa.Table:
         """A row a candidate: those of a request follow one another."""
@@ -131,6 +134,8 @@ class Decoding:
         columns: dict[str, pa.Array] = {}
         for number, entry in enumerate(self.plan.manifest["fields"]):
             found = self._field(number, entry, requests)
+            if refuses_null(entry) and (count := _nulls(found)):
+                self.nulls[entry["path"]] += count
             columns[entry["column"]] = found.values if entry["role"] == "candidate" else found.take(index)
         for number, prediction in enumerate(self.plan.manifest["predictions"]):
             columns[prediction["column"]] = self._label(number, prediction, requests).values
@@ -200,6 +205,12 @@ class Decoding:
             return pa.array(plain.astype(np.float64 if read else np.float32), from_pandas=True)
 
         return _mapped(requests.column(f"y{number}").combine_chunks(), 1, decoded)
+
+
+def _nulls(column: pa.Array) -> int:
+    """How many nulls a column has, at any level of its lists."""
+    inside = _nulls(column.values) if pa.types.is_large_list(column.type) else 0
+    return inside + int(column.null_count)
 
 
 def _mapped(column: pa.Array, levels: int, change: Any) -> pa.Array:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from specc.prepare.build import build
+from specc.prepare.build import COUNT, build
 from specc.prepare.catalogue import Catalogue, read_catalogue
 from specc.prepare.codes import Keys, Values
 from specc.prepare.events import Events, Plan, behaviours_named, eligible
@@ -28,12 +29,14 @@ from specc.prepare.scan import BEHAVIOUR_KEY, ITEM_KEY, USER_KEY, Scan, scan, th
 from specc.prepare.sequences import label_behaviours, map_sequences, unknown_behaviours
 from specc.prepare.settings import PrepareError, Settings, bytes_of
 from specc.prepare.splits import parts_of
+from specc.prepare.told import mapping_lines
 
 Ints = npt.NDArray[np.int64]
 MEMORY = "2GB"
 # Bytes that are gone through at random: about what the caches of a processor hold. More would fit into
 # memory, and take longer an event the more events there are.
 CACHED = 1 << 24
+POPULARITY = 12  # bytes an event, for draws by popularity
 Progress = Callable[[str, int, int | None], None]
 """Told what is done now, how much of it, and of how much: events, or requests."""
 
@@ -41,13 +44,15 @@ Progress = Callable[[str, int, int | None], None]
 @dataclass(frozen=True)
 class Prepared:
     """files: what was written. settings: all that was settled, as `prepare.yaml` says it. labels: whether
-    they were read or made, in words. times: what they were read as. notes: what was skipped and what looks
+    they were read or made, in words. times: what they were read as.
+    mapping: what each field, sequence and prediction takes, in words. notes: what was skipped and what looks
     wrong. users, items, events: how many the log has."""
 
     files: tuple[Written, ...]
     settings: Mapping[str, Any]
     labels: str
     times: str
+    mapping: Sequence[tuple[str, str]]
     notes: tuple[str, ...]
     users: int
     items: int
@@ -91,6 +96,7 @@ def prepare(
         settled,
         first_line(settled["labels"], mapped.labels.negatives),
         run.times,
+        mapping_lines(settled, set(mapped.sampled), mapped.together),
         tuple(run.notes),
         len(run.scan.users.values),
         len(run.scan.items.values),
@@ -132,8 +138,23 @@ class _Run:
         self.times = f"times are {reader.clock}"
         self.notes += reader.notes
         self.notes += [f"{count:,} events {bound} are left out" for bound, count in found.left_out.items()]
-        self.notes += thin_days(found.days)
+        self.notes += thin_days(found.days) + self._beyond(found)
         return found
+
+    def _beyond(self, found: Scan) -> list[str]:
+        """A warning of what is kept of the log, where that takes more than there may be."""
+        held = {"the users' keys": found.users.nbytes, "the items' keys": found.items.nbytes}
+        held |= {f"the different values of `{i.name}`": values.nbytes for i, values in found.values.items()}
+        if self.mapped.settings.sampling == "popularity":
+            held["all events, to sample by popularity,"] = POPULARITY * found.events
+        total, most = sum(held.values()), max(held, key=lambda name: held[name])
+        if total <= self.memory:
+            return []
+        return [
+            f"warning: {total / 2**30:,.1f} GB are held at once, --memory is {self.memory / 2**30:,.1f} GB; "
+            f"{most} take {held[most] / 2**30:,.1f}. What belongs to items, such as vectors, takes less in a "
+            "file of items (--items)"
+        ]
 
     def _catalogue(self, items: Sequence[Raw]) -> Catalogue:
         if not items:
@@ -167,6 +188,7 @@ class _Run:
             groups={s: names[i] for s, i in mapped.group_inputs.items() if i.file == "log"},
             group_static={s: _static(i) for s, i in mapped.group_inputs.items() if i.file == "items"},
             label_columns={name: names[i] for name, i in mapped.label_inputs.items()},
+            together=tuple(names[i] for i in mapped.shared) if mapped.together else None,
         )  # fmt: skip
 
     def _labels_out_of_range(self) -> list[str]:
@@ -231,12 +253,16 @@ class _Run:
         for rows in self.groups():
             for table in build(rows, facts, self.plan):
                 stretches.add(table)
-                done += len(table)
+                done += self._events(table)
                 self.progress("making examples", done, whole)
-        written = write_parts(
-            folder, parts, self._told(stretches.ordered(), whole), self._decoding(), requests
-        )
+        decoding = self._decoding()
+        written = write_parts(folder, parts, self._told(stretches.ordered(), whole), decoding, requests)
         self._note_missing(written)
+        self.notes += [
+            f"warning: `{path}` is null {count:,} times, and takes no null: `specc train` refuses it; give "
+            "the field a default in the spec, such as `default = 0`, or fill the log in"
+            for path, count in decoding.nulls.items()
+        ]
         return written
 
     def _times(self) -> tuple[Ints, Ints]:
@@ -270,8 +296,14 @@ class _Run:
         done = 0
         for table in tables:
             yield table
-            done += len(table)
+            done += self._events(table)
             self.progress("writing examples", done, whole)
+
+    def _events(self, requests: pa.Table) -> int:
+        """How many events some requests are made of."""
+        return (
+            len(requests) if self.plan.together is None else int(pc.sum(requests.column(COUNT)).as_py() or 0)
+        )
 
     def _decoding(self) -> Decoding:
         values: dict[str, Values | None] = {}
@@ -293,7 +325,7 @@ class _Run:
     def _note_missing(self, written: Sequence[Written]) -> None:
         negatives = self.mapped.labels.negatives
         missing = sum(w.requests * (1 + negatives) - w.examples for w in written)
-        if missing:
+        if negatives and missing:
             self.notes.append(
                 f"{missing:,} negatives could not be found: nothing else had come by then, or everything "
                 "was taken in "
@@ -311,6 +343,7 @@ class _Run:
             update={
                 **{key: self._named(key, places) for key, places in names.items()},
                 "negatives": mapped.labels.negatives,
+                "request": mapped.request.name if mapped.request is not None else None,
                 "fields": dict(mapped.fields),
                 "spaces": dict(self.plan.spaces),
                 "labels": dict(self.plan.labels.sources),

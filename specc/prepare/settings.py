@@ -79,6 +79,7 @@ class Settings(_Part):
     """columns: by attribute, its column in the log: a name, or a number from 0.
 
     negatives: sampled ones an example; None is 1 where labels are made, and 0 where they are read.
+    request: the column that says which rows with labels were shown together, besides their user and time.
     impression: columns that only what was really shown has; null for sampled items.
     split: by column, what its texts are split by where a field takes several values.
     null: texts that stand for no value. integral: columns of integers that were written as 7.0.
@@ -100,6 +101,7 @@ class Settings(_Part):
     utc_offset: float = Field(default=0.0, ge=-14, le=14)
     seed: int = Field(default=0, ge=0)
     impression: tuple[str, ...] = ()
+    request: str | None = None
     split: dict[str, str] = {}
     sep: str | None = None
     header: bool | None = None

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 _EVENTS = {"noise": "sampled items", "session": "the session so far", "history": "earlier events"}
 
 
-def mapping_lines(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What each takes. settings: as `prepare.yaml` has them."""
-    rows = [(path, _field(source, settings)) for path, source in settings["fields"].items()]
+LAST_KNOWN = "; of a sampled item as last known before"
+
+
+def mapping_lines(settings: Mapping[str, Any], sampled: Set[str], together: bool) -> list[tuple[str, str]]:
+    """What each takes. settings: as `prepare.yaml` has them. sampled: fields that take, for a sampled item,
+    what was last known of it. together: whether rows are one request."""
+    rows = [
+        (path, _field(source, settings) + LAST_KNOWN * (path in sampled))
+        for path, source in settings["fields"].items()
+    ]
     rows += [(f"{name}[…]", _sequence(source, settings)) for name, source in settings["spaces"].items()]
     rows += [(name, _label(source, settings)) for name, source in settings["labels"].items()]
+    if together:
+        of = f", and of one `{settings['request']}`" if settings.get("request") else ""
+        rows.append(("requests", f"the rows of a user at one time{of}"))
     return rows
 
 
@@ -22,7 +32,7 @@ def _field(source: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     name = source.get("attribute") or source["column"]
     unit = source.get("unit")
     split = settings["split"].get(name)
-    shown = ", null for sampled items" if name in settings["impression"] else ""
+    shown = ", null for a sampled item" if name in settings["impression"] else ""
     return f"{name}" + (f" in {unit}" if unit else "") + (f", split by `{split}`" if split else "") + shown
 
 

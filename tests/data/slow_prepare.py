@@ -201,9 +201,18 @@ class Slow:
         cut = times[math.ceil((1 - float(self.s["test"])) * (len(times) - 1))]
         self.cut_at(cut)
         found: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
-        for event in chosen:
-            request = self.request(event)
-            found["train" if event.time < cut else "test"] += [
-                {**request, **c} for c in self.candidates(event)
+        for events in self.together(chosen):
+            request = self.request(events[0])
+            found["train" if events[0].time < cut else "test"] += [
+                {**request, **c} for event in events for c in self.candidates(event)
             ]
         return found
+
+    def together(self, chosen: list[Event]) -> list[list[Event]]:
+        """The events of each request: with labels, those of a user at one time, of one device."""
+        if not self.labelled:
+            return [[event] for event in chosen]
+        found: dict[tuple[str, int, str], list[Event]] = {}
+        for event in chosen:
+            found.setdefault((event.user, event.time, event.device), []).append(event)
+        return list(found.values())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -155,3 +157,96 @@ predict click: binary = concat(ad, mean(mean(past, over t), over shelf)) |> line
     done, rows = made(text.replace("shelf", "category"), tmp_path, log)
     assert next(r for r in rows if r["ad_item"] == 8)["past_item"] == [[3, 6], [4, 7]]
     assert done.settings["spaces"]["past"]["by"] == "category"
+
+
+SLATE = """model s
+space user from request { id: vocab(9, 4) }
+space ad from candidate { item: vocab(9, 4), price: number(none, default = 0) }
+space history[t <= 2] from request { item: vocab(9, 4) }
+predict click: binary = concat(user, ad, mean(history, over t)) |> linear(1)
+"""
+# Two slates of one user at one time, one of another user then, and earlier a click.
+SLATES = """user_id,impression_id,item_id,price,click,timestamp
+u1,a,1,0.5,1,1600000000
+u1,b,1,1.5,0,1600100000
+u1,c,2,2.5,1,1600100000
+u2,d,7,7.5,1,1600100000
+u1,b,3,3.5,1,1600100000
+u1,c,4,4.5,0,1600100000
+u1,b,5,5.5,0,1600100000
+"""
+
+
+def test_rows_that_were_shown_together_are_one_request(tmp_path: Path) -> None:
+    def requests(log: str, **settings: Any) -> list[Any]:
+        (tmp_path / "log.csv").write_text(log)
+        done = prepare(
+            manifest(SLATE), tmp_path / "log.csv", tmp_path / "o", Settings(test="0.5", **settings), True
+        )
+        told = dict(done.mapping)["requests"]
+        assert ("`impression_id`" in told) == ("impression_id" in log)
+        rows = pq.read_table(tmp_path / "o" / "requests.parquet").to_pylist()
+        examples = pq.read_table(tmp_path / "o" / "test.parquet").to_pylist()
+        ids = {
+            (r["example_request"], i, p, c)
+            for r in rows
+            for i, p, c in zip(r["ad_item"], r["ad_price"], r["click"], strict=True)
+        }
+        assert ids == {(e["example_request"], e["ad_item"], e["ad_price"], e["click"]) for e in examples}
+        assert done.files[-1].requests == len(rows)
+        return [
+            {(r["user_id"], tuple(r["history_item"])): dict(zip(r["ad_item"], r["click"], strict=True))}
+            for r in rows
+        ]
+
+    one, other, third = {1: 0.0, 3: 1.0, 5: 0.0}, {2: 1.0, 4: 0.0}, {("u2", ()): {7: 1.0}}
+    found = requests(SLATES)
+    assert len(found) == 3
+    assert {("u1", (1,)): one} in found
+    assert {("u1", (1,)): other} in found
+    assert third in found
+    # Without a column that says so, what a user was shown at one time.
+    found = requests(SLATES.replace("impression_id", "comment"))
+    assert {("u1", (1,)): {**one, **other}} in found
+    assert third in found
+    assert len(found) == 2
+
+
+def test_a_column_that_says_what_was_shown_together_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(PrepareError, match="--request: the log has no column `impresion_id`; did you mean"):
+        made(SLATE, tmp_path, SLATES, request="impresion_id")
+    with pytest.raises(PrepareError, match="only rows with labels are shown together"):
+        made(SLATE.replace("click", "liked"), tmp_path, SLATES, request="impression_id")
+
+
+def test_what_samples_lack_is_refused_or_said(tmp_path: Path) -> None:
+    bare = re.sub(r", default = \d", "", ADS)
+    with pytest.raises(PrepareError, match=r"`ad.position`: `position` is null for sampled items .*default"):
+        made(bare, tmp_path, ads(), impression=("position",))
+    done, _ = made(ADS, tmp_path, ads(), impression=("position",))
+    assert not any("takes no null" in note for note in done.notes)
+    assert dict(done.mapping)["ad.cost"] == "cost; of a sampled item as last known before"
+    assert dict(done.mapping)["ad.position"] == "position, null for a sampled item"
+    lines = ads().splitlines()
+    lines[1:13] = [",".join([*line.split(",")[:3], "", "1"]) for line in lines[1:13]]
+    done, rows = made(bare, tmp_path, "\n".join(lines) + "\n")
+    absent = sum(row["ad_cost"] is None for row in rows)
+    assert absent > 12
+    assert any(f"`ad.cost` is null {absent} times, and takes no null" in note for note in done.notes)
+
+
+def test_what_takes_more_memory_than_said_is_told(tmp_path: Path) -> None:
+    text = SLATE.replace("price: number(none, default = 0)", "look: vector(64)")
+    rows = [
+        {
+            "user": f"u{n % 9}",
+            "item": n % 7,
+            "time": 1_600_000_000 + 999 * n,
+            "look": [n / 7 + k for k in range(64)],
+        }
+        for n in range(4000)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "log.parquet")
+    for memory, told in (("1MB", True), ("2GB", False)):
+        done = prepare(manifest(text), tmp_path / "log.parquet", tmp_path / "o", Settings(), memory=memory)
+        assert any("the different values of `look` take" in note for note in done.notes) == told
