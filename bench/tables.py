@@ -1,4 +1,4 @@
-"""Step time against the size of a table: by row, dense, and a library's.
+"""Step time against the size of a table: by row, exact and lazy, dense, and a library's.
 
     python -m bench.tables --peers .venv-peers/bin/python
 
@@ -21,7 +21,7 @@ from bench.models import RESULTS, pythons
 from bench.store import once
 from bench.tasks import FIELD_WIDTH, Task
 
-CONTENDERS = (OURS, "fuxictr", f"{OURS}:dense")
+CONTENDERS = (OURS, f"{OURS}:exact", "fuxictr", f"{OURS}:dense")
 
 
 def bytes_of(task: Task) -> int:

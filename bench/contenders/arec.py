@@ -1,12 +1,17 @@
 """The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
-module through torch.compile, `arec:dense` gives the tables dense gradients, `arec:torch` has no kernels in C.
+module through torch.compile, `arec:torch` has no kernels in C. Tables are trained lazily, as in
+`adam(lazy = true)`; those of `arec:exact` as recipes have them unless they say otherwise, those of `arec:dense`
+as a whole.
+
+Steps have other rows each time, in turns: the next time that a row is read, it has missed some.
 """
 
 from __future__ import annotations
 
 import os
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +27,29 @@ from specc_runtime.train.lazy import build_optimizer
 SPECS = Path(__file__).parents[1] / "specs"
 ADAM = {"lr": 1e-3}
 PACKAGE = ""
+TABLES = {"dense": "dense", "exact": "exact"}
+# Batches that training goes through: of tables alone, more rows than a processor's caches hold.
+BATCHES, BATCHES_OF_TABLES = 4, 32
 
 
 def build(task: Task, variant: str = "") -> Contender:
     if variant == "torch":
         os.environ["AREC_NATIVE"] = "0"
     model = compiled(task, variant)
-    batch = batch_of(model, task)
-    optimizer = build_optimizer(model, "adam", ADAM, tables="dense" if variant == "dense" else "lazy")
+    count = BATCHES_OF_TABLES if task.rows else BATCHES
+    batches = [batch_of(model, task) for _ in range(count)]
+    turn = cycle(batches)
+    optimizer = build_optimizer(model, "adam", ADAM, tables=TABLES.get(variant, "lazy"))
     if variant == "compile":
         model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
     # Where rows are belongs to the step: a batch is fresh each time.
-    return Contender.of(model, lambda: model.loss(fresh(batch)), lambda: model(fresh(batch)), optimizer)
+    made = Contender.of(
+        model, lambda: model.loss(fresh(next(turn))), lambda: model(fresh(batches[0])), optimizer
+    )
+    if variant != "dense":
+        for _ in batches:
+            made.train()
+    return made
 
 
 def compiled(task: Task, variant: str = "") -> Model:
