@@ -92,9 +92,9 @@ all shipped specs 500.
 """
 ABOUT_TABLES = """
 A training step of DIN on one table of 16 channels, in milliseconds: with gradients and Adam by row, and with
-dense ones, as the libraries have them. By row, exact tables are those of dense Adam, as recipes have them unless
-they say otherwise; lazy ones, `adam(lazy = true)`, never do what rows have missed. Steps by row go through 32
-batches in turns, so that the rows of a batch have missed steps when they are read.
+dense ones, as the libraries have them. By row, exact tables are those of dense Adam, as recipes have them
+unless they say otherwise; lazy ones, `adam(lazy = true)`, never do what rows have missed. Steps by row go
+through 32 batches in turns, so that the rows of a batch have missed steps when they are read.
 """
 
 

@@ -2,8 +2,8 @@
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
 module through torch.compile, `arec:torch` has no kernels in C. Tables are trained lazily, as in
-`adam(lazy = true)`; those of `arec:exact` as recipes have them unless they say otherwise, those of `arec:dense`
-as a whole.
+`adam(lazy = true)`; those of `arec:exact` as recipes have them unless they say otherwise, and those of
+`arec:dense` as a whole.
 
 Steps have other rows each time, in turns: the next time that a row is read, it has missed some.
 """
