@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from specc_runtime import Examples, encoded
+from specc_runtime.data import columns_of, read_tables
 from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, write_encoders
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical
@@ -132,3 +135,31 @@ def test_encoders_of_the_first_format_score_as_before_or_are_refused(tmp_path: P
     assert texts.column("s.x").tolist() == [h % 100 for h in hashed(pa.array(["a", "b"], pa.large_string()))]
     with pytest.raises(DataError, match="row 2, column `x`: `7` is an integer in a text"):
         hashes.encode(pa.table({"x": ["a", "7"]}), HERE, labels=False)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_what_the_first_format_hashed_as_texts_is_refused_in_files(tmp_path: Path, suffix: str) -> None:
+    """A reader gives a column of digits in texts as integers, which that format hashed otherwise."""
+    of = one_field("hash(100, 4)")
+    encoders = Encoders(of, format=1)
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"x": ["3", "7"]}), path)
+    else:
+        path.write_text("x\n3\n7\n" if suffix == "csv" else '{"x": "3"}\n{"x": "7"}\n')
+    columns = columns_of(of, labels=False)
+    for tables in (read_tables([path], columns), Examples([path], columns).tables()):
+        ((table, origin),) = tables
+        with pytest.raises(DataError, match="`3` is an integer in a text, which this model hashes as a text"):
+            encoders.encode(table, origin, labels=False)
+    assert len(encoded(Encoders(of), {"x": ["3", "7"]})) == 2  # of today's format
+    with pytest.raises(DataError, match="is an integer in a text"):
+        encoded(encoders, {"x": ["3", "7"]})
+
+
+def test_unsigned_keys_of_the_first_format_keep_their_rows_in_files(tmp_path: Path) -> None:
+    of, large = one_field("vocab(9, 4)"), 2**64 - 5
+    encoders = Encoders(of, {"s.x": Vocabulary(pa.array([large - 2**64, 3]), np.array([2, 1]))}, format=1)
+    pq.write_table(pa.table({"x": pa.array([large, 3, None, 4], pa.uint64())}), tmp_path / "x.parquet")
+    ((table, origin),) = read_tables([tmp_path / "x.parquet"], columns_of(of, labels=False))
+    assert encoders.encode(table, origin, labels=False).column("s.x").tolist() == [1, 2, 0, 0]

@@ -101,6 +101,7 @@ class Typing:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.clocks: dict[str, Clock] = {}
+        self.texts: set[str] = set()  # columns of keys that were texts
         self._decimal: dict[str, bool] = {}
 
     def typed(
@@ -177,6 +178,8 @@ class Typing:
                 if name in self.dialect.integral and text:
                     values = _integral(values)
                 keys = canonical(values)
+                if text or (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
+                    self.texts.add(name)
                 if text:
                     self._note(name, keys)
                 return keys

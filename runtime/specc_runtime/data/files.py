@@ -237,7 +237,9 @@ class Reader:
                 arrays[name] = self.typing.typed(name, values, column, blank=self.layout is not None)
             except Unfit as unfit:
                 faults.append(fault_of(unfit, part.origin, name, unfit.index))
-        table = with_names(pa.table(arrays) if arrays else raw.select([]), self.names or ())
+        table = with_names(
+            pa.table(arrays) if arrays else raw.select([]), self.names or (), self.typing.texts
+        )
         if faults:
             raise PartlyRead(faults, table)
         return table

@@ -111,7 +111,7 @@ def table_in(data: Any, columns: Mapping[str, Column], typing: Typing) -> pa.Tab
         raise DataError(faults)
     rows = _rows(data, names)
     table = pa.table(arrays) if arrays else pa.table({"": pa.nulls(rows)}).select([])
-    return with_names(table, names)
+    return with_names(table, names, typing.texts)
 
 
 def _rows(data: Any, names: Sequence[str]) -> int:

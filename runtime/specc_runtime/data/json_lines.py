@@ -28,6 +28,7 @@ from specc_runtime.encode.faults import (
     Unfit,
     fault_of,
     names_in,
+    texts_in,
     with_names,
 )
 from specc_runtime.encode.numbers import short
@@ -147,7 +148,7 @@ def table_of(
             faults.append(fault_of(unfit, origin, name, unfit.index))
     # A table keeps its number of rows also without columns.
     table = pa.table(arrays) if arrays else pa.table({"": pa.nulls(len(rows))}).select([])
-    table = with_names(table, names)
+    table = with_names(table, names, typing.texts)
     if faults:
         raise PartlyRead(faults, table)
     return table
@@ -160,10 +161,10 @@ def with_absent(table: pa.Table, names: Iterable[str], columns: Mapping[str, Col
     absent = [name for name in names if name in columns and name not in present]
     if not absent:
         return table
-    known = names_in(table)
+    known, texts = names_in(table), texts_in(table) or ()
     for name in absent:
         table = table.append_column(name, pa.nulls(len(table)))
-    return with_names(table, dict.fromkeys([*known, *absent]))
+    return with_names(table, dict.fromkeys([*known, *absent]), texts)
 
 
 def built(values: Sequence[Any], column: Column) -> pa.Array:

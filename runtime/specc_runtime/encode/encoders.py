@@ -23,7 +23,17 @@ from specc_runtime.encode.agree import CANDIDATES, Along, Axes
 from specc_runtime.encode.columns import Ints, Packed, unpack
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
-from specc_runtime.encode.faults import SHOWN, DataError, Fault, Origin, Unfit, fault_of, names_in, together
+from specc_runtime.encode.faults import (
+    SHOWN,
+    DataError,
+    Fault,
+    Origin,
+    Unfit,
+    fault_of,
+    names_in,
+    texts_in,
+    together,
+)
 from specc_runtime.encode.kinds import (
     Moments,
     Scale,
@@ -188,7 +198,9 @@ class Encoders:
     def _values(self, read: _Reading, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
         encoding, options = entry["encoding"], entry["options"]
         if self.format == 1:
-            packed = replace(packed, values=as_before(_of(entry)[0], packed.values))
+            texts = texts_in(read.table)
+            were = None if texts is None else _column(entry, read.names) in texts
+            packed = replace(packed, values=as_before(_of(entry)[0], packed.values, were))
         if encoding == "bag":
             inner, own = _of(entry)
             if "default" in options:

@@ -124,15 +124,23 @@ def together(faults: Iterable[Fault]) -> list[Fault]:
     return list(found.values())
 
 
-_NAMES = b"arec.columns"
+_NAMES, _TEXTS = b"arec.columns", b"arec.texts"
 
 
-def with_names(table: pa.Table, names: Iterable[str]) -> pa.Table:
-    """A table that knows the names of all columns of its file, for what a fault says of them."""
-    return table.replace_schema_metadata({_NAMES: json.dumps(list(names)).encode()})
+def with_names(table: pa.Table, names: Iterable[str], texts: Iterable[str] = ()) -> pa.Table:
+    """A table that knows the names of all columns of its file, for what a fault says of them, and which of
+    its columns of keys were texts there."""
+    about = {_NAMES: json.dumps(list(names)), _TEXTS: json.dumps(sorted(texts))}
+    return table.replace_schema_metadata({name: text.encode() for name, text in about.items()})
 
 
 def names_in(table: pa.Table) -> list[str]:
     """The names of the columns of a table's file."""
     known = (table.schema.metadata or {}).get(_NAMES)
     return list(table.column_names) if known is None else list(json.loads(known))
+
+
+def texts_in(table: pa.Table) -> set[str] | None:
+    """Which columns of keys were texts in the table's file; None where the table is as it was there."""
+    known = (table.schema.metadata or {}).get(_TEXTS)
+    return None if known is None else set(json.loads(known))
