@@ -18,7 +18,7 @@ from torch import Tensor
 
 import specc
 from specc.cli import main
-from specc_runtime import ArtefactError, Model, from_texts, load, save
+from specc_runtime import ArtefactError, Model, encoded, from_texts, load, save
 from specc_runtime.encode import load_encoders, load_trained, save_encoders
 from specc_runtime.files import exclusive
 from specc_runtime.record import RECORD, digest, held
@@ -381,3 +381,20 @@ def test_loading_says_whose_code_it_runs(made: Path, caplog: pytest.LogCaptureFi
     said = [record.message for record in caplog.records]
     assert said[0] == f"running {made / 'model' / 'model.py'}"
     assert said[1].startswith("running the code that was compiled now from")
+
+
+def test_a_model_and_the_encoders_of_another_do_not_meet(made: Path, tmp_path: Path) -> None:
+    """Where a folder was trained anew since a model was loaded there, the model gets none of what is new."""
+    shutil.copytree(made / "model", tmp_path / "m")
+    model = load(tmp_path / "m")
+    row = [{"user_id": "u1", "ad_item": 1, "history_item": [2]}]
+    assert encoded(model, row).fields.keys() == encoded(tmp_path / "m", row).fields.keys()
+    shutil.rmtree(tmp_path / "m")
+    shutil.copytree(made / "other", tmp_path / "m")
+    assert encoded(model, row).size == 1  # by the encoders that were read with it
+    with pytest.raises(ArtefactError, match="it was trained or saved anew meanwhile; load it again"):
+        evaluate_files(model, tmp_path / "m", [made / "data0" / "test.parquet"])
+    late = load(made / "model")
+    late.directory = tmp_path / "m"
+    with pytest.raises(ArtefactError, match="load it again"):
+        encoded(late, row)
