@@ -286,8 +286,10 @@ def _feeds(graph: Graph) -> Iterator[Move]:
             if (path, device) in seen:
                 continue
             seen.add((path, device))
-            # Of a field with several values a row: one, and how many there are.
+            # Of a field with several values a row: one, its weight if it has one, and how many there are.
             width = 2 * _ID_BYTES if path in several else _ID_BYTES
+            if "weight" in fields[path].options:
+                width += BYTES
             if node.op == "input":
                 width = BYTES * fields[path].width
             type_ = node.type.with_width(fields[path].width)

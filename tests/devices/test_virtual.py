@@ -128,12 +128,13 @@ def check_moves(placed: Graph, model: Model, seed: int) -> None:
 
 
 def keys(move: Move, batch: Batch) -> list[tuple[torch.device, torch.device, int]]:
-    """Origin, destination and bytes of a move; a bag moves its ids and how many each row has."""
+    """Origin, destination and bytes of a move; a bag moves ids, how many each row has, and their weights."""
     origin = torch.device("cpu" if move.origin == "batch" else DEVICES[move.origin])
     destination = torch.device(DEVICES[move.destination])
     values = batch.fields.get(move.value) if move.origin == "batch" else None
     if isinstance(values, Bag):
-        return [(origin, destination, 8 * x.numel()) for x in (values.values, values.lengths)]
+        parts = (values.values, values.lengths, values.weights)
+        return [(origin, destination, x.numel() * x.element_size()) for x in parts if x is not None]
     return [(origin, destination, move.bytes if move.once else move.bytes * batch.size)]
 
 
