@@ -24,7 +24,7 @@ IMPORTED = frozenset(
 TAKEN = frozenset(
     """
     T_destination add add_module apply attention bfloat16 buffers call_super_init children compile
-    constant cpu cuda device directory double dtype dump_patches eval extra_repr files float forward
+    constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr files float forward
     get_buffer get_extra_state get_parameter get_submodule half home indices ipu load_state_dict
     loss losses manifest modules mtia named_buffers named_children named_modules named_parameters
     numbers parameters part place positions register_backward_hook register_buffer
