@@ -134,6 +134,15 @@ def by_meaning(
                 faults.append(_two(file, str(name), meaning, names, option))
             elif name is not None:
                 found[meaning] = names.index(name)
+                others = [
+                    n for n in dict.fromkeys(candidates) if n != name and names.index(n) not in said.values()
+                ]
+                if others and meaning in needed:
+                    listed = ", ".join(f"`{n}`" for n in others)
+                    notes.append(
+                        f"{file}: the {meaning} is column `{name}`, and not {listed}; if it is not, "
+                        f"{option} {meaning}={others[0]}"
+                    )
     # Any other column may be what a field is called.
     taken = set(found.values())
     for place, name in enumerate(names or ()):
@@ -169,7 +178,7 @@ def _missing(
 ) -> list[str]:
     if not missing or faults:
         return []
-    example = ",".join(f"{name}={place}" for place, name in enumerate(ORDER))
+    example = ",".join(f"{name}={min(place, width - 1)}" for place, name in enumerate(missing))
     if names is None:
         return [
             f"{file}: it is not clear which columns are {', '.join(missing)}; it has {width} and no header; "
@@ -181,7 +190,7 @@ def _missing(
     for meaning in missing:
         close = nearest(meaning, [plain(n) for n in names])
         at = next((n for n in names if close is not None and plain(n) == close), None)
-        near.append(f"{meaning}={at or names[0]}")
+        near.append(f"{meaning}={at or 'COLUMN'}")
     return [
         f"{file}: it is not clear which columns are {', '.join(missing)}; no name of its header, "
         f"{', '.join(names)}, is one that is known for it; say so, such as {option} {','.join(near)}"

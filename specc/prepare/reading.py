@@ -25,6 +25,7 @@ from specc_runtime.encode import DataError, Fault
 from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import SHOWN, Unfit
 from specc_runtime.encode.keys import is_text
+from specc_runtime.encode.numbers import short
 
 Ints = npt.NDArray[np.int64]
 LINES = 5  # lines that a note spells out
@@ -162,6 +163,13 @@ class Reader:
             try:
                 found[wanted] = self._one(file, wanted, columns[wanted.name])
             except Unfit as unfit:
+                if wanted.kind == "label" and is_text(columns[wanted.name].type) and unfit.index is not None:
+                    text = short(columns[wanted.name][unfit.index].as_py())
+                    unfit = Unfit(
+                        unfit.what, unfit.index, unfit.more,
+                        f'if it is one of the labels, compare in the spec: `binary from "{wanted.name}" == '
+                        f'"{text}"`; if it stands for no label, --null \'{text}\'',
+                    )  # fmt: skip
                 self._fault(file, unfit, self._name(file, wanted.name), lines)
         return found
 

@@ -138,8 +138,21 @@ class _Run:
         self.times = f"times are {reader.clock}"
         self.notes += reader.notes
         self.notes += [f"{count:,} events {bound} are left out" for bound, count in found.left_out.items()]
-        self.notes += thin_days(found.days) + self._beyond(found)
+        self.notes += thin_days(found.days) + self._beyond(found) + self._labels_lacking(found)
         return found
+
+    def _labels_lacking(self, found: Scan) -> list[str]:
+        """What is odd about labels: events without one, and predictions with one label for all."""
+        notes = []
+        for name, wanted in self.mapped.label_inputs.items():
+            if absent := found.absent[wanted]:
+                notes.append(
+                    f"{absent:,} of {found.events:,} events have no `{wanted.name}`, the label of `{name}`"
+                )
+            least, most = found.ranges.get(wanted, (0.0, 1.0))
+            if least == most:
+                notes.append(f"warning: every label of `{name}` in column `{wanted.name}` is {least:g}")
+        return notes
 
     def _beyond(self, found: Scan) -> list[str]:
         """A warning of what is kept of the log, where that takes more than there may be."""
@@ -327,7 +340,8 @@ class _Run:
         missing = sum(w.requests * (1 + negatives) - w.examples for w in written)
         if negatives and missing:
             self.notes.append(
-                f"{missing:,} negatives could not be found: nothing else had come by then, or everything "
+                f"{missing:,} negative{'s' * (missing != 1)} could not be found: "
+                "nothing else had come by then, or everything "
                 "was taken in "
                 "those sessions"
             )

@@ -42,7 +42,8 @@ class Scan:
     """What was read. by_user, by_item: all events, kept by those; by_item only where it is needed.
 
     names: by input, its column in the rows of events. values: by input, what its codes stand for. days: how
-    many events each day has. ranges: by input of numbers, the least and the greatest. kinds: the behaviours
+    many events each day has. ranges: by input of numbers, the least and the greatest. absent: by
+    input, how many events have none. kinds: the behaviours
     of the log, the most frequent first.
     """
 
@@ -59,6 +60,7 @@ class Scan:
     days: Mapping[int, int]
     left_out: Mapping[str, int]
     ranges: Mapping[Input, tuple[float, float]]
+    absent: Mapping[Input, int]
     kinds: list[str]
 
     def pool(self, sampling: str, begins: Ints, most: int) -> Pool:
@@ -107,6 +109,7 @@ def scan(
     behaviours: Counter[int] = Counter()
     left_out: Counter[str] = Counter()
     ranges: dict[Input, tuple[float, float]] = {}
+    absent: Counter[Input] = Counter()
     bounds = _bounds(settings)
     events, since, until = 0, None, None
     for columns, moments in pieces:
@@ -132,6 +135,7 @@ def scan(
             if wanted not in values:
                 values[wanted] = values_of(wanted, columns[wanted].type)
             rows[names[wanted]] = values[wanted].codes(columns[wanted])
+            absent[wanted] += columns[wanted].null_count
             if isinstance(values[wanted], Numbers):
                 _widen(ranges, wanted, rows[names[wanted]])
         if BEHAVIOUR_KEY in names:
@@ -156,7 +160,7 @@ def scan(
     listed = [str(kinds.values[code].as_py()) for code, _ in behaviours.most_common() if code >= 0]
     return Scan(
         users, items, kinds, names, values, by_user, by_item, events, since, until,
-        days, {k: v for k, v in left_out.items() if v}, ranges, listed,
+        days, {k: v for k, v in left_out.items() if v}, ranges, absent, listed,
     )  # fmt: skip
 
 

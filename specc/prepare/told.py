@@ -33,7 +33,14 @@ def _field(source: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     unit = source.get("unit")
     split = settings["split"].get(name)
     shown = ", null for a sampled item" if name in settings["impression"] else ""
-    return f"{name}" + (f" in {unit}" if unit else "") + (f", split by `{split}`" if split else "") + shown
+    column = settings["columns"].get(name, name)
+    called = "" if column == name else f", column {column}"
+    return (
+        f"{name}{called}"
+        + (f" in {unit}" if unit else "")
+        + (f", split by `{split}`" if split else "")
+        + shown
+    )
 
 
 def _sequence(source: Mapping[str, Any], settings: Mapping[str, Any]) -> str:

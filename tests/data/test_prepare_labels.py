@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from specc.prepare import Prepared, PrepareError, Settings, prepare
+from specc_runtime.encode import DataError
 from tests.data.specs import manifest
 
 SHOWN = """model shown
@@ -250,3 +251,29 @@ def test_what_takes_more_memory_than_said_is_told(tmp_path: Path) -> None:
     for memory, told in (("1MB", True), ("2GB", False)):
         done = prepare(manifest(text), tmp_path / "log.parquet", tmp_path / "o", Settings(), memory=memory)
         assert any("the different values of `look` take" in note for note in done.notes) == told
+
+
+def test_odd_labels_are_told(tmp_path: Path) -> None:
+    done, _ = made(SHOWN, tmp_path, IMPRESSIONS.replace("1600000200,0", "1600000200,"))
+    assert "1 of 6 events have no `label`, the label of `label`" in done.notes
+    done, _ = made(SHOWN, tmp_path, re.sub(r"(,16\d+),0", r"\1,1", IMPRESSIONS))
+    assert "warning: every label of `label` in column `label` is 1" in done.notes
+    words = re.sub(r"(,16\d+),(\d)", lambda m: m[1] + (",yes" if m[2] == "1" else ",no"), IMPRESSIONS)
+    with pytest.raises(DataError, match=r'`binary from "label" == "no"`'):
+        made(SHOWN, tmp_path, words)
+    _, rows = made(SHOWN.replace("label: binary", 'label: binary from "label" == "yes"'), tmp_path, words)
+    assert [row["label"] for row in rows] == ["no", "yes", "no", "no", "yes", "no"]
+
+
+def test_which_column_is_what_is_told(tmp_path: Path) -> None:
+    log = (
+        SLATES.replace("timestamp", "datetime").replace("user_id", "date,uid").replace("\nu", "\n20200913,u")
+    )
+    done, _ = made(SLATE, tmp_path, log)
+    assert dict(done.mapping)["user.id"] == "user, column uid"
+    assert any(
+        "the time is column `datetime`, and not `date`; if it is not, --columns time=date" in n
+        for n in done.notes
+    )
+    with pytest.raises(PrepareError, match="--columns user=COLUMN,item=COLUMN,time=COLUMN"):
+        made(SLATE, tmp_path, "label\tI1\tC1\n1\t2\tx\n")
