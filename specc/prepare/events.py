@@ -134,7 +134,6 @@ class Events:
     def drawn(self, events: Ints, stream: int, count: int) -> Ints:
         """Items that were on offer at some events, and were not taken in their sessions: codes, or -1."""
         pool = self.facts.pool
-        assert pool is not None
         return pick(
             self.plan.settings.seed, stream, self.hash[events], self.place[events], count,
             pool.places(self.time[events]), pool.at, lambda row, items: self.is_taken(events[row], items),

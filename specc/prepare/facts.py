@@ -3,7 +3,7 @@
 Promises: what is asked of a moment was known before it. An item is on offer from the second after its first
 event; its attributes are those of its last event before, as far as that had any. Nothing here depends on the
 order of the log's lines but through the events themselves.
-Memory: some numbers a user, and an item in each part of the time; 12 bytes an event for draws by popularity,
+Memory: some numbers a user, and an item of each day; 12 bytes an event for draws by popularity,
 and 16 bytes for every change of an attribute of an item.
 """
 
@@ -18,36 +18,41 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
-LEAST = 20  # places of a part that are filled before draws keep to it
+LEAST = 20  # places of a day that are filled before draws keep to it
+DAY = 86400
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
     """Items that may be drawn, as places in the order in which they came.
 
-    items, times: of each place. Of each part of the time all items' first events in it ("uniform"), or all
-    events ("popularity"), where frequent items have more places. begins: of the parts, ascending.
+    items, times: of each place. Of each day all items' first events in it ("uniform"), or all events
+    ("popularity"), where frequent items have more places. offset: seconds from UTC to where days begin.
 
-    What is drawn at a moment came before it and, as soon as `LEAST` places are filled, in the same part. The
-    items of an earlier part alone would tell what they are: those of a test's positives are often new.
+    What is drawn at a moment came before it, and on the same day as soon as that has filled `LEAST` places,
+    else on that day or the one before; where these have too few, at any time before. So negatives are as
+    recent as positives, in training and in a test alike: older ones would be told by their age, and in a
+    test, of which many items are new, by being known.
     """
 
     items: npt.NDArray[np.int32]
     times: Ints
-    begins: Ints
+    offset: int
 
     @staticmethod
-    def of(items: npt.NDArray[Any], times: Ints, begins: Ints, hashes: Hashes) -> Pool:
+    def of(items: npt.NDArray[Any], times: Ints, offset: int, hashes: Hashes) -> Pool:
         """hashes: by item; they order what came in one second."""
         order = np.lexsort((hashes[items], times))
-        return Pool(items[order].astype(np.int32), times[order], begins)
+        return Pool(items[order].astype(np.int32), times[order], offset)
 
     def places(self, times: Ints) -> tuple[Ints, Ints]:
         """For each moment the first place that may be drawn, and how many may."""
         stop = np.searchsorted(self.times, times, side="left").astype(np.int64)
-        part = np.searchsorted(self.begins, times, side="right") - 1
-        first = np.searchsorted(self.times, self.begins, side="left").astype(np.int64)[part]
-        first = np.where(stop - first < LEAST, 0, first)
+        today = (times + self.offset) // DAY * DAY - self.offset
+        first = np.zeros(len(times), dtype=np.int64)
+        for begin in (today - DAY, today):
+            since = np.searchsorted(self.times, begin, side="left").astype(np.int64)
+            first = np.where(stop - since < LEAST, first, since)
         return first, stop - first
 
     def at(self, places: Ints) -> Ints:
@@ -125,7 +130,7 @@ class Facts:
     users: Hashes
     user_rank: Ints
     items: int
-    pool: Pool | None  # once the parts of the time are known
+    pool: Pool
     since: int
     span: int
     known: Mapping[str, Known] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +221,14 @@ class _Run:
         return faults
 
     def _facts(self) -> Facts:
-        found = self.scan
+        found, settings = self.scan, self.mapped.settings
         hashes = found.users.hashes()
         self.progress("learning what was known when", 0, None)
         return Facts(
             users=hashes,
             user_rank=ranked(hashes),
             items=len(found.items.values),
-            pool=None,
+            pool=found.pool(settings.sampling, round(settings.utc_offset * 3600), self.memory // 32),
             since=found.since,
             span=found.until - found.since + 2,
             known=found.known(self.mapped.of_sampled, self.memory // 16),
@@ -257,14 +257,11 @@ class _Run:
     def write(self, folder: Path, requests: bool) -> tuple[Written, ...]:
         times, counts = self._times()
         parts = parts_of(times, counts, self.mapped.settings)
-        begins = np.array([part.begin for part in parts])
-        pool = self.scan.pool(self.mapped.settings.sampling, begins, self.memory // 32)
-        facts = replace(self.facts, pool=pool)
         most = min(self.memory // 8, 2 * CACHED)
         stretches = Stretches.of(self.work, times, counts, most // self._widest())
         done, whole = 0, int(counts.sum())
         for rows in self.groups():
-            for table in build(rows, facts, self.plan):
+            for table in build(rows, self.facts, self.plan):
                 stretches.add(table)
                 done += self._events(table)
                 self.progress("making examples", done, whole)

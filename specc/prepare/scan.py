@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from specc.prepare.codes import Keys, Lists, Moments, Numbers, Values
 from specc.prepare.events import BEHAVIOUR, FRACTION, ITEM, TIME, USER
-from specc.prepare.facts import Known, Pool, changes, ranked
+from specc.prepare.facts import DAY, Known, Pool, changes, ranked
 from specc.prepare.mapping import Input
 from specc.prepare.settings import PrepareError, Settings, moment
 from specc.prepare.spill import Spill
@@ -63,21 +63,17 @@ class Scan:
     absent: Mapping[Input, int]
     kinds: list[str]
 
-    def pool(self, sampling: str, begins: Ints, most: int) -> Pool:
-        """What may be drawn. begins: of the parts of the time. most: bytes of events read at once."""
+    def pool(self, sampling: str, offset: int, most: int) -> Pool:
+        """What may be drawn. offset: seconds from UTC to where days begin. most: bytes read at once."""
         hashes = self.items.hashes()
         if sampling != "uniform":
             assert self.by_item is not None
             rows = list(self.by_item.groups(most))
             items, times = (np.concatenate([r[name] for r in rows]) for name in (ITEM, TIME))
-            return Pool.of(items, times, begins, hashes)
-        never = np.iinfo(np.int64).max
-        first = np.full((len(begins), len(hashes)), never)
-        for group in self.by_user.groups(most):
-            part = np.searchsorted(begins, group[TIME], side="right") - 1
-            np.minimum.at(first, (part, group[ITEM]), group[TIME])
-        of_part, items = np.nonzero(first < never)
-        return Pool.of(items, first[of_part, items], begins, hashes)
+            return Pool.of(items, times, offset, hashes)
+        found = [_first_of_days(g[ITEM], g[TIME], offset) for g in self.by_user.groups(most)]
+        items, times = (np.concatenate(part) for part in zip(*found, strict=True))
+        return Pool.of(*_first_of_days(items, times, offset), offset, hashes)
 
     def known(self, inputs: Sequence[Input], most: int) -> dict[str, Known]:
         """Of some inputs, by their columns, what they were for each item at any time."""
@@ -162,6 +158,16 @@ def scan(
         users, items, kinds, names, values, by_user, by_item, events, since, until,
         days, {k: v for k, v in left_out.items() if v}, ranges, absent, listed,
     )  # fmt: skip
+
+
+def _first_of_days(items: npt.NDArray[Any], times: Ints, offset: int) -> tuple[npt.NDArray[Any], Ints]:
+    """Of every day each item once, and when it first came on it."""
+    days = (times + offset) // DAY
+    order = np.lexsort((times, items, days))
+    items, times, days = items[order], times[order], days[order]
+    new = np.ones(len(items), dtype=bool)
+    new[1:] = (items[1:] != items[:-1]) | (days[1:] != days[:-1])
+    return items[new], times[new]
 
 
 def values_of(wanted: Input, kind: pa.DataType) -> Values:

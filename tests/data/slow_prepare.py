@@ -37,7 +37,8 @@ SPEC = SPACES + "predict click: binary = joined |> linear(1)\npredict buy: binar
 LABELLED = SPACES + "predict label: binary = joined |> linear(1)\n"
 LABELS = {"click": ("pv",), "buy": ("buy",)}  # which behaviours make which label
 BITS = (1 << 64) - 1
-LEAST = 3  # places of a part that are filled before draws keep to it; the real one is told so
+LEAST = 3  # places of a day that are filled before draws keep to it; the real one is told so
+DAY = 86400
 NEGATIVES, NOISE, PLACES, REQUESTS = range(4)
 
 
@@ -77,6 +78,7 @@ class Slow:
                                            "impression": (), "test": "0.3", **settings}  # fmt: skip
         self.events = sorted(events, key=lambda e: (of_key(e.user), e.time, e.line))
         self.by_time = sorted(events, key=lambda e: (e.time, e.line))
+        self.pool = self.places()
         self.users: dict[str, list[Event]] = {}
         for event in self.events:
             own = self.users.setdefault(event.user, [])
@@ -102,9 +104,10 @@ class Slow:
         return found
 
     def sampled(self, event: Event, stream: int, number: int) -> str | None:
-        known = [place for part in self.places for place in part if place[0] < event.time]
-        within = [place for place in known if (place[0] >= self.cut) == (event.time >= self.cut)]
-        known = within if len(within) >= LEAST else known
+        before = [place for place in self.pool if place[0] < event.time]
+        today = event.time // DAY * DAY
+        recent = ([p for p in before if p[0] >= begin] for begin in (today, today - DAY))
+        known = next((some for some in recent if len(some) >= LEAST), before)
         taken = {e.item for e in self.users[event.user] if e.session == event.session and self.positive(e)}
         for again in range(50 if known else 0):
             start = self.s["seed"] * 0x9E3779B97F4A7C15 + stream * 0xC2B2AE3D27D4EB4F
@@ -180,17 +183,14 @@ class Slow:
                 )
         return found
 
-    def cut_at(self, cut: int) -> None:
-        """Set where testing begins, and so of each part the places of the pool: time, hash, item."""
-        self.cut = cut
-        self.places = []
-        for part in ([e for e in self.by_time if e.time < cut], [e for e in self.by_time if e.time >= cut]):
-            seen, kept = set[str](), []
-            for e in part:
-                if self.s["sampling"] != "uniform" or e.item not in seen:
-                    kept.append((e.time, of_key(e.item), e.item))
-                seen.add(e.item)
-            self.places.append(sorted(kept))
+    def places(self) -> list[tuple[int, int, str]]:
+        """Time, hash and item of what may be drawn: of each day every item once, or all events."""
+        seen, found = set[tuple[int, str]](), []
+        for e in self.by_time:
+            if self.s["sampling"] != "uniform" or (e.time // DAY, e.item) not in seen:
+                found.append((e.time, of_key(e.item), e.item))
+            seen.add((e.time // DAY, e.item))
+        return sorted(found)
 
     def parts(self) -> dict[str, list[dict[str, Any]]]:
         """The examples of each part, in order."""
@@ -199,7 +199,6 @@ class Slow:
         chosen.sort(key=lambda e: e.time)
         times = [e.time for e in chosen]
         cut = times[math.ceil((1 - float(self.s["test"])) * (len(times) - 1))]
-        self.cut_at(cut)
         found: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
         for events in self.together(chosen):
             request = self.request(events[0])

@@ -26,7 +26,7 @@ MANIFESTS = {False: manifest(SPEC), True: manifest(LABELLED)}
 def logs(draw: st.DrawFn) -> list[Event]:
     """Few users, items and times, so that everything happens at once."""
     count = draw(st.integers(12, 40))
-    spread = draw(st.sampled_from([2, 12, 60]))
+    spread = draw(st.sampled_from([2, 12, 60, 200]))
     return [
         Event(
             user=f"u{draw(st.integers(0, 2))}",
