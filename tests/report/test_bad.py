@@ -42,7 +42,8 @@ def said_of(path: Path) -> Report:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_faulty_spec(path: Path) -> None:
-    shown = render(said_of(path))
+    # The standard library is where the project is.
+    shown = render(said_of(path)).replace(f"{FOLDER.parents[1]}/", "")
     golden = path.with_suffix(".txt")
     if os.environ.get("AREC_UPDATE_GOLDEN"):
         golden.write_text(shown, encoding="utf-8")
