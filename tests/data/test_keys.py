@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import feather
 
 from specc_runtime import Examples, encoded
 from specc_runtime.data import columns_of, read_tables
@@ -163,3 +165,67 @@ def test_unsigned_keys_of_the_first_format_keep_their_rows_in_files(tmp_path: Pa
     pq.write_table(pa.table({"x": pa.array([large, 3, None, 4], pa.uint64())}), tmp_path / "x.parquet")
     ((table, origin),) = read_tables([tmp_path / "x.parquet"], columns_of(of, labels=False))
     assert encoders.encode(table, origin, labels=False).column("s.x").tolist() == [1, 2, 0, 0]
+
+
+SEPARATED = {"a.csv": ",", "a.tsv": "\t", "a.csv.gz": ","}
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.lstrip("-").isdecimal() and str(int(text)) == text else text
+
+
+def written(folder: Path, name: str, keys: list[str]) -> Path:
+    """Keys in a file of some format; where it has numbers, those that are integers are numbers."""
+    path = folder / name
+    if name in SEPARATED:
+        mark = SEPARATED[name]
+        lines = [f"x{mark}y", *(f'"{key}"{mark}1' for key in keys)]
+        text = ("\n".join(lines) + "\n").encode()
+        path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    elif name == "a.jsonl":
+        path.write_text("".join(json.dumps({"x": _number(k), "y": 1}) + "\n" for k in keys), encoding="utf-8")
+    else:
+        values = {
+            "text.parquet": lambda: pa.array(keys),
+            "text.arrow": lambda: pa.array(keys),
+            "int.parquet": lambda: pa.array([int(k) for k in keys], pa.int64()),
+            "uint.parquet": lambda: pa.array([int(k) for k in keys], pa.uint64()),
+            "float.parquet": lambda: pa.array([float(k) for k in keys]),
+        }[name]()
+        table = pa.table({"x": values, "y": pa.array([1.0] * len(keys))})
+        if name.endswith("arrow"):
+            feather.write_feather(table, str(path))
+        else:
+            pq.write_table(table, path)
+    return path
+
+
+TEXTS = (*SEPARATED, "a.jsonl", "text.parquet", "text.arrow")
+CASES = {
+    "all": ([v for v in VALUES if v], TEXTS),
+    "signed": (["0", "-1", "7", str(2**53 + 1), str(2**63 - 1), str(-(2**63))], (*TEXTS, "int.parquet")),
+    "unsigned": (["0", "7", str(2**53 + 1), str(2**63), str(2**64 - 1)], (*TEXTS, "uint.parquet")),
+    "small": (["0", "7", "123456"], (*TEXTS, "int.parquet", "uint.parquet", "float.parquet")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_key_trained_from_one_file_is_found_in_any_other(case: str, tmp_path: Path) -> None:
+    keys, names = CASES[case]
+    of = one_field("vocab(100, 4)")
+    # The n-th key comes n times more, so that each has a row of its own that no order of texts decides.
+    many = [key for n, key in enumerate(keys) for _ in range(n + 1)] if case != "all" else keys
+    files = {name: written(tmp_path, name, many) for name in names}
+    found = {}
+    for learned in names:
+        encoders = Encoders.learn(of, read_tables([files[learned]], columns_of(of)))
+        for asked in names:
+            rows = [
+                encoders.encode(table, origin).column("s.x").tolist()
+                for table, origin in read_tables([files[asked]], columns_of(of))
+            ]
+            found[learned, asked] = [row for part in rows for row in part]
+    first = next(iter(found.values()))
+    assert 0 not in first
+    assert len(set(first)) == len(keys)
+    assert all(rows == first for rows in found.values())
