@@ -1,7 +1,7 @@
 """Places and devices from outside of a spec: the command line, a YAML file, Python.
 
 Promises: what a caller says replaces what the spec says, name by name; every name it does not know is
-reported with the nearest one that there is. The spec's own places are checked in graph/devices.py.
+reported with the nearest one that there is. The spec's own places are checked in elaborate/devices.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from specc.elaborate.devices import TARGET
 from specc.frozen import dataclass
-from specc.graph.devices import TARGET
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes.placement import REST, TABLES, check_places, placeable
 from specc.report import Report
 from specc.report.suggest import nearest

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc import resources
+from specc.elaborate.choices import check_choices
+from specc.elaborate.model import elaborate
 from specc.frozen import dataclass
-from specc.graph.choices import check_choices
-from specc.graph.elaborate import elaborate
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.names.program import Program
 from specc.names.resolve import resolve
 from specc.remedy import settle

@@ -12,10 +12,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from specc import driver
+from specc.elaborate.written import references
 from specc.emit import source_of
-from specc.graph.ir import Graph, walk
-from specc.graph.print import print_graph
-from specc.graph.written import references
+from specc.ir.graph import Graph, walk
+from specc.ir.print import print_graph
 from specc.names.program import Module, Program
 from specc.passes import Selection, optimise, stages
 from specc.report import Report

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specc import resources
-from specc.graph.builtins.registry import BUILTINS
+from specc.elaborate.builtins.registry import BUILTINS
 from specc.report import Report
 from specc.source import Source
 from specc.syntax import tree

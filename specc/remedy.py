@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.report import Diagnostic, Fix, Report, Severity
 from specc.source import Source, Span
 

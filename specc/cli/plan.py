@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from specc.devices import Placement
-    from specc.graph.ir import Graph
+    from specc.ir.graph import Graph
     from specc.plan.sizes import Device
     from specc.plan.task import Plan, Task
 
@@ -131,7 +131,7 @@ def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
     """The graph with tables of so many rows: a table, and what `lookup` has beside it."""
     from dataclasses import replace
 
-    from specc.graph.ir import readings
+    from specc.ir.graph import readings
     from specc.report.suggest import nearest
 
     tables = {w.owner: w.path for w in graph.weights.values() if w.kind == "table"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from specc.driver import Compiled
-from specc.graph.ir import FieldSpec, Graph, Prediction, Weight
+from specc.ir.graph import FieldSpec, Graph, Prediction, Weight
 from specc.passes.placement import moves
 from specc.plan.lengths import Lengths
 from specc.plan.memory import predict

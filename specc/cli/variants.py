@@ -110,8 +110,8 @@ def _print(chosen: list[Variant], diff: bool, written: list[Path]) -> None:
 
 
 def _summary(space: VariantSpace, points: int) -> str:
-    from specc.graph.statics import describe_domain
-    from specc.graph.world import Site
+    from specc.elaborate.statics import describe_domain
+    from specc.elaborate.world import Site
     from specc.types.static import describe
     from specc.variants import count
 

@@ -6,7 +6,7 @@ import json
 
 from specc.emit.manifest import manifest_of
 from specc.emit.module import source_of
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 
 __all__ = ["emit", "manifest_of", "source_of"]
 

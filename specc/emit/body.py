@@ -17,7 +17,7 @@ from specc.emit.code import ATOM, COMPARISON, Expr, Line, quoted
 from specc.emit.names import Names, attribute
 from specc.emit.shape import EXAMPLES, Domain, Shape, Shapes
 from specc.emit.steps import biased
-from specc.graph.ir import Graph, Node
+from specc.ir.graph import Graph, Node
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 

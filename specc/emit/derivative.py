@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from specc.emit.code import target, tuple_text
 from specc.emit.names import Names
 from specc.emit.steps import Step
-from specc.graph.ir import Node, Region
+from specc.ir.graph import Node, Region
 
 # Whose derivative follows from their own value, element by element.
 _OF_RESULT = frozenset({"tanh", "sigmoid", "relu"})

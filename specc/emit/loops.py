@@ -16,8 +16,8 @@ from specc.emit.code import Expr, Line, target, tuple_text
 from specc.emit.names import Names, identifier
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
-from specc.graph.ir import Node, Region, axis_of
-from specc.graph.products import Product, products_of
+from specc.ir.graph import Node, Region, axis_of
+from specc.ir.products import Product, products_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 

@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
 from specc.emit.shape import Shapes
-from specc.graph.inputs import fields_of_losses
-from specc.graph.ir import FieldSpec, Graph, Node, Prediction
+from specc.ir.graph import FieldSpec, Graph, Node, Prediction
+from specc.ir.inputs import fields_of_losses
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 

@@ -16,7 +16,7 @@ from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
 from specc.emit.operations import batch_of, ids_of
 from specc.emit.shape import Domain, Shape
-from specc.graph.ir import Graph, Node, readings
+from specc.ir.graph import Graph, Node, readings
 
 _PREDICTED = Domain(frozenset(), candidate=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from specc.emit.code import quoted, tuple_text
-from specc.graph.ir import Graph, Node, Weight, walk
+from specc.ir.graph import Graph, Node, Weight, walk
 
 _DEFAULT_INIT = {"matrix": ("xavier",), "bias": ("zeros",), "table": ("normal", 0.01)}
 

@@ -11,8 +11,8 @@ from specc.emit.body import Body, whole_shape
 from specc.emit.code import ATOM, Expr
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import Shape
-from specc.graph.ir import Node
-from specc.graph.products import products_of
+from specc.ir.graph import Node
+from specc.ir.products import products_of
 from specc.types.axis import Axis
 
 

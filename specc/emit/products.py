@@ -1,4 +1,4 @@
-"""Products with parts of matrices (graph/products.py) as expressions.
+"""Products with parts of matrices (ir/products.py) as expressions.
 
 `local` gives a short name for a matrix of which parts are read.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from specc.emit.names import attribute
-from specc.graph.ir import Node
-from specc.graph.products import Columns, Product, Slab, products_of
+from specc.ir.graph import Node
+from specc.ir.products import Columns, Product, Slab, products_of
 
 Local = Callable[[str], str]
 

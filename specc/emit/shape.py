@@ -7,7 +7,7 @@ dimensions, in one order for the whole graph, so that values broadcast without b
 from __future__ import annotations
 
 from specc.frozen import dataclass
-from specc.graph.ir import Graph, Node, walk
+from specc.ir.graph import Graph, Node, walk
 from specc.passes.roles import CANDIDATE
 from specc.types.axis import Axis, Type
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from specc.graph.ir import Node, Region
-from specc.graph.products import products_of
+from specc.ir.graph import Node, Region
+from specc.ir.products import products_of
 
 
 @dataclass(frozen=True)

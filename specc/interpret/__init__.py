@@ -5,7 +5,7 @@ channels, filled one position after another, in the order in which a reader woul
 obvious: compiled models are held against it in value, and by autograd in gradient.
 What looks across examples, batch statistics, is evaluated for several examples side by side.
 
-Leaves to others: soundness of the graph (graph/verify), speed (everything else).
+Leaves to others: soundness of the graph (ir/verify), speed (everything else).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.graph.ir import Graph, Node, Prediction, Weight, readings
 from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
 from specc.interpret.values import Example, Setting, Value, Weighted
+from specc.ir.graph import Graph, Node, Prediction, Weight, readings
 
 __all__ = [
     "ACROSS",

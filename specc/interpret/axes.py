@@ -8,9 +8,9 @@ import itertools
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Node
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Place, Setting, Value
+from specc.ir.graph import Node
 from specc.types.axis import Axis
 
 

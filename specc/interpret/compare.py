@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Graph
 from specc.interpret import examples_of, interpret_together, losses
 from specc.interpret.values import Positions, Value
+from specc.ir.graph import Graph
 
 if TYPE_CHECKING:
     from specc_runtime import Batch, Model

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from specc.graph.ir import FieldSpec, Graph
 from specc.interpret.values import Example, Held, Positions, Weighted
+from specc.ir.graph import FieldSpec, Graph
 from specc.types.axis import Axis
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.graph.ir import Node
-from specc.graph.products import Product
 from specc.interpret.meaning import Inputs, means, means_across
 from specc.interpret.values import Place, Setting, Value
+from specc.ir.graph import Node
+from specc.ir.products import Product
 
 
 @means("linear")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from specc.graph.ir import Node
 from specc.interpret.values import Setting, Value
+from specc.ir.graph import Node
 
 Inputs = tuple[Value, ...]
 Meaning = Callable[[Node, Inputs, Setting], Value]

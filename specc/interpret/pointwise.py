@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.graph.ir import Node
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Setting, Value
+from specc.ir.graph import Node
 
 
 def _at_each_place(op: str, channels: Callable[..., Tensor]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Node, Region
 from specc.interpret.meaning import Inputs, evaluate, means
 from specc.interpret.values import Place, Positions, Setting, Value
+from specc.ir.graph import Node, Region
 from specc.types.axis import Axis, Type, union
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Node, readings
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Held, Place, Setting, Value, Weighted
+from specc.ir.graph import Node, readings
 
 
 def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Held:

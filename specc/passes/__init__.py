@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
 from specc.passes.distribute import distribute

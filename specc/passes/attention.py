@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from specc.graph.ir import Graph, Node
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type
 

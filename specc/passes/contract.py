@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 
-from specc.graph.ir import Graph, Node
-from specc.graph.products import Columns, Product, Slab, project_attrs
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node
+from specc.ir.products import Columns, Product, Slab, project_attrs
+from specc.ir.prune import prune
 from specc.passes.positions import never_empty
 from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
 from specc.passes.roles import REQUEST, axis_role

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from specc.graph.ir import Graph, Node, walk
-from specc.graph.products import Columns, Product, project_attrs
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, walk
+from specc.ir.products import Columns, Product, project_attrs
+from specc.ir.prune import prune
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
 from specc.types.axis import Type, union
 

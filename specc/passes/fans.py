@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, walk
-from specc.graph.products import Slab, products_of, project_attrs
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, walk
+from specc.ir.products import Slab, products_of, project_attrs
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type, union
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from specc.graph.ir import Graph, Node
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rewrite
 
 _FOLDED: dict[str, Callable[..., float]] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, axis_of
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, axis_of
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rebuilt, recaptured
 from specc.types.axis import Axis, Type, union
 

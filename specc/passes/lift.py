@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, walk
+from specc.ir.graph import Graph, Node, walk
 
 SOURCES = frozenset({"input", "embed", "embed_bag", "learned", "index", "length"})
 

@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import groupby
 
-from specc.graph.ir import Graph, Node, readings
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, readings
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rebuilt, uses_of
 from specc.types.axis import Type
 

@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations, count
 
-from specc.graph.ir import Graph, Node
-from specc.graph.products import Product, products_of, project_attrs
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node
+from specc.ir.products import Product, products_of, project_attrs
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rebuilt, recaptured, uses_of, within
 from specc.types.axis import Type
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import count
 
 from specc.frozen import dataclass
-from specc.graph.ir import Graph, Node, fields_of, readings, walk
+from specc.ir.graph import Graph, Node, fields_of, readings, walk
 from specc.passes.lift import lift_sources
 from specc.report import Label, Report
 from specc.source import Source, Span

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from specc.graph.ir import Graph, Node, axis_of
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, axis_of
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rebuilt
 from specc.types.axis import Axis
 

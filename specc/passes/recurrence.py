@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, axis_of
+from specc.ir.graph import Graph, Node, axis_of
 from specc.passes.rewrite import Builder, rewrite
 
 # What a step may be made of; each has its derivative in emit/cell.py.

@@ -2,7 +2,7 @@
 
 Promises: nodes come out in an order in which inputs come first; an id that stood for a replaced node
 stands for its replacement in every later input, region, prediction, loss, attention and binding.
-Leaves to others: dropping what nothing needs any more (graph/prune).
+Leaves to others: dropping what nothing needs any more (ir/prune).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from specc.graph.ir import Graph, Node, walk
+from specc.ir.graph import Graph, Node, walk
 from specc.types.axis import Type
 
 CANDIDATE = "candidate"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from specc.graph.ir import Graph, Node, Region, fields_of
+from specc.ir.graph import Graph, Node, Region, fields_of
 from specc.types.axis import Axis
 
 REQUEST, CANDIDATE = "request", "candidate"

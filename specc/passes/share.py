@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specc.graph.ir import Graph, Node
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, rewrite
 
 _OWN = frozenset(

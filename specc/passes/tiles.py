@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from specc.graph.ir import Graph, Node, Region
-from specc.graph.products import products_of, project_attrs
-from specc.graph.prune import prune
+from specc.ir.graph import Graph, Node, Region
+from specc.ir.products import products_of, project_attrs
+from specc.ir.prune import prune
 from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite, uses_of
 from specc.types.axis import Axis
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from specc.emit.body import Lying
 from specc.emit.module import lying_of
-from specc.graph.ir import Graph, Node, Weight, readings, walk
+from specc.ir.graph import Graph, Node, Weight, readings, walk
 from specc.passes.placement import BYTES
 from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
 from specc.types.axis import Axis

@@ -11,7 +11,7 @@ from typing import Literal
 
 from specc.emit.cell import cell_source
 from specc.emit.shape import Domain, Shapes
-from specc.graph.ir import Graph, Node
+from specc.ir.graph import Graph, Node
 from specc.passes.placement import BYTES
 from specc.plan.lengths import Lengths
 from specc.types.axis import Axis, Type

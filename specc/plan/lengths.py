@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.types.axis import Axis, Type
 
 

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from specc.graph.ir import Graph, Weight, fields_of, readings, walk
+from specc.ir.graph import Graph, Weight, fields_of, readings, walk
 from specc.passes.placement import BYTES
 from specc.plan.activations import ALL, distinct, peaks
 from specc.plan.costs import Sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes.placement import BYTES
 from specc.plan.memory import Load, predict, states
 from specc.plan.sizes import Device, human

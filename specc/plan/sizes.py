@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from specc.graph.devices import TARGET
+from specc.elaborate.devices import TARGET
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

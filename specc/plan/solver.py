@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import networkx as nx
 
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes import after_places
 from specc.passes.placement import REST, moves
 from specc.plan.activations import ALL

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from specc.graph.ir import Graph, Weight
+from specc.ir.graph import Graph, Weight
 from specc.passes.placement import BYTES, Move
 from specc.plan.lengths import Lengths
 from specc.plan.memory import Load, Mode, gradient_bytes, rows_read, states

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from specc.graph.ir import FieldSpec, Graph, Node, axis_of
+from specc.ir.graph import FieldSpec, Graph, Node, axis_of
 
 ACTIVATIONS = frozenset({"tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "dice", "prelu"})
 _SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}

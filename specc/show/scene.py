@@ -14,7 +14,7 @@ from typing import Literal
 
 import networkx as nx
 
-from specc.graph.ir import FieldSpec, Graph, Node, walk
+from specc.ir.graph import FieldSpec, Graph, Node, walk
 from specc.show import label
 from specc.source import Span
 

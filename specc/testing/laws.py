@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Graph, Prediction, walk
 from specc.interpret.compare import Difference, differences
+from specc.ir.graph import Graph, Prediction, walk
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
 from specc_runtime import CANDIDATE, Bag, Batch, labelled

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from specc.driver import load
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 
 
 def graph_of(spec: str | Path, params: Mapping[str, Any]) -> Graph:

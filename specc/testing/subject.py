@@ -16,7 +16,7 @@ from torch import Tensor
 
 from specc.emit import emit
 from specc.emit.manifest import manifest_of
-from specc.graph.ir import Graph, Node, walk
+from specc.ir.graph import Graph, Node, walk
 from specc.passes import DEFAULT, optimise
 from specc_runtime import Batch, Model, from_texts
 

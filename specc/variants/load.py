@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from specc.driver import load_program, located, read
-from specc.graph.blocks import module_scope, require
-from specc.graph.declarations import param_value
-from specc.graph.spaces import declare_axes
-from specc.graph.statics import describe_domain
-from specc.graph.world import Fault, Site, World
+from specc.elaborate.blocks import module_scope, require
+from specc.elaborate.declarations import param_value
+from specc.elaborate.spaces import declare_axes
+from specc.elaborate.statics import describe_domain
+from specc.elaborate.world import Fault, Site, World
 from specc.names.program import Program
 from specc.report import Label, Report
 from specc.source import Source
@@ -78,7 +78,7 @@ def _defaults(program: Program, fixed: Mapping[str, Any], report: Report) -> dic
                 continue
     unknown = [name for name in fixed if name not in program.main.named]
     if unknown:
-        from specc.graph.elaborate import elaborate
+        from specc.elaborate.model import elaborate
 
         elaborate(program, fixed, report)  # says which params there are
     return None if report.has_errors else found

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from specc.graph.blocks import module_scope
-from specc.graph.builtins import registry
-from specc.graph.spaces import declare_axes
-from specc.graph.statics import domain_values, truth
-from specc.graph.world import Fault, Scope, Site, World
+from specc.elaborate.blocks import module_scope
+from specc.elaborate.builtins import registry
+from specc.elaborate.spaces import declare_axes
+from specc.elaborate.statics import domain_values, truth
+from specc.elaborate.world import Fault, Scope, Site, World
 from specc.names.program import Program
 from specc.report import Report
 from specc.syntax import tree

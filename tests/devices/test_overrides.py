@@ -16,7 +16,7 @@ from specc.devices import (
     with_placement,
 )
 from specc.driver import load_source
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes.placement import device_of_weight, place
 from specc.report import Report
 from specc.source import Source

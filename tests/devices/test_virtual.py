@@ -19,8 +19,8 @@ from torch import Tensor
 
 from specc.driver import load, load_source
 from specc.emit import emit
-from specc.graph.ir import Graph
-from specc.graph.prune import prune
+from specc.ir.graph import Graph
+from specc.ir.prune import prune
 from specc.passes import optimise
 from specc.passes.placement import Move, check_places, moves, placeable
 from specc.report import Report

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from specc.emit.cell import CellSource, cell_source
-from specc.graph.ir import Node, Region
-from specc.graph.products import Columns, Product
+from specc.ir.graph import Node, Region
+from specc.ir.products import Columns, Product
 from specc.source import Source, Span
 from specc.types.axis import Type
 from specc_runtime.layout import Axis, Layout

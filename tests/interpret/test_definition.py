@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from specc.driver import load_source
-from specc.graph.ir import Graph
 from specc.interpret import Example, interpret, interpret_together, losses
+from specc.ir.graph import Graph
 from specc.report import Report
 from specc.source import Source
 from specc.types.axis import Axis

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from specc.driver import check, load_source
+from specc.elaborate.builtins.registry import BUILTINS
+from specc.elaborate.encodings import ENCODINGS
 from specc.emit import emit
-from specc.graph.builtins.registry import BUILTINS
-from specc.graph.encodings import ENCODINGS
-from specc.graph.ir import Graph, walk
 from specc.interpret.compare import Expected, unexpected
+from specc.ir.graph import Graph, walk
 from specc.passes import optimise
 from specc.reference import updated
 from specc.report import Diagnostic, Report

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from specc.driver import check, load
-from specc.graph.ir import Graph
 from specc.interpret.compare import Expected, unexpected
+from specc.ir.graph import Graph
 from specc.testing import random_batch
 from tests.oracle.subjects import compiled, draws, every_way
 from tests.specs.small import SPECS, few_rows

@@ -9,7 +9,7 @@ import torch
 
 from specc.driver import load_source
 from specc.emit import emit
-from specc.graph.ir import Graph, walk
+from specc.ir.graph import Graph, walk
 from specc.passes import PASSES, optimise, stages
 from specc.report import Report
 from specc.source import Source

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from specc.graph.ir import Graph
-from specc.graph.verify import verify
 from specc.interpret import Result, examples_of, interpret_together
 from specc.interpret.compare import Expected, unexpected
+from specc.ir.graph import Graph
+from specc.ir.verify import verify
 from specc.passes import optimise, stages
 from specc.testing import random_batch
 from specc_runtime import Batch

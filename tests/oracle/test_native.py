@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from specc.graph.ir import Graph, walk
 from specc.interpret.compare import Expected, unexpected
+from specc.ir.graph import Graph, walk
 from specc.passes import optimise
 from specc.testing import random_batch
 from specc_runtime import native

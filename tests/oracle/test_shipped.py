@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from specc.graph.verify import verify
 from specc.interpret.compare import Expected, unexpected
+from specc.ir.verify import verify
 from specc.passes import stages
 from specc.testing import random_batch
 from tests.oracle.subjects import compiled, draws, every_way, looks_across

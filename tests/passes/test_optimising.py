@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from specc.driver import load
-from specc.graph.ir import Graph, walk
-from specc.graph.print import print_graph
+from specc.ir.graph import Graph, walk
+from specc.ir.print import print_graph
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
 from specc.passes.distribute import distribute

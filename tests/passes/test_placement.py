@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specc.driver import check_source, load_source
-from specc.graph.ir import Graph, Node, walk
+from specc.ir.graph import Graph, Node, walk
 from specc.passes import optimise, prepared
 from specc.passes.placement import check_places, device_of_weight, moves, place, placeable
 from specc.report import Report
@@ -364,7 +364,7 @@ def test_placing_changes_nothing_but_places(data: st.DataObject) -> None:
 
 
 def test_places_of_a_printed_graph_are_seen() -> None:
-    from specc.graph.print import print_graph
+    from specc.ir.print import print_graph
 
     text = print_graph(placed("place items on host\nplace rest on one"))
     assert re.search(r"= transfer\(%\d+, device = one\) \[t, 4\]  @one", text)

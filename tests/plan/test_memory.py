@@ -10,7 +10,7 @@ import pytest
 
 from bench.memory import MODES, row
 from specc.driver import load, load_source
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes import optimise
 from specc.passes.placement import place
 from specc.plan.activations import ALL

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from specc.devices import Placement, to_lines, with_placement
 from specc.driver import load_source
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.passes import before_places, optimise
 from specc.passes.placement import REST, device_of_weight, place
 from specc.plan.lengths import Lengths

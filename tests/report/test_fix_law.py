@@ -18,7 +18,7 @@ import pytest
 
 from specc import resources
 from specc.driver import check_source, load_source
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.remedy import applied, meaning
 from specc.report import Diagnostic, Fix, Report, Severity
 from specc.source import Source

@@ -16,7 +16,7 @@ import pytest
 
 from specc import resources
 from specc.driver import check_source, load_source
-from specc.graph.ir import Graph
+from specc.ir.graph import Graph
 from specc.report import Report, Severity
 from specc.report.codes import CODES
 from specc.report.render import render
@@ -179,7 +179,7 @@ def accepted(path: Path, text: str) -> Graph | None:
 
 def test_what_is_accepted_means_something() -> None:
     """A broken spec that is still sound compiles to what the definition of the language says it means."""
-    from specc.graph.verify import verify
+    from specc.ir.verify import verify
     from specc.testing.batches import random_batch
     from specc.testing.laws import LAWS, Case
     from specc.testing.subject import Subject

@@ -9,7 +9,7 @@ from typing import Any
 
 from specc.driver import load, load_source
 from specc.emit import emit
-from specc.graph.ir import FieldSpec, Graph
+from specc.ir.graph import FieldSpec, Graph
 from specc.passes import optimise
 from specc.report import Report
 from specc.source import Source

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from specc.driver import load_source
-from specc.graph.ir import Graph
-from specc.graph.verify import verify
+from specc.ir.graph import Graph
+from specc.ir.verify import verify
 from specc.passes import stages
 from specc.report import Report
 from specc.report.render import render

@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, seed, settings
 
 from specc.driver import load_source
-from specc.graph.ir import Graph
 from specc.interpret import examples_of, interpret_together
+from specc.ir.graph import Graph
 from specc.report import Report
 from specc.report.render import render
 from specc.source import Source

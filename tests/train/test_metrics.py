@@ -23,8 +23,8 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from specc.graph.metrics import AT as AT_OF_SPECS
-from specc.graph.metrics import METRICS as OF_SPECS
+from specc.elaborate.metrics import AT as AT_OF_SPECS
+from specc.elaborate.metrics import METRICS as OF_SPECS
 from specc_runtime.train.metrics import METRICS, Measured, Scores, log_loss, metric_of, sigmoid
 from specc_runtime.train.spill import Sorted
 

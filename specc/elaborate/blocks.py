@@ -1,0 +1,176 @@
+"""Calls of blocks: every call an instance of its own, the body inlined.
+
+Promises: the path of an instance's scope heads the names of its weights and axes; what the body makes is
+checked against the declared type. Leaves the binding of arguments to `arguments`, what a block promises to
+`contracts`, scans to `scans`, single statements to `declarations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from specc.elaborate.arguments import Given, bind_arguments, bind_statics, bind_types, check_widths
+from specc.elaborate.blame import CallSite, is_standard
+from specc.elaborate.builtins.signature import BUILTINS
+from specc.elaborate.contracts import check_result, declared_twice, record_attention
+from specc.elaborate.expressions import all_of, entry_value, value
+from specc.elaborate.statics import truth
+from specc.elaborate.world import Entry, Fault, Scope, Site, World
+from specc.ir.graph import Node
+from specc.names.program import Module
+from specc.report import Label
+from specc.syntax import tree
+from specc.types.static import describe
+
+
+def call_block(
+    module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
+) -> Node:
+    """The value of one instance of a block. Raises Fault.
+
+    first: what is piped in; None where that is faulty.
+    """
+    world = site.world
+    name = block.ident.name
+    if any(other is block for other in world.calls):
+        path = " -> ".join([*(b.ident.name for b in world.calls), name])
+        raise world.fault(
+            "E0502",
+            f"`{name}` calls itself",
+            expr.callee.span,
+            why=f"every call is written out in place, so this would never end: {path}",
+            help=f"inside of it `{name}` is the block itself, not the built-in: give it another name"
+            if name in BUILTINS
+            else "repeat a layer with `repeat(n, layer)`; walk a sequence with `scan`",
+        )
+    if declared_twice(block):
+        raise Fault  # reported where the block is declared
+    inputs, statics, over = bind_arguments(block, expr, site, first)
+    scope = Scope(world, module, site.child(name), site.frame, module_scope(world, module), block=True)
+    passing = bind_types(block, inputs, over, scope, site)
+    world.calls.append(block)
+    world.met.add(id(block))
+    world.call_sites.append(CallSite(name, expr.span, {key: place for key, (_, place) in statics.items()}))
+    try:
+        bind_statics(block, statics, scope)
+        check_widths(block, inputs, scope)
+        result = _body(block, scope)
+        check_result(block, result, scope, passing)
+    finally:
+        world.calls.pop()
+        world.call_sites.pop()
+    if block.kind == "attention" and site.frame.outer is None:
+        record_attention(block, inputs, result, scope)
+    # What passed through keeps whatever name it has here, if any: its own may mean another axis here.
+    for axis in result.type.axes:
+        if axis not in passing and not site.scope.knows_axis(axis):
+            site.scope.name_axis(axis.name, axis)
+    return result
+
+
+def module_scope(world: World, module: Module) -> Scope:
+    """The scope of a file's own declarations."""
+    scope = world.module_scopes.get(id(module))
+    if scope is None:
+        scope = Scope(world, module, "", world.root)
+        for name, item in module.named.items():
+            scope.entries[name] = Entry(item, item.ident.span)
+        world.module_scopes[id(module)] = scope
+    return scope
+
+
+def _body(block: tree.Block, scope: Scope) -> Node:
+    world = scope.world
+    returned: tree.Return | None = None
+    for item in block.body:
+        match item:
+            case tree.Binding() | tree.Layer() | tree.Learned():
+                declare_name(scope, item.ident, item)
+            case tree.Scan():
+                for state in item.states:
+                    declare_name(scope, state.ident, item)
+            case tree.Return():
+                if returned is not None:
+                    world.report.error(
+                        "E0501",
+                        f"`{block.ident.name}` returns twice",
+                        item.span,
+                        secondary=(Label(returned.span, "it returns here"),),
+                        help="keep one `return`; several results stand side by side in `concat`",
+                    )
+                returned = returned or item
+    failed = False
+    for item in block.body:
+        if isinstance(item, tree.Require):
+            try:
+                require(item, Site(scope, scope.frame, scope.path))
+            except Fault:
+                failed = True
+    if failed:
+        raise Fault
+    if returned is None:
+        if world.report.lost("return", block.span):
+            raise Fault
+        raise world.fault(
+            "E0501",
+            f"`{block.ident.name}` returns nothing",
+            block.ident.span,
+            help="end its body with `return …`",
+        )
+    final = returned
+    # Every statement is elaborated, so that a fault in an unused one is seen too.
+    makers: list[Callable[[], Any]] = [lambda: value(final.value, Site(scope, scope.frame, scope.path))]
+    makers += [
+        partial(entry_value, scope, entry, name)
+        for name, entry in scope.entries.items()
+        if entry.state == "waiting"
+    ]
+    result: Node = all_of(*makers)[0]
+    return world.localize(result, scope.frame)
+
+
+def declare_name(scope: Scope, ident: tree.Ident, statement: tree.Node) -> None:
+    known = scope.entries.get(ident.name)
+    if known is not None:
+        raise scope.world.fault(
+            "E0202",
+            f"`{ident.name}` is declared twice",
+            ident.span,
+            label="declared again here",
+            secondary=(Label(known.span, "first declared here"),),
+            why="a name stands for one thing; nothing is assigned a second time",
+            help="give one of them another name",
+        )
+    scope.entries[ident.name] = Entry(statement, ident.span)
+
+
+def require(item: tree.Require, site: Site) -> None:
+    """A static condition that must hold. Raises Fault if it does not, with the values it has."""
+    if truth(item.condition, site, "`require`"):
+        return
+    values = sorted({f"{r} = {describe(v)}" for r, v in _values(item.condition, site)})
+    raise site.world.fault(
+        "E0512",
+        item.message.value if item.message else f"it is required that {item.condition.span.text}",
+        item.condition.span,
+        label="this does not hold",
+        found=", ".join(values),
+        help="give other values in this call"
+        if is_standard(item.span.source)
+        else "choose other values for the params",
+    )
+
+
+def _values(expr: tree.Expr, site: Site) -> list[tuple[str, Any]]:
+    match expr:
+        case tree.Ref(name=name):
+            found = site.scope.find(name)
+            return [] if found is None else [(name, entry_value(*found, name))]
+        case tree.Unary(operand=operand):
+            return _values(operand, site)
+        case tree.Binary(left=left, right=right):
+            return _values(left, site) + _values(right, site)
+        case _:
+            return []

@@ -1,0 +1,324 @@
+"""Axes made and unmade: `stack pairs rename init tail append take top flatten index length`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.widths import static_axis, without_axis_named
+from specc.elaborate.expressions import broadcast
+from specc.elaborate.lookup import axis_by_name, axis_of_value, unwalked
+from specc.elaborate.world import Frame, Site
+from specc.ir.graph import Node
+from specc.report import Label
+from specc.source import Span
+from specc.types.axis import Axis, Type, union
+
+
+def _over(args: Arguments) -> Axis:
+    assert args.over is not None
+    return axis_of_value(args.over, args.x, args.site)
+
+
+def no_children(args: Arguments, type_: Type, axis: Axis, span: Span) -> None:
+    """An axis cannot go or change while another axis of the value lives inside it."""
+    for other in type_.axes:
+        if other.parent == axis:
+            raise args.world.fault(
+                "E0307",
+                f"`{other.name}` lives inside `{axis.name}`",
+                span,
+                found=str(type_),
+                why=f"each `{axis.name}` has `{other.name}`s of its own, so they must go first",
+                help=f"reduce over `{other.name}` before",
+            )
+
+
+def replaced(type_: Type, old: Axis, new: Axis) -> Type:
+    return Type(tuple(new if a == old else a for a in type_.axes), type_.width)
+
+
+def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arguments], Node]:
+    def rule(args: Arguments) -> Node:
+        old = _over(args)
+        no_children(args, args.x.type, old, args.span)
+        new = make(old, args)
+        _register(args, new)
+        attrs = {"old": old, "axis": new}
+        if "k" in args.options:
+            attrs["k"] = args.options["k"]
+        return args.add(op, [args.x], replaced(args.x.type, old, new), attrs)
+
+    return rule
+
+
+def _register(args: Arguments, new: Axis) -> None:
+    """The new axis goes by the name it was given here, else by the one the old axis has here."""
+    if new in args.x.type.axes:
+        raise args.world.fault(
+            "E0303",
+            f"the value already has this axis, as `{next(a.name for a in args.x.type.axes if a == new)}`",
+            args.span,
+            found=str(args.x.type),
+            why="what is made of one axis in the same way is the same axis, and a value has each once",
+            help="make a copy of the axis first: `rename(x, t to s)`",
+        )
+    ident = args.new or args.over
+    assert ident is not None
+    args.site.scope.name_axis(ident.name, new)
+
+
+def _name(old: Axis, args: Arguments) -> str:
+    return args.new.name if args.new else old.name
+
+
+def _shorter(old: Axis, args: Arguments) -> Axis:
+    size = None if old.size is None else max(old.size - 1, 0)
+    return Axis(("shorter", old.key), _name(old, args), max(old.bound - 1, 0), size, old.parent, (old,))
+
+
+def _taken(old: Axis, args: Arguments) -> Axis:
+    k: int = args.options["k"]
+    size = None if old.size is None else min(old.size, k)
+    return Axis(("taken", old.key, k), _name(old, args), min(old.bound, k), size, old.parent, (old,))
+
+
+def _rename(args: Arguments) -> Node:
+    assert args.to is not None
+    old = axis_of_value(args.to.old, args.x, args.site)
+    no_children(args, args.x.type, old, args.span)
+    without_axis_named(args, args.x, args.nodes[0][1], args.to.new)
+    name = args.to.new.name
+    key = ("renamed", old.key, name, args.site.scope.path)
+    new = Axis(key, name, old.bound, old.size, old.parent, (old,))
+    args.site.scope.name_axis(name, new)
+    return args.add("rename", [args.x], replaced(args.x.type, old, new), {"old": old, "axis": new})
+
+
+def _append(args: Arguments) -> Node:
+    (x, _), (y, place) = args.nodes
+    old = _over(args)
+    no_children(args, x.type, old, args.span)
+    if x.type.width != y.type.width:
+        raise args.world.fault(
+            "E0301",
+            "what is appended must have the sequence's width",
+            args.span,
+            expected=str(x.type.width),
+            found=f"{x.type} and {y.type}",
+            secondary=(Label(args.nodes[0][1], f"this is {x.type}"), Label(place, f"this is {y.type}")),
+            help=f"bring it to one width with `|> linear({x.type.width})`",
+        )
+    named = [a for a in args.site.scope.axes_named(old.name) if a in y.type.axes]
+    extra = named or [a for a in y.type.axes if a not in x.type.axes]
+    if len(extra) > 1:
+        raise args.world.fault(
+            "E0306",
+            "it is not clear along which axis the second value is joined",
+            place,
+            expected=f"one vector, or a sequence with one axis beside those of {x.type}",
+            found=str(y.type),
+        )
+    second = extra[0] if extra else None
+    if second is not None:
+        unwalked(second, place, args.site)
+        no_children(args, y.type, second, place)
+        if second.parent != old.parent:
+            raise args.world.fault(
+                "E0303",
+                f"`{old.name}` and `{second.name}` do not live in the same axis",
+                args.span,
+                found=f"{x.type} and {y.type}",
+            )
+    size = None
+    if old.size is not None and (second is None or second.size is not None):
+        size = old.size + (1 if second is None else second.size or 0)
+    new = Axis(
+        ("appended", old.key, second.key if second else None),
+        _name(old, args),
+        old.bound + (second.bound if second else 1),
+        size,
+        old.parent,
+        (old, second) if second else (old,),
+    )
+    _register(args, new)
+    rest = y.type.without(second) if second else y.type
+    axes = union(x.type.without(old), rest)
+    ordered = [new if a == old else a for a in x.type.axes]
+    ordered += [a for a in axes if a not in ordered]
+    type_ = Type(tuple(ordered), x.type.width)
+    return args.add("append", [x, y], type_, {"old": old, "axis": new, "second": second})
+
+
+def _top(args: Arguments) -> Node:
+    assert args.by is not None
+    old = _over(args)
+    no_children(args, args.x.type, old, args.span)
+    score, place = args.by
+    if score.type.width != 1 or not score.type.has(old):
+        raise args.world.fault(
+            "E0309",
+            "the score must be one number at each position",
+            place,
+            expected=f"[{old.name}, 1]",
+            found=str(score.type),
+        )
+    unknown = [a for a in score.type.axes if a not in args.x.type.axes]
+    if unknown:
+        raise args.world.fault(
+            "E0309",
+            f"the score has an axis `{unknown[0].name}` that the value lacks",
+            place,
+            expected=str(args.x.type.with_width(1)),
+            found=str(score.type),
+        )
+    k: int = args.options["k"]
+    new = Axis(
+        ("top", old.key, k, score.id),
+        _name(old, args),
+        min(old.bound, k),
+        None if old.size is None else min(old.size, k),
+        old.parent,
+        (old,),
+    )
+    _register(args, new)
+    type_ = replaced(args.x.type, old, new)
+    return args.add("top", [args.x, score], type_, {"old": old, "axis": new, "k": k})
+
+
+def _flatten(args: Arguments) -> Node:
+    axis = _over(args)
+    no_children(args, args.x.type, axis, args.span)
+    type_ = args.x.type.without(axis).with_width(args.x.type.width * axis.bound)
+    return args.add("flatten", [args.x], type_, {"axis": axis})
+
+
+def _stack(args: Arguments) -> Node:
+    assert args.as_ is not None
+    parts: list[tuple[Node, Span]] = []
+    for node, place in args.nodes:
+        fields = args.world.space_fields.get(node.id, (node,))
+        parts.extend((f, place) for f in fields)
+    width = parts[0][0].type.width
+    for node, place in parts:
+        if node.type.width != width:
+            raise args.world.fault(
+                "E0302",
+                "values of different widths cannot be stacked",
+                place,
+                expected=f"width {width} everywhere",
+                found=", ".join(str(n.type) for n, _ in parts),
+                help="give the fields one width, or use `concat`",
+            )
+    broadcast(args.site, args.span, *parts)
+    for node, place in parts:
+        without_axis_named(args, node, place, args.as_)
+    axis = static_axis(args, args.as_, len(parts))
+    axes = (*union(*(n.type for n, _ in parts)), axis)
+    return args.add("stack", [n for n, _ in parts], Type(axes, width), {"axis": axis})
+
+
+def _pairs(args: Arguments) -> Node:
+    assert args.as_ is not None
+    over = _over(args)
+    if over.size is None:
+        raise args.world.fault(
+            "E0308",
+            f"`{over.name}` is ragged, and pairs are of a static axis",
+            args.span,
+            found=str(args.x.type),
+            help="for every pair of positions of a sequence, use `rename(x, t to s)` and multiply",
+        )
+    if over.size < 2:
+        raise args.world.fault(
+            "E0302", f"`{over.name}` has {over.size} position, so there is no pair", args.span
+        )
+    axis = static_axis(args, args.as_, over.size * (over.size - 1) // 2)
+    return args.add("pairs", [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
+
+
+def position(axis: Axis, site: Site, span: Span) -> Node:
+    """The index along an axis."""
+    return _about("index", axis, with_parents(axis), site, span)
+
+
+def length(axis: Axis, site: Site, span: Span) -> Node:
+    """How many positions an axis has."""
+    return _about("length", axis, with_parents(axis.parent) if axis.parent else (), site, span)
+
+
+def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:
+    """A number about an axis itself; made outside of a scan that walks it."""
+    frame: Frame | None = site.frame
+    outside = site.frame
+    while frame is not None:
+        if frame.axis == axis and frame.outer is not None:
+            outside = frame.outer
+        frame = frame.outer
+    node = site.world.put(outside, op, (), Type(axes, 1), span, {"axis": axis}, (), site.path)
+    return site.world.localize(node, site.frame)
+
+
+def with_parents(axis: Axis) -> tuple[Axis, ...]:
+    return (*with_parents(axis.parent), axis) if axis.parent else (axis,)
+
+
+def _index(args: Arguments) -> Node:
+    ident = args.options["axis"]
+    return position(axis_by_name(ident.name, ident.span, args.site), args.site, args.span)
+
+
+def _length(args: Arguments) -> Node:
+    ident = args.options["axis"]
+    return length(axis_by_name(ident.name, ident.span, args.site), args.site, args.span)
+
+
+_OVER_NEW = {"over": True, "new": False}
+for _builtin in (
+    Builtin(
+        "stack", "axes", ("*x",), _stack,
+        "A space's fields (or several values) along a new static axis.", clauses={"as": True},
+    ),
+    Builtin(
+        "pairs", "axes", ("x",), _pairs,
+        "Products x_i * x_j of all pairs i < j of a static axis.", clauses={"over": True, "as": True},
+    ),
+    Builtin(
+        "rename", "axes", ("x",), _rename,
+        "The same values along a copy of the axis.", clauses={"to": True},
+    ),
+    Builtin(
+        "init", "axes", ("x",), _derive("init", _shorter),
+        "All positions but the last.", clauses=_OVER_NEW,
+    ),
+    Builtin(
+        "tail", "axes", ("x",), _derive("tail", _shorter),
+        "All positions but the first.", clauses=_OVER_NEW,
+    ),
+    Builtin(
+        "append", "axes", ("x", "y"), _append,
+        "A vector at the end of a sequence, or two sequences joined.", clauses=_OVER_NEW,
+    ),
+    Builtin(
+        "take", "axes", ("x",), _derive("take", _taken), "The first k positions.",
+        options=(Option("k", "count"),), clauses=_OVER_NEW,
+    ),
+    Builtin(
+        "top", "axes", ("x",), _top,
+        "The k positions of highest score, best first; no gradient flows to the score.",
+        options=(Option("k", "count"),), clauses={**_OVER_NEW, "by": True},
+    ),
+    Builtin(
+        "flatten", "axes", ("x",), _flatten,
+        "All positions side by side as channels, filled with zeros to the bound.", clauses={"over": True},
+    ),
+    Builtin(
+        "index", "axes", (), _index, "The position along an axis, counted from 0.",
+        options=(Option("axis", "axis"),),
+    ),
+    Builtin(
+        "length", "axes", (), _length, "The number of positions of an axis.",
+        options=(Option("axis", "axis"),),
+    ),
+):  # fmt: skip
+    declare(_builtin)

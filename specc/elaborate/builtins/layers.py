@@ -1,0 +1,239 @@
+"""Layers: `linear mlp norm batch_norm dropout dice prelu residual repeat fan lookup`.
+
+`mlp`, `residual`, `repeat` and `fan` write nothing of their own: they expand to other layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.widths import static_axis, without_axis_named
+from specc.elaborate.calls import apply_layer
+from specc.elaborate.expressions import broadcast
+from specc.elaborate.world import LayerValue, Site
+from specc.ir.graph import Node, Weight
+from specc.report import Label
+from specc.types.axis import Type
+
+_NO_BIAS = ("zeros",)  # how a bias starts unless it is said
+
+
+def weight(
+    args: Arguments, path: str, leaf: str, shape: tuple[int, ...], kind: str, init: Any, l2: float = 0.0
+) -> str:
+    return args.world.weight(Weight(f"{path}.{leaf}", shape, kind, init, args.span, args.site.owner, l2=l2))
+
+
+def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, Any]) -> Node:
+    weights = [weight(args, path, "weight", (n, x.type.width), "matrix", options["init"], options["l2"])]
+    if options["bias"]:
+        weights.append(weight(args, path, "bias", (n,), "bias", options["bias_init"]))
+    elif options["bias_init"] != _NO_BIAS:
+        raise args.world.fault(
+            "E0404",
+            "`bias_init` starts a bias, and `bias = false` leaves it out",
+            args.span,
+            help="remove one of the two",
+        )
+    return args.add("linear", [x], x.type.with_width(n), {}, tuple(weights))
+
+
+def _linear(args: Arguments) -> Node:
+    return _linear_at(args, args.x, args.options["n"], args.site.child("linear"), dict(args.options))
+
+
+def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
+    return args.add("dropout", [x], x.type, {"p": p}) if p else x
+
+
+def _mlp(args: Arguments) -> Node:
+    options = dict(args.options)
+    path = args.site.child("mlp")
+    inner = Site(args.site.scope, args.site.frame, path)
+    x = args.x
+    for size in options["sizes"]:
+        x = _linear_at(args, x, size, inner.child("linear"), options)
+        if options["norm"] is not None:
+            x = apply_layer(options["norm"], [(x, args.span)], inner, args.span)
+        if options["act"] is not None:
+            x = apply_layer(options["act"], [(x, args.span)], inner, args.span)
+        x = _dropout_at(args, x, options["dropout"])
+    return x
+
+
+def _norm(args: Arguments) -> Node:
+    path, n = args.site.child("norm"), args.x.type.width
+    weights = (
+        weight(args, path, "scale", (n,), "scale", ("ones",)),
+        weight(args, path, "shift", (n,), "shift", ("zeros",)),
+    )
+    return args.add("norm", [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
+
+
+def _statistics(args: Arguments) -> dict[str, Any]:
+    frame = args.site.frame
+    if frame.outer is not None and args.options["statistics"] != "fixed":
+        assert frame.axis is not None
+        raise args.world.fault(
+            "E0514",
+            "a batch has no statistics inside of a scan",
+            args.span,
+            label=f"inside of a scan over `{frame.axis.name}`",
+            why="at each step the examples are at other positions, and some have ended already",
+            help="use `norm`, which needs no batch, or `statistics = fixed`",
+        )
+    attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
+    return {**attrs, "statistics": args.options["statistics"]}
+
+
+def _running(args: Arguments, path: str, n: int) -> tuple[str, str]:
+    return (
+        weight(args, path, "running_mean", (n,), "buffer", ("zeros",)),
+        weight(args, path, "running_var", (n,), "buffer", ("ones",)),
+    )
+
+
+def _batch_norm(args: Arguments) -> Node:
+    path, n = args.site.child("batch_norm"), args.x.type.width
+    weights: tuple[str, ...] = ()
+    if args.options["affine"]:
+        weights += (weight(args, path, "scale", (n,), "scale", ("ones",)),)
+        weights += (weight(args, path, "shift", (n,), "shift", ("zeros",)),)
+    weights += _running(args, path, n)
+    return args.add("batch_norm", [args.x], args.x.type, _statistics(args), weights)
+
+
+def _dice(args: Arguments) -> Node:
+    path, n = args.site.child("dice"), args.x.type.width
+    slope = weight(args, path, "slope", (n,), "slope", ("zeros",))
+    return args.add("dice", [args.x], args.x.type, _statistics(args), (slope, *_running(args, path, n)))
+
+
+def _prelu(args: Arguments) -> Node:
+    path, n = args.site.child("prelu"), args.x.type.width
+    slope = weight(args, path, "slope", (n,), "slope", ("constant", float(args.options["init"])))
+    return args.add("prelu", [args.x], args.x.type, {}, (slope,))
+
+
+def _dropout(args: Arguments) -> Node:
+    return _dropout_at(args, args.x, args.options["p"])
+
+
+def _residual(args: Arguments) -> Node:
+    inner: LayerValue = args.options["layer"]
+    out = apply_layer(inner, [args.nodes[0]], args.site, args.span)
+    if out.type != args.x.type:
+        raise args.world.fault(
+            "E0310",
+            "a residual adds a layer's output to its input, so they must have one type",
+            args.span,
+            expected=str(args.x.type),
+            found=str(out.type),
+            secondary=(Label(args.nodes[0][1], f"the input is {args.x.type}"),),
+            help=f"end the layer with `linear({args.x.type.width})`",
+        )
+    type_ = broadcast(args.site, args.span, args.nodes[0], (out, args.span))
+    return args.add("add", [args.x, out], type_)
+
+
+def _repeat(args: Arguments) -> Node:
+    x, place = args.nodes[0]
+    for _ in range(args.options["n"]):
+        x = apply_layer(args.options["layer"], [(x, place)], args.site, args.span)
+    return x
+
+
+def _fan(args: Arguments) -> Node:
+    assert args.as_ is not None
+    outs = [
+        apply_layer(args.options["layer"], [args.nodes[0]], args.site, args.span)
+        for _ in range(args.options["n"])
+    ]
+    without_axis_named(args, outs[0], args.nodes[0][1], args.as_)
+    axis = static_axis(args, args.as_, len(outs))
+    return args.add("stack", outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
+
+
+def _lookup(args: Arguments) -> Node:
+    world, width = args.world, args.options["width"]
+    fields = world.space_fields.get(args.x.id)
+    if fields is None and "field" in world.outermost(args.x, args.site.frame).attrs:
+        fields = (args.x,)
+    if fields is None:
+        raise world.fault(
+            "E0315",
+            "`lookup` takes a space, or a field of one",
+            args.nodes[0][1],
+            found=f"a value of type {args.x.type}",
+            why="it gives the space's fields a second set of tables, such as first-order weights",
+        )
+    path = args.site.child("lookup")
+    init, l2, file = (args.options[name] for name in ("init", "l2", "pretrained"))
+    span, owner = args.span, args.site.owner
+    parts: list[Node] = []
+    for field in fields:
+        raw = world.outermost(field, args.site.frame)
+        name = raw.attrs["field"]
+        if raw.op == "input":
+            shape = (width, raw.type.width)
+            leaf = world.weight(
+                Weight(f"{path}.{name}.weight", shape, "matrix", init, span, owner, l2=l2, pretrained=file)
+            )
+            parts.append(args.add("linear", [field], field.type.with_width(width), {}, (leaf,)))
+            continue
+        table = world.weights[raw.weights[0]]
+        # Fields that share a table share its second set of rows too.
+        stem = table.path.removesuffix(".weight")
+        shape = (table.shape[0], width)
+        leaf = world.weight(
+            Weight(f"{path}.{stem}.weight", shape, "table", init, span, owner, l2=l2, pretrained=file,
+                   vocabulary=table.vocabulary)
+        )  # fmt: skip
+        type_ = raw.type.with_width(width)
+        rows = world.put(world.root, raw.op, [], type_, args.span, raw.attrs, (leaf,), args.site.path)
+        parts.append(world.localize(rows, args.site.frame))
+    if len(parts) == 1:
+        return parts[0]
+    type_ = Type(args.x.type.axes, width * len(parts))
+    return args.add("concat", parts, type_)
+
+
+_EPS = Option("eps", "number", 1e-5)
+_STATISTICS = (
+    Option("momentum", "rate", 0.1),
+    Option("statistics", "choice", "running", choices=("running", "batch", "fixed")),
+)
+_LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0),
+           Option("bias_init", "init", _NO_BIAS))  # fmt: skip
+for _builtin in (
+    Builtin("linear", "layers", ("x",), _linear, "x W^T + b, to n channels.",
+            options=(Option("n", "count"), *_LINEAR)),
+    Builtin("mlp", "layers", ("x",), _mlp,
+            "For each size: linear, then norm, activation and dropout where given.",
+            options=(Option("sizes", "sizes"), Option("act", "layer?", "relu"),
+                     Option("dropout", "rate", 0.0), Option("norm", "layer?", None), *_LINEAR)),
+    Builtin("norm", "layers", ("x",), _norm,
+            "Layer normalisation over channels, with scale and shift (Ba et al. 2016).", options=(_EPS,)),
+    Builtin("batch_norm", "layers", ("x",), _batch_norm,
+            "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).",
+            options=(_EPS, *_STATISTICS, Option("affine", "bool", True))),
+    Builtin("dropout", "layers", ("x",), _dropout,
+            "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",
+            options=(Option("p", "rate"),)),
+    Builtin("dice", "layers", ("x",), _dice, "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.",
+            options=(Option("eps", "number", 1e-8), *_STATISTICS)),
+    Builtin("prelu", "layers", ("x",), _prelu,
+            "x where positive, else slope * x, a slope a channel (He et al. 2015).",
+            options=(Option("init", "number", 0.25),)),
+    Builtin("residual", "layers", ("x",), _residual, "x + layer(x).", options=(Option("layer", "layer"),)),
+    Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer in turn, each with its own weights.",
+            options=(Option("n", "copies"), Option("layer", "layer"))),
+    Builtin("fan", "layers", ("x",), _fan, "n copies of a layer side by side, each with its own weights.",
+            options=(Option("n", "copies"), Option("layer", "layer")), clauses={"as": True}),
+    Builtin("lookup", "layers", ("space",), _lookup,
+            "A second set of tables for a space's fields (or one of them), such as first-order weights.",
+            options=(Option("width", "count", 1), Option("init", "init", ("normal", 0.01)),
+                     Option("l2", "number", 0.0), Option("pretrained", "text?", None))),
+):  # fmt: skip
+    declare(_builtin)

@@ -1,0 +1,126 @@
+"""Channels: `concat split join dot`."""
+
+from __future__ import annotations
+
+from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.expressions import broadcast
+from specc.elaborate.lookup import axis_of_value
+from specc.ir.graph import Node
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.axis import Axis, Type, union
+
+
+def static_axis(args: Arguments, ident: tree.Ident, size: int) -> Axis:
+    """A new static axis; the same name and size in one scope is the same axis."""
+    axis = Axis(("static", ident.name, size, args.site.scope.path), ident.name, size, size)
+    args.site.scope.name_axis(ident.name, axis)
+    return axis
+
+
+def without_axis_named(args: Arguments, node: Node, place: Span, ident: tree.Ident) -> None:
+    if any(a.name == ident.name for a in node.type.axes):
+        raise args.world.fault(
+            "E0303",
+            f"the value already has an axis `{ident.name}`",
+            ident.span,
+            found=str(node.type),
+            help="choose another name for the new axis",
+        )
+
+
+def _concat(args: Arguments) -> Node:
+    nodes = [n for n, _ in args.nodes]
+    broadcast(args.site, args.span, *((_narrow(n), s) for n, s in args.nodes))
+    if len(nodes) == 1:
+        return nodes[0]
+    type_ = Type(union(*(n.type for n in nodes)), sum(n.type.width for n in nodes))
+    return args.add("concat", nodes, type_)
+
+
+def _narrow(node: Node) -> Node:
+    """The node as if of width 1: concat checks axes, not widths."""
+    return Node(node.id, node.op, node.inputs, node.type.with_width(1), node.span)
+
+
+def _split(args: Arguments) -> Node:
+    count: int = args.options["n"]
+    assert args.as_ is not None
+    x, place = args.nodes[0]
+    if x.type.width % count:
+        raise args.world.fault(
+            "E0302",
+            f"{x.type.width} channels cannot be split into {count} equal parts",
+            args.span,
+            expected=f"a width that {count} divides",
+            found=str(x.type),
+            help=f"{x.type.width} leaves {x.type.width % count} over; change the width or the parts",
+        )
+    without_axis_named(args, x, place, args.as_)
+    axis = static_axis(args, args.as_, count)
+    return args.add("split", [x], Type((*x.type.axes, axis), x.type.width // count), {"axis": axis})
+
+
+def _join(args: Arguments) -> Node:
+    axis = axis_of_value(args.options["axis"], args.x, args.site)
+    if axis.size is None:
+        raise args.world.fault(
+            "E0308",
+            f"`{axis.name}` is ragged, and only a static axis can become channels",
+            args.options["axis"].span,
+            found=str(args.x.type),
+            help=f"`flatten(x, over {axis.name})` fills it with zeros to its bound of {axis.bound}",
+        )
+    type_ = Type(args.x.type.without(axis).axes, args.x.type.width * axis.size)
+    return args.add("join", [args.x], type_, {"axis": axis})
+
+
+def _dot(args: Arguments) -> Node:
+    (a, place_a), (b, place_b) = args.nodes
+    if a.type.width != b.type.width:
+        from specc.report import Label
+
+        raise args.world.fault(
+            "E0301",
+            "`dot` needs two values of the same width",
+            args.span,
+            expected=f"width {a.type.width} twice, or {b.type.width} twice",
+            found=f"{a.type} and {b.type}",
+            secondary=(Label(place_a, f"this is {a.type}"), Label(place_b, f"this is {b.type}")),
+            help=f"project one of them, for instance `|> linear({b.type.width}, bias = false)`",
+        )
+    type_ = broadcast(args.site, args.span, *args.nodes).with_width(1)
+    return args.add("dot", [a, b], type_)
+
+
+declare(Builtin("concat", "widths", ("*a",), _concat, "Channels of the values side by side."))
+declare(
+    Builtin(
+        "split",
+        "widths",
+        ("x",),
+        _split,
+        "Channels in n equal parts along a new static axis.",
+        options=(Option("n", "count"),),
+        clauses={"as": True},
+    )
+)
+declare(
+    Builtin(
+        "join",
+        "widths",
+        ("x",),
+        _join,
+        "A static axis back into channels: the inverse of split.",
+        options=(Option("axis", "axis"),),
+    )
+)
+declare(
+    Builtin(
+        "dot",
+        "widths",
+        ("a", "b"),
+        _dot,
+        "Sum of products over channels: width 1.",
+    )
+)

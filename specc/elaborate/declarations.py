@@ -1,0 +1,206 @@
+"""Statements that give a name a value: params, learned values, layers, bindings.
+
+Promises: `elaborate_entry` is called once a name, on first use, and gives what the name stands for:
+a static value, a `Node`, a `LayerValue`, or for tables an `Encoding`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+from specc.elaborate.builtins.axes import with_parents
+from specc.elaborate.encodings import table_encoding
+from specc.elaborate.expressions import entry_value, layer, value
+from specc.elaborate.lookup import axis_by_name
+from specc.elaborate.options import initializer
+from specc.elaborate.scans import scan_value
+from specc.elaborate.spaces import space_value
+from specc.elaborate.statics import describe_domain, in_domain, is_static, static, symbols_of
+from specc.elaborate.world import Entry, Fault, LayerValue, Scope, Site
+from specc.elaborate.written import walk
+from specc.ir.graph import Node, Weight
+from specc.report import Label
+from specc.syntax import tree
+from specc.types.axis import Axis, Type, union
+from specc.types.static import Symbol, describe, is_number, kind_of
+
+LARGEST_WIDTH = 10**6
+
+
+def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
+    """What a name stands for. Raises Fault once the reason is reported."""
+    statement = entry.statement
+    site = Site(scope, scope.frame, f"{scope.path}.{name}" if scope.path else name)
+    match statement:
+        case tree.Param():
+            return param_value(scope, statement)
+        case tree.Table():
+            return table_encoding(entry, statement, site)
+        case tree.Space():
+            return space_value(scope, statement)
+        case tree.Learned():
+            return _learned(scope, statement, site)
+        case tree.Layer(value=expr):
+            return _layer(scope, expr, site)
+        case tree.Binding(value=expr):
+            if is_static(expr, scope):
+                return static(expr, site)
+            node = scope.world.localize(value(expr, site), scope.frame)
+            return scope.world.name(scope.frame, node, name)
+        case tree.Scan():
+            return scan_value(scope, statement, name)
+        case tree.Predict(value=expr) | tree.Loss(value=expr):
+            return scope.world.name(scope.frame, value(expr, site), name)
+        case _:
+            raise Fault  # a block or device: never asked for as a value
+
+
+# ---------------------------------------------------------------------- params
+
+
+def param_value(scope: Scope, item: tree.Param) -> Any:
+    """A param's default, or what it was overridden with; its domain holds either way."""
+    world, name = scope.world, item.ident.name
+    site = Site(scope, scope.frame, "")
+    symbols = symbols_of(item.domain)
+    for part in walk(item.default):
+        if isinstance(part, tree.Call | tree.Attribute):
+            raise world.fault(
+                "E0401",
+                "a param is made of numbers, words and other params",
+                part.span,
+                why="params are known before anything else, so that they can be overridden",
+                help=f"write it where it is used, or as a binding: `{name} = …`",
+            )
+    default = static(item.default, site, symbols)
+    own = scope.module is world.program.main
+    given = world.overrides.get(name) if own and name in world.overrides else None
+    result = default if given is None else _override(given, default, item, symbols, scope)
+    if item.domain is not None and not in_domain(result, item.domain, site):
+        raise world.fault(
+            "E0406",
+            f"`{name}` cannot be {describe(result)}",
+            item.ident.span if given is not None else item.default.span,
+            label="overridden here" if given is not None else "the default is outside its own domain",
+            help=_into_domain(result, item) if given is None else "",
+            expected=describe_domain(item.domain, site),
+            found=describe(result),
+            secondary=(Label(item.domain.span, "its domain"),),
+        )
+    return result
+
+
+def _into_domain(value: Any, item: tree.Param) -> str:
+    """What to do about a default that its domain does not have."""
+    if isinstance(value, str) and value in symbols_of(item.domain):
+        return f"a word of the domain has no quotes: write `{value}`"
+    return "add it to the domain, or choose another default"
+
+
+def _override(given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope) -> Any:
+    """An override as a static value of the kind that the default has."""
+    result = _static_of(given, symbols)
+    alike = kind_of(result) == kind_of(default) or (is_number(result) and is_number(default))
+    worded = isinstance(result, Symbol) and isinstance(default, Symbol)
+    if isinstance(default, int) and not isinstance(default, bool) and isinstance(result, float):
+        alike = False
+    if not (alike or worded):
+        raise scope.world.fault(
+            "E0405",
+            f"`{item.ident.name}` is {kind_of(default)}, and cannot be overridden with {describe(result)}",
+            item.span,
+            expected=kind_of(default) if not symbols else "one of " + ", ".join(sorted(symbols)),
+            found=kind_of(result),
+        )
+    if isinstance(result, float) and not math.isfinite(result):
+        raise scope.world.fault("E0405", f"`{item.ident.name}` must be a finite number", item.span)
+    return result
+
+
+def _static_of(given: Any, symbols: frozenset[str]) -> Any:
+    if isinstance(given, list | tuple):
+        return tuple(_static_of(v, symbols) for v in given)
+    if isinstance(given, str) and given in symbols:
+        return Symbol(given)
+    return given
+
+
+# --------------------------------------------------------------------- learned
+
+
+def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
+    world = scope.world
+    axes = [_learned_axis(scope, axis, site) for axis in item.axes]
+    width = static(item.width, site)
+    if not isinstance(width, int) or isinstance(width, bool) or not 1 <= width <= LARGEST_WIDTH:
+        raise world.fault(
+            "E0403",
+            f"the width of `{item.ident.name}` must be an integer of at least 1",
+            item.width.span,
+            found=describe(width),
+        )
+    init = initializer(item.init, site) if item.init is not None else ("normal", 0.01)
+    shape = (*(axis.bound for axis in axes), width)
+    path = world.weight(Weight(site.path, shape, "learned", init, item.ident.span, site.owner))
+    # A nested axis comes with its parent: the value is looked up by position in each of the parent's.
+    type_ = Type(union(Type(tuple(a for axis in axes for a in with_parents(axis)), 1)), width)
+    node = world.add(site, "learned", [], type_, item.span, {"axes": tuple(axes)}, (path,))
+    return world.name(scope.frame, node, item.ident.name)
+
+
+def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
+    name = item.ident.name
+    if item.size is None:
+        if not scope.axes_named(name):
+            _make_axis(scope, name)
+        return axis_by_name(name, item.ident.span, site)
+    size = static(item.size, site)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_WIDTH:
+        raise scope.world.fault(
+            "E0403", f"the size of `{name}` must be an integer of at least 1", item.size.span,
+            found=describe(size),
+        )  # fmt: skip
+    if scope.axes_named(name):
+        raise scope.world.fault(
+            "E0202",
+            f"there is an axis `{name}` already",
+            item.ident.span,
+            help=f"write `[{name}, …]` to index by its positions, or choose another name",
+        )
+    axis = Axis(("static", name, size, scope.path), name, size, size)
+    scope.name_axis(name, axis)
+    return axis
+
+
+def _make_axis(scope: Scope, name: str) -> None:
+    """Elaborate the bindings that make an axis of that name (`append(x, y, over t as u)`)."""
+    for key, entry in list(scope.entries.items()):
+        statement = entry.statement
+        if isinstance(statement, tree.Binding) and entry.state == "waiting":
+            if name in made_axes(statement.value):
+                entry_value(scope, entry, key)
+
+
+def made_axes(node: Any) -> Iterator[str]:
+    """The names after `as` and `to` anywhere in an expression."""
+    match node:
+        case tree.Over(new=tree.Ident(name=name)) | tree.As(axis=tree.Ident(name=name)):
+            yield name
+        case tree.To(new=tree.Ident(name=name)):
+            yield name
+    if isinstance(node, tuple):
+        for item in node:
+            yield from made_axes(item)
+    elif isinstance(node, tree.Node):
+        for field in dataclass_fields(node):
+            if field.name != "span":
+                yield from made_axes(getattr(node, field.name))
+
+
+def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:
+    """A declared layer: one set of weights, named by the declaration."""
+    result = layer(expr, site)
+    return LayerValue(result.calls, result.text, site.path)

@@ -1,0 +1,99 @@
+"""The metric that decides which epoch is best: `metric = gauc`, `metric = ndcg(10)`.
+
+Promises: the name that the runtime's results have it under ("ndcg@10"). A metric that no prediction of the
+model can have is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from specc.elaborate.statics import static
+from specc.elaborate.world import Scope, Site
+from specc.report.suggest import nearest
+from specc.syntax import tree
+from specc.types.static import describe
+
+# By name the kinds of prediction that have it; tests hold it against the runtime's own table,
+# `specc_runtime.train.metrics.METRICS`.
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "auc": ("binary",),
+    "gauc": ("binary",),
+    "logloss": ("binary", "class"),
+    "ece": ("binary",),
+    "accuracy": ("binary", "class"),
+    "rmse": ("real",),
+    "mae": ("real",),
+    "mrr": ("binary",),
+}
+# Those of the best k, which is given in brackets.
+AT: Mapping[str, tuple[str, ...]] = {"ndcg": ("binary",), "hit_rate": ("binary",), "accuracy": ("class",)}
+MOST = 1000  # the largest k
+_SPELT = (*METRICS, *(f"{name}(k)" for name in AT))
+
+
+def metric_of(scope: Scope, expr: tree.Expr, site: Site) -> str:
+    """The metric of a `train { metric = … }`. Raises Fault."""
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    word = callee.name if isinstance(callee, tree.Ref) else callee.span.text
+    table = AT if isinstance(expr, tree.Call) else METRICS
+    if word not in table:
+        close = nearest(word, table)
+        if word in AT:
+            said, expected = f"`{word}` is of the best k", f"such as `{word}(10)`"
+        elif word in METRICS:
+            said, expected = f"`{word}` takes no value", f"`{word}`"
+        else:
+            said, expected = f"there is no metric `{word}`", ", ".join(_SPELT)
+        help = f"did you mean `{close}`?" if close else ""
+        raise scope.world.fault("E0403", said, callee.span, expected=expected, help=help)
+    k = "" if not isinstance(expr, tree.Call) else f"@{_best(expr, word, site)}"
+    kinds = {_kind(e.statement.kind) for e in scope.entries.values() if isinstance(e.statement, tree.Predict)}
+    if kinds and not kinds & {*table[word], None}:
+        raise scope.world.fault(
+            "E0403",
+            f"no prediction of this model has `{word}`",
+            expr.span,
+            expected=f"a metric of {_either(kinds)} predictions: {', '.join(_of(kinds))}",
+        )
+    return word + k
+
+
+def default_metric(scope: Scope) -> str:
+    kinds = {_kind(e.statement.kind) for e in scope.entries.values() if isinstance(e.statement, tree.Predict)}
+    return "auc" if "binary" in kinds else "accuracy" if kinds == {"class"} else "rmse"
+
+
+def _best(call: tree.Call, word: str, site: Site) -> int:
+    try:
+        (argument,) = call.args
+        k = static(argument.value, site) if isinstance(argument, tree.Positional) else None
+    except ValueError:
+        k = None
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
+        raise site.world.fault(
+            "E0403",
+            f"`{word}` takes one integer from 1 to {MOST}: of how many, the best, it is",
+            call.span,
+            expected=f"such as `{word}(10)`",
+            found="" if k is None else describe(k),
+        )
+    return k
+
+
+def _kind(expr: tree.Expr) -> str | None:
+    """The kind's name; None where it is no plain word, so that it is not judged here."""
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    return (
+        callee.name if isinstance(callee, tree.Ref) and callee.name in ("binary", "real", "class") else None
+    )
+
+
+def _of(kinds: set[str | None]) -> list[str]:
+    return [name for name, own in METRICS.items() if kinds & {*own}] + [
+        f"{name}(k)" for name, own in AT.items() if kinds & {*own}
+    ]
+
+
+def _either(kinds: set[str | None]) -> str:
+    return " and ".join(sorted(f"`{kind}`" for kind in kinds if kind))

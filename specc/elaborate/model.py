@@ -1,0 +1,206 @@
+"""A program and its overrides become the typed graph.
+
+Promises: every declaration is elaborated, used or not, so that all faults of a file come in one run;
+with a fault there is no graph. The graph holds just what its outputs need.
+Leaves statements to `declarations`, what is odd but legal to `lints`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from specc.elaborate.blocks import module_scope, require
+from specc.elaborate.builtins import registry
+from specc.elaborate.contracts import check_block
+from specc.elaborate.crosses import check_crosses
+from specc.elaborate.devices import devices, places
+from specc.elaborate.expressions import entry_value
+from specc.elaborate.lints import lint
+from specc.elaborate.predictions import extra_loss, label_inputs, prediction
+from specc.elaborate.spaces import declare_axes
+from specc.elaborate.training import training
+from specc.elaborate.unmet import check_unmet
+from specc.elaborate.world import Fault, Scope, Site, World
+from specc.elaborate.written import check_names
+from specc.frozen import dataclass
+from specc.ir.graph import ExtraLoss, Graph, Node, Prediction
+from specc.ir.prune import prune
+from specc.names.program import Program
+from specc.report import Report
+from specc.report.suggest import nearest
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.static import Symbol
+
+assert registry.BUILTINS  # every built-in is declared before anything is elaborated
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What all declarations of a model came to."""
+
+    predictions: list[Prediction]
+    losses: list[ExtraLoss]
+    devices: dict[str, str]
+    places: dict[str, str]
+    place_spans: dict[str, Span]
+    settings: dict[str, Any]
+
+
+def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) -> Graph | None:
+    """The graph of a model, or None after reporting why there is none."""
+    module = program.main
+    world = World(program, report, overrides=dict(overrides))
+    scope = module_scope(world, module)
+    _check_overrides(world, module.named)
+    if module.kind != "model":
+        _library(scope)
+        return None
+    whole = _whole(scope)
+    _check_blocks(scope)
+    if not report.has_errors and not whole.predictions and not whole.losses:
+        report.error(
+            "E0513",
+            f"model `{module.name}` predicts nothing",
+            module.ident.span,
+            help="say what comes out: `predict click: binary = …`",
+        )
+    nodes, weights, attentions = tuple(world.root.nodes), dict(world.weights), list(world.attentions)
+    check_unmet(scope)
+    if report.has_errors:
+        return None
+    params = {
+        name: _plain(entry.value)
+        for name, entry in scope.entries.items()
+        if isinstance(entry.statement, tree.Param)
+    }
+    graph = Graph(
+        module.name,
+        module.doc,
+        nodes,
+        weights,
+        tuple(world.spaces.values()),
+        tuple(whole.predictions),
+        tuple(whole.losses),
+        tuple(use.record for use in attentions),
+        _bindings(scope),
+        params,
+        whole.devices,
+        whole.places,
+        whole.settings,
+        module.edition,
+        module.ident.span.source.name,
+        whole.place_spans,
+    )
+    label_inputs(graph, report)
+    lint(graph, world, attentions)
+    return prune(graph, {use.record.path: use.result for use in attentions})
+
+
+def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
+    """Report the faults of one more variant of a model: nothing of what no variant meets, and no lints."""
+    _whole(module_scope(World(program, report, overrides=dict(overrides)), program.main))
+
+
+def _whole(scope: Scope) -> _Whole:
+    """Elaborate every declaration."""
+    module = scope.module
+    _params(scope)
+    declare_axes(scope)
+    for name, entry in scope.entries.items():
+        if not isinstance(entry.statement, tree.Block | tree.Device):
+            try:
+                entry_value(scope, entry, name)
+            except Fault:
+                continue
+    check_crosses(scope)
+    predictions, losses = _outputs(scope)
+    known = devices(scope)
+    placed, place_spans = places(scope, module.places, known)
+    settings: dict[str, Any] = {}
+    with contextlib.suppress(Fault):
+        settings = training(scope, module.trains)
+    return _Whole(predictions, losses, known, placed, place_spans, settings)
+
+
+def _plain(value: Any) -> Any:
+    """A static value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.name if isinstance(value, Symbol) else value
+
+
+def _bindings(scope: Scope) -> dict[str, int]:
+    return {
+        name: entry.value.id
+        for name, entry in scope.entries.items()
+        if isinstance(entry.statement, tree.Binding) and isinstance(entry.value, Node)
+    }
+
+
+def _check_overrides(world: World, named: Mapping[str, Any]) -> None:
+    params = [name for name, item in named.items() if isinstance(item, tree.Param)]
+    for name, value in world.overrides.items():
+        if value is None and name in params:
+            world.report.error(
+                "E0405",
+                f"`{name}` cannot be overridden with nothing",
+                named[name].ident.span,
+                help="give it a value, or leave the override out",
+            )
+        if name not in params:
+            close = nearest(name, params)
+            world.report.error(
+                "E0405",
+                f"`{world.program.main.name}` has no param `{name}` to override",
+                world.program.main.ident.span,
+                help=f"did you mean `{close}`?" if close else "its params: " + ", ".join(params),
+            )
+
+
+def _params(scope: Scope) -> None:
+    """All params, then the conditions on them."""
+    for name, entry in scope.entries.items():
+        if isinstance(entry.statement, tree.Param):
+            try:
+                entry_value(scope, entry, name)
+            except Fault:
+                continue
+    for item in scope.module.requires:
+        try:
+            require(item, Site(scope, scope.frame, ""))
+        except Fault:
+            continue
+
+
+def _outputs(scope: Scope) -> tuple[list[Prediction], list[ExtraLoss]]:
+    predictions: list[Prediction] = []
+    losses: list[ExtraLoss] = []
+    for entry in scope.entries.values():
+        try:
+            if isinstance(entry.statement, tree.Predict):
+                found, weight = prediction(scope, entry.statement)
+                predictions.append(found)
+                losses += [] if weight is None else [weight]
+            elif isinstance(entry.statement, tree.Loss):
+                losses.append(extra_loss(scope, entry.statement))
+        except Fault:
+            continue
+    return predictions, losses
+
+
+def _check_blocks(scope: Scope) -> None:
+    """Contracts of the blocks of this file, and the names in what was never elaborated."""
+    for entry in scope.entries.values():
+        if isinstance(entry.statement, tree.Block):
+            check_block(entry.statement, scope.world)
+    check_names(scope)
+
+
+def _library(scope: Scope) -> None:
+    """A library has no model: its params are elaborated, its blocks only looked through."""
+    _params(scope)
+    _check_blocks(scope)
+    check_unmet(scope)

@@ -1,0 +1,156 @@
+"""The values of options: numbers, words, layers and initializers, each of the kind it was declared with.
+
+Promises: what does not fit is told at the option's own place, with what would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from specc.elaborate.builtins.signature import Builtin, Option
+from specc.elaborate.expressions import entry_value, layer
+from specc.elaborate.statics import is_static, static
+from specc.elaborate.world import Fault, Site, World
+from specc.report import Fix
+from specc.report.suggest import suggestion
+from specc.syntax import tree
+from specc.types.static import Symbol, describe, is_number
+
+_LARGEST = 10**6  # width, or number of parts
+_COPIES = 1_000  # of a layer
+
+
+def unknown_option(builtin: Builtin, argument: tree.Keyword, world: World) -> Fault:
+    """Report an option that a built-in does not have (E0402)."""
+    ident, known = argument.ident, [o.name for o in builtin.options]
+    if world.report.lost(ident.name):
+        return Fault(ident.name)
+    help, fix = suggestion(ident.name, ident.span, known)
+    if ident.name in ("axis", "axes", "dim", "over") and "over" in builtin.clauses:
+        help = "an axis is given as `over AXIS`"
+        if isinstance(argument.value, tree.Ref):
+            written = f"over {argument.value.name}"
+            help, fix = f"write `{written}`", Fix(argument.span, written, f"write `{written}`")
+    elif not help:
+        help = "it has " + ", ".join(f"`{k}`" for k in known) if known else "it has none"
+    return world.fault(
+        "E0402",
+        f"`{builtin.name}` has no option `{ident.name}`",
+        ident.span,
+        label="unknown option",
+        expected=builtin.usage,
+        help=help,
+        fix=fix,
+    )
+
+
+_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0,
+                 "identity": 0}  # fmt: skip
+
+
+def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
+    """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    name = callee.name if isinstance(callee, tree.Ref) else ""
+    if name not in _INITIALIZERS:
+        if is_static(expr, site.scope) and is_number(number := static(expr, site)):
+            return ("constant", float(number)) if number else ("zeros",)
+        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, _INITIALIZERS)
+    given = expr.args if isinstance(expr, tree.Call) else ()
+    if len(given) != _INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
+        count = _INITIALIZERS[name]
+        raise site.world.fault(
+            "E0404", f"`{name}` takes {'one number' if count else 'no argument'}", expr.span
+        )
+    numbers = [static(a.value, site) for a in given if isinstance(a, tree.Positional)]
+    if not all((is_number(n) and n >= 0) or name == "constant" for n in numbers):
+        raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
+    return (name, *(float(n) for n in numbers))
+
+
+def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
+    """The value of an option, of the kind it was declared with. Raises Fault."""
+    if option.kind == "axis":
+        if isinstance(expr, tree.Ref):
+            return tree.Ident(expr.name, span=expr.span)
+        raise site.world.fault("E0403", f"`{option.name}` is the name of an axis", expr.span)
+    if option.kind in ("layer", "layer?"):
+        if option.kind == "layer?" and _is_none(expr, site):
+            return None
+        return layer(expr, site)
+    if option.kind == "init":
+        return initializer(expr, site)
+    if option.kind == "text?":
+        if isinstance(expr, tree.Text) or _is_none(expr, site):
+            return expr.value if isinstance(expr, tree.Text) else None
+        raise site.world.fault("E0403", f"`{option.name}` is a text in quotes", expr.span)
+    if option.kind == "choice":
+        return choice(option.name, expr, option.choices, site)
+    result = static(expr, site)
+    if option.kind == "sizes" and isinstance(result, tuple):
+        bad = next((v for v in result if not _is_count(v)), None)
+        if bad is None:
+            return result
+        result = bad
+    wanted, fits = {
+        "count": (f"an integer from 1 to {_LARGEST:,}", _is_count),
+        "copies": (
+            f"an integer from 1 to {_COPIES:,}",
+            lambda v: _is_count(v) and v <= _COPIES,
+        ),
+        "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+        "number": ("a number", is_number),
+        "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
+        "bool": ("true or false", lambda v: isinstance(v, bool)),
+        "sizes": (f"a list of integers from 1 to {_LARGEST:,}, such as [200, 80]", lambda v: False),
+    }[option.kind]
+    if not fits(result):
+        raise site.world.fault(
+            "E0403",
+            f"`{option.name}` must be {wanted}",
+            expr.span,
+            found=describe(result),
+            help=_about_number(option.kind, result, expr),
+        )
+    return result
+
+
+def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> str:
+    """One of a few words, or a param that has one as its value. Raises Fault."""
+    listed = ", ".join(f"`{c}`" for c in choices)
+    word = expr.name if isinstance(expr, tree.Ref) else ""
+    if word and word not in choices and site.scope.find(word) is None and not site.report.lost(word):
+        help, fix = suggestion(word, expr.span, choices)
+        raise site.world.fault(
+            "E0403", f"`{name}` is one of {listed}", expr.span, found=f"`{word}`", help=help, fix=fix
+        )
+    result = static(expr, site, choices)
+    if not isinstance(result, Symbol) or result.name not in choices:
+        raise site.world.fault("E0403", f"`{name}` is one of {listed}", expr.span, found=describe(result))
+    return result.name
+
+
+def _about_number(kind: str, result: object, expr: tree.Expr) -> str:
+    if kind in ("count", "sizes") and isinstance(result, float) and not isinstance(expr, tree.Number):
+        return "`/` gives a fraction where the one does not divide the other"
+    if kind == "sizes" and _is_count(result):
+        return f"write a list, even for one layer: `[{describe(result)}]`"
+    if kind == "rate" and is_number(result) and 1 < float(str(result)) <= 100:
+        return f"a rate is a share: for {describe(result)} %, write {float(str(result)) / 100:g}"
+    return ""
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= _LARGEST
+
+
+def _is_none(expr: tree.Expr, site: Site) -> bool:
+    if not isinstance(expr, tree.Ref):
+        return False
+    if expr.name == "none":
+        return True
+    found = site.scope.find(expr.name)
+    if found is None or not isinstance(found[1].statement, tree.Param | tree.Static):
+        return False
+    return bool(entry_value(*found, expr.name) == Symbol("none"))

@@ -1,0 +1,225 @@
+"""What comes out: predictions with their labels and what weighs in their losses, and extra losses.
+
+Promises: `prediction` and `extra_loss` give what one statement says, or raise Fault once the reason is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from specc.elaborate.declarations import LARGEST_WIDTH
+from specc.elaborate.expressions import entry_value, value
+from specc.elaborate.statics import static
+from specc.elaborate.world import Scope, Site
+from specc.frozen import dataclass
+from specc.ir.graph import ExtraLoss, Graph, Node, Prediction
+from specc.ir.inputs import fields_of_losses
+from specc.report import Label, Report
+from specc.report.suggest import nearest, suggestion
+from specc.source import Span
+from specc.syntax import tree
+from specc.types.static import describe, is_number
+
+
+def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, help: str = "") -> None:
+    """A prediction or loss is one vector an example: no axis, and the width its kind asks for."""
+    if node.type.axes:
+        axis = node.type.axes[-1].name
+        raise scope.world.fault(
+            "E0511",
+            f"{what} is one for an example, and this has one at each `{axis}`",
+            place,
+            expected=f"[{width}]",
+            found=str(node.type),
+            help=f"reduce it, such as `mean(…, over {axis})`",
+        )
+    if node.type.width != width:
+        raise scope.world.fault(
+            "E0510",
+            f"{what} has the wrong width",
+            place,
+            expected=f"[{width}]",
+            found=str(node.type),
+            help=help or f"end it with `|> linear({width})`",
+        )
+
+
+def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss | None]:
+    """One `predict`: its kind, label column and node, and what its loss is multiplied with. Raises Fault."""
+    name = item.ident.name
+    kind = _kind(scope, item)
+    node: Node = entry_value(scope, scope.entries[name], name)
+    _ends_flat(scope, node, kind.classes or 1, item.value.span, f"the prediction `{name}`")
+    column = item.column.value if item.column else name
+    condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
+    found = Prediction(
+        name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range
+    )
+    return found, None if kind.weight is None else _weight(scope, name, kind.weight)
+
+
+def _weight(scope: Scope, name: str, expr: tree.Expr) -> ExtraLoss:
+    site = Site(scope, scope.frame, f"{name}.weight")
+    node = value(expr, site)
+    help = "a weight is one number: such as `sum(x)`, the sum of its channels"
+    _ends_flat(scope, node, 1, expr.span, f"the weight of `{name}`", help)
+    return ExtraLoss(f"{name}.weight", node.id, expr.span, weighs=name)
+
+
+def _condition(scope: Scope, item: tree.Condition, kind: str) -> tuple[str, int | float | bool | str]:
+    """What a label is compared with: a number, a text or a truth."""
+    world = scope.world
+    if kind != "binary":
+        raise world.fault(
+            "E0404",
+            f"a condition makes labels of 0 and 1, and this prediction is `{kind}`",
+            item.span,
+            help="write `binary`, or leave the condition out",
+        )
+    found = static(item.value, Site(scope, scope.frame, ""))
+    ordered = item.op not in ("==", "!=")
+    if not (is_number(found) or (isinstance(found, bool | str) and not ordered)):
+        raise world.fault(
+            "E0403",
+            f"`{item.op}` compares a label with a number" + ("" if ordered else ", a text or a truth"),
+            item.value.span,
+            found=describe(found),
+            help='a text is compared by `==` or `!=`: `from "event" == "buy"`'
+            if isinstance(found, str)
+            else "",
+        )
+    assert isinstance(found, int | float | bool | str)
+    return item.op, found
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What stands behind the `:` of a prediction."""
+
+    word: str
+    classes: int = 0
+    weight: tree.Expr | None = None
+    positive: float = 1.0
+    range: tuple[float, float] | None = None
+
+
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "binary": ("weight", "positive"),
+    "real": ("weight", "range"),
+    "class": ("weight",),
+}
+
+
+def _kind(scope: Scope, item: tree.Predict) -> _Kind:
+    world, expr = scope.world, item.kind
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    word = callee.name if isinstance(callee, tree.Ref) else ""
+    if word not in _KINDS:
+        close = nearest(word, _KINDS)
+        raise world.fault(
+            "E0509",
+            f"a prediction is `binary`, `real` or `class(n)`, not `{expr.span.text}`",
+            expr.span,
+            help=f"did you mean `{close}`?" if close else "",
+        )
+    given: list[tree.Positional] = []
+    options: dict[str, tree.Expr] = {}
+    for argument in expr.args if isinstance(expr, tree.Call) else ():
+        match argument:
+            case tree.Positional():
+                given.append(argument)
+            case tree.Keyword(ident=ident, value=said) if ident.name in _KINDS[word]:
+                if ident.name in options:
+                    raise world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
+                options[ident.name] = said
+            case tree.Keyword(ident=ident):
+                help, fix = suggestion(ident.name, ident.span, _KINDS[word])
+                raise world.fault(
+                    "E0402",
+                    f"`{word}` has no option `{ident.name}`",
+                    ident.span,
+                    label="unknown option",
+                    help=help or "it has " + ", ".join(f"`{k}`" for k in _KINDS[word]),
+                    fix=fix,
+                )
+            case _:
+                raise world.fault("E0404", f"`{word}` takes no axis and no column here", argument.span)
+    if word == "class" and len(given) != 1:
+        raise world.fault("E0404", "`class` takes the number of classes: `class(10)`", expr.span)
+    if word != "class" and given:
+        raise world.fault(
+            "E0404",
+            f"`{word}` takes no argument",
+            given[0].span,
+            help="it has " + ", ".join(f"`{k} = …`" for k in _KINDS[word]),
+        )
+    classes = _classes(scope, given[0].value) if word == "class" else 0
+    positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
+    between = _range(scope, options["range"]) if "range" in options else None
+    return _Kind(word, classes, options.get("weight"), positive, between)
+
+
+def _classes(scope: Scope, expr: tree.Expr) -> int:
+    count = static(expr, Site(scope, scope.frame, ""))
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= LARGEST_WIDTH:
+        raise scope.world.fault(
+            "E0403", "the number of classes must be an integer of at least 2", expr.span,
+            found=describe(count),
+        )  # fmt: skip
+    return count
+
+
+def _positive(scope: Scope, expr: tree.Expr) -> float:
+    found = static(expr, Site(scope, scope.frame, ""))
+    if not is_number(found) or found <= 0:
+        raise scope.world.fault(
+            "E0403",
+            "`positive` is a number above 0",
+            expr.span,
+            found=describe(found),
+            why="the part of a positive label in the loss is multiplied with it",
+        )
+    return float(found)
+
+
+def _range(scope: Scope, expr: tree.Expr) -> tuple[float, float]:
+    found = static(expr, Site(scope, scope.frame, ""))
+    ends = [float(end) for end in found if is_number(end)] if isinstance(found, tuple) else []
+    if len(ends) != 2 or not isinstance(found, tuple) or len(found) != 2 or ends[0] >= ends[1]:
+        raise scope.world.fault(
+            "E0403",
+            "`range` is two numbers, the least label and the greatest, such as [1, 5]",
+            expr.span,
+            found=describe(found),
+        )
+    return ends[0], ends[1]
+
+
+def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
+    """One `loss`. Raises Fault."""
+    name = item.ident.name
+    node: Node = entry_value(scope, scope.entries[name], name)
+    _ends_flat(scope, node, 1, item.value.span, f"the loss `{name}`")
+    return ExtraLoss(name, node.id, item.ident.span)
+
+
+def label_inputs(graph: Graph, report: Report) -> None:
+    """W0706: a label that is also an input of predictions tells the model what it should find out."""
+    columns: dict[str, Span] = {}
+    lost = fields_of_losses(graph)
+    for field in (f for space in graph.spaces for f in space.fields if f.path not in lost):
+        if field.column is not None:
+            columns[field.column] = field.span
+        if field.fallback:
+            columns.setdefault(field.fallback, field.span)
+    for item in graph.predictions:
+        if item.column in columns:
+            report.warning(
+                "W0706",
+                f"the label `{item.column}` is also an input",
+                columns[item.column],
+                label="read as a feature here",
+                secondary=(Label(item.span, "predicted here"),),
+                why="the model would be told what it should find out",
+                help='read another column with `from "…"`, or drop the field',
+            )

@@ -1,0 +1,296 @@
+"""Static expressions in their scope: params, widths, bounds, options, domains.
+
+Promises: `static` gives a value or raises `Fault` after reporting; nothing here makes a layer's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from specc.elaborate.world import Aside, Entry, Fault, LayerValue, Scope, Site
+from specc.ir.graph import Node
+from specc.report.suggest import nearest
+from specc.syntax import tree
+from specc.types.static import (
+    StaticFault,
+    StaticValue,
+    Symbol,
+    binary,
+    describe,
+    is_number,
+    kind_of,
+    unary,
+)
+
+_STATIC_CALLS = ("width", "bound")
+
+
+def symbols_of(domain: tree.Domain | None) -> frozenset[str]:
+    """The bare words of a domain, which stand for themselves in it and in comparisons with it."""
+    if not isinstance(domain, tree.Choices):
+        return frozenset()
+    return frozenset(item.name for item in domain.items if isinstance(item, tree.Ref))
+
+
+def is_static(expr: tree.Expr, scope: Scope) -> bool:
+    """Whether an expression has a value at compile time, judged without evaluating it."""
+    match expr:
+        case tree.Number() | tree.Text() | tree.Bool():
+            return True
+        case tree.List(items=items):
+            return all(is_static(item, scope) for item in items)
+        case tree.Unary(operand=operand):
+            return is_static(operand, scope)
+        case tree.Binary():
+            known = scope.static.get(id(expr))
+            if known is None:
+                known = scope.static[id(expr)] = _is_static_operation(expr, scope)
+            return known
+        case tree.If(then=then, other=other):
+            return is_static(then, scope) and is_static(other, scope)
+        case tree.Call(callee=tree.Ref(name=name)):
+            return name in _STATIC_CALLS and scope.find(name) is None
+        case tree.Ref(name=name):
+            found = scope.find(name)
+            if found is None:
+                return False
+            entry = found[1]
+            if isinstance(entry.statement, tree.Param):
+                return True
+            if isinstance(entry.statement, tree.Table | tree.Space | tree.Block | tree.Device):
+                return False
+            if isinstance(entry.statement, tree.Binding) and entry.state != "done":
+                return _is_static_binding(entry, entry.statement, found[0])
+            return entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
+        case _:
+            return False
+
+
+def _is_static_operation(expr: tree.Binary, scope: Scope) -> bool:
+    """Asked once for each operation of a long sum, which nests to the left."""
+    if expr.op in ("==", "!=") and _compared_symbols(expr.left, expr.right, scope):
+        return True
+    # The short side first.
+    return is_static(expr.right, scope) and is_static(expr.left, scope)
+
+
+def _is_static_binding(entry: Entry, statement: tree.Binding, scope: Scope) -> bool:
+    if entry.static is None:
+        entry.static = False  # what a definition by itself gets; reported where it is evaluated
+        entry.static = is_static(statement.value, scope)
+    return entry.static
+
+
+def _compared_symbols(left: tree.Expr, right: tree.Expr, scope: Scope) -> frozenset[str]:
+    """The symbols that `==` can compare: those of the domain of the param or static on a side."""
+    for side in (left, right):
+        if isinstance(side, tree.Ref):
+            found = scope.find(side.name)
+            if found is not None and isinstance(found[1].statement, tree.Param | tree.Static):
+                symbols = symbols_of(found[1].statement.domain)
+                if symbols:
+                    return symbols
+    return frozenset()
+
+
+def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticValue:
+    """The compile-time value of an expression. `symbols` are bare words that stand for themselves."""
+    world = site.world
+    match expr:
+        case tree.Number(value=value) | tree.Text(value=value) | tree.Bool(value=value):
+            if not isinstance(value, str) and abs(value) > 10**15:
+                raise world.fault("E0403", "the number is too large", expr.span, help="the limit is 1e15")
+            return value
+        case tree.List(items=items):
+            return tuple(static(item, site, symbols) for item in items)
+        case tree.Unary(op=op, operand=operand):
+            value = static(operand, site)
+            try:
+                return unary(op, value)
+            except StaticFault as why:
+                raise world.fault("E0403", str(why), expr.span) from None
+        case tree.Binary(op=op, left=left, right=right):
+            extra = _compared_symbols(left, right, site.scope) if op in ("==", "!=") else ()
+            a, b = static(left, site, extra), static(right, site, extra)
+            try:
+                return binary(op, a, b)
+            except StaticFault as why:
+                raise world.fault(
+                    "E0403", str(why), expr.span, found=f"{describe(a)} {op} {describe(b)}"
+                ) from None
+        case tree.If(condition=condition, then=then, other=other):
+            taken, aside = (then, other) if truth(condition, site) else (other, then)
+            world.branched(taken, Aside(aside, site, True, tuple(symbols)))
+            return static(taken, site, symbols)
+        case tree.Call():
+            return _static_call(expr, site)
+        case tree.Ref(name=name):
+            if name in symbols:
+                return Symbol(name)
+            return _static_name(expr, site, symbols)
+        case tree.Quantity(value=number, unit=unit):
+            raise world.fault(
+                "E0403", f"a number of {unit}s is not expected here", expr.span,
+                help=f"{unit}s are counted by schedules in `train {{ … }}`; here it is `{number.span.text}`",
+            )  # fmt: skip
+        case _:
+            raise world.fault(
+                "E0401",
+                "a value known at compile time is needed here",
+                expr.span,
+                label="this is only known for an example",
+                help="use a param, a number, `width(x)` or `bound(t)`",
+            )
+
+
+def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticValue:
+    from specc.elaborate.expressions import entry_value
+
+    found = site.scope.find(expr.name)
+    if found is None:
+        known = [n for n in site.scope.names() if is_static(tree.Ref(n), site.scope)]
+        if _is_word_of_param(expr, site):
+            raise site.world.fault(
+                "E0201",
+                f"there is no param `{expr.name}`",
+                expr.span,
+                label="unknown name",
+                why="a bare word stands for itself only where a domain has it",
+                help=f"give the param a domain: `in {{{expr.name}, …}}`",
+            )
+        if symbols:
+            raise site.world.unknown("E0201", "choice", expr.name, expr.span, [*sorted(symbols), *known])
+        raise site.world.unknown("E0201", "param", expr.name, expr.span, known)
+    scope, entry = found
+    if not is_static(expr, site.scope):
+        raise site.world.fault(
+            "E0401",
+            "a value known at compile time is needed here",
+            expr.span,
+            label=f"`{expr.name}` is only known for an example",
+            help=f"for its number of channels, write `width({expr.name})`",
+        )
+    return entry_value(scope, entry, expr.name)
+
+
+def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
+    """Whether a name is the default of a param without a domain, which was meant as a choice."""
+    return not site.report.lost(expr.name) and any(
+        isinstance(e.statement, tree.Param)
+        and e.statement.domain is None
+        and e.statement.default is expr
+        and nearest(expr.name, site.scope.names()) is None
+        for e in site.scope.entries.values()
+    )
+
+
+def _static_call(expr: tree.Call, site: Site) -> StaticValue:
+    from specc.elaborate.expressions import value
+    from specc.elaborate.lookup import axis_by_name
+
+    world = site.world
+    name = expr.callee.name if isinstance(expr.callee, tree.Ref) else ""
+    if name not in _STATIC_CALLS:
+        raise world.fault(
+            "E0401",
+            "a value known at compile time is needed here",
+            expr.span,
+            label="a layer's or block's result is only known for an example",
+            help="use a param, a number, `width(x)` or `bound(t)`",
+        )
+    if len(expr.args) != 1 or not isinstance(expr.args[0], tree.Positional):
+        raise world.fault("E0404", f"`{name}` takes exactly one argument", expr.span)
+    argument = expr.args[0].value
+    if name == "width":
+        return value(argument, site).type.width
+    if not isinstance(argument, tree.Ref):
+        raise world.fault("E0404", "`bound` takes the name of an axis", argument.span)
+    return axis_by_name(argument.name, argument.span, site).bound
+
+
+def truth(expr: tree.Expr, site: Site, where: str = "`if`") -> bool:
+    """A static condition. `where` it stands is for the message."""
+    if not is_static(expr, site.scope):
+        refs = _refs(expr)
+        for ref in refs:
+            found = site.scope.find(ref.name)
+            if found is not None and found[1].state == "faulty":
+                raise Fault
+        for ref in (r for r in refs if site.scope.find(r.name) is None):
+            if not _is_symbol_somewhere(ref.name, site):
+                raise site.world.unknown("E0201", "param", ref.name, ref.span, site.scope.names())
+        raise site.world.fault(
+            "E0401",
+            f"the condition of {where} must be known at compile time",
+            expr.span,
+            label="this is only known for an example",
+            help="compare params, or use `where` in a reduction for conditions on positions",
+        )
+    result = static(expr, site)
+    if not isinstance(result, bool):
+        raise site.world.fault(
+            "E0403",
+            f"a condition is true or false, and this is {kind_of(result)}",
+            expr.span,
+            found=describe(result),
+        )
+    return result
+
+
+def _is_symbol_somewhere(name: str, site: Site) -> bool:
+    return any(
+        name in symbols_of(e.statement.domain)
+        for e in site.scope.entries.values()
+        if isinstance(e.statement, tree.Param | tree.Static)
+    )
+
+
+def _refs(expr: tree.Expr) -> list[tree.Ref]:
+    match expr:
+        case tree.Ref():
+            return [expr]
+        case tree.Unary(operand=operand):
+            return _refs(operand)
+        case tree.Binary(left=left, right=right):
+            return _refs(left) + _refs(right)
+        case _:
+            return []
+
+
+def domain_values(domain: tree.Domain, site: Site) -> tuple[Any, ...] | tuple[float, float]:
+    """The members of `{…}`, or the two ends of `lo .. hi`."""
+    if isinstance(domain, tree.Choices):
+        symbols = symbols_of(domain)
+        return tuple(static(item, site, symbols) for item in domain.items)
+    low, high = static(domain.low, site), static(domain.high, site)
+    if not (is_number(low) and is_number(high)):
+        raise site.world.fault("E0406", "the ends of a range are numbers", domain.span)
+    if low > high:
+        raise site.world.fault(
+            "E0406",
+            f"the range {describe(low)} .. {describe(high)} holds nothing",
+            domain.span,
+            help=f"write {describe(high)} .. {describe(low)}",
+        )
+    return (low, high)
+
+
+def in_domain(value: StaticValue, domain: tree.Domain, site: Site) -> bool:
+    values = domain_values(domain, site)
+    if isinstance(domain, tree.Choices):
+        return any(binary("==", value, v) for v in values)
+    whole = all(isinstance(v, int) for v in values)
+    if not is_number(value) or (whole and not isinstance(value, int)):
+        return False
+    return bool(values[0] <= value <= values[1])
+
+
+def describe_domain(domain: tree.Domain, site: Site) -> str:
+    try:
+        values = domain_values(domain, site)
+    except Fault:
+        return "its domain"
+    if isinstance(domain, tree.Choices):
+        return "{" + ", ".join(describe(v) for v in values) + "}"
+    return f"{describe(values[0])} .. {describe(values[1])}"

@@ -1,0 +1,233 @@
+"""`train { … }`: the recipe that belongs to the model, checked key by key.
+
+Promises: JSON-able settings with every default filled in; an unknown key or option is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from specc.elaborate.metrics import default_metric, metric_of
+from specc.elaborate.schedules import decay, duration
+from specc.elaborate.statics import static
+from specc.elaborate.world import Fault, Scope, Site
+from specc.report.suggest import suggestion
+from specc.syntax import tree
+from specc.types.static import describe, is_number
+
+# Options of each optimizer with their defaults, named as in torch.
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "adam": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "adagrad": {"lr": 0.01, "initial": 0.0, "eps": 1e-10, "weight_decay": 0.0},
+    "sgd": {"lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "rmsprop": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0, "weight_decay": 0.0},
+}
+# What every optimizer has beside, and `adam` alone.
+SCHEDULE, LAZY = ("decay", "warmup"), "lazy"
+# By option what it must be: at least or above the first, below the second.
+_DOMAINS: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "lr": (lambda x: x > 0, "above 0"),
+    "eps": (lambda x: x > 0, "above 0"),
+    "weight_decay": (lambda x: x >= 0, "that is not negative"),
+    "initial": (lambda x: x >= 0, "that is not negative"),
+    **dict.fromkeys(("beta1", "beta2", "alpha", "momentum"), (lambda x: 0 <= x < 1, "from 0 to below 1")),
+}
+PRECISIONS = ("fp32", "bf16")
+KEYS = (
+    "optimizer", "batch", "epochs", "metric", "group", "clip", "seed", "patience", "precision",
+)  # fmt: skip
+
+
+def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
+    """The settings; a later `train` (of a spec that extends another) overrides key by key."""
+    settings: dict[str, Any] = {
+        "optimizer": optimizer_of("adam"),
+        "batch": 512,
+        "epochs": 1,
+        "metric": default_metric(scope),
+        "group": None,
+        "clip": None,
+        "seed": 0,
+        "patience": None,
+        "precision": "fp32",
+    }
+    last = {entry.ident.name: entry for item in items for entry in item.entries}
+    own = scope.module.ident.span.source
+    failed = False
+    for item in items:
+        seen: set[str] = set()
+        for entry in item.entries:
+            if entry is not last[entry.ident.name] and entry.span.source is not own:
+                continue  # a base's value that is replaced may speak of what is no longer there
+            try:
+                _entry(scope, entry, seen, settings)
+            except Fault:
+                failed = True
+    if failed:
+        raise Fault
+    return settings
+
+
+def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, Any]) -> None:
+    world, key, site = scope.world, entry.ident.name, Site(scope, scope.frame, "")
+    if key not in KEYS:
+        if world.report.lost(key):
+            raise Fault
+        help, fix = suggestion(key, entry.ident.span, KEYS)
+        raise world.fault(
+            "E0402",
+            f"`train` has no key `{key}`",
+            entry.ident.span,
+            label="unknown key",
+            help=help
+            or (f"it is the optimizer's: `optimizer = adam({key} = …)`" if key in OPTIMIZERS["adam"] else "")
+            or "it has " + ", ".join(f"`{k}`" for k in KEYS),
+            fix=fix,
+        )
+    if key in seen:
+        raise world.fault("E0404", f"`{key}` is given twice", entry.ident.span)
+    seen.add(key)
+    if key in ("group", "clip", "patience") and entry.value == tree.Ref("none"):
+        settings[key] = None
+        return
+    match key:
+        case "optimizer":
+            settings[key] = _optimizer(entry.value, site)
+        case "batch" | "epochs" | "patience":
+            settings[key] = _count(key, entry.value, site)
+        case "seed":
+            settings[key] = _count(key, entry.value, site, least=0)
+        case "precision":
+            word = entry.value.name if isinstance(entry.value, tree.Ref) else entry.value.span.text
+            if word not in PRECISIONS:
+                raise world.fault(
+                    "E0403", f"there is no precision `{word}`", entry.value.span,
+                    expected=" or ".join(f"`{p}`" for p in PRECISIONS),
+                )  # fmt: skip
+            settings[key] = word
+        case "metric":
+            settings[key] = metric_of(scope, entry.value, site)
+        case "group":
+            settings[key] = _group(scope, entry.value)
+        case "clip":
+            number = static(entry.value, site)
+            if not is_number(number) or number <= 0:
+                raise world.fault(
+                    "E0403", "`clip` is the largest norm of the gradient, above 0", entry.value.span,
+                    found=describe(number),
+                )  # fmt: skip
+            settings[key] = float(number)
+
+
+def _count(key: str, expr: tree.Expr, site: Site, least: int = 1) -> int:
+    number = static(expr, site)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise site.world.fault(
+            "E0403", f"`{key}` must be an integer of at least {least}", expr.span, found=describe(number)
+        )
+    return number
+
+
+def optimizer_of(name: str) -> dict[str, Any]:
+    """An optimizer with its defaults."""
+    return {"name": name, "options": dict(OPTIMIZERS[name]), "lazy": False, "decay": None, "warmup": None}
+
+
+def _optimizer(expr: tree.Expr, site: Site) -> dict[str, Any]:
+    world = site.world
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    name = callee.name if isinstance(callee, tree.Ref) else ""
+    if name not in OPTIMIZERS:
+        raise world.unknown("E0402", "optimizer", name or expr.span.text, callee.span, OPTIMIZERS)
+    found = optimizer_of(name)
+    known = (*OPTIMIZERS[name], *SCHEDULE, *([LAZY] if name == "adam" else []))
+    places: dict[str, tree.Expr] = {}
+    failed = False
+    for argument in expr.args if isinstance(expr, tree.Call) else ():
+        try:
+            match argument:
+                case tree.Positional(value=given):
+                    key, place = "lr", argument.span
+                case tree.Keyword(ident=ident, value=given):
+                    key, place = ident.name, ident.span
+                case _:
+                    raise world.fault("E0404", f"`{name}` takes only options", argument.span)
+            if key not in known:
+                help, fix = suggestion(key, place, known)
+                raise world.fault(
+                    "E0402",
+                    f"`{name}` has no option `{key}`",
+                    place,
+                    label="unknown option",
+                    help=help or "it has " + ", ".join(f"`{o}`" for o in known),
+                    fix=fix,
+                )
+            if key in places:
+                raise world.fault("E0404", f"`{key}` is given twice", place, help="keep one of them")
+            places[key] = given
+            value = _option(key, given, site)
+            (found if key in (*SCHEDULE, LAZY) else found["options"])[key] = value
+        except Fault:
+            failed = True
+    if failed:
+        raise Fault
+    _together(found, places, site)
+    return found
+
+
+def _option(key: str, expr: tree.Expr, site: Site) -> Any:
+    if key == "decay":
+        return decay(expr, site)
+    if key == "warmup":
+        return duration(key, expr, site)
+    value = static(expr, site)
+    if key in ("nesterov", LAZY):
+        if not isinstance(value, bool):
+            raise site.world.fault("E0403", f"`{key}` is `true` or `false`", expr.span, found=describe(value))
+        return value
+    fits, what = _DOMAINS[key]
+    if not is_number(value) or not fits(value):
+        raise site.world.fault("E0403", f"`{key}` must be a number {what}", expr.span, found=describe(value))
+    return float(value)
+
+
+def _together(found: dict[str, Any], places: Mapping[str, tree.Expr], site: Site) -> None:
+    """What cannot be at once."""
+    options = found["options"]
+    if options.get("nesterov") and not options["momentum"]:
+        raise site.world.fault(
+            "E0403", "`nesterov` needs a `momentum` above 0", places["nesterov"].span,
+            help="such as `momentum = 0.9`",
+        )  # fmt: skip
+    if found[LAZY] and options["weight_decay"]:
+        raise site.world.fault(
+            "E0403", "lazy tables do not decay", places["weight_decay"].span,
+            help="`weight_decay` or `lazy = true`, not both",
+        )  # fmt: skip
+
+
+def _group(scope: Scope, expr: tree.Expr) -> str:
+    """The field whose values group the examples for GAUC, as `user.id`."""
+    world = scope.world
+    if isinstance(expr, tree.Attribute):
+        space = world.spaces.get(expr.base.name)
+        if space is None:
+            declared = [n for n, e in scope.entries.items() if isinstance(e.statement, tree.Space)]
+            if expr.base.name in declared:
+                raise Fault  # its own fault is reported where it is declared
+            raise world.unknown("E0201", "space", expr.base.name, expr.base.span, declared)
+        names = [f.name for f in space.fields]
+        if expr.ident.name not in names:
+            raise world.unknown("E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names)
+        if not space.axes:
+            return f"{space.name}.{expr.ident.name}"
+    known = [f"{s.name}.{f.name}" for s in world.spaces.values() if not s.axes for f in s.fields if f.table]
+    raise world.fault(
+        "E0403",
+        "`group` is a field of a space without axes",
+        expr.span,
+        expected=", ".join(known[:4]) or "such as `user.id`",
+        why="the examples of a group are compared with each other, so each example is in one",
+    )

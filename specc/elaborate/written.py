@@ -1,0 +1,147 @@
+"""Names as they are written, looked through without elaborating anything.
+
+Promises: `check_names` reports names that mean nothing in blocks that no call elaborates;
+`references` gives every name a file's text makes use of. Leaves types to the elaborator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields as dataclass_fields
+
+from specc.elaborate.builtins.signature import BUILTINS
+from specc.elaborate.options import unknown_option
+from specc.elaborate.world import Scope
+from specc.syntax import tree
+
+_STATIC_CALLS = ("width", "bound")
+
+
+# By kind of node its fields that can hold other nodes.
+_PARTS: dict[type, tuple[str, ...]] = {}
+_HOLDS_NONE = frozenset(["Span", "str", "bool", "int | float", "str | None", "int | None"])
+
+
+def children(node: tree.Node) -> list[tree.Node]:
+    """The tree nodes directly inside a tree node."""
+    found: list[tree.Node] = []
+    kind = type(node)
+    names = _PARTS.get(kind)
+    if names is None:
+        names = _PARTS[kind] = tuple(f.name for f in dataclass_fields(kind) if f.type not in _HOLDS_NONE)
+    for name in names:
+        item = getattr(node, name)
+        if isinstance(item, tree.Node):
+            found.append(item)
+        elif item.__class__ is tuple:
+            found += [i for i in item if isinstance(i, tree.Node)]
+    return found
+
+
+def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.Node]:
+    """A tree node and everything inside it, in the order of the text, but for one kind of node."""
+    waiting = [node]
+    while waiting:
+        at = waiting.pop()
+        yield at
+        inside = children(at)
+        if but is not None:
+            inside = [part for part in inside if not isinstance(part, but)]
+        inside.reverse()
+        waiting += inside
+
+
+def local_names(block: tree.Block) -> set[str]:
+    """What a block's own text declares: inputs, statics, variables of its types, bindings, states."""
+    names = {i.ident.name for i in block.inputs} | {s.ident.name for s in block.statics}
+    for type_ in [i.type for i in block.inputs] + [block.result]:
+        names |= {a.name for a in type_.axes}
+        if isinstance(type_.width, tree.Ref):
+            names.add(type_.width.name)
+    names |= _declared(block.body)
+    return names
+
+
+def _declared(body: Iterable[tree.Node]) -> set[str]:
+    names: set[str] = set()
+    for item in body:
+        if isinstance(item, tree.Binding | tree.Layer | tree.Learned):
+            names.add(item.ident.name)
+        elif isinstance(item, tree.Scan):
+            names |= {s.ident.name for s in item.states} | _declared(item.body)
+    return names
+
+
+def references(node: tree.Node) -> Iterator[str]:
+    """The names that a statement's text makes use of, but for those that are local to a block."""
+    hidden = local_names(node) if isinstance(node, tree.Block) else set()
+    for part in walk(node):
+        if isinstance(part, tree.Ref) and part.name not in hidden:
+            yield part.name
+        elif isinstance(part, tree.Place):
+            yield from (i.name for i in part.names)
+            yield part.device.name
+
+
+def _callees(node: tree.Node) -> Iterator[tree.Ref]:
+    """Bare names in the place of a callee: `f` of `f(x)` and of `x |> f`."""
+    for part in walk(node):
+        match part:
+            case tree.Call(callee=tree.Ref() as callee) | tree.Pipe(right=tree.Ref() as callee):
+                yield callee
+
+
+def _operands(node: tree.Node) -> Iterator[tree.Ref]:
+    """Bare names that can only be values: sides of arithmetic, what is piped, what is returned."""
+    for part in walk(node, but=tree.Over):  # axis names are values in `where`
+        match part:
+            case tree.Binary(op="==" | "!="):
+                pass  # a side may be a symbol
+            case tree.Binary(left=left, right=right):
+                yield from (s for s in (left, right) if isinstance(s, tree.Ref))
+            case tree.Pipe(left=tree.Ref() as left):
+                yield left
+            case tree.Return(value=tree.Ref() as result) | tree.Binding(value=tree.Ref() as result):
+                yield result
+
+
+def check_names(scope: Scope) -> None:
+    """E0201 for unknown names in blocks; those of elaborated ones are reported at the same place."""
+    world = scope.world
+    module = scope.module
+    known = set(scope.names()) | set(module.members) | set(module.uses)
+    for entry in scope.entries.values():
+        block = entry.statement
+        if not isinstance(block, tree.Block):
+            continue
+        names = known | local_names(block)
+        for ref in _operands(block):
+            if (
+                ref.name not in names
+                and ref.name not in BUILTINS
+                and not world.program.block(module, ref.name)
+            ):
+                world.unknown("E0201", "value", ref.name, ref.span, names)
+        for ref in _callees(block):
+            if ref.name in names or ref.name in BUILTINS or ref.name in _STATIC_CALLS:
+                continue
+            if ref.name in ("by_frequency", *_INITIALIZERS) or world.program.block(module, ref.name):
+                continue
+            among = [*BUILTINS, *world.program.prelude_names, *names]
+            world.unknown("E0201", "block or layer", ref.name, ref.span, among)
+        for call in walk(block):
+            if isinstance(call, tree.Call) and isinstance(call.callee, tree.Ref):
+                _check_options(call, call.callee.name, names, scope)
+
+
+def _check_options(call: tree.Call, name: str, names: set[str], scope: Scope) -> None:
+    """E0402 for options that a built-in does not have."""
+    if name in names or name not in BUILTINS:
+        return
+    known = {option.name for option in BUILTINS[name].options}
+    for argument in call.args:
+        if isinstance(argument, tree.Keyword) and argument.ident.name not in known:
+            unknown_option(BUILTINS[name], argument, scope.world)
+
+
+_INITIALIZERS = ("normal", "uniform", "constant")

@@ -1,8 +1,0 @@
-"""Every built-in, by name: importing this has them all declared."""
-
-from __future__ import annotations
-
-from specc.graph.builtins import axes, layers, pointwise, reductions, widths
-from specc.graph.builtins.signature import BUILTINS
-
-__all__ = ["BUILTINS", "axes", "layers", "pointwise", "reductions", "widths"]

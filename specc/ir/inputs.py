@@ -1,0 +1,63 @@
+"""Which fields a model needs for what.
+
+Promises: a field that only losses read is not needed for predictions or attentions; nor does it alone give
+them an axis's lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from specc.ir.graph import FieldSpec, Graph, Node, fields_of, walk
+from specc.types.axis import Axis
+
+
+def fields_of_losses(graph: Graph) -> set[str]:
+    """The paths of the fields that losses read and neither predictions nor attentions do."""
+    asked = _reached(graph, [*(p.node for p in graph.predictions), *(a.weight for a in graph.attentions)])
+    fields = {f.path: f for s in graph.spaces for f in s.fields}
+    read = {path for node in asked for path in fields_of(node)}
+    read |= _crossed(fields, read)
+    lost = {path for n in _reached(graph, [x.node for x in graph.losses]) for path in fields_of(n)}
+    lost = (lost | _crossed(fields, lost)) - read
+    # Lengths come with a field: one that is the only one to have an axis that is asked for stays.
+    for axis in _axes(asked):
+        having = [f.path for f in fields.values() if axis in f.axes]
+        if having and all(path in lost for path in having):
+            lost.discard(having[0])
+    return lost
+
+
+def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:
+    """The fields that the crosses among some are made of."""
+    return {of for path in paths if fields[path].encoding == "cross" for of in fields[path].options["of"]}
+
+
+def _reached(graph: Graph, roots: Iterable[int]) -> list[Node]:
+    """The nodes that some nodes are computed from, those of regions included, and themselves."""
+    index = {n.id: n for n in graph.nodes}
+    found: dict[int, Node] = {}
+    stack = [r for r in roots if r in index]
+    while stack:
+        node = index[stack.pop()]
+        if node.id not in found:
+            found[node.id] = node
+            stack.extend(node.inputs)
+    return list(walk(tuple(found.values())))
+
+
+def _axes(nodes: Iterable[Node]) -> set[Axis]:
+    """The axes of values, those that they are made of or nested in included."""
+    found: set[Axis] = set()
+    stack = [axis for n in nodes for axis in (*n.type.axes, *_given(n))]
+    while stack:
+        axis = stack.pop()
+        if axis not in found:
+            found.add(axis)
+            stack.extend((*axis.source, *((axis.parent,) if axis.parent is not None else ())))
+    return found
+
+
+def _given(node: Node) -> list[Axis]:
+    """The axes that a node works along."""
+    return [value for value in node.attrs.values() if isinstance(value, Axis)]

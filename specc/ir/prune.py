@@ -1,0 +1,79 @@
+"""Dead nodes: what no output and no attention needs.
+
+Promises: the same outputs; an attention whose result is alive keeps its weight and score; regions hold only
+what their next states need. Weights that the spec itself does not read are gone; those that a pass finds no
+use for stay, so that a checkpoint fits a model whatever passes made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from specc.ir.graph import Graph, Node, Region, walk
+
+
+def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> Graph:
+    """The graph without its dead nodes.
+
+    attention_results: the node that each attention gives its value by, by path; an attention with
+        a dead result goes. Without it, as after a pass, all attentions and weights stay.
+    """
+    nodes = tuple(_prune_region(n) if n.region else n for n in graph.nodes)
+    index = {n.id: n for n in nodes}
+    alive = _closure(graph.outputs, index)
+    attentions = tuple(
+        a for a in graph.attentions
+        if attention_results is None or attention_results.get(a.path, a.weight) in alive
+    )  # fmt: skip
+    wanted = [n for a in attentions for n in (a.weight, a.score) if n is not None]
+    alive |= _closure(wanted, index)
+    kept = tuple(n for n in nodes if n.id in alive)
+    weights = graph.weights
+    if attention_results is not None:
+        used = {path for n in walk(kept) for path in n.weights}
+        weights = {path: w for path, w in weights.items() if path in used}
+    return replace(
+        graph,
+        nodes=kept,
+        weights=weights,
+        attentions=attentions,
+        bindings={name: id for name, id in graph.bindings.items() if id in alive},
+    )
+
+
+def _closure(roots: Iterable[int], index: Mapping[int, Node]) -> set[int]:
+    alive: set[int] = set()
+    stack = [r for r in roots if r in index]
+    while stack:
+        id = stack.pop()
+        if id not in alive:
+            alive.add(id)
+            stack.extend(index[id].inputs)
+    return alive
+
+
+def _prune_region(node: Node) -> Node:
+    """A scan that captures only what its body reads."""
+    region = node.region
+    assert region is not None
+    inner = tuple(_prune_region(n) if n.region else n for n in region.nodes)
+    alive = _closure(region.nexts, {n.id: n for n in inner})
+    alive.update(region.states)
+    kept = [i for i, capture in enumerate(region.captures) if capture in alive]
+    old_inits = [i for i in region.inits if i is not None]
+    place = {old: new for new, old in enumerate([*kept, *old_inits])}
+    numbers = {region.captures[i]: place[i] for i in kept}
+    nodes = tuple(
+        replace(n, attrs={**n.attrs, "index": numbers[n.id]}) if n.id in numbers else n
+        for n in inner
+        if n.id in alive
+    )
+    pruned = Region(
+        nodes,
+        tuple(region.captures[i] for i in kept),
+        region.states,
+        tuple(None if i is None else place[i] for i in region.inits),
+        region.nexts,
+    )
+    return replace(node, inputs=tuple(node.inputs[i] for i in place), region=pruned)

@@ -1,0 +1,149 @@
+"""What every graph keeps to, whichever stage it comes out of: the elaborator or a pass.
+
+Promises: `verify` raises GraphError for the first node that is unsound: an input that does not come
+first, a type that does not follow from the op's inputs, attributes and weights, a region that does not
+close. It says which node and where it is written. A sound graph has a meaning (specc/interpret).
+
+A fault found here is the compiler's own, never a user's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from specc.ir.graph import FieldSpec, Graph, Node, Region, Weight, walk
+from specc.ir.ops import OPS
+from specc.ir.rules import RULES
+from specc.source import Span
+from specc.types.axis import Axis, Type, union
+
+
+class GraphError(AssertionError):
+    """A graph that no stage may hand on. `node` is where it fails."""
+
+    def __init__(self, message: str, span: Span, node: Node | None = None) -> None:
+        where = f"%{node.id} = {node.op} {node.type}, " if node is not None else ""
+        super().__init__(f"{message} ({where}{span.source.name}:{span.line})")
+        self.node = node
+
+
+def verify(graph: Graph) -> None:
+    """Raises GraphError if the graph is unsound."""
+    counts = Counter(n.id for n in walk(graph.nodes))
+    for node in walk(graph.nodes):
+        if counts[node.id] > 1:
+            raise GraphError("two nodes have one id", node.span, node)
+    fields = {f.path: f for space in graph.spaces for f in space.fields}
+    Block(graph.weights, fields).check(graph.nodes)
+    _check_outputs(graph)
+    for path, weight in graph.weights.items():
+        if weight.path != path:
+            raise GraphError(f"weight `{path}` goes by another name, `{weight.path}`", weight.span)
+
+
+def _check_outputs(graph: Graph) -> None:
+    """What somebody outside asks for is there, and has the type that is promised."""
+    there = {n.id: n for n in graph.nodes}
+    wanted = [(f"prediction `{p.name}`", p.node, p.classes or 1, p.span) for p in graph.predictions]
+    wanted += [(f"loss `{x.name}`", x.node, 1, x.span) for x in graph.losses]
+    for what, id, width, span in wanted:
+        if id not in there or there[id].type != Type((), width):
+            raise GraphError(f"{what} is not there, or not [{width}]", span, there.get(id))
+    for record in graph.attentions:
+        if record.weight not in there or (record.score is not None and record.score not in there):
+            raise GraphError(f"what attention `{record.path}` records is not there", record.span)
+    for name, id in graph.bindings.items():
+        if id not in there:
+            raise GraphError(f"binding `{name}` is not there", graph.nodes[-1].span)
+
+
+@dataclass
+class Block:
+    """The nodes of a graph, or of a region within `axes`: those of the scans around it, with their
+    parents. `types` are known so far; `states` are those of each scan."""
+
+    weights: Mapping[str, Weight]
+    fields: Mapping[str, FieldSpec]
+    axes: tuple[Axis, ...] = ()
+    captures: tuple[Type, ...] = ()
+    region: Region | None = None
+    types: dict[int, Type] = field(default_factory=dict)
+    states: dict[int, tuple[Type, ...]] = field(default_factory=dict)
+
+    def check(self, nodes: tuple[Node, ...]) -> None:
+        for node in nodes:
+            self._check(node)
+            self.types[node.id] = node.type
+
+    def _check(self, node: Node) -> None:
+        op = OPS.get(node.op)
+        self.require(node, op is not None, "there is no such op")
+        assert op is not None
+        for id in node.inputs:
+            self.require(node, id in self.types, f"its input %{id} does not come first")
+        self.require(node, _fits(op.inputs, len(node.inputs)), f"it takes {op.inputs or 'no inputs'}")
+        self.require(node, _fits(op.weights, len(node.weights)), f"its weights are {op.weights or 'none'}")
+        self.require(node, set(node.attrs) == set(op.attrs.split()), f"its attributes are {op.attrs}")
+        for path in node.weights:
+            self.require(node, path in self.weights, f"there is no weight `{path}`")
+        axes = node.type.axes
+        self.require(node, len(set(axes)) == len(axes), "it has an axis twice")
+        for axis in axes:
+            self.require(node, axis.parent is None or axis.parent in axes, f"`{axis}` lacks its parent")
+        for worked in _worked_along(node):
+            self.require(node, worked not in self.axes, f"`{worked}` is walked by a scan around it")
+        expected = RULES[node.op](self, node, tuple(self.types[i] for i in node.inputs))
+        self.require(node, node.type == expected, f"its type should be {expected}")
+
+    def require(self, node: Node, holds: bool, message: str) -> None:
+        if not holds:
+            raise GraphError(message, node.span, node)
+
+    def shapes(self, node: Node, *expected: tuple[int, ...]) -> None:
+        for path, shape in zip(node.weights, expected, strict=False):
+            self.require(node, self.weights[path].shape == shape, f"`{path}` should be {shape}")
+
+    def along(self, node: Node, x: Type, axis: Axis) -> None:
+        """The axis is one of x's, and no other of x's axes lives in it."""
+        self.require(node, axis in x.axes, f"{x} has no `{axis}`")
+        self.childless(node, x, axis)
+
+    def childless(self, node: Node, x: Type, axis: Axis) -> None:
+        children = [a for a in x.axes if a.parent == axis]
+        self.require(node, not children, f"an axis of {x} lives in `{axis}`")
+
+    def broadcast(self, node: Node, *types: Type) -> Type:
+        widths = {t.width for t in types} - {1}
+        self.require(node, len(widths) < 2, "widths " + ", ".join(str(t) for t in types))
+        return Type(union(*types), max(t.width for t in types))
+
+    def inside(self, node: Node, axes: tuple[Axis, ...], captures: tuple[Type, ...]) -> Block:
+        """A region's nodes, checked."""
+        region = node.region
+        self.require(node, region is not None, "it has no region")
+        assert region is not None
+        block = replace(self, axes=(*self.axes, *axes), captures=captures, region=region, types={}, states={})
+        block.check(region.nodes)
+        for ids, op in ((region.captures, "capture"), (region.states, "state")):
+            listed = {n.id: n.attrs["index"] for n in region.nodes if n.op == op}
+            self.require(node, listed == {id: i for i, id in enumerate(ids)}, f"its {op}s are not as listed")
+        for id in region.nexts:
+            self.require(node, id in block.types, f"%{id} is not in its region")
+        return block
+
+
+def _fits(inputs: str, count: int) -> bool:
+    """Whether so many are what "a b?" or "*" names."""
+    names = inputs.split()
+    least = sum(not n.endswith(("?", "*")) for n in names)
+    return least <= count and (count <= len(names) or any(n.endswith("*") for n in names))
+
+
+def _worked_along(node: Node) -> list[Axis]:
+    """The axes along which positions are brought together or moved."""
+    if node.op in ("index", "length", "learned"):
+        return []
+    keys = ("axis", "old", "over", "second", "query_axis", "key_axis")
+    return [a for a in (node.attrs.get(key) for key in keys) if isinstance(a, Axis)]
