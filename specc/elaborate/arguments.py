@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from specc.elaborate.expressions import all_of, static_or_layer, value
 from specc.elaborate.lookup import axis_of_value
+from specc.elaborate.options import static_or_layer
 from specc.elaborate.statics import describe_domain, in_domain, static
-from specc.elaborate.world import Entry, Fault, LayerValue, Scope, Site, World
+from specc.elaborate.world import Entry, Fault, Given, LayerValue, Scope, Site, World, all_of
 from specc.ir.graph import Node
 from specc.report import Label
 from specc.report.suggest import suggestion
@@ -19,8 +19,6 @@ from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis
 from specc.types.static import describe
-
-Given = tuple[Node, Span]
 
 
 def usage(block: tree.Block) -> str:
@@ -53,7 +51,7 @@ def bind_arguments(
         if target in domains:
             statics[target] = (static_or_layer(argument, site, domains[target]), argument.span)
         else:
-            inputs[target] = (value(argument, site), span)
+            inputs[target] = (site.value(argument), span)
 
     seen: set[str] = set(given_names[:1]) if first is None else set(inputs)
     for argument in expr.args:

@@ -6,16 +6,13 @@ library's line as a second place. A setting that a block merely hands on is told
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from specc import resources
 from specc.frozen import dataclass
 from specc.report import Label
 from specc.source import Source, Span
-
-if TYPE_CHECKING:
-    from specc.elaborate.world import World
 
 
 @dataclass(frozen=True)
@@ -41,15 +38,15 @@ def is_standard(source: Source) -> bool:
     return source.name.startswith(str(resources.specs() / "std"))
 
 
-def place_of(world: World, code: str, span: Span) -> Place:
+def place_of(sites: Sequence[CallSite], code: str, span: Span) -> Place:
     """Where a fault that came to light at a span is told."""
     name = span.text
     if not is_standard(span.source):
-        given = world.call_sites[-1].given.get(name) if world.call_sites and code == "E0403" else None
+        given = sites[-1].given.get(name) if sites and code == "E0403" else None
         if given is not None and not is_standard(given.source) and not given.text.isidentifier():
             return Place(given, name, span)
         return Place(span)
-    for site in reversed(world.call_sites):
+    for site in reversed(sites):
         given = site.given.get(name)
         place = given or site.span
         if not is_standard(place.source):
@@ -58,9 +55,11 @@ def place_of(world: World, code: str, span: Span) -> Place:
     return Place(span)
 
 
-def told_at(world: World, code: str, message: str, span: Span, details: dict[str, Any]) -> tuple[str, Span]:
+def told_at(
+    sites: Sequence[CallSite], code: str, message: str, span: Span, details: dict[str, Any]
+) -> tuple[str, Span]:
     """The message and the place of a fault; `details` gets the second places that lead to it."""
-    place = place_of(world, code, span)
+    place = place_of(sites, code, span)
     second: tuple[Label, ...] = tuple(details.get("secondary", ()))
     if place.moved is not None:
         text = details.get("label") or ("it goes on to here" if place.option else "it comes to light here")
@@ -72,7 +71,7 @@ def told_at(world: World, code: str, message: str, span: Span, details: dict[str
     at = place.span
     outside = tuple(
         Label(site.span, f"in this call of `{site.name}`")
-        for site in reversed(world.call_sites[-2:])
+        for site in reversed(sites[-2:])
         if (site.span.source is not at.source or not site.span.start <= at.start < site.span.stop)
         and not (place.moved is not None and is_standard(site.span.source))
     )

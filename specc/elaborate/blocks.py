@@ -11,13 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from specc.elaborate.arguments import Given, bind_arguments, bind_statics, bind_types, check_widths
+from specc.elaborate.arguments import bind_arguments, bind_statics, bind_types, check_widths
 from specc.elaborate.blame import CallSite, is_standard
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.contracts import check_result, declared_twice, record_attention
-from specc.elaborate.expressions import all_of, entry_value, value
 from specc.elaborate.statics import truth
-from specc.elaborate.world import Entry, Fault, Scope, Site, World
+from specc.elaborate.world import Entry, Fault, Given, Scope, Site, World, all_of
 from specc.ir.graph import Node
 from specc.names.program import Module
 from specc.report import Label
@@ -121,9 +120,9 @@ def _body(block: tree.Block, scope: Scope) -> Node:
         )
     final = returned
     # Every statement is elaborated, so that a fault in an unused one is seen too.
-    makers: list[Callable[[], Any]] = [lambda: value(final.value, Site(scope, scope.frame, scope.path))]
+    makers: list[Callable[[], Any]] = [lambda: Site(scope, scope.frame, scope.path).value(final.value)]
     makers += [
-        partial(entry_value, scope, entry, name)
+        partial(scope.value_of, entry, name)
         for name, entry in scope.entries.items()
         if entry.state == "waiting"
     ]
@@ -167,7 +166,7 @@ def _values(expr: tree.Expr, site: Site) -> list[tuple[str, Any]]:
     match expr:
         case tree.Ref(name=name):
             found = site.scope.find(name)
-            return [] if found is None else [(name, entry_value(*found, name))]
+            return [] if found is None else [(name, found[0].value_of(found[1], name))]
         case tree.Unary(operand=operand):
             return _values(operand, site)
         case tree.Binary(left=left, right=right):

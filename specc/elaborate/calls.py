@@ -13,21 +13,14 @@ from specc.elaborate.blame import CallSite
 from specc.elaborate.blocks import call_block
 from specc.elaborate.builtins.signature import BUILTINS, REQUIRED, Arguments, Builtin, Option
 from specc.elaborate.elsewhere import other_library, other_shape
-from specc.elaborate.expressions import all_of, entry_value, layer, value
-from specc.elaborate.options import option_value, unknown_option
-from specc.elaborate.world import Fault, LayerValue, Site
+from specc.elaborate.options import known_callable, option_value, unknown_option
+from specc.elaborate.world import Fault, Given, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
 from specc.report import Fix, Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import Symbol, describe, kind_of
-
-Given = tuple[Node, Span]
-
-
-def known_callable(name: str, site: Site) -> bool:
-    return name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
 
 
 def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
@@ -51,7 +44,7 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
         if isinstance(statement, tree.Layer | tree.Param | tree.Static) or (
             entry.state == "done" and isinstance(entry.value, LayerValue | Symbol)
         ):
-            target = entry_value(scope, entry, callee.name)
+            target = scope.value_of(entry, callee.name)
             if isinstance(target, LayerValue):
                 inputs = _bare_inputs(expr, site)
                 if first is None:
@@ -152,7 +145,7 @@ def _bare_inputs(expr: tree.Call, site: Site) -> list[Given]:
                 argument.span,
                 why="its options were given where it is declared",
             )
-        inputs.append((value(argument.value, site), argument.span))
+        inputs.append((site.value(argument.value), argument.span))
     return inputs
 
 
@@ -213,7 +206,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
         nodes += [
             (node, argument.span)
             for node, argument in zip(
-                all_of(*((lambda a=a: value(a.value, site)) for a in values)), values, strict=True
+                all_of(*((lambda a=a: site.value(a.value)) for a in values)), values, strict=True
             )
         ]
     except Fault:
@@ -274,7 +267,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
                 )
             failed = told = True
         elif option.kind == "layer?" and isinstance(option.default, str):
-            options[option.name] = layer(tree.Ref(option.default, span=expr.callee.span), site)
+            options[option.name] = site.layer(tree.Ref(option.default, span=expr.callee.span))
         else:
             options[option.name] = option.default
     for clause, required in builtin.clauses.items():
@@ -342,7 +335,7 @@ def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict
             if "by" not in builtin.clauses:
                 raise _no_clause(builtin, "by", argument.span, site)
             _once(builtin, "by", argument.span, clauses, site)
-            clauses["by"] = (value(score, site), argument.span)
+            clauses["by"] = (site.value(score), argument.span)
         case tree.To():
             if "to" not in builtin.clauses:
                 raise _no_clause(builtin, "to", argument.span, site)

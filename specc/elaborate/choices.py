@@ -12,10 +12,10 @@ from typing import Any
 
 from specc.elaborate.blame import is_standard
 from specc.elaborate.blocks import module_scope
-from specc.elaborate.expressions import entry_value
+from specc.elaborate.meaning import world_of
 from specc.elaborate.model import look_at
 from specc.elaborate.statics import static, symbols_of
-from specc.elaborate.world import Fault, Site, World
+from specc.elaborate.world import Fault, Site
 from specc.names.program import Program
 from specc.report import Label, Report, Severity
 from specc.report.suggest import suggestion
@@ -65,7 +65,7 @@ def check_choices(program: Program, params: Mapping[str, Any], report: Report) -
 
 def _choices(program: Program, params: Mapping[str, Any]) -> Iterator[tuple[tree.Param, Any, Span]]:
     """Params with another value of their domains, as an override, and its place."""
-    world = World(program, Report(), overrides=dict(params))
+    world = world_of(program, Report(), params)
     scope = module_scope(world, program.main)
     site = Site(scope, scope.frame, "")
     for name, entry in scope.entries.items():
@@ -79,7 +79,7 @@ def _choices(program: Program, params: Mapping[str, Any]) -> Iterator[tuple[tree
             else (item.domain.low, item.domain.high)
         )
         try:
-            own = entry_value(scope, entry, name)
+            own = scope.value_of(entry, name)
             values = [(static(part, site, symbols), part.span) for part in parts]
         except Fault:
             continue

@@ -5,14 +5,17 @@ Promises: axis names stand for 0-based positions there; the result is 1 or 0 at 
 
 from __future__ import annotations
 
-from specc.elaborate.expressions import COMPARISON, all_of, broadcast, value
+from specc.elaborate.broadcast import broadcast
 from specc.elaborate.lookup import axis_by_name
+from specc.elaborate.positions import length, position
 from specc.elaborate.statics import is_static, static
-from specc.elaborate.world import Site
+from specc.elaborate.world import Site, all_of
 from specc.ir.graph import Node
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 from specc.types.static import is_number, kind_of
+
+COMPARISON = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 
 
 def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
@@ -54,8 +57,6 @@ def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
 
 def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
     """A side of a comparison: arithmetic in which an axis name is the position along it."""
-    from specc.elaborate.builtins.axes import length, position
-
     match expr:
         case tree.Call(tree.Ref("length"), (tree.Positional(tree.Ref(name)),)) if axes := _axes_named(
             name, site, type_
@@ -66,7 +67,7 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
             if not axes and site.scope.find(name) is None:
                 # An axis the value lacks: the condition brings it in, as in a running mean.
                 axes = [axis_by_name(name, expr.span, site)]
-            return position(axes[0], site, expr.span) if axes else value(expr, site)
+            return position(axes[0], site, expr.span) if axes else site.value(expr)
         case tree.Binary(op=op) if op in ("+", "-", "*", "/") and not is_static(expr, site.scope):
             left, right = all_of(
                 lambda: _operand(expr.left, site, type_), lambda: _operand(expr.right, site, type_)
@@ -80,9 +81,9 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
                 raise site.world.fault(
                     "E0309", f"a condition compares numbers, and this is {kind_of(number)}", expr.span
                 )
-            return value(expr, site)
+            return site.value(expr)
         case _:
-            return value(expr, site)
+            return site.value(expr)
 
 
 def _axes_named(name: str, site: Site, type_: Type) -> list[Axis]:

@@ -5,9 +5,9 @@ Promises: what breaks a promise is reported where it is made; an attention leave
 
 from __future__ import annotations
 
-from specc.elaborate.arguments import Given, is_ancestor
+from specc.elaborate.arguments import is_ancestor
 from specc.elaborate.statics import static
-from specc.elaborate.world import AttentionUse, Fault, Scope, Site, World
+from specc.elaborate.world import AttentionUse, Fault, Given, Scope, Site, World
 from specc.ir.graph import AttentionRecord, Node
 from specc.report import Label
 from specc.syntax import tree

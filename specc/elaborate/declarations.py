@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import fields as dataclass_fields
 from typing import Any
 
-from specc.elaborate.builtins.axes import with_parents
 from specc.elaborate.encodings import table_encoding
-from specc.elaborate.expressions import entry_value, layer, value
+from specc.elaborate.expressions import layer, value
 from specc.elaborate.lookup import axis_by_name
 from specc.elaborate.options import initializer
 from specc.elaborate.scans import scan_value
@@ -28,6 +27,48 @@ from specc.types.axis import Axis, Type, union
 from specc.types.static import Symbol, describe, is_number, kind_of
 
 LARGEST_WIDTH = 10**6
+
+
+def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
+    """What a name stands for; elaborated on first use. Raises Fault."""
+    if entry.state == "done":
+        return entry.value
+    if entry.state == "faulty":
+        raise Fault
+    if entry.state == "busy":
+        raise _circle(scope, name, entry)
+    entry.state = "busy"
+    scope.world.busy.append((name, entry))
+    try:
+        entry.value = elaborate_entry(scope, entry, name)
+    except Fault:
+        entry.state = "faulty"
+        if isinstance(entry.statement, tree.Binding):
+            scope.world.report.lose(made_axes(entry.statement.value))
+        raise
+    finally:
+        scope.world.busy.pop()
+    entry.state = "done"
+    return entry.value
+
+
+def _circle(scope: Scope, name: str, entry: Entry) -> Fault:
+    """A value that needs itself, told as the path by which it does."""
+    busy = scope.world.busy
+    start = next(i for i, (_, other) in enumerate(busy) if other is entry)
+    names = [n for n, _ in busy[start:]]
+    return scope.world.fault(
+        "E0210",
+        f"`{name}` is defined by itself",
+        entry.span,
+        label=f"needs `{names[1]}`" if len(names) > 1 else "its value needs its value",
+        secondary=tuple(
+            Label(other.span, f"needs `{following}`")
+            for (_, other), following in zip(busy[start + 1 :], [*names[2:], name], strict=False)
+        ),
+        why="each needs the next: " + " -> ".join([*names, name]) if len(names) > 1 else "",
+        help="a state that changes from step to step is written with `scan`",
+    )
 
 
 def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
@@ -146,7 +187,7 @@ def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
     shape = (*(axis.bound for axis in axes), width)
     path = world.weight(Weight(site.path, shape, "learned", init, item.ident.span, site.owner))
     # A nested axis comes with its parent: the value is looked up by position in each of the parent's.
-    type_ = Type(union(Type(tuple(a for axis in axes for a in with_parents(axis)), 1)), width)
+    type_ = Type(union(Type(tuple(a for axis in axes for a in axis.chain), 1)), width)
     node = world.add(site, "learned", [], type_, item.span, {"axes": tuple(axes)}, (path,))
     return world.name(scope.frame, node, item.ident.name)
 

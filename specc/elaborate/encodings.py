@@ -164,8 +164,6 @@ def _is_table(name: str, site: Site) -> bool:
 
 def _shared(expr: tree.Expr, site: Site) -> Encoding:
     """A declared table, by name."""
-    from specc.elaborate.expressions import entry_value
-
     world = site.world
     name = expr.name if isinstance(expr, tree.Ref) else ""
     found = site.scope.find(name)
@@ -182,7 +180,7 @@ def _shared(expr: tree.Expr, site: Site) -> Encoding:
             secondary=(Label(found[1].span, "declared here"),),
             help="a field is read by a table or an encoding, such as `vocab(1000, 8)`",
         )
-    result: Encoding = entry_value(*found, name)
+    result: Encoding = found[0].value_of(found[1], name)
     return result
 
 

@@ -13,6 +13,7 @@ from specc.elaborate.written import local_names, references, walk
 from specc.ir.graph import Graph, Node
 from specc.names.program import KIND_WORDS
 from specc.report import Label
+from specc.source import Span
 from specc.syntax import tree
 
 _CARRIES = frozenset({"concat", "add", "sub", "mul", "rename", "stack", "append", "slice"})
@@ -98,8 +99,6 @@ def _different_tables(
     for name in sides[0].keys() & sides[1].keys():
         (first, node), (second, other) = sides[0][name], sides[1][name]
         if first != second:
-            from specc.source import Span
-
             assert isinstance(span, Span)
             world.report.warning(
                 "W0704",

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from specc.elaborate.blocks import module_scope, require
-from specc.elaborate.builtins import registry
 from specc.elaborate.contracts import check_block
 from specc.elaborate.crosses import check_crosses
 from specc.elaborate.devices import devices, places
-from specc.elaborate.expressions import entry_value
 from specc.elaborate.lints import lint
+from specc.elaborate.meaning import world_of
 from specc.elaborate.predictions import extra_loss, label_inputs, prediction
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import training
@@ -33,8 +32,6 @@ from specc.report.suggest import nearest
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import Symbol
-
-assert registry.BUILTINS  # every built-in is declared before anything is elaborated
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class _Whole:
 def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) -> Graph | None:
     """The graph of a model, or None after reporting why there is none."""
     module = program.main
-    world = World(program, report, overrides=dict(overrides))
+    world = world_of(program, report, overrides)
     scope = module_scope(world, module)
     _check_overrides(world, module.named)
     if module.kind != "model":
@@ -101,7 +98,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
 
 def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
     """Report the faults of one more variant of a model: nothing of what no variant meets, and no lints."""
-    _whole(module_scope(World(program, report, overrides=dict(overrides)), program.main))
+    _whole(module_scope(world_of(program, report, overrides), program.main))
 
 
 def _whole(scope: Scope) -> _Whole:
@@ -112,7 +109,7 @@ def _whole(scope: Scope) -> _Whole:
     for name, entry in scope.entries.items():
         if not isinstance(entry.statement, tree.Block | tree.Device):
             try:
-                entry_value(scope, entry, name)
+                scope.value_of(entry, name)
             except Fault:
                 continue
     check_crosses(scope)
@@ -165,7 +162,7 @@ def _params(scope: Scope) -> None:
     for name, entry in scope.entries.items():
         if isinstance(entry.statement, tree.Param):
             try:
-                entry_value(scope, entry, name)
+                scope.value_of(entry, name)
             except Fault:
                 continue
     for item in scope.module.requires:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from specc.elaborate.builtins.signature import Builtin, Option
-from specc.elaborate.expressions import entry_value, layer
-from specc.elaborate.statics import is_static, static
+from specc.elaborate.builtins.signature import BUILTINS, Builtin, Option
+from specc.elaborate.statics import is_static, static, symbols_of
 from specc.elaborate.world import Fault, Site, World
 from specc.report import Fix
 from specc.report.suggest import suggestion
@@ -78,7 +77,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
     if option.kind in ("layer", "layer?"):
         if option.kind == "layer?" and _is_none(expr, site):
             return None
-        return layer(expr, site)
+        return site.layer(expr)
     if option.kind == "init":
         return initializer(expr, site)
     if option.kind == "text?":
@@ -153,4 +152,29 @@ def _is_none(expr: tree.Expr, site: Site) -> bool:
     found = site.scope.find(expr.name)
     if found is None or not isinstance(found[1].statement, tree.Param | tree.Static):
         return False
-    return bool(entry_value(*found, expr.name) == Symbol("none"))
+    return bool(found[0].value_of(found[1], expr.name) == Symbol("none"))
+
+
+def known_callable(name: str, site: Site) -> bool:
+    return name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
+
+
+def static_or_layer(expr: tree.Expr, site: Site, domain: tree.Domain | None) -> Any:
+    """An argument for a block's static: a compile-time value, a symbol of its domain, or a layer."""
+    symbols = symbols_of(domain)
+    if isinstance(expr, tree.Ref) and expr.name in symbols:
+        return Symbol(expr.name)
+    if isinstance(expr, tree.Pipe):
+        return site.layer(expr)
+    if isinstance(expr, tree.Call | tree.Ref | tree.Attribute) and not is_static(expr, site.scope):
+        found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
+        if found is None or isinstance(found[1].statement, tree.Block | tree.Layer | tree.Static | None):
+            if isinstance(expr, tree.Ref) and found is None and symbols:
+                raise site.world.unknown("E0201", "choice", expr.name, expr.span, sorted(symbols))
+            if isinstance(expr, tree.Ref):
+                if not known_callable(expr.name, site):
+                    raise site.world.unknown(
+                        "E0201", "param or layer", expr.name, expr.span, site.scope.names()
+                    )
+            return site.layer(expr)
+    return static(expr, site, symbols)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specc.elaborate.declarations import LARGEST_WIDTH
-from specc.elaborate.expressions import entry_value, value
 from specc.elaborate.statics import static
 from specc.elaborate.world import Scope, Site
 from specc.frozen import dataclass
@@ -48,7 +47,7 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
     """One `predict`: its kind, label column and node, and what its loss is multiplied with. Raises Fault."""
     name = item.ident.name
     kind = _kind(scope, item)
-    node: Node = entry_value(scope, scope.entries[name], name)
+    node: Node = scope.value_of(scope.entries[name], name)
     _ends_flat(scope, node, kind.classes or 1, item.value.span, f"the prediction `{name}`")
     column = item.column.value if item.column else name
     condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
@@ -60,7 +59,7 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
 
 def _weight(scope: Scope, name: str, expr: tree.Expr) -> ExtraLoss:
     site = Site(scope, scope.frame, f"{name}.weight")
-    node = value(expr, site)
+    node = site.value(expr)
     help = "a weight is one number: such as `sum(x)`, the sum of its channels"
     _ends_flat(scope, node, 1, expr.span, f"the weight of `{name}`", help)
     return ExtraLoss(f"{name}.weight", node.id, expr.span, weighs=name)
@@ -198,7 +197,7 @@ def _range(scope: Scope, expr: tree.Expr) -> tuple[float, float]:
 def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
     """One `loss`. Raises Fault."""
     name = item.ident.name
-    node: Node = entry_value(scope, scope.entries[name], name)
+    node: Node = scope.value_of(scope.entries[name], name)
     _ends_flat(scope, node, 1, item.value.span, f"the loss `{name}`")
     return ExtraLoss(name, node.id, item.ident.span)
 

@@ -7,11 +7,9 @@ states at one position; the states' axes are the smallest set that the body does
 from __future__ import annotations
 
 from specc.elaborate.blocks import declare_name
-from specc.elaborate.builtins.axes import with_parents
-from specc.elaborate.expressions import all_of, entry_value, value
 from specc.elaborate.lookup import axis_by_name, unwalked
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Frame, Scope, Site
+from specc.elaborate.world import Fault, Frame, Scope, Site, all_of
 from specc.ir.graph import Node, Region
 from specc.report import Fix, Label
 from specc.report.suggest import nearest
@@ -42,7 +40,7 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
     inits = all_of(
         *((lambda s=s, w=w: _init(s, w, axis, site)) for s, w in zip(scan.states, widths, strict=True))
     )
-    parents = with_parents(axis.parent) if axis.parent else ()
+    parents = axis.parent.chain if axis.parent else ()
     axes = [union(Type(parents, 1), *([i.type] if i else [])) for i in inits]
     while True:
         types = [Type(a, w) for a, w in zip(axes, widths, strict=True)]
@@ -80,7 +78,7 @@ def _finish(
 ) -> tuple[Node, ...]:
     """The scan's node and one more for each further state."""
     world, site = scope.world, Site(scope, scope.frame, scope.path)
-    whole = [Type(union(Type((*t.axes, *with_parents(axis)), 1)), t.width) for t in types]
+    whole = [Type(union(Type((*t.axes, *axis.chain), 1)), t.width) for t in types]
     attrs = {"axis": axis, "backward": scan.backward}
     first = world.add(site, "scan", inputs, whole[0], scan.span, attrs, region=region)
     nodes = [first]
@@ -107,7 +105,7 @@ def _width(state: tree.State, site: Site) -> int:
 def _init(state: tree.State, width: int, axis: Axis, site: Site) -> Node | None:
     if state.init is None:
         return None
-    node = value(state.init, site)
+    node = site.value(state.init)
     if node.type.width != width:
         raise site.world.fault(
             "E0301",
@@ -211,7 +209,7 @@ def _elaborate(
     def one(state: tree.State, type_: Type) -> Node:
         item = nexts[state.ident.name]
         path = f"{scope.path}.{state.ident.name}" if scope.path else state.ident.name
-        node = world.localize(value(item.value, Site(body, frame, path)), frame)
+        node = world.localize(Site(body, frame, path).value(item.value), frame)
         if node.type.width != type_.width:
             raise world.fault(
                 "E0301",
@@ -226,5 +224,5 @@ def _elaborate(
 
     makers = [(lambda s=s, t=t: one(s, t)) for s, t in zip(scan.states, types, strict=True)]
     waiting = [(n, e) for n, e in body.entries.items() if e.state == "waiting"]
-    makers += [(lambda n=n, e=e: entry_value(body, e, n)) for n, e in waiting]
+    makers += [(lambda n=n, e=e: body.value_of(e, n)) for n, e in waiting]
     return frame, states, all_of(*makers)[: len(states)]

@@ -10,10 +10,9 @@ import itertools
 from collections.abc import Iterable
 
 from specc.elaborate.encodings import Encoding, encoding
-from specc.elaborate.expressions import all_of
 from specc.elaborate.lookup import origins
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Scope, Site
+from specc.elaborate.world import Fault, Scope, Site, all_of
 from specc.ir.graph import FieldSpec, Node, SpaceSpec, Weight
 from specc.report import Label
 from specc.report.suggest import nearest

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from specc.elaborate.lookup import axis_by_name
 from specc.elaborate.world import Aside, Entry, Fault, LayerValue, Scope, Site
 from specc.ir.graph import Node
 from specc.report.suggest import nearest
@@ -145,8 +146,6 @@ def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticVa
 
 
 def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticValue:
-    from specc.elaborate.expressions import entry_value
-
     found = site.scope.find(expr.name)
     if found is None:
         known = [n for n in site.scope.names() if is_static(tree.Ref(n), site.scope)]
@@ -171,7 +170,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
             label=f"`{expr.name}` is only known for an example",
             help=f"for its number of channels, write `width({expr.name})`",
         )
-    return entry_value(scope, entry, expr.name)
+    return scope.value_of(entry, expr.name)
 
 
 def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
@@ -186,9 +185,6 @@ def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
 
 
 def _static_call(expr: tree.Call, site: Site) -> StaticValue:
-    from specc.elaborate.expressions import value
-    from specc.elaborate.lookup import axis_by_name
-
     world = site.world
     name = expr.callee.name if isinstance(expr.callee, tree.Ref) else ""
     if name not in _STATIC_CALLS:
@@ -203,7 +199,7 @@ def _static_call(expr: tree.Call, site: Site) -> StaticValue:
         raise world.fault("E0404", f"`{name}` takes exactly one argument", expr.span)
     argument = expr.args[0].value
     if name == "width":
-        return value(argument, site).type.width
+        return site.value(argument).type.width
     if not isinstance(argument, tree.Ref):
         raise world.fault("E0404", "`bound` takes the name of an axis", argument.span)
     return axis_by_name(argument.name, argument.span, site).bound

@@ -13,8 +13,6 @@ from typing import Any
 
 from specc.elaborate.blame import is_standard
 from specc.elaborate.blocks import call_block, module_scope
-from specc.elaborate.calls import apply_layer
-from specc.elaborate.expressions import value
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, LayerValue, Scope, Site, World
 from specc.ir.graph import Node
@@ -58,7 +56,7 @@ def _branches(world: World) -> None:
                 if aside.static:
                     static(aside.branch, aside.site, aside.symbols)
                 else:
-                    value(aside.branch, aside.site)
+                    aside.site.value(aside.branch)
             for diagnostic in report:
                 if diagnostic.code in _ALWAYS:
                     world.report.add(diagnostic)
@@ -157,5 +155,5 @@ def _applied(scope: Scope, layer: LayerValue, sequence: bool) -> Report:
     with _aside(world) as report, contextlib.suppress(Fault):
         span = layer.calls[0][0].span
         node = world.put(frame, "input", [], Type((axis,) if sequence else (), 24), span, {"field": ""})
-        apply_layer(LayerValue(layer.calls, layer.text), [(node, span)], site, span)
+        site.apply(LayerValue(layer.calls, layer.text), [(node, span)], span)
     return report

@@ -1,15 +1,16 @@
 """What the elaboration of one model shares, and the places that expressions are evaluated at.
 
 Promises: nodes get ids, regions and captures here and nowhere else; a weight path is registered once.
-Leaves to others: what an expression means (`expressions`, `calls`, `blocks`, `scans`, `builtins`).
+Leaves to others: what an expression means. The world holds it as `Meaning`, so that parts of the elaborator
+that need each other (a call's arguments are expressions, an expression may be a call) import only this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from math import prod
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from specc.elaborate.blame import CallSite, told_at
 from specc.frozen import dataclass
@@ -21,6 +22,8 @@ from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
 
+T = TypeVar("T")
+
 # A model beyond these was not meant: a size got a digit too many, or blocks call each other twice and twice.
 _OPERATIONS = 10_000
 _NUMBERS = 10**10  # of one weight that is no table
@@ -28,6 +31,19 @@ _NUMBERS = 10**10  # of one weight that is no table
 
 class Fault(Exception):
     """Raised once a fault has been reported: whatever depends on it stays silent."""
+
+
+def all_of(*makers: Callable[[], T]) -> list[T]:
+    """Every result, or one Fault after each maker had the chance to report its own."""
+    results, failed = [], False
+    for maker in makers:
+        try:
+            results.append(maker())
+        except Fault:
+            failed = True
+    if failed:
+        raise Fault
+    return results
 
 
 @dataclass
@@ -104,6 +120,10 @@ class Scope:
     static: dict[int, bool] = field(default_factory=dict)  # by id of an operation, whether it is static
     scans: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # by id of the statement
 
+    def value_of(self, entry: Entry, name: str) -> Any:
+        """What one of this scope's names stands for. Raises Fault."""
+        return self.world.meaning.entry_value(self, entry, name)
+
     def find(self, name: str) -> tuple[Scope, Entry] | None:
         scope: Scope | None = self
         while scope is not None:
@@ -147,24 +167,51 @@ class Scope:
         return found
 
 
-@dataclass
+Given = tuple[Node, Span]
+
+
+class Meaning(Protocol):
+    """What expressions and names mean; `specc.elaborate.meaning` implements it, once.
+
+    Each gives its result, or raises Fault once the reason is reported.
+    """
+
+    def value(self, expr: tree.Expr, site: Site) -> Node:
+        """The node of an expression at a place."""
+
+    def static(self, expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> Any:
+        """The compile-time value of an expression. symbols: bare words that stand for themselves."""
+
+    def layer(self, expr: tree.Expr, site: Site) -> LayerValue:
+        """The layer that an expression says: a name, a call that lacks its first input, a pipe of such."""
+
+    def call(self, expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
+        """The node of a call. first: what is piped in; None where that is faulty."""
+
+    def apply(self, target: LayerValue, inputs: list[Given], site: Site, span: Span) -> Node:
+        """The node of a layer applied to values."""
+
+    def entry_value(self, scope: Scope, entry: Entry, name: str) -> Any:
+        """What a name stands for; elaborated on first use."""
+
+
 class Site:
     """Where an expression stands: the scope its names are looked up in, the frame its nodes go to,
     the path that names its weights, and a count of the callees seen there, so that a second
     `linear` becomes `linear_2`."""
 
-    scope: Scope
-    frame: Frame
-    path: str
-    counts: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("counts", "frame", "path", "scope", "world")
 
-    @property
-    def world(self) -> World:
-        return self.scope.world
+    def __init__(self, scope: Scope, frame: Frame, path: str, counts: dict[str, int] | None = None) -> None:
+        self.scope = scope
+        self.frame = frame
+        self.path = path
+        self.counts: dict[str, int] = {} if counts is None else counts
+        self.world: World = scope.world
 
     @property
     def report(self) -> Report:
-        return self.scope.world.report
+        return self.world.report
 
     @property
     def owner(self) -> str:
@@ -172,15 +219,32 @@ class Site:
         return self.path.split(".", 1)[0]
 
     def child(self, callee: str) -> str:
+        """The path of one more use of a callee at this place."""
         count = self.counts[callee] = self.counts.get(callee, 0) + 1
         leaf = callee if count == 1 else f"{callee}_{count}"
         return f"{self.path}.{leaf}" if self.path else leaf
+
+    def value(self, expr: tree.Expr) -> Node:
+        return self.world.meaning.value(expr, self)
+
+    def static(self, expr: tree.Expr, symbols: Iterable[str] = ()) -> Any:
+        return self.world.meaning.static(expr, self, symbols)
+
+    def layer(self, expr: tree.Expr) -> LayerValue:
+        return self.world.meaning.layer(expr, self)
+
+    def call(self, expr: tree.Call, first: list[Given] | None) -> Node:
+        return self.world.meaning.call(expr, self, first)
+
+    def apply(self, target: LayerValue, inputs: list[Given], span: Span) -> Node:
+        return self.world.meaning.apply(target, inputs, self, span)
 
 
 @dataclass
 class World:
     program: Program
     report: Report
+    meaning: Meaning
     root: Frame = field(default_factory=Frame)
     overrides: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Weight] = field(default_factory=dict)
@@ -206,7 +270,7 @@ class World:
             return Fault(message)
         if code == "E0403" and self._told_of(message, span, details):
             return Fault(message)
-        message, span = told_at(self, code, message, span, details)
+        message, span = told_at(self.call_sites, code, message, span, details)
         self.report.error(code, message, span, **details)
         return Fault(message)
 

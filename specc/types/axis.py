@@ -44,6 +44,11 @@ class Axis:
     def kind(self) -> str:
         return str(self.key[0])
 
+    @property
+    def chain(self) -> tuple[Axis, ...]:
+        """The axes that it lives in, outermost first, and itself."""
+        return (self,) if self.parent is None else (*self.parent.chain, self)
+
     def __str__(self) -> str:
         return self.name
 

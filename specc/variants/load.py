@@ -14,9 +14,10 @@ from typing import Any
 from specc.driver import load_program, located, read
 from specc.elaborate.blocks import module_scope, require
 from specc.elaborate.declarations import param_value
+from specc.elaborate.meaning import world_of
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.statics import describe_domain
-from specc.elaborate.world import Fault, Site, World
+from specc.elaborate.world import Fault, Site
 from specc.names.program import Program
 from specc.report import Label, Report
 from specc.source import Source
@@ -69,7 +70,7 @@ def _defaults(program: Program, fixed: Mapping[str, Any], report: Report) -> dic
     found: dict[str, StaticValue] = {}
     for name, item in program.main.named.items():
         if isinstance(item, tree.Param):
-            world = World(program, report, overrides=dict(fixed))
+            world = world_of(program, report, fixed)
             scope = module_scope(world, program.main)
             declare_axes(scope)
             try:
@@ -138,7 +139,7 @@ def _something_left(space: VariantSpace, report: Report) -> bool:
             left = True
         if not left:
             _report_nothing(space, part, report)
-    world = World(space.program, report, overrides=dict(space.fixed))
+    world = world_of(space.program, report, space.fixed)
     scope = module_scope(world, space.program.main)
     declare_axes(scope)
     if not report.has_errors:
@@ -152,7 +153,7 @@ def _something_left(space: VariantSpace, report: Report) -> bool:
 
 def _report_nothing(space: VariantSpace, part: Sequence[str], report: Report) -> None:
     """Blame the one condition that no choice can keep, else all that tie the part together."""
-    world = World(space.program, Report(), overrides=dict(space.fixed))
+    world = world_of(space.program, Report(), space.fixed)
     scope = module_scope(world, space.program.main)
     site = Site(scope, scope.frame, "")
     own = [(item, needs) for item, needs in space.conditions if needs and needs <= set(part)]

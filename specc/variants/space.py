@@ -15,16 +15,14 @@ from functools import cached_property
 from typing import Any
 
 from specc.elaborate.blocks import module_scope
-from specc.elaborate.builtins import registry
+from specc.elaborate.meaning import world_of
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.statics import domain_values, truth
-from specc.elaborate.world import Fault, Scope, Site, World
+from specc.elaborate.world import Fault, Scope, Site
 from specc.names.program import Program
 from specc.report import Report
 from specc.syntax import tree
 from specc.types.static import StaticValue, Symbol, describe
-
-assert registry.BUILTINS  # conditions may read widths, and so values
 
 # A search that asks more often than this gives up: the answer is then a bound, or nothing.
 PATIENCE = 20_000
@@ -171,7 +169,7 @@ class VariantSpace:
 
     def scope(self, given: Mapping[str, StaticValue]) -> Scope:
         """The names of the spec with these params given."""
-        world = World(self.program, Report(), overrides={**self.fixed, **given})
+        world = world_of(self.program, Report(), {**self.fixed, **given})
         scope = module_scope(world, self.program.main)
         declare_axes(scope)
         return scope

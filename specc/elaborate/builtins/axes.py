@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
 from specc.elaborate.builtins.widths import static_axis, without_axis_named
-from specc.elaborate.expressions import broadcast
 from specc.elaborate.lookup import axis_by_name, axis_of_value, unwalked
-from specc.elaborate.world import Frame, Site
+from specc.elaborate.positions import length, position
 from specc.ir.graph import Node
 from specc.report import Label
 from specc.source import Span
@@ -235,32 +235,6 @@ def _pairs(args: Arguments) -> Node:
         )
     axis = static_axis(args, args.as_, over.size * (over.size - 1) // 2)
     return args.add("pairs", [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
-
-
-def position(axis: Axis, site: Site, span: Span) -> Node:
-    """The index along an axis."""
-    return _about("index", axis, with_parents(axis), site, span)
-
-
-def length(axis: Axis, site: Site, span: Span) -> Node:
-    """How many positions an axis has."""
-    return _about("length", axis, with_parents(axis.parent) if axis.parent else (), site, span)
-
-
-def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:
-    """A number about an axis itself; made outside of a scan that walks it."""
-    frame: Frame | None = site.frame
-    outside = site.frame
-    while frame is not None:
-        if frame.axis == axis and frame.outer is not None:
-            outside = frame.outer
-        frame = frame.outer
-    node = site.world.put(outside, op, (), Type(axes, 1), span, {"axis": axis}, (), site.path)
-    return site.world.localize(node, site.frame)
-
-
-def with_parents(axis: Axis) -> tuple[Axis, ...]:
-    return (*with_parents(axis.parent), axis) if axis.parent else (axis,)
 
 
 def _index(args: Arguments) -> Node:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
 from specc.elaborate.builtins.widths import static_axis, without_axis_named
-from specc.elaborate.calls import apply_layer
-from specc.elaborate.expressions import broadcast
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
 from specc.report import Label
@@ -55,9 +54,9 @@ def _mlp(args: Arguments) -> Node:
     for size in options["sizes"]:
         x = _linear_at(args, x, size, inner.child("linear"), options)
         if options["norm"] is not None:
-            x = apply_layer(options["norm"], [(x, args.span)], inner, args.span)
+            x = inner.apply(options["norm"], [(x, args.span)], args.span)
         if options["act"] is not None:
-            x = apply_layer(options["act"], [(x, args.span)], inner, args.span)
+            x = inner.apply(options["act"], [(x, args.span)], args.span)
         x = _dropout_at(args, x, options["dropout"])
     return x
 
@@ -122,7 +121,7 @@ def _dropout(args: Arguments) -> Node:
 
 def _residual(args: Arguments) -> Node:
     inner: LayerValue = args.options["layer"]
-    out = apply_layer(inner, [args.nodes[0]], args.site, args.span)
+    out = args.site.apply(inner, [args.nodes[0]], args.span)
     if out.type != args.x.type:
         raise args.world.fault(
             "E0310",
@@ -140,15 +139,14 @@ def _residual(args: Arguments) -> Node:
 def _repeat(args: Arguments) -> Node:
     x, place = args.nodes[0]
     for _ in range(args.options["n"]):
-        x = apply_layer(args.options["layer"], [(x, place)], args.site, args.span)
+        x = args.site.apply(args.options["layer"], [(x, place)], args.span)
     return x
 
 
 def _fan(args: Arguments) -> Node:
     assert args.as_ is not None
     outs = [
-        apply_layer(args.options["layer"], [args.nodes[0]], args.site, args.span)
-        for _ in range(args.options["n"])
+        args.site.apply(args.options["layer"], [args.nodes[0]], args.span) for _ in range(args.options["n"])
     ]
     without_axis_named(args, outs[0], args.nodes[0][1], args.as_)
     axis = static_axis(args, args.as_, len(outs))

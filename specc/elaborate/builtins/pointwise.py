@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
-from specc.elaborate.expressions import broadcast
 from specc.ir.graph import Node
 from specc.types.axis import Type, union
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
-from specc.elaborate.expressions import broadcast
 from specc.elaborate.lookup import axis_of_value
 from specc.ir.graph import Node
+from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
@@ -78,8 +79,6 @@ def _join(args: Arguments) -> Node:
 def _dot(args: Arguments) -> Node:
     (a, place_a), (b, place_b) = args.nodes
     if a.type.width != b.type.width:
-        from specc.report import Label
-
         raise args.world.fault(
             "E0301",
             "`dot` needs two values of the same width",
