@@ -19,7 +19,7 @@ from specc.emit.derivative import Derivative
 from specc.emit.names import Names
 from specc.emit.steps import Step, biased, steps_of
 from specc.ir.graph import Node, Region
-from specc.ir.products import Product, products_of
+from specc.ops.products import Product, products_of
 
 _FUNCTIONS = {"tanh": "torch.tanh", "sigmoid": "torch.sigmoid", "exp": "torch.exp", "relu": "torch.relu"}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}

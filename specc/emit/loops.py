@@ -17,7 +17,7 @@ from specc.emit.names import Names, identifier
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import EXAMPLES, Domain, Shape
 from specc.ir.graph import Node, Region, axis_of
-from specc.ir.products import Product, products_of
+from specc.ops.products import Product, products_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 

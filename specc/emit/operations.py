@@ -30,7 +30,7 @@ from specc.emit.names import attribute
 from specc.emit.products import bias_text, heads_text, matrix_text, product_text
 from specc.emit.shape import Domain, Shape
 from specc.ir.graph import Node, Reading, axis_of, readings
-from specc.ir.products import Product, products_of
+from specc.ops.products import Product, products_of
 from specc.types.axis import Axis
 
 Emitter = Callable[[Body, Node], Expr | None]

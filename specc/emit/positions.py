@@ -12,7 +12,7 @@ from specc.emit.code import ATOM, Expr
 from specc.emit.products import bias_text, matrix_text
 from specc.emit.shape import Shape
 from specc.ir.graph import Node
-from specc.ir.products import products_of
+from specc.ops.products import products_of
 from specc.types.axis import Axis
 
 

@@ -1,4 +1,4 @@
-"""Products with parts of matrices (ir/products.py) as expressions.
+"""Products with parts of matrices (ops/products.py) as expressions.
 
 `local` gives a short name for a matrix of which parts are read.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from specc.emit.names import attribute
 from specc.ir.graph import Node
-from specc.ir.products import Columns, Product, Slab, products_of
+from specc.ops.products import Columns, Product, Slab, products_of
 
 Local = Callable[[str], str]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specc.ir.graph import Node, Region
-from specc.ir.products import products_of
+from specc.ops.products import products_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from specc.interpret.meaning import Inputs, means, means_across
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
-from specc.ir.products import Product
+from specc.ops.products import Product
 
 
 @means("linear")

@@ -1,8 +1,8 @@
 """The typed graph: the whole model as values in single assignment, for one example.
 
 Promises: every node has a type and the span it came from; nothing here says batch, pad or mask.
-The meaning of each `op` is `specc/interpret.py`; its inputs, attributes and weights are declared
-in `specc/ir/ops.py`.
+The meaning of each `op` is in `specc/interpret`; its inputs, attributes and weights are declared
+in `specc/ops`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import field, replace
 from typing import Any
 
 from specc.frozen import dataclass
+from specc.ops import op
 from specc.source import Span
 from specc.types.axis import Axis, Type
 
@@ -223,9 +224,9 @@ class Reading:
 def readings(node: Node) -> tuple[Reading, ...]:
     """What a node looks up, in the order of its channels; nothing unless it does so."""
     match node.op:
-        case "embed" | "embed_bag":
+        case op.EMBED | op.EMBED_BAG:
             return (Reading(node.attrs["field"], node.weights[0], node.attrs.get("mode")),)
-        case "lookup":
+        case op.LOOKUP:
             parts = zip(node.attrs["fields"], node.weights, node.attrs["modes"], strict=True)
             return tuple(Reading(*part) for part in parts)
     return ()

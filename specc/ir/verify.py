@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from specc.ir.graph import FieldSpec, Graph, Node, Region, Weight, walk
-from specc.ir.ops import OPS
-from specc.ir.rules import RULES
+from specc.ops import OPS, op
+from specc.ops.definition import Slot, fits
 from specc.source import Span
 from specc.types.axis import Axis, Type, union
 
@@ -78,14 +78,19 @@ class Block:
             self.types[node.id] = node.type
 
     def _check(self, node: Node) -> None:
-        op = OPS.get(node.op)
-        self.require(node, op is not None, "there is no such op")
-        assert op is not None
+        known = OPS.get(node.op)
+        self.require(node, known is not None, "there is no such op")
+        assert known is not None
         for id in node.inputs:
             self.require(node, id in self.types, f"its input %{id} does not come first")
-        self.require(node, _fits(op.inputs, len(node.inputs)), f"it takes {op.inputs or 'no inputs'}")
-        self.require(node, _fits(op.weights, len(node.weights)), f"its weights are {op.weights or 'none'}")
-        self.require(node, set(node.attrs) == set(op.attrs.split()), f"its attributes are {op.attrs}")
+        self.require(node, fits(known.inputs, len(node.inputs)), f"it takes {_listed(known.inputs)}")
+        self.require(
+            node, fits(known.weights, len(node.weights)), f"its weights are {_listed(known.weights)}"
+        )
+        names = " ".join(known.attrs)
+        self.require(node, node.attrs.keys() == known.attrs.keys(), f"its attributes are {names}")
+        for name, kind in known.attrs.items():
+            self.require(node, isinstance(node.attrs[name], kind), f"its `{name}` is no {kind}")
         for path in node.weights:
             self.require(node, path in self.weights, f"there is no weight `{path}`")
         axes = node.type.axes
@@ -94,7 +99,7 @@ class Block:
             self.require(node, axis.parent is None or axis.parent in axes, f"`{axis}` lacks its parent")
         for worked in _worked_along(node):
             self.require(node, worked not in self.axes, f"`{worked}` is walked by a scan around it")
-        expected = RULES[node.op](self, node, tuple(self.types[i] for i in node.inputs))
+        expected = known.rule(self, node, tuple(self.types[i] for i in node.inputs))
         self.require(node, node.type == expected, f"its type should be {expected}")
 
     def require(self, node: Node, holds: bool, message: str) -> None:
@@ -126,24 +131,23 @@ class Block:
         assert region is not None
         block = replace(self, axes=(*self.axes, *axes), captures=captures, region=region, types={}, states={})
         block.check(region.nodes)
-        for ids, op in ((region.captures, "capture"), (region.states, "state")):
-            listed = {n.id: n.attrs["index"] for n in region.nodes if n.op == op}
-            self.require(node, listed == {id: i for i, id in enumerate(ids)}, f"its {op}s are not as listed")
+        for ids, what in ((region.captures, op.CAPTURE), (region.states, op.STATE)):
+            listed = {n.id: n.attrs["index"] for n in region.nodes if n.op == what}
+            self.require(
+                node, listed == {id: i for i, id in enumerate(ids)}, f"its {what}s are not as listed"
+            )
         for id in region.nexts:
             self.require(node, id in block.types, f"%{id} is not in its region")
         return block
 
 
-def _fits(inputs: str, count: int) -> bool:
-    """Whether so many are what "a b?" or "*" names."""
-    names = inputs.split()
-    least = sum(not n.endswith(("?", "*")) for n in names)
-    return least <= count and (count <= len(names) or any(n.endswith("*") for n in names))
+def _listed(slots: tuple[Slot, ...]) -> str:
+    marks = {(True, False): "?", (False, True): "*"}
+    return " ".join(s.name + marks.get((s.optional, s.many), "") for s in slots) or "none"
 
 
 def _worked_along(node: Node) -> list[Axis]:
     """The axes along which positions are brought together or moved."""
-    if node.op in ("index", "length", "learned"):
+    if OPS[node.op].traits.source is not None:
         return []
-    keys = ("axis", "old", "over", "second", "query_axis", "key_axis")
-    return [a for a in (node.attrs.get(key) for key in keys) if isinstance(a, Axis)]
+    return [value for value in node.attrs.values() if isinstance(value, Axis)]

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from specc.ir.graph import Graph, Node
-from specc.ir.products import Columns, Product, Slab, project_attrs
 from specc.ir.prune import prune
+from specc.ops.products import Columns, Product, Slab, project_attrs
 from specc.passes.positions import never_empty
 from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
 from specc.passes.roles import REQUEST, axis_role

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from specc.ir.graph import Graph, Node, walk
-from specc.ir.products import Columns, Product, project_attrs
 from specc.ir.prune import prune
+from specc.ops.products import Columns, Product, project_attrs
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
 from specc.types.axis import Type, union
 

@@ -14,8 +14,8 @@ from collections import Counter
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, walk
-from specc.ir.products import Slab, products_of, project_attrs
 from specc.ir.prune import prune
+from specc.ops.products import Slab, products_of, project_attrs
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type, union
 

@@ -20,8 +20,8 @@ from dataclasses import replace
 from itertools import combinations, count
 
 from specc.ir.graph import Graph, Node
-from specc.ir.products import Product, products_of, project_attrs
 from specc.ir.prune import prune
+from specc.ops.products import Product, products_of, project_attrs
 from specc.passes.rewrite import Builder, rebuilt, recaptured, uses_of, within
 from specc.types.axis import Type
 

@@ -22,8 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from specc.ir.graph import Graph, Node, Region
-from specc.ir.products import products_of, project_attrs
 from specc.ir.prune import prune
+from specc.ops.products import products_of, project_attrs
 from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite, uses_of
 from specc.types.axis import Axis
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from specc.emit.cell import CellSource, cell_source
 from specc.ir.graph import Node, Region
-from specc.ir.products import Columns, Product
+from specc.ops.products import Columns, Product
 from specc.source import Source, Span
 from specc.types.axis import Type
 from specc_runtime.layout import Axis, Layout

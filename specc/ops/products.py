@@ -8,10 +8,12 @@ matrix multiply its channels. A whole linear layer is one block of one term.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specc.frozen import dataclass
-from specc.ir.graph import Node
+
+if TYPE_CHECKING:
+    from specc.ir.graph import Node
 
 
 @dataclass(frozen=True)

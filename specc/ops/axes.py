@@ -1,0 +1,116 @@
+"""Axes made and unmade: `stack pairs rename init tail append take top flatten`."""
+
+from __future__ import annotations
+
+from math import comb
+from typing import TYPE_CHECKING
+
+from specc.ops import op
+from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Positions, Traits, slots
+from specc.ops.rules import Inputs, moved
+from specc.types.axis import Axis, Type, union
+
+if TYPE_CHECKING:
+    from specc.ir.graph import Node
+    from specc.ops.checker import Checker
+
+
+def _stack(check: Checker, node: Node, inputs: Inputs) -> Type:
+    axis = node.attrs["axis"]
+    check.require(node, axis.size == len(inputs), f"`{axis}` has {axis.size} positions")
+    check.require(node, len({t.width for t in inputs}) == 1, "widths differ")
+    check.require(node, not any(t.has(axis) for t in inputs), f"an input has `{axis}` already")
+    return Type((*union(*inputs), axis), inputs[0].width)
+
+
+def _pairs(check: Checker, node: Node, inputs: Inputs) -> Type:
+    over, axis = node.attrs["over"], node.attrs["axis"]
+    check.require(node, over.size is not None and axis.size == comb(over.size, 2), "it is of other pairs")
+    return moved(check, node, inputs[0], over, axis)
+
+
+def _derived(check: Checker, node: Node, inputs: Inputs) -> Type:
+    old, axis = node.attrs["old"], node.attrs["axis"]
+    made = axis.kind == _MADE[node.op] and axis.source == (old,)
+    check.require(node, made, f"`{axis}` is not of `{old}`")
+    check.require(node, axis.parent == old.parent, f"`{axis}` and `{old}` live in different axes")
+    if "k" in node.attrs:
+        check.require(node, axis.key[2] == node.attrs["k"], f"`{axis}` has another k")
+    for score in inputs[1:]:
+        check.along(node, score, old)
+        check.require(node, score.width == 1 and set(score.axes) <= set(inputs[0].axes), f"the score {score}")
+    return moved(check, node, inputs[0], old, axis)
+
+
+def _append(check: Checker, node: Node, inputs: Inputs) -> Type:
+    x, y = inputs
+    old, axis, second = (node.attrs[k] for k in ("old", "axis", "second"))
+    source = (old,) if second is None else (old, second)
+    check.require(node, axis.kind == "appended" and axis.source == source, f"`{axis}` is of others")
+    check.require(node, axis.parent == old.parent, f"`{axis}` and `{old}` live in different axes")
+    check.require(node, x.width == y.width, "widths differ")
+    whole = moved(check, node, x, old, axis)
+    if second is not None:
+        check.along(node, y, second)
+        y = y.without(second)
+    check.require(node, not y.has(old), f"{y} has `{old}` itself")
+    return Type(union(whole, y), x.width)
+
+
+def _flatten(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (x,), axis = inputs, node.attrs["axis"]
+    check.along(node, x, axis)
+    return x.without(axis).with_width(x.width * axis.bound)
+
+
+# By operation the kind of axis that it makes.
+_MADE = {op.RENAME: "renamed", op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
+_OVER_NEW = {"over": True, "new": False}
+_OLD_AXIS = {"old": Axis, "axis": Axis}
+_PURE = Traits(effect=Effect.PURE)
+_ALONG = Traits(effect=Effect.PURE, positions=Positions.ALONG)
+_MOVED = Traits(effect=Effect.PURE, moves_rows=True)
+DEFINITIONS = (
+    OpDef(
+        op.STACK, "axes", "A space's fields (or several values) along a new static axis.", slots("a*"),
+        _stack, attrs={"axis": Axis}, traits=_ALONG, derivative=Derivative(),
+        call=Call(("*x",), clauses={"as": True}),
+    ),
+    OpDef(
+        op.PAIRS, "axes", "Products x_i * x_j of all pairs i < j of a static axis.", slots("x"), _pairs,
+        attrs={"over": Axis, "axis": Axis}, traits=_PURE, derivative=Derivative(inputs=True),
+        call=Call(("x",), clauses={"over": True, "as": True}),
+    ),
+    OpDef(
+        op.RENAME, "axes", "The same values along a copy of the axis.", slots("x"), _derived,
+        attrs=_OLD_AXIS, traits=Traits(effect=Effect.PURE, moves_rows=True, view=True),
+        derivative=Derivative(), call=Call(("x",), clauses={"to": True}), drawn=False,
+    ),
+    OpDef(
+        op.INIT, "axes", "All positions but the last.", slots("x"), _derived, attrs=_OLD_AXIS, traits=_MOVED,
+        derivative=Derivative(), call=Call(("x",), clauses=_OVER_NEW),
+    ),
+    OpDef(
+        op.TAIL, "axes", "All positions but the first.", slots("x"), _derived, attrs=_OLD_AXIS, traits=_MOVED,
+        derivative=Derivative(), call=Call(("x",), clauses=_OVER_NEW),
+    ),
+    OpDef(
+        op.APPEND, "axes", "A vector at the end of a sequence, or two sequences joined.", slots("x y"),
+        _append, attrs={**_OLD_AXIS, "second": Axis | None}, traits=_MOVED, derivative=Derivative(),
+        call=Call(("x", "y"), clauses=_OVER_NEW),
+    ),
+    OpDef(
+        op.TAKE, "axes", "The first k positions.", slots("x"), _derived, attrs={**_OLD_AXIS, "k": int},
+        traits=_MOVED, derivative=Derivative(), call=Call(("x",), (Option("k", "count"),), _OVER_NEW),
+    ),
+    OpDef(
+        op.TOP, "axes", "The k positions of highest score, best first; no gradient flows to the score.",
+        slots("x score"), _derived, attrs={**_OLD_AXIS, "k": int}, traits=_MOVED, derivative=Derivative(),
+        call=Call(("x",), (Option("k", "count"),), {**_OVER_NEW, "by": True}),
+    ),
+    OpDef(
+        op.FLATTEN, "axes", "All positions side by side as channels, filled with zeros to the bound.",
+        slots("x"), _flatten, attrs={"axis": Axis}, traits=_ALONG, derivative=Derivative(),
+        call=Call(("x",), clauses={"over": True}),
+    ),
+)  # fmt: skip

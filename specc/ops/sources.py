@@ -1,0 +1,102 @@
+"""Where values come from: fields, free parameters, numbers, and the axes themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specc.ops import op
+from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Source, Traits, slots
+from specc.ops.rules import Inputs, line
+from specc.types.axis import Axis, Type, union
+
+if TYPE_CHECKING:
+    from specc.ir.graph import Node
+    from specc.ops.checker import Checker
+
+
+def _input(check: Checker, node: Node, inputs: Inputs) -> Type:
+    spec = check.fields[node.attrs["field"]]
+    return Type(spec.axes, spec.width)
+
+
+def _embed(check: Checker, node: Node, inputs: Inputs) -> Type:
+    weight = check.weights[node.weights[0]]
+    check.require(node, weight.kind == "table" and len(weight.shape) == 2, f"`{weight.path}` is no table")
+    return Type(check.fields[node.attrs["field"]].axes, weight.shape[-1])
+
+
+def _lookup(check: Checker, node: Node, inputs: Inputs) -> Type:
+    fields = node.attrs["fields"]
+    check.require(node, len(fields) == len(node.attrs["modes"]) == len(node.weights) > 0, "it has no parts")
+    axes = check.fields[fields[0]].axes
+    for path, field in zip(node.weights, fields, strict=True):
+        check.require(node, check.weights[path].kind == "table", f"`{path}` is no table")
+        check.require(node, set(check.fields[field].axes) == set(axes), f"`{field}` has other rows")
+    return Type(axes, sum(check.weights[path].shape[-1] for path in node.weights))
+
+
+def _learned(check: Checker, node: Node, inputs: Inputs) -> Type:
+    axes: tuple[Axis, ...] = node.attrs["axes"]
+    check.shapes(node, (*(a.bound for a in axes), node.type.width))
+    return Type(union(Type(tuple(a for axis in axes for a in line(axis)), 1)), node.type.width)
+
+
+def _constant(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type((), 1)
+
+
+def _index(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type(line(node.attrs["axis"]), 1)
+
+
+def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type(line(node.attrs["axis"].parent), 1)
+
+
+def _traits(source: Source) -> Traits:
+    return Traits(effect=Effect.PURE, source=source)
+
+
+_NO_INPUT = Derivative()
+DEFINITIONS = (
+    OpDef(
+        op.INPUT, "sources", "A number or vector field as it was encoded: [axes, n].", (), _input,
+        attrs={"field": str}, traits=_traits(Source.DATA), derivative=_NO_INPUT,
+    ),
+    OpDef(
+        op.EMBED, "sources", "The rows of a table that the field's ids name.", (), _embed,
+        attrs={"field": str}, weights=slots("table"), traits=_traits(Source.DATA), derivative=_NO_INPUT,
+        noun="found",
+    ),
+    OpDef(
+        op.EMBED_BAG, "sources", "A multi-valued field: sum, mean or max over its ids' rows; 0 for none.", (),
+        _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Source.DATA),
+        derivative=_NO_INPUT, noun="found",
+    ),
+    OpDef(
+        op.LOOKUP, "fused",
+        "Fields of the same rows side by side: each an embed (its mode None) or an embed_bag.", (), _lookup,
+        attrs={"fields": tuple, "modes": tuple}, weights=slots("table*"), traits=_traits(Source.DATA),
+        derivative=_NO_INPUT, noun="found",
+    ),
+    OpDef(
+        op.LEARNED, "sources",
+        "A free parameter [*sizes or bounds of attrs.axes, width], indexed by position along them.", (),
+        _learned, attrs={"axes": tuple}, weights=slots("value"), traits=_traits(Source.PARAMETER),
+        derivative=_NO_INPUT,
+    ),
+    OpDef(
+        op.CONSTANT, "sources", "A number, width 1, no axes.", (), _constant,
+        attrs={"value": int | float}, traits=_traits(Source.LITERAL), derivative=_NO_INPUT, drawn=False,
+    ),
+    OpDef(
+        op.INDEX, "axes", "The position along an axis, counted from 0.", (), _index,
+        attrs={"axis": Axis}, traits=_traits(Source.AXIS), derivative=_NO_INPUT, drawn=False,
+        call=Call((), (Option("axis", "axis"),)),
+    ),
+    OpDef(
+        op.LENGTH, "axes", "The number of positions of an axis.", (), _length,
+        attrs={"axis": Axis}, traits=_traits(Source.AXIS), derivative=_NO_INPUT, drawn=False,
+        call=Call((), (Option("axis", "axis"),)),
+    ),
+)  # fmt: skip
