@@ -13,6 +13,8 @@ from pathlib import Path
 
 from specc import resources
 from specc.elaborate.builtins.registry import BUILTINS
+from specc.elaborate.builtins.signature import Builtin
+from specc.ops import OPS
 from specc.report import Report
 from specc.source import Source
 from specc.syntax import tree
@@ -26,12 +28,18 @@ def builtins_table() -> str:
     """Every built-in by group: the call, and what it gives."""
     rows = ["| group | call | gives |", "|---|---|---|"]
     for group in GROUPS:
-        named = [b for b in BUILTINS.values() if b.group == group]
+        named = [b for b in _in_order() if b.group == group]
         rows += [
             f"| {group if index == 0 else ''} | `{b.usage}` | {_cell(b.doc)} |"
             for index, b in enumerate(named)
         ]
     return "\n".join(rows)
+
+
+def _in_order() -> list[Builtin]:
+    """Operations as they are defined, then what is made of them."""
+    order = {name: number for number, name in enumerate(n for n, known in OPS.items() if known.call)}
+    return sorted(BUILTINS.values(), key=lambda b: order.get(b.name, len(order)))
 
 
 def library_table() -> str:

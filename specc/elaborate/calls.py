@@ -11,12 +11,13 @@ from typing import Any
 
 from specc.elaborate.blame import CallSite
 from specc.elaborate.blocks import call_block
-from specc.elaborate.builtins.signature import BUILTINS, REQUIRED, Arguments, Builtin, Option
+from specc.elaborate.builtins.signature import BUILTINS, Arguments, Builtin
 from specc.elaborate.elsewhere import other_library, other_shape
 from specc.elaborate.options import known_callable, option_value, unknown_option
 from specc.elaborate.world import Fault, Given, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
+from specc.ops.definition import REQUIRED, Option
 from specc.report import Fix, Label
 from specc.source import Span
 from specc.syntax import tree

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from specc.elaborate.builtins.signature import BUILTINS, Builtin, Option
+from specc.elaborate.builtins.signature import BUILTINS, Builtin
 from specc.elaborate.statics import is_static, static, symbols_of
 from specc.elaborate.world import Fault, Site, World
+from specc.ops.definition import Option
 from specc.report import Fix
 from specc.report.suggest import suggestion
 from specc.syntax import tree

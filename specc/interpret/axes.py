@@ -11,31 +11,32 @@ from torch import Tensor
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.types.axis import Axis
 
 
-@means("split")
+@means(op.SPLIT)
 def _split(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Position i has the i-th run of channels."""
     (x,), axis, n = inputs, node.attrs["axis"], node.type.width
     return s.value(node.type, lambda place: x[place][place[axis] * n : (place[axis] + 1) * n])
 
 
-@means("join")
+@means(op.JOIN)
 def _join(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The channels of every position of a static axis, side by side."""
     (x,), axis = inputs, node.attrs["axis"]
     return s.value(node.type, lambda place: torch.cat([x[{**place, axis: i}] for i in range(axis.size)]))
 
 
-@means("stack")
+@means(op.STACK)
 def _stack(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Position i has the i-th value."""
     axis = node.attrs["axis"]
     return s.value(node.type, lambda place: inputs[place[axis]][place])
 
 
-@means("pairs")
+@means(op.PAIRS)
 def _pairs(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x_i * x_j for the pairs i < j in the order (0,1), (0,2), .., (1,2), .."""
     (x,), over, axis = inputs, node.attrs["over"], node.attrs["axis"]
@@ -48,21 +49,21 @@ def _pairs(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, product)
 
 
-@means("rename", "init", "take")
+@means(op.RENAME, op.INIT, op.TAKE)
 def _same_position(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The same positions along a new axis, which may have fewer of them."""
     (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
     return s.value(node.type, lambda place: x[{**place, old: place[axis]}])
 
 
-@means("tail")
+@means(op.TAIL)
 def _tail(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Position p is the old p + 1."""
     (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
     return s.value(node.type, lambda place: x[{**place, old: place[axis] + 1}])
 
 
-@means("append")
+@means(op.APPEND)
 def _append(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The positions of x, then y: one vector, or the positions of its axis `second`."""
     x, y = inputs
@@ -77,7 +78,7 @@ def _append(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, joined)
 
 
-@means("top")
+@means(op.TOP)
 def _top(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Position p is that of the p-th highest score; of equal scores the earlier comes first."""
     x, score = inputs
@@ -90,7 +91,7 @@ def _top(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, best)
 
 
-@means("flatten")
+@means(op.FLATTEN)
 def _flatten(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The channels of every position side by side, and zeros up to the axis's bound."""
     (x,), axis = inputs, node.attrs["axis"]

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from specc.interpret.meaning import Inputs, means, means_across
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.ops.products import Product
 
 
-@means("linear")
+@means(op.LINEAR)
 def _linear(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x W^T + b."""
     (x,) = inputs
@@ -22,7 +23,7 @@ def _linear(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: matrix @ x[place] + (bias[0] if bias else 0))
 
 
-@means("project")
+@means(op.PROJECT)
 def _project(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Several products of x, side by side."""
     (x,) = inputs
@@ -44,7 +45,7 @@ def _product(product: Product, x: Tensor, s: Setting) -> Tensor:
     return total
 
 
-@means("paired")
+@means(op.PAIRED)
 def _paired(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Products of a * b, and of a and b alone, side by side; or the sum of a * b over channels."""
     a, b = inputs
@@ -63,7 +64,7 @@ def _paired(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, multiplied)
 
 
-@means("heads")
+@means(op.HEADS)
 def _heads(node: Node, inputs: Inputs, s: Setting) -> Value:
     """At each position of the axis its rows of a matrix times x, or x times them."""
     (x,) = inputs
@@ -77,7 +78,7 @@ def _heads(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, multiplied)
 
 
-@means("norm")
+@means(op.NORM)
 def _norm(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Each vector to mean 0 and (biased) variance 1, then scale and shift."""
     (x,) = inputs
@@ -90,21 +91,21 @@ def _norm(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, normal)
 
 
-@means("dropout")
+@means(op.DROPOUT)
 def _dropout(node: Node, inputs: Inputs, s: Setting) -> Value:
     """In training each channel is 0 with probability p, else scaled by 1 / (1 - p)."""
     (x,) = inputs
     return s.value(node.type, lambda place: F.dropout(x[place], node.attrs["p"], s.training))
 
 
-@means("prelu")
+@means(op.PRELU)
 def _prelu(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x where it is positive, else slope * x, a slope a channel."""
     (x,), slope = inputs, s.weights[node.weights[0]]
     return s.value(node.type, lambda place: torch.where(x[place] > 0, x[place], slope * x[place]))
 
 
-@means_across("batch_norm")
+@means_across(op.BATCH_NORM)
 def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
     """Each channel to mean 0 and variance 1, then scale and shift, if it has them."""
     *affine, running_mean, running_variance = (settings[0].weights[path] for path in node.weights)
@@ -115,7 +116,7 @@ def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> li
     return [_each(x, lambda channels: normal(channels) * scale + shift) for (x,) in inputs]
 
 
-@means_across("dice")
+@means_across(op.DICE)
 def _dice(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
     """p x + (1 - p) slope x, p = sigmoid of the normalised x."""
     slope, running_mean, running_variance = (settings[0].weights[path] for path in node.weights)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from specc.interpret.values import Setting, Value
 from specc.ir.graph import Node
+from specc.ops import known as known_operations
 
 Inputs = tuple[Value, ...]
 Meaning = Callable[[Node, Inputs, Setting], Value]
@@ -20,17 +21,21 @@ MEANINGS: dict[str, Meaning] = {}
 ACROSS: dict[str, Across] = {}
 
 
-def means(*ops: str) -> Callable[[Meaning], Meaning]:
+def means(*names: str) -> Callable[[Meaning], Meaning]:
+    """Enter what operations mean. Raises KeyError for one that there is not."""
+
     def enter(meaning: Meaning) -> Meaning:
-        MEANINGS.update(dict.fromkeys(ops, meaning))
+        MEANINGS.update(dict.fromkeys(known_operations(names), meaning))
         return meaning
 
     return enter
 
 
-def means_across(*ops: str) -> Callable[[Across], Across]:
+def means_across(*names: str) -> Callable[[Across], Across]:
+    """Enter what operations mean for several examples side by side. Raises KeyError as `means` does."""
+
     def enter(meaning: Across) -> Across:
-        ACROSS.update(dict.fromkeys(ops, meaning))
+        ACROSS.update(dict.fromkeys(known_operations(names), meaning))
         return meaning
 
     return enter

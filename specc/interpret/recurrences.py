@@ -8,10 +8,11 @@ from torch import Tensor
 from specc.interpret.meaning import Inputs, evaluate, means
 from specc.interpret.values import Place, Positions, Setting, Value
 from specc.ir.graph import Node, Region
+from specc.ops import op
 from specc.types.axis import Axis, Type, union
 
 
-@means("scan", "recurrence")
+@means(op.SCAN, op.RECURRENCE)
 def _scan(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Every sequence by itself: each state begins with its start (or 0), and is at each position what
     the body makes of the captures there and of the states before it. `backward` begins at the end."""
@@ -37,25 +38,25 @@ def _scan(node: Node, inputs: Inputs, s: Setting) -> Value:
     return Value(every[0].axes, every[0].at, every)
 
 
-@means("scan_out")
+@means(op.SCAN_OUT)
 def _scan_out(node: Node, inputs: Inputs, s: Setting) -> Value:
     index: int = node.attrs["index"]
     return inputs[0].states[index]
 
 
-@means("capture")
+@means(op.CAPTURE)
 def _capture(node: Node, inputs: Inputs, s: Setting) -> Value:
     index: int = node.attrs["index"]
     return s.captures[index]
 
 
-@means("state")
+@means(op.STATE)
 def _state(node: Node, inputs: Inputs, s: Setting) -> Value:
     index: int = node.attrs["index"]
     return s.states[index]
 
 
-@means("tiled")
+@means(op.TILED)
 def _tiled(node: Node, inputs: Inputs, s: Setting) -> Value:
     """What the body gives, the captures being the inputs as they are."""
     region = node.region

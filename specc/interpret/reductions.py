@@ -14,6 +14,7 @@ from torch import Tensor
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.types.axis import Axis
 
 
@@ -26,10 +27,10 @@ def _counted(inputs: Inputs, axis: Axis, place: Place, s: Setting) -> list[int]:
     return [p for p in positions if where[{**place, axis: p}].item() != 0]
 
 
-def _reduction(op: str, reduce: Callable[[Tensor], Tensor]) -> None:
+def _reduction(name: str, reduce: Callable[[Tensor], Tensor]) -> None:
     """Enter a reduction by what it makes of [n, ...] with n > 0."""
 
-    @means(op)
+    @means(name)
     def meaning(node: Node, inputs: Inputs, s: Setting) -> Value:
         x, axis = inputs[0], node.attrs["axis"]
 
@@ -42,16 +43,16 @@ def _reduction(op: str, reduce: Callable[[Tensor], Tensor]) -> None:
         return s.value(node.type, reduced)
 
 
-_reduction("sum", lambda x: x.sum(0))
-_reduction("mean", lambda x: x.mean(0))
+_reduction(op.SUM, lambda x: x.sum(0))
+_reduction(op.MEAN, lambda x: x.mean(0))
 # The gradient of the largest (smallest) is shared equally among equals.
-_reduction("max", lambda x: x.amax(0))
-_reduction("min", lambda x: x.amin(0))
-_reduction("last", lambda x: x[-1])
-_reduction("first", lambda x: x[0])
+_reduction(op.MAX, lambda x: x.amax(0))
+_reduction(op.MIN, lambda x: x.amin(0))
+_reduction(op.LAST, lambda x: x[-1])
+_reduction(op.FIRST, lambda x: x[0])
 
 
-@means("softmax")
+@means(op.SOFTMAX)
 def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     """exp(x) / sum exp(x) over the positions that count, 0 at those that do not."""
     x, axis = inputs[0], node.attrs["axis"]
@@ -68,7 +69,7 @@ def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, share)
 
 
-@means("weighted_sum")
+@means(op.WEIGHTED_SUM)
 def _weighted_sum(node: Node, inputs: Inputs, s: Setting) -> Value:
     weight, x = inputs
     axis = node.attrs["axis"]
@@ -88,7 +89,7 @@ _SEEN: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-@means("attention")
+@means(op.ATTENTION)
 def _attention(node: Node, inputs: Inputs, s: Setting) -> Value:
     """sum(softmax(scale * dot(query, key), over s) * value, over s), s running over the keys seen. A query
     without an axis of its own (query_axis None) sees all."""

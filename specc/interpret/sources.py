@@ -8,6 +8,7 @@ from torch import Tensor
 from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Held, Place, Setting, Value, Weighted
 from specc.ir.graph import Node, readings
+from specc.ops import op
 
 
 def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Held:
@@ -16,7 +17,7 @@ def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Hel
     return s.example.fields[field or node.attrs["field"]][positions]
 
 
-@means("input")
+@means(op.INPUT)
 def _input(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The numbers as they were encoded."""
 
@@ -28,7 +29,7 @@ def _input(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, numbers)
 
 
-@means("embed")
+@means(op.EMBED)
 def _embed(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The table's row that the id names."""
     table = s.weights[node.weights[0]]
@@ -42,7 +43,7 @@ def _row(table: Tensor, held: Held) -> Tensor:
     return table[held]
 
 
-@means("embed_bag")
+@means(op.EMBED_BAG)
 def _embed_bag(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Sum, mean or largest of the rows that the ids name, an id counted as often as it is there; 0 for a
     bag without ids. The gradient of the largest is shared equally among equals. Rows that have weights are
@@ -71,7 +72,7 @@ def _bag(table: Tensor, held: Held, mode: str) -> Tensor:
     raise AssertionError(mode)
 
 
-@means("lookup")
+@means(op.LOOKUP)
 def _lookup(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Its fields side by side, each as `embed` or `embed_bag` has it."""
 
@@ -82,7 +83,7 @@ def _lookup(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, parts)
 
 
-@means("learned")
+@means(op.LEARNED)
 def _learned(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The parameter at the position along the axes it was declared with."""
     parameter = s.weights[node.weights[0]]
@@ -90,18 +91,18 @@ def _learned(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: parameter[tuple(place[a] for a in axes)])
 
 
-@means("constant")
+@means(op.CONSTANT)
 def _constant(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: s.number(node.attrs["value"]))
 
 
-@means("index")
+@means(op.INDEX)
 def _index(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The position along the axis, counted from 0."""
     return s.value(node.type, lambda place: s.number(place[node.attrs["axis"]]))
 
 
-@means("length")
+@means(op.LENGTH)
 def _length(node: Node, inputs: Inputs, s: Setting) -> Value:
     """How many positions the axis has; at each position of its parents."""
     return s.value(node.type, lambda place: s.number(s.length(node.attrs["axis"], place)))

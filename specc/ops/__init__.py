@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from specc.ops import arithmetic, axes, fused, layers, losses, op, recurrence, reductions, sources, widths
-from specc.ops.definition import Effect, OpDef, Source, Traits
+from specc.ops.definition import Effect, OpDef, Origin, Traits
 
 if TYPE_CHECKING:
     from specc.ir.graph import Node
@@ -19,7 +19,7 @@ __all__ = [
     "OPS",
     "Effect",
     "OpDef",
-    "Source",
+    "Origin",
     "Traits",
     "definition",
     "effect",

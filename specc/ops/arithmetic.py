@@ -6,6 +6,9 @@ and the inputs.
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Callable
 from dataclasses import replace
 
 from specc.ops import op
@@ -16,7 +19,15 @@ _POINTWISE = Traits(effect=Effect.PURE, positions=Positions.SAME, pointwise=True
 
 
 def _binary(
-    name: str, infix: str, doc: str, derivative: Derivative, traits: Traits, symbol: str = "", noun: str = ""
+    name: str,
+    infix: str,
+    doc: str,
+    derivative: Derivative,
+    traits: Traits,
+    symbol: str = "",
+    noun: str = "",
+    fold: Callable[..., float] | None = None,
+    neutral: float | None = None,
 ) -> OpDef:
     c = {"and": "({a} != 0 && {b} != 0 ? 1 : 0)", "or": "({a} != 0 || {b} != 0 ? 1 : 0)"}.get(name, "")
     if not c:
@@ -24,7 +35,7 @@ def _binary(
     return OpDef(
         name, "arithmetic", doc, slots("a b"), broadcast, traits=traits, derivative=derivative,
         lowering=Pointwise(infix=infix, c="pow({a}, {b})" if infix == "**" else c),
-        symbol=symbol, noun=noun,
+        symbol=symbol, noun=noun, fold=fold, neutral=neutral,
     )  # fmt: skip
 
 
@@ -43,10 +54,11 @@ def _function(
     derivative: Derivative,
     examples: tuple[str, ...] = (),
     activation: bool = False,
+    fold: Callable[..., float] | None = None,
 ) -> OpDef:
     return OpDef(
         name, "arithmetic", doc, slots("x"), same, traits=replace(_POINTWISE, activation=activation),
-        call=Call(("x",)), derivative=derivative, lowering=lowering, examples=examples,
+        call=Call(("x",)), derivative=derivative, lowering=lowering, examples=examples, fold=fold,
     )  # fmt: skip
 
 
@@ -75,16 +87,16 @@ _GELU_SLOPE = (
 DEFINITIONS = (
     _binary(
         op.ADD, "+", "a + b", Derivative(python=("{d}", "{d}"), c=("{d}", "{d}")),
-        replace(_POINTWISE, commutative=True, terms=(1.0, 1.0)), "+", "total",
+        replace(_POINTWISE, commutative=True, terms=(1.0, 1.0)), "+", "total", operator.add, 0.0,
     ),
     _binary(
         op.SUB, "-", "a - b", Derivative(python=("{d}", "-{d}"), c=("{d}", "-{d}")),
-        replace(_POINTWISE, terms=(1.0, -1.0)), "−", "difference",
+        replace(_POINTWISE, terms=(1.0, -1.0)), "−", "difference", operator.sub, 0.0,
     ),
     _binary(
         op.MUL, "*", "a * b",
         Derivative(inputs=True, python=("{d} * {b}", "{d} * {a}"), c=("{d} * {b}", "{d} * {a}")),
-        replace(_POINTWISE, commutative=True), "×", "product",
+        replace(_POINTWISE, commutative=True), "×", "product", operator.mul, 1.0,
     ),
     _binary(
         op.DIV, "/", "a / b",
@@ -92,9 +104,11 @@ DEFINITIONS = (
             inputs=True, output=True,
             python=("{d} / {b}", "-({d} * {y} / {b})"), c=("{d} / {b}", "-({d} * {y} / {b})"),
         ),
-        _POINTWISE, "÷", "ratio",
+        _POINTWISE, "÷", "ratio", operator.truediv, 1.0,
     ),
-    _binary(op.POW, "**", "a ^ b", Derivative(inputs=True, output=True), _POINTWISE, "^"),
+    _binary(
+        op.POW, "**", "a ^ b", Derivative(inputs=True, output=True), _POINTWISE, "^", "", operator.pow, 1.0,
+    ),
     _comparison(op.LT, "<", "1 where a < b, else 0"),
     _comparison(op.LE, "<=", "1 where a <= b, else 0"),
     _comparison(op.GT, ">", "1 where a > b, else 0"),
@@ -111,27 +125,27 @@ DEFINITIONS = (
         op.NEG, "arithmetic", "-x", slots("x"), same, traits=replace(_POINTWISE, terms=(-1.0,)),
         derivative=Derivative(python=("-{d}",), c=("-{d}",)),
         lowering=Pointwise(prefix="-", out="torch.neg({x}, out={out})", over="{x}.neg_()", c="-{x}"),
-        symbol="−", examples=("(-{x})",),
+        symbol="−", examples=("(-{x})",), fold=operator.neg,
     ),
     _function(
         op.EXP, "e to the power x.", _torch("exp", "exp_({x})"), _of_output("{d} * {y}", "{d} * {y}"),
-        ("exp(tanh({x}))",),
+        ("exp(tanh({x}))",), fold=math.exp,
     ),
     _function(
         op.LOG, "Natural logarithm.", _torch("log", "log({x})"), _of_input("{d} / {x}", "{d} / {x}"),
-        ("log(1 + abs({x}))",),
+        ("log(1 + abs({x}))",), fold=math.log,
     ),
     _function(
         op.SQRT, "Square root.", _torch("sqrt", "sqrt({x})"),
-        _of_output("{d} * 0.5 / {y}", "{d} * 0.5 / {y}"), ("sqrt(1 + abs({x}))",),
+        _of_output("{d} * 0.5 / {y}", "{d} * 0.5 / {y}"), ("sqrt(1 + abs({x}))",), fold=math.sqrt,
     ),
     _function(
         op.ABS, "Magnitude.", _torch("abs", "fabs({x})"),
-        _of_input("{d} * torch.sign({x})", "({x} > 0 ? {d} : {x} < 0 ? -{d} : 0)"),
+        _of_input("{d} * torch.sign({x})", "({x} > 0 ? {d} : {x} < 0 ? -{d} : 0)"), fold=abs,
     ),
     _function(
         op.TANH, "Hyperbolic tangent.", _torch("tanh", "tanh_({x})", in_place=True),
-        _of_output("ops.tanh_back({d}, {y})", "{d} * (1 - {y} * {y})"), activation=True,
+        _of_output("ops.tanh_back({d}, {y})", "{d} * (1 - {y} * {y})"), activation=True, fold=math.tanh,
     ),
     _function(
         op.SIGMOID, "1 / (1 + exp(-x)).", _torch("sigmoid", "sigmoid_({x})", in_place=True),
@@ -141,6 +155,7 @@ DEFINITIONS = (
         op.RELU, "max(x, 0).",
         Pointwise(python="torch.relu({x})", over="{x}.relu_()", c="({x} < 0 ? 0 : {x})"),
         _of_output("ops.relu_back({d}, {y})", "({y} <= 0 ? 0 : {d})"), activation=True,
+        fold=lambda x: max(x, 0.0),
     ),
     _function(
         op.SILU, "x * sigmoid(x) (Elfwing et al. 2018).",

@@ -1,4 +1,4 @@
-"""Axes made and unmade: `stack pairs rename init tail append take top flatten`."""
+"""Axes made and unmade: `stack pairs rename init tail append take top flatten`; positions and lengths."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from math import comb
 from typing import TYPE_CHECKING
 
 from specc.ops import op
-from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Positions, Traits, slots
-from specc.ops.rules import Inputs, moved
+from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Origin, Positions, Traits, slots
+from specc.ops.rules import Inputs, line, moved
 from specc.types.axis import Axis, Type, union
 
 if TYPE_CHECKING:
@@ -63,12 +63,21 @@ def _flatten(check: Checker, node: Node, inputs: Inputs) -> Type:
     return x.without(axis).with_width(x.width * axis.bound)
 
 
+def _index(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type(line(node.attrs["axis"]), 1)
+
+
+def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type(line(node.attrs["axis"].parent), 1)
+
+
 # By operation the kind of axis that it makes.
 _MADE = {op.RENAME: "renamed", op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
 _OVER_NEW = {"over": True, "new": False}
 _OLD_AXIS = {"old": Axis, "axis": Axis}
 _PURE = Traits(effect=Effect.PURE)
 _ALONG = Traits(effect=Effect.PURE, positions=Positions.ALONG)
+_OF_AXIS = Traits(effect=Effect.PURE, source=Origin.AXIS)
 _MOVED = Traits(effect=Effect.PURE, moves_rows=True)
 DEFINITIONS = (
     OpDef(
@@ -112,5 +121,15 @@ DEFINITIONS = (
         op.FLATTEN, "axes", "All positions side by side as channels, filled with zeros to the bound.",
         slots("x"), _flatten, attrs={"axis": Axis}, traits=_ALONG, derivative=Derivative(),
         call=Call(("x",), clauses={"over": True}),
+    ),
+    OpDef(
+        op.INDEX, "axes", "The position along an axis, counted from 0.", (), _index,
+        attrs={"axis": Axis}, traits=_OF_AXIS, derivative=Derivative(), drawn=False,
+        call=Call((), (Option("axis", "axis"),)),
+    ),
+    OpDef(
+        op.LENGTH, "axes", "The number of positions of an axis.", (), _length,
+        attrs={"axis": Axis}, traits=_OF_AXIS, derivative=Derivative(), drawn=False,
+        call=Call((), (Option("axis", "axis"),)),
     ),
 )  # fmt: skip

@@ -41,7 +41,7 @@ class Positions(Enum):
     ANY = "nobody has said"
 
 
-class Source(Enum):
+class Origin(Enum):
     """Where a value without inputs comes from."""
 
     LITERAL = "the spec: a number"
@@ -68,7 +68,7 @@ class Traits:
 
     effect: Effect | Callable[[Attrs], Effect] = Effect.UNKNOWN
     positions: Positions = Positions.ANY
-    source: Source | None = None
+    source: Origin | None = None
     pointwise: bool = False
     commutative: bool = False
     terms: tuple[float, ...] | None = None
@@ -190,6 +190,8 @@ class OpDef:
     lowering: how it is printed; None for what `emit` has a function of its own for.
     imports: the modules, beside torch and specc_runtime, that the texts name.
     meaning: the module that enters what `interpret` computes for it.
+    fold: what it makes of numbers that are known while compiling.
+    neutral: the second input that changes nothing.
     examples: what the generator of random programs writes, with `{x}` for a value (and `{y}` for another);
         without any it writes a call with nothing but the inputs.
     symbol: in pictures. drawn: whether they show it.
@@ -209,6 +211,8 @@ class OpDef:
     lowering: Lowering | None = None
     imports: tuple[str, ...] = ()
     meaning: str = ""
+    fold: Callable[..., float] | None = None
+    neutral: float | None = None
     examples: tuple[str, ...] = ()
     symbol: str = ""
     drawn: bool = True

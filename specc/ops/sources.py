@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specc.ops import op
-from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Source, Traits, slots
+from specc.ops.definition import Derivative, Effect, OpDef, Origin, Traits, slots
 from specc.ops.rules import Inputs, line
 from specc.types.axis import Axis, Type, union
 
@@ -45,15 +45,7 @@ def _constant(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
 
-def _index(check: Checker, node: Node, inputs: Inputs) -> Type:
-    return Type(line(node.attrs["axis"]), 1)
-
-
-def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
-    return Type(line(node.attrs["axis"].parent), 1)
-
-
-def _traits(source: Source) -> Traits:
+def _traits(source: Origin) -> Traits:
     return Traits(effect=Effect.PURE, source=source)
 
 
@@ -61,42 +53,32 @@ _NO_INPUT = Derivative()
 DEFINITIONS = (
     OpDef(
         op.INPUT, "sources", "A number or vector field as it was encoded: [axes, n].", (), _input,
-        attrs={"field": str}, traits=_traits(Source.DATA), derivative=_NO_INPUT,
+        attrs={"field": str}, traits=_traits(Origin.DATA), derivative=_NO_INPUT,
     ),
     OpDef(
         op.EMBED, "sources", "The rows of a table that the field's ids name.", (), _embed,
-        attrs={"field": str}, weights=slots("table"), traits=_traits(Source.DATA), derivative=_NO_INPUT,
+        attrs={"field": str}, weights=slots("table"), traits=_traits(Origin.DATA), derivative=_NO_INPUT,
         noun="found",
     ),
     OpDef(
         op.EMBED_BAG, "sources", "A multi-valued field: sum, mean or max over its ids' rows; 0 for none.", (),
-        _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Source.DATA),
+        _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Origin.DATA),
         derivative=_NO_INPUT, noun="found",
     ),
     OpDef(
         op.LOOKUP, "fused",
         "Fields of the same rows side by side: each an embed (its mode None) or an embed_bag.", (), _lookup,
-        attrs={"fields": tuple, "modes": tuple}, weights=slots("table*"), traits=_traits(Source.DATA),
+        attrs={"fields": tuple, "modes": tuple}, weights=slots("table*"), traits=_traits(Origin.DATA),
         derivative=_NO_INPUT, noun="found",
     ),
     OpDef(
         op.LEARNED, "sources",
         "A free parameter [*sizes or bounds of attrs.axes, width], indexed by position along them.", (),
-        _learned, attrs={"axes": tuple}, weights=slots("value"), traits=_traits(Source.PARAMETER),
+        _learned, attrs={"axes": tuple}, weights=slots("value"), traits=_traits(Origin.PARAMETER),
         derivative=_NO_INPUT,
     ),
     OpDef(
         op.CONSTANT, "sources", "A number, width 1, no axes.", (), _constant,
-        attrs={"value": int | float}, traits=_traits(Source.LITERAL), derivative=_NO_INPUT, drawn=False,
-    ),
-    OpDef(
-        op.INDEX, "axes", "The position along an axis, counted from 0.", (), _index,
-        attrs={"axis": Axis}, traits=_traits(Source.AXIS), derivative=_NO_INPUT, drawn=False,
-        call=Call((), (Option("axis", "axis"),)),
-    ),
-    OpDef(
-        op.LENGTH, "axes", "The number of positions of an axis.", (), _length,
-        attrs={"axis": Axis}, traits=_traits(Source.AXIS), derivative=_NO_INPUT, drawn=False,
-        call=Call((), (Option("axis", "axis"),)),
+        attrs={"value": int | float}, traits=_traits(Origin.LITERAL), derivative=_NO_INPUT, drawn=False,
     ),
 )  # fmt: skip

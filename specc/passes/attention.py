@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
+from specc.ops import op
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type
 
@@ -37,14 +38,14 @@ def recognise_attention(graph: Graph) -> Graph:
 
 def _fused(node: Node, builder: Builder) -> int | None:
     axis = node.attrs.get("axis")
-    if node.op != "sum" or len(node.inputs) > 1 or not isinstance(axis, Axis) or not axis.ragged:
+    if node.op != op.SUM or len(node.inputs) > 1 or not isinstance(axis, Axis) or not axis.ragged:
         return None
     product = builder.node(node.inputs[0])
-    if product.op != "mul":
+    if product.op != op.MUL:
         return None
     for weight, value in (product.inputs, product.inputs[::-1]):
         softmax = builder.node(weight)
-        if softmax.op == "softmax" and softmax.attrs["axis"] == axis and softmax.type.width == 1:
+        if softmax.op == op.SOFTMAX and softmax.attrs["axis"] == axis and softmax.type.width == 1:
             scores = _scores(builder, softmax.inputs[0], axis)
             if scores is not None:
                 return _attention(node, builder, softmax, scores, value, axis)
@@ -72,23 +73,25 @@ def _attention(
     if where is None or (where != "all" and (query_axis is None or _lengths(query_axis) != _lengths(axis))):
         return None
     attrs = {"query_axis": query_axis, "key_axis": axis, "scale": scores.scale, "where": where}
-    return builder.add("attention", (scores.query, scores.key, value), node.type, node, attrs, name=node.name)
+    return builder.add(
+        op.ATTENTION, (scores.query, scores.key, value), node.type, node, attrs, name=node.name
+    )
 
 
 def _scores(builder: Builder, id: int, axis: Axis) -> Scores | None:
     """A score as scale * dot(query, key)."""
     node, scale = builder.node(id), 1.0
-    while node.op in ("mul", "div"):
+    while node.op in (op.MUL, op.DIV):
         first, second = (builder.node(i) for i in node.inputs)
-        if second.op == "constant":
+        if second.op == op.CONSTANT:
             by = float(second.attrs["value"])
-            scale = scale * by if node.op == "mul" else scale / by if by else float("nan")
+            scale = scale * by if node.op == op.MUL else scale / by if by else float("nan")
             node = first
-        elif first.op == "constant" and node.op == "mul":
+        elif first.op == op.CONSTANT and node.op == op.MUL:
             scale, node = scale * float(first.attrs["value"]), second
         else:
             return None
-    if node.op != "dot" or scale != scale:
+    if node.op != op.DOT or scale != scale:
         return None
     a, b = node.inputs
     if builder.node(a).type.has(axis):
@@ -104,13 +107,13 @@ def _where(builder: Builder, softmax: Node, query_axis: Axis | None, key_axis: A
         return "all"
     condition = builder.node(softmax.inputs[1])
     sides = [builder.node(i) for i in condition.inputs]
-    if len(sides) != 2 or any(side.op != "index" for side in sides):
+    if len(sides) != 2 or any(side.op != op.INDEX for side in sides):
         return None
     axes = tuple(side.attrs["axis"] for side in sides)
     if axes == (key_axis, query_axis):
-        return {"le": "until", "lt": "before", "ne": "others"}.get(condition.op)
+        return {op.LE: "until", op.LT: "before", op.NE: "others"}.get(condition.op)
     if axes == (query_axis, key_axis):
-        return {"ge": "until", "gt": "before", "ne": "others"}.get(condition.op)
+        return {op.GE: "until", op.GT: "before", op.NE: "others"}.get(condition.op)
     return None
 
 

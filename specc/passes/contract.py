@@ -21,6 +21,7 @@ from math import prod
 
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
+from specc.ops import op
 from specc.ops.products import Columns, Product, Slab, project_attrs
 from specc.passes.positions import never_empty
 from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
@@ -65,11 +66,11 @@ class _Mover:
 
     def rule(self, node: Node, builder: Builder) -> int | None:
         match node.op:
-            case "dot":
+            case op.DOT:
                 return self._dot(node, builder, None)
-            case "softmax":
+            case op.SOFTMAX:
                 return self._softmax(node, builder)
-            case "sum":
+            case op.SUM:
                 return self._sum(node, builder)
         return None
 
@@ -82,10 +83,10 @@ class _Mover:
             return None
         chain: list[Node] = []
         score = builder.node(node.inputs[0])
-        while score.op in ("mul", "div") and builder.node(score.inputs[1]).op == "constant":
+        while score.op in (op.MUL, op.DIV) and builder.node(score.inputs[1]).op == op.CONSTANT:
             chain.append(score)
             score = builder.node(score.inputs[0])
-        if score.op != "dot":
+        if score.op != op.DOT:
             return None
         new = self._dot(score, builder, axis)
         if new is None:
@@ -119,7 +120,7 @@ class _Mover:
                 continue
             turned = self._multiplied(builder, other, found, dot, Type(axes, x.type.width), transposed=True)
             return builder.add(
-                "dot", (turned, self._renamed(builder, found, dot)), dot.type, dot, name=dot.name
+                op.DOT, (turned, self._renamed(builder, found, dot)), dot.type, dot, name=dot.name
             )
         return None
 
@@ -130,7 +131,7 @@ class _Mover:
         if not isinstance(axis, Axis) or len(node.inputs) > 1:
             return None
         product = builder.node(node.inputs[0])
-        if product.op != "mul" or self._uses[product.id] > 1:
+        if product.op != op.MUL or self._uses[product.id] > 1:
             return None
         for side in (1, 0):
             weight, value = builder.node(product.inputs[1 - side]), builder.node(product.inputs[side])
@@ -151,8 +152,8 @@ class _Mover:
             share = self._total(builder, weight, axis) if found.bias is not None else None
             if after >= before or (found.bias is not None and share is None):
                 continue
-            scaled = builder.add("mul", (weight.id, self._renamed(builder, found, node)), pooled, product)
-            total = builder.add("sum", (scaled,), pooled.without(axis), node, {"axis": axis})
+            scaled = builder.add(op.MUL, (weight.id, self._renamed(builder, found, node)), pooled, product)
+            total = builder.add(op.SUM, (scaled,), pooled.without(axis), node, {"axis": axis})
             type_ = Type(axes, found.rows)
             result = self._multiplied(builder, builder.node(total), found, node, type_, transposed=False)
             if found.bias is not None and share is not None:
@@ -163,7 +164,7 @@ class _Mover:
     def _total(self, builder: Builder, weight: Node, axis: Axis) -> Callable[[], int | None] | None:
         """How much all of an attention's weights come to, as a node to be made: nothing over nothing,
         else 1. None if that is not known."""
-        if weight.op != "softmax" or weight.attrs["axis"] != axis or len(weight.inputs) > 1:
+        if weight.op != op.SOFTMAX or weight.attrs["axis"] != axis or len(weight.inputs) > 1:
             return None
 
         def made() -> int | None:
@@ -174,9 +175,9 @@ class _Mover:
             while step is not None:
                 own, step = (step, *own), step.parent
             like = replace(weight, role=axis_role(axis, self._spaces))
-            length = builder.add("length", (), Type(own, 1), like, {"axis": axis})
-            zero = builder.add("constant", (), Type((), 1), replace(like, role=REQUEST), {"value": 0.0})
-            return builder.add("gt", (length, zero), Type(own, 1), weight)
+            length = builder.add(op.LENGTH, (), Type(own, 1), like, {"axis": axis})
+            zero = builder.add(op.CONSTANT, (), Type((), 1), replace(like, role=REQUEST), {"value": 0.0})
+            return builder.add(op.GT, (length, zero), Type(own, 1), weight)
 
         return made
 
@@ -184,16 +185,16 @@ class _Mover:
         assert found.bias is not None
         type_ = Type((), found.rows * len(found.slabs))
         of_request = replace(like, role=REQUEST)
-        whole = builder.add("learned", (), type_, of_request, {"axes": ()}, (found.bias,))
+        whole = builder.add(op.LEARNED, (), type_, of_request, {"axes": ()}, (found.bias,))
         if found.axis is not None:
             whole = builder.add(
-                "split", (whole,), Type((found.axis,), found.rows), like, {"axis": found.axis}
+                op.SPLIT, (whole,), Type((found.axis,), found.rows), like, {"axis": found.axis}
             )
         if share is not None:
             both = Type(union(builder.node(whole).type, builder.node(share).type), found.rows)
-            whole = builder.add("mul", (whole, share), both, like)
+            whole = builder.add(op.MUL, (whole, share), both, like)
         type_ = Type(union(builder.node(result).type, builder.node(whole).type), found.rows)
-        return builder.add("add", (result, whole), type_, like, name=like.name)
+        return builder.add(op.ADD, (result, whole), type_, like, name=like.name)
 
     # ---------------------------------------------------------------- products
 
@@ -203,13 +204,13 @@ class _Mover:
         if self._uses[id] > 1:
             return None
         match node.op:
-            case "linear":
+            case op.LINEAR:
                 matrix, *bias = node.weights
                 slab = Slab(matrix, 0, self._heights[matrix])
                 return Linear(node.inputs[0], (slab,), None, bias[0] if bias else None)
-            case "heads" if not node.attrs["transposed"]:
+            case op.HEADS if not node.attrs["transposed"]:
                 return Linear(node.inputs[0], node.attrs["slabs"], node.attrs["axis"], None)
-            case "split":
+            case op.SPLIT:
                 found = self._linear(builder, node.inputs[0])
                 if found is None or found.axis is not None or found.renames:
                     return None
@@ -217,7 +218,7 @@ class _Mover:
                 matrix = found.slabs[0].matrix
                 slabs = tuple(Slab(matrix, i * step, (i + 1) * step) for i in range(axis.size))
                 return replace(found, slabs=slabs, axis=axis)
-            case "rename":
+            case op.RENAME:
                 found = self._linear(builder, node.inputs[0])
                 old, new = node.attrs["old"], node.attrs["axis"]
                 if found is None or found.axis in (old, new):
@@ -239,7 +240,7 @@ class _Mover:
             type_ = builder.node(id).type
             if type_.has(old):
                 other = Type(union(type_.without(old), Type((new,), 1)), type_.width)
-                id = builder.add("rename", (id,), other, like, {"old": old, "axis": new})
+                id = builder.add(op.RENAME, (id,), other, like, {"old": old, "axis": new})
         return id
 
     def _multiplied(
@@ -250,9 +251,9 @@ class _Mover:
             # Of a layer with a bias this is the product alone.
             whole = ((Columns(1.0, 0, x.type.width),),)
             product = Product(found.slabs[0].matrix, None, found.rows, whole, whole=True)
-            return builder.add("project", (x.id,), type_, like, *project_attrs((product,)))
+            return builder.add(op.PROJECT, (x.id,), type_, like, *project_attrs((product,)))
         attrs = {"axis": found.axis, "slabs": found.slabs, "transposed": transposed}
-        return builder.add("heads", (x.id,), type_, like, attrs, weights)
+        return builder.add(op.HEADS, (x.id,), type_, like, attrs, weights)
 
 
 def _with(type_: Type, axis: Axis | None) -> tuple[Axis, ...]:

@@ -23,11 +23,12 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node, walk
 from specc.ir.prune import prune
+from specc.ops import op, traits
 from specc.ops.products import Columns, Product, project_attrs
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
 from specc.types.axis import Type, union
 
-_ALL_BUT_ONE = frozenset({"init", "tail"})
+_ALL_BUT_ONE = (op.INIT, op.TAIL)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def distribute(graph: Graph) -> Graph:
     repeated = _repeated(graph)
 
     def rule(node: Node, builder: Builder) -> int | None:
-        if node.op != "linear":
+        if node.op != op.LINEAR:
             return None
         shared = frozenset(builder.now(id) for id in repeated.get(node.id, ()))
         return _distributed(node, builder, moves, uses, shared)
@@ -60,8 +61,8 @@ def _repeated(graph: Graph) -> dict[int, list[int]]:
     seen: dict[tuple[str, int, int], list[int]] = {}
     index = {n.id: n for n in graph.nodes}
     for node in graph.nodes:
-        source = index[node.inputs[0]] if node.op == "linear" else None
-        if source is not None and source.op == "concat":
+        source = index[node.inputs[0]] if node.op == op.LINEAR else None
+        if source is not None and source.op == op.CONCAT:
             start = 0
             for id in source.inputs:
                 seen.setdefault((node.weights[0], id, start), []).append(node.id)
@@ -83,7 +84,7 @@ class Moves:
     def __call__(self, builder: Builder, id: int) -> bool:
         if id not in self._known:
             node = builder.node(id)
-            self._known[id] = node.op == "state" or any(self(builder, i) for i in node.inputs)
+            self._known[id] = node.op == op.STATE or any(self(builder, i) for i in node.inputs)
         return self._known[id]
 
 
@@ -95,7 +96,7 @@ def _distributed(
         value = builder.node(id)
         return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes), id in shared
 
-    if builder.node(node.inputs[0]).op != "concat":
+    if builder.node(node.inputs[0]).op != op.CONCAT:
         return None
     parts = _parts(builder, builder.node(node.inputs[0]), 0, uses)
     there = {p.value for p in parts}
@@ -117,7 +118,7 @@ def _distributed(
             total = found
         else:
             type_ = Type(union(builder.node(total).type, builder.node(found).type), node.type.width)
-            total = builder.add("add", (total, found), type_, node)
+            total = builder.add(op.ADD, (total, found), type_, node)
     return total
 
 
@@ -126,16 +127,16 @@ def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Pro
     types = [builder.node(i).type for i in values]
     source = values[0]
     if len(values) > 1:
-        source = builder.add("concat", values, Type(union(*types), sum(t.width for t in types)), node)
+        source = builder.add(op.CONCAT, values, Type(union(*types), sum(t.width for t in types)), node)
     attrs, weights = project_attrs((product,))
     picked = builder.node(source)
     if picked.op in _ALL_BUT_ONE and product.width < picked.type.width and builder.has(picked.inputs[0]):
         before = builder.node(picked.inputs[0])
         whole = Type(before.type.axes, product.width)
-        found = builder.add("project", (before.id,), whole, node, attrs, weights)
+        found = builder.add(op.PROJECT, (before.id,), whole, node, attrs, weights)
         type_ = Type(picked.type.axes, product.width)
         return builder.add(picked.op, (found,), type_, picked, picked.attrs)
-    return builder.add("project", (source,), Type(union(*types), product.width), node, attrs, weights)
+    return builder.add(op.PROJECT, (source,), Type(union(*types), product.width), node, attrs, weights)
 
 
 def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> list[Term]:
@@ -144,7 +145,7 @@ def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> li
     found: list[Term] = []
     for id in concat.inputs:
         part = builder.node(id)
-        if part.op == "concat" and uses[id] == 1:
+        if part.op == op.CONCAT and uses[id] == 1:
             found += _parts(builder, part, start, uses)
         else:
             found.append(Term(id, 1.0, start, start + part.type.width))
@@ -155,7 +156,7 @@ def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> li
 def _terms(builder: Builder, part: Term, there: set[int], kind: Callable[[int], Any]) -> list[Term]:
     """A sum or difference as its terms, if that saves anything."""
     node = builder.node(part.value)
-    signs = {"add": (1.0, 1.0), "sub": (1.0, -1.0), "neg": (-1.0,)}.get(node.op)
+    signs = traits(node).terms
     if signs is None or any(builder.node(i).type.width != node.type.width for i in node.inputs):
         return [part]
     if not all(i in there or kind(i) != kind(part.value) for i in node.inputs):

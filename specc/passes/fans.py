@@ -15,26 +15,10 @@ from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, walk
 from specc.ir.prune import prune
+from specc.ops import op, pure, traits
 from specc.ops.products import Slab, products_of, project_attrs
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type, union
-
-_POINTWISE = frozenset(
-    {
-        "neg",
-        "exp",
-        "log",
-        "sqrt",
-        "abs",
-        "tanh",
-        "sigmoid",
-        "relu",
-        "silu",
-        "gelu",
-        "leaky_relu",
-        "stop_gradient",
-    }
-)
 
 
 def join_fans(graph: Graph) -> Graph:
@@ -42,7 +26,7 @@ def join_fans(graph: Graph) -> Graph:
     heights = {path: w.shape[0] for path, w in graph.weights.items()}
 
     def rule(node: Node, builder: Builder) -> int | None:
-        if node.op != "stack" or any(uses[i] > 1 for i in node.inputs) or len(set(node.inputs)) < 2:
+        if node.op != op.STACK or any(uses[i] > 1 for i in node.inputs) or len(set(node.inputs)) < 2:
             return None
         return _joined(node, builder, heights, uses)
 
@@ -54,10 +38,10 @@ def _joined(node: Node, builder: Builder, heights: dict[str, int], uses: Counter
     first, axis = parts[0], node.attrs["axis"]
     if any(p.op != first.op or p.attrs != first.attrs or p.type != first.type for p in parts):
         return None
-    if first.op in _POINTWISE:
+    if traits(first).pointwise and len(first.inputs) == 1 and pure(first):
         inner = _inner(node, builder, parts, axis, heights, uses)
         return builder.add(first.op, (inner,), node.type, first, first.attrs, name=node.name)
-    if first.op != "linear":
+    if first.op != op.LINEAR:
         return None
     return _layers(node, builder, parts, axis, heights, uses)
 
@@ -70,7 +54,7 @@ def _inner(
     sources = [builder.node(i).type for i in inputs]
     type_ = Type(union(*sources, Type((axis,), 1)), sources[0].width)
     stacked = Node(
-        next(builder.ids), "stack", inputs, type_, node.span, node.attrs, (), node.scope, role=node.role
+        next(builder.ids), op.STACK, inputs, type_, node.span, node.attrs, (), node.scope, role=node.role
     )
     if all(uses[i] == 1 for i in inputs):
         found = _joined(stacked, builder, heights, uses)
@@ -90,12 +74,12 @@ def _layers(
         products = tuple(q for p in parts for q in products_of(p, x.type.width))
         attrs, weights = project_attrs(products)
         type_ = Type(x.type.axes, sum(q.width for q in products))
-        whole = builder.add("project", (x.id,), type_, parts[0], attrs, weights)
-        return builder.add("split", (whole,), node.type, node, {"axis": axis}, name=node.name)
+        whole = builder.add(op.PROJECT, (x.id,), type_, parts[0], attrs, weights)
+        return builder.add(op.SPLIT, (whole,), node.type, node, {"axis": axis}, name=node.name)
     if biased == {2}:
         return None
     inner = _inner(node, builder, parts, axis, heights, uses)
     slabs = tuple(Slab(p.weights[0], 0, heights[p.weights[0]]) for p in parts)
     matrices = tuple(p.weights[0] for p in parts)
     attrs = {"axis": axis, "slabs": slabs, "transposed": False}
-    return builder.add("heads", (inner,), node.type, replace(node), attrs, matrices, name=node.name)
+    return builder.add(op.HEADS, (inner,), node.type, replace(node), attrs, matrices, name=node.name)

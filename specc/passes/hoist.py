@@ -1,7 +1,7 @@
 """Out of the loop: what a scan's step computes without its states is computed for all steps at once.
 
 Assumes: sources are out of regions already (lift). Promises: the same values; a region holds only
-nodes that depend on a state, constants, captures of what they read, and draws of dropout.
+nodes that depend on a state, constants, captures of what they read, and what is not pure (draws).
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, axis_of
 from specc.ir.prune import prune
+from specc.ops import op, pure
 from specc.passes.rewrite import Builder, rebuilt, recaptured
 from specc.types.axis import Axis, Type, union
-
-_FIXED = frozenset({"capture", "state", "constant"})
 
 
 def hoist(graph: Graph) -> Graph:
     builder = Builder.of(graph)
     for old in graph.nodes:
         node = builder.updated(old)
-        builder.append(_hoisted(node, builder) if node.op == "scan" else node)
+        builder.append(_hoisted(node, builder) if node.op == op.SCAN else node)
     return prune(rebuilt(graph, builder))
 
 
@@ -30,7 +29,7 @@ def _hoisted(scan: Node, builder: Builder) -> Node:
     assert axis is not None
     inside = {n.id: n for n in region.nodes}
     free = _free(region.nodes)
-    moved = [n for n in region.nodes if n.id in free and n.op not in _FIXED]
+    moved = [n for n in region.nodes if n.id in free and n.inputs]
     if not moved:
         return scan
     outside = {c: scan.inputs[i] for i, c in enumerate(region.captures)}
@@ -38,13 +37,13 @@ def _hoisted(scan: Node, builder: Builder) -> Node:
         outside[node.id] = _moved(node, inside, outside, builder, axis)
     # What stays reads some of what moved: that is captured now.
     read = {i for n in region.nodes if n.id not in free for i in n.inputs} | set(region.nexts)
-    captures = [n.id for n in region.nodes if n.id in read and n.id in free and n.op != "constant"]
+    captures = [n.id for n in region.nodes if n.id in read and n.id in free and n.op != op.CONSTANT]
     index = {id: number for number, id in enumerate(captures)}
     nodes = [
-        replace(inside[id], op="capture", inputs=(), attrs={"index": number}, weights=(), region=None)
+        replace(inside[id], op=op.CAPTURE, inputs=(), attrs={"index": number}, weights=(), region=None)
         for id, number in index.items()
     ]
-    nodes += [n for n in region.nodes if n.id not in index and (n.id not in free or n.op == "constant")]
+    nodes += [n for n in region.nodes if n.id not in index and (n.id not in free or n.op == op.CONSTANT)]
     return recaptured(scan, captures, [outside[c] for c in captures], nodes)
 
 
@@ -52,12 +51,8 @@ def _free(nodes: tuple[Node, ...]) -> set[int]:
     """The nodes that no state reaches, and that may be computed elsewhere."""
     free: set[int] = set()
     for node in nodes:
-        if node.op in ("capture", "constant") or (
-            node.op not in ("state", "dropout")
-            and node.region is None
-            and node.inputs
-            and free.issuperset(node.inputs)
-        ):
+        moves = node.region is None and node.inputs and free.issuperset(node.inputs) and pure(node)
+        if node.op in (op.CAPTURE, op.CONSTANT) or moves:
             free.add(node.id)
     return free
 

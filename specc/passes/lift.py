@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, walk
-
-SOURCES = frozenset({"input", "embed", "embed_bag", "learned", "index", "length"})
+from specc.ops import Origin, op, traits
 
 
 def lift_sources(graph: Graph) -> Graph:
@@ -28,7 +27,7 @@ def lift_sources(graph: Graph) -> Graph:
                 result.append(node)
                 continue
             region = replace(node.region, nodes=lifted(node.region.nodes))
-            sources = [n for n in region.nodes if n.op in SOURCES]
+            sources = [n for n in region.nodes if _is_source(n)]
             if not sources:
                 result.append(replace(node, region=region))
                 continue
@@ -36,7 +35,7 @@ def lift_sources(graph: Graph) -> Graph:
             outside = [replace(source, id=fresh()) for source in sources]
             captures = {
                 source.id: Node(
-                    source.id, "capture", (), source.type, source.span, {"index": first + i}, (),
+                    source.id, op.CAPTURE, (), source.type, source.span, {"index": first + i}, (),
                     source.scope, source.name, role=source.role,
                 )
                 for i, source in enumerate(sources)
@@ -52,3 +51,7 @@ def lift_sources(graph: Graph) -> Graph:
         return tuple(result)
 
     return graph.with_nodes(lifted(graph.nodes))
+
+
+def _is_source(node: Node) -> bool:
+    return traits(node).source not in (None, Origin.LITERAL)

@@ -22,6 +22,7 @@ from itertools import groupby
 
 from specc.ir.graph import Graph, Node, readings
 from specc.ir.prune import prune
+from specc.ops import op
 from specc.passes.rewrite import Builder, rebuilt, uses_of
 from specc.types.axis import Type
 
@@ -38,13 +39,13 @@ def _side_by_side(graph: Graph) -> Graph:
     builder = Builder.of(graph)
     for old in graph.nodes:
         node = builder.updated(old)
-        if old.op in ("concat", "stack"):
+        if old.op in (op.CONCAT, op.STACK):
             runs = [list(run) for _, run in groupby(old.inputs, lambda i: _kind(graph, i, uses))]
-            if old.op == "stack" and len(runs) == 1 and _joins(graph, runs[0], uses):
+            if old.op == op.STACK and len(runs) == 1 and _joins(graph, runs[0], uses):
                 joined = _joined(graph, builder, old, runs[0])
-                builder.stand_for(old, builder.add("split", (joined,), old.type, old, old.attrs))
+                builder.stand_for(old, builder.add(op.SPLIT, (joined,), old.type, old, old.attrs))
                 continue
-            if old.op == "concat" and any(_joins(graph, run, uses) for run in runs):
+            if old.op == op.CONCAT and any(_joins(graph, run, uses) for run in runs):
                 inputs: list[int] = []
                 for run in runs:
                     found = _joins(graph, run, uses)
@@ -72,12 +73,12 @@ def _joins(graph: Graph, run: list[int], uses: Counter[int]) -> bool:
 def _source(graph: Graph, id: int) -> Node:
     """A value before it moved."""
     node = graph.node(id)
-    return graph.node(node.inputs[0]) if node.op == "transfer" else node
+    return graph.node(node.inputs[0]) if node.op == op.TRANSFER else node
 
 
 def _sums(node: Node) -> bool:
     """Whether a value is a field's rows, or sums of them."""
-    return node.op == "embed" or (node.op == "embed_bag" and node.attrs["mode"] != "max")
+    return node.op == op.EMBED or (node.op == op.EMBED_BAG and node.attrs["mode"] != "max")
 
 
 def _joined(graph: Graph, builder: Builder, whole: Node, run: list[int]) -> int:
@@ -88,10 +89,10 @@ def _joined(graph: Graph, builder: Builder, whole: Node, run: list[int]) -> int:
     like = replace(whole, role=first.role, device=first.device)
     moves = there != first.device
     name = f"{whole.name}_rows" if whole.name is not None and moves else None
-    found = builder.add("lookup", (), type_, like, *_lookup(sources), name=name)
+    found = builder.add(op.LOOKUP, (), type_, like, *_lookup(sources), name=name)
     if not moves:
         return found
-    return builder.add("transfer", (found,), type_, replace(like, device=there), {"device": there})
+    return builder.add(op.TRANSFER, (found,), type_, replace(like, device=there), {"device": there})
 
 
 def _lookup(sources: Iterable[Node]) -> tuple[dict[str, tuple[str | None, ...]], tuple[str, ...]]:
@@ -110,6 +111,6 @@ def _of_shared_tables(graph: Graph) -> Graph:
     for node in graph.nodes:
         if _sums(node) and readers[node.weights[0]] > 1:
             attrs, weights = _lookup([node])
-            node = replace(node, op="lookup", attrs=attrs, weights=weights)
+            node = replace(node, op=op.LOOKUP, attrs=attrs, weights=weights)
         nodes.append(node)
     return graph.with_nodes(tuple(nodes))

@@ -21,19 +21,19 @@ from itertools import combinations, count
 
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
+from specc.ops import op, pure, traits
 from specc.ops.products import Product, products_of, project_attrs
 from specc.passes.rewrite import Builder, rebuilt, recaptured, uses_of, within
 from specc.types.axis import Type
 
-_PRODUCTS = ("linear", "project")
-_POINTWISE = frozenset({"add", "sub", "mul", "div", "neg", "exp", "tanh", "sigmoid", "relu", "silu"})
+_PRODUCTS = (op.LINEAR, op.PROJECT)
 
 
 def merge_products(graph: Graph) -> Graph:
     builder = Builder.of(graph)
     uses = uses_of(graph)
     for node in graph.nodes:
-        if node.op == "scan":
+        if node.op == op.SCAN:
             node = _captured_together(node, builder, uses)
         builder.append(_with_merged(node, builder))
     return prune(rebuilt(graph, builder))
@@ -82,7 +82,7 @@ def _taken_apart(parts: list[Node], number: int, ids: count[int]) -> list[Node]:
     start = 0
     for part in parts:
         cut = {"start": start, "stop": start + part.type.width}
-        nodes.append(replace(part, op="slice", inputs=(whole.id,), attrs=cut))
+        nodes.append(replace(part, op=op.SLICE, inputs=(whole.id,), attrs=cut))
         start += part.type.width
     return nodes
 
@@ -93,7 +93,7 @@ def _stacked(group: list[Node], builder: Builder) -> int:
     width = builder.node(source).type.width
     products = tuple(p for node in group for p in products_of(node, width))
     type_ = group[0].type.with_width(sum(p.width for p in products))
-    return builder.add("project", (source,), type_, group[0], *project_attrs(products))
+    return builder.add(op.PROJECT, (source,), type_, group[0], *project_attrs(products))
 
 
 # -------------------------------------------------------------------------- inside
@@ -126,7 +126,7 @@ def _stack(group: list[Node], builder: Builder) -> None:
     start = 0
     for node in group:
         cut = {"start": start, "stop": start + node.type.width}
-        builder.stand_for(node, builder.add("slice", (whole,), node.type, node, cut, name=node.name))
+        builder.stand_for(node, builder.add(op.SLICE, (whole,), node.type, node, cut, name=node.name))
         start += node.type.width
 
 
@@ -146,7 +146,7 @@ def _side_by_side(nodes: Iterable[Node], ids: count[int]) -> list[Node]:
             cut = replace(
                 first,
                 id=next(ids),
-                op="slice",
+                op=op.SLICE,
                 inputs=(source,),
                 type=Type(index[source].type.axes, stop - start),
                 attrs={"start": start, "stop": stop},
@@ -161,7 +161,7 @@ def _side_by_side(nodes: Iterable[Node], ids: count[int]) -> list[Node]:
         index[whole.id] = whole
         for node, start, stop in ((first, 0, widths[0]), (second, widths[0], widths[1])):
             index[node.id] = replace(
-                node, op="slice", inputs=(whole.id,), attrs={"start": start, "stop": stop}
+                node, op=op.SLICE, inputs=(whole.id,), attrs={"start": start, "stop": stop}
             )
         _flat(index)
 
@@ -170,8 +170,8 @@ def _neighbours(index: dict[int, Node]) -> tuple[Node, Node, list[tuple[int, int
     """Two operations that can be one, and for each input of that one (value, start, stop)."""
     alike: dict[object, list[Node]] = defaultdict(list)
     for node in index.values():
-        if node.op in _POINTWISE:
-            alike[node.op, node.type.axes].append(node)
+        if traits(node).pointwise and pure(node):
+            alike[node.op, node.type.axes, tuple(sorted(node.attrs.items()))].append(node)
     for group in alike.values():
         for one, other in combinations(group, 2):
             for first, second in ((one, other), (other, one)):
@@ -187,7 +187,7 @@ def _joined(index: dict[int, Node], first: int, second: int) -> tuple[int, int, 
     a, b = index[first], index[second]
     if first == second and a.type.width == 1:
         return first, 0, 1
-    if a.op == b.op == "slice" and a.inputs == b.inputs and a.attrs["stop"] == b.attrs["start"]:
+    if a.op == b.op == op.SLICE and a.inputs == b.inputs and a.attrs["stop"] == b.attrs["start"]:
         return a.inputs[0], a.attrs["start"], b.attrs["stop"]
     return None
 
@@ -195,7 +195,7 @@ def _joined(index: dict[int, Node], first: int, second: int) -> tuple[int, int, 
 def _flat(index: dict[int, Node]) -> None:
     """Slices of slices as slices of what those are of."""
     for id, node in index.items():
-        while node.op == "slice" and index[node.inputs[0]].op == "slice":
+        while node.op == op.SLICE and index[node.inputs[0]].op == op.SLICE:
             outer = index[node.inputs[0]]
             cut = {name: node.attrs[name] + outer.attrs["start"] for name in ("start", "stop")}
             node = index[id] = replace(node, inputs=outer.inputs, attrs=cut)
@@ -212,7 +212,7 @@ def _apart(nodes: list[Node], nexts: tuple[int, ...]) -> list[Node]:
             for id in node.inputs:
                 users[id].append(node)
     for node in nodes:
-        if node.op != "project" or node.id in nexts or any(u.op != "slice" for u in users[node.id]):
+        if node.op != op.PROJECT or node.id in nexts or any(u.op != op.SLICE for u in users[node.id]):
             continue
         products: tuple[Product, ...] = node.attrs["products"]
         runs = sorted({(u.attrs["start"], u.attrs["stop"]) for u in users[node.id]})
@@ -225,7 +225,7 @@ def _apart(nodes: list[Node], nexts: tuple[int, ...]) -> list[Node]:
         for use in users[node.id]:
             start, stop = (edges.index(use.attrs[name]) for name in ("start", "stop"))
             attrs, weights = project_attrs(products[start:stop])
-            index[use.id] = replace(use, op="project", inputs=node.inputs, attrs=attrs, weights=weights)
+            index[use.id] = replace(use, op=op.PROJECT, inputs=node.inputs, attrs=attrs, weights=weights)
     return _sorted(index)
 
 

@@ -16,6 +16,7 @@ from itertools import count
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, fields_of, readings, walk
+from specc.ops import Origin, op, pure, traits
 from specc.passes.lift import lift_sources
 from specc.report import Label, Report
 from specc.source import Source, Span
@@ -24,10 +25,6 @@ from specc.types.axis import Axis, Type
 REST, TABLES = "rest", "tables"
 BYTES = 4  # of one channel
 _ID_BYTES = 8
-# Made on every device that needs them: they cost less than a move.
-_MADE_ANYWHERE = frozenset({"constant", "index", "length"})
-# There is one for each example, even of the same value in all: draws, statistics, loops.
-_EACH = frozenset({"dropout", "batch_norm", "dice", "scan_out"})
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def _homes(graph: Graph) -> dict[int, str]:
     placed: dict[int, str] = {}
     for node in graph.nodes:
         weights = _weights(node)
-        if node.op == "scan_out":
+        if node.op == op.SCAN_OUT:
             placed[node.id] = placed[node.inputs[0]]
         elif weights:
             placed[node.id] = _canonical(graph, homes.get(groups.leader(weights[0]), rest))
@@ -219,11 +216,11 @@ def _with_transfers(graph: Graph, homes: Mapping[int, str]) -> Graph:
             return id
         if (id, device) not in there:
             node = index[id]
-            if node.op in _MADE_ANYWHERE:
+            if _made_anywhere(node):
                 made = replace(node, id=next(fresh), device=device)
             else:
                 made = Node(
-                    next(fresh), "transfer", (id,), node.type, node.span, {"device": device}, (), node.scope,
+                    next(fresh), op.TRANSFER, (id,), node.type, node.span, {"device": device}, (), node.scope,
                     role=node.role, device=device,
                 )  # fmt: skip
             result.append(made)
@@ -237,6 +234,11 @@ def _with_transfers(graph: Graph, homes: Mapping[int, str]) -> Graph:
     return graph.with_nodes(_without_idle(tuple(result), graph))
 
 
+def _made_anywhere(node: Node) -> bool:
+    """Whether a value is made on every device that needs it: that costs less than a move."""
+    return traits(node).source in (Origin.LITERAL, Origin.AXIS)
+
+
 def _settled(node: Node, device: str) -> Node:
     region = node.region
     if region is not None:
@@ -248,7 +250,7 @@ def _without_idle(nodes: tuple[Node, ...], graph: Graph) -> tuple[Node, ...]:
     """Without numbers and positions that were made elsewhere for all who read them."""
     read = {i for n in nodes for i in n.inputs} | set(graph.outputs) | set(graph.bindings.values())
     read |= {i for a in graph.attentions for i in (a.weight, a.score) if i is not None}
-    return tuple(n for n in nodes if n.id in read or n.op not in _MADE_ANYWHERE)
+    return tuple(n for n in nodes if n.id in read or not _made_anywhere(n))
 
 
 # ------------------------------------------------------------- summary
@@ -259,7 +261,7 @@ def moves(graph: Graph) -> tuple[Move, ...]:
     then every transfer in its order. Empty for a model without places."""
     found = [*_feeds(graph), *_lengths(graph), *_labels(graph)]
     for node in graph.nodes:
-        if node.op == "transfer":
+        if node.op == op.TRANSFER:
             source = graph.node(node.inputs[0])
             assert source.device is not None
             assert node.device is not None
@@ -290,7 +292,7 @@ def _feeds(graph: Graph) -> Iterator[Move]:
             width = 2 * _ID_BYTES if path in several else _ID_BYTES
             if "weight" in fields[path].options:
                 width += BYTES
-            if node.op == "input":
+            if node.op == op.INPUT:
                 width = BYTES * fields[path].width
             type_ = node.type.with_width(fields[path].width)
             yield Move(path, type_, "batch", device, width * positions(node.type))
@@ -337,11 +339,11 @@ def _labels(graph: Graph) -> Iterator[Move]:
 
 def same_everywhere(graph: Graph, node: Node) -> bool:
     """Whether a value has one row for all examples."""
-    if node.op in ("constant", "learned", "index", "length"):
+    if traits(node).source not in (None, Origin.DATA):
         axis = node.attrs.get("axis")
         return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))
-    if node.region is not None or node.op in _EACH:
-        return False
+    if node.region is not None or not pure(node):
+        return False  # there is one for each example, even of the same value in all
     return bool(node.inputs) and all(same_everywhere(graph, graph.node(i)) for i in node.inputs)
 
 
@@ -357,13 +359,13 @@ def value_name(graph: Graph, node: Node) -> str:
     """What a person calls a value: its binding, else the field or weight it is read from, else its place."""
     if isinstance(node.attrs.get("field"), str):
         return str(node.attrs["field"])
-    if node.op == "lookup":
+    if node.op == op.LOOKUP:
         first, *others = node.attrs["fields"]
         return f"{first} and {len(others)} more" if len(others) > 2 else ", ".join((first, *others))
     if node.name is not None:
         scope = node.scope if node.scope.split(".")[-1] != node.name else node.scope.rpartition(".")[0]
         return f"{scope}.{node.name}" if scope else node.name
-    if node.op == "learned":
+    if node.op == op.LEARNED:
         return node.weights[0]
     bound = next((name for name, id in graph.bindings.items() if id == node.id), None)
     return bound or f"{node.op} in {node.scope}" if node.scope else bound or node.op

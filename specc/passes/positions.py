@@ -14,24 +14,12 @@ from collections.abc import Callable
 
 from specc.ir.graph import Graph, Node, axis_of
 from specc.ir.prune import prune
+from specc.ops import op, traits
+from specc.ops.definition import Positions
 from specc.passes.rewrite import Builder, rebuilt
 from specc.types.axis import Axis
 
 Choice = tuple[str, Axis]
-
-# The result at a position is made of the inputs at that position, whatever the axis.
-_BY_POSITION = frozenset(
-    {
-        *("add", "sub", "mul", "div", "pow", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "neg"),
-        *("exp", "log", "sqrt", "abs", "tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "prelu"),
-        *("stop_gradient", "concat", "slice", "dot", "linear", "project", "norm", "dropout"),
-        *("bce", "mse", "cross_entropy"),
-    }
-)
-# So too along every axis but the one they work along.
-_ALONG = frozenset(
-    {"split", "join", "stack", "sum", "mean", "max", "min", "softmax", "flatten", "last", "first"}
-)
 
 
 def choose_positions(graph: Graph) -> Graph:
@@ -61,7 +49,7 @@ def choose_positions(graph: Graph) -> Graph:
 
 def _choice(node: Node) -> Choice | None:
     """What a node that reads one position chooses, if it always exists."""
-    axis = axis_of(node) if node.op in ("last", "first") else None
+    axis = axis_of(node) if node.op in (op.LAST, op.FIRST) else None
     if axis is None or len(node.inputs) > 1 or not never_empty(axis):
         return None
     return node.op, axis
@@ -100,7 +88,7 @@ def _wanted(graph: Graph) -> set[int]:
         for node in graph.nodes
         if node.id in needs
         and (choice := _choice(node)) is not None
-        and (needs[node.inputs[0]] == {choice} or graph.node(node.inputs[0]).op == "append")
+        and (needs[node.inputs[0]] == {choice} or graph.node(node.inputs[0]).op == op.APPEND)
         and _passes(graph.node(node.inputs[0]), choice)
     }
 
@@ -110,7 +98,7 @@ def _passed(node: Node, source: Node, choice: Choice | None) -> Choice | None:
     if choice is None or not _passes(node, choice):
         return None
     kind, axis = choice
-    if node.op == "rename" and node.attrs["axis"] == axis:
+    if node.op == op.RENAME and node.attrs["axis"] == axis:
         axis = node.attrs["old"]
     return (kind, axis) if node.type.has(choice[1]) and source.type.has(axis) else None
 
@@ -118,14 +106,15 @@ def _passed(node: Node, source: Node, choice: Choice | None) -> Choice | None:
 def _passes(node: Node, choice: Choice) -> bool:
     """Whether a node at the chosen position is the same node on its inputs at that position."""
     kind, axis = choice
-    if node.op in _BY_POSITION:
+    match traits(node).positions:
+        case Positions.SAME:
+            return True
+        case Positions.ALONG:
+            return axis not in node.attrs.values()
+    if node.op == op.RENAME:
         return True
-    if node.op in _ALONG:
-        return axis_of(node) != axis and node.attrs.get("over") != axis
-    if node.op == "rename":
-        return True
-    if node.op == "append":
-        return node.attrs["axis"] == axis and kind == "last" and node.attrs.get("second") is None
+    if node.op == op.APPEND:
+        return node.attrs["axis"] == axis and kind == op.LAST and node.attrs.get("second") is None
     return False
 
 
@@ -136,16 +125,16 @@ def _at(builder: Builder, node: Node, choice: Choice, choose: Callable[[int, Cho
         return node.id
     if not _passes(node, choice) or node.region is not None:
         return builder.add(kind, (node.id,), node.type.without(axis), node, {"axis": axis})
-    if node.op == "append":
+    if node.op == op.APPEND:
         end = node.inputs[1]
         if builder.node(end).type == node.type.without(axis):
             return end
         return builder.add(kind, (node.id,), node.type.without(axis), node, {"axis": axis})
-    if node.op == "rename":
+    if node.op == op.RENAME:
         old, new = node.attrs["old"], node.attrs["axis"]
         source = choose(node.inputs[0], (kind, old) if new == axis else choice)
         if new == axis:
             return source
-        return builder.add("rename", (source,), node.type.without(axis), node, node.attrs)
+        return builder.add(op.RENAME, (source,), node.type.without(axis), node, node.attrs)
     inputs = tuple(choose(i, choice) for i in node.inputs)
     return builder.add(node.op, inputs, node.type.without(axis), node, node.attrs, node.weights, node.name)

@@ -11,14 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, axis_of
+from specc.ops import op
 from specc.passes.rewrite import Builder, rewrite
 
 # What a step may be made of; each has its derivative in emit/cell.py.
-STEPS = frozenset(
-    {
-        *("capture", "state", "constant", "add", "sub", "mul", "div", "neg", "exp", "tanh", "sigmoid"),
-        *("relu", "silu", "linear", "project", "slice", "concat", "dot"),
-    }
+STEPS = (
+    *(op.CAPTURE, op.STATE, op.CONSTANT, op.ADD, op.SUB, op.MUL, op.DIV, op.NEG, op.EXP, op.TANH, op.SIGMOID),
+    *(op.RELU, op.SILU, op.LINEAR, op.PROJECT, op.SLICE, op.CONCAT, op.DOT),
 )
 
 
@@ -27,9 +26,9 @@ def compile_recurrences(graph: Graph) -> Graph:
 
 
 def _compiled(node: Node, builder: Builder) -> int | None:
-    if node.op != "scan" or not _simple(node, builder):
+    if node.op != op.SCAN or not _simple(node, builder):
         return None
-    return builder.append(replace(node, op="recurrence"))
+    return builder.append(replace(node, op=op.RECURRENCE))
 
 
 def _simple(scan: Node, builder: Builder) -> bool:

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from specc.ir.graph import Graph, Node, walk
+from specc.ops import op
 from specc.types.axis import Type
 
 CANDIDATE = "candidate"
@@ -75,7 +76,7 @@ class Builder:
         """From now on `new` stands for an old node, under its name."""
         self.renamed[old.id] = new
         found = self._index[new]
-        if found.name is None and old.name is not None and found.op not in ("constant",):
+        if found.name is None and old.name is not None and found.op != op.CONSTANT:
             named = replace(found, name=old.name, scope=old.scope)
             self.nodes[next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i].id == new)] = named
             self._index[new] = named

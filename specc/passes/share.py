@@ -1,7 +1,7 @@
 """Common subexpressions: what is computed twice from the same values is computed once.
 
 Assumes: nothing. Promises: no two nodes of one region have the same operation, inputs, attributes and
-weights, save those that must differ (dropout draws anew) or that remember (running statistics).
+weights, unless more than these decides their value (draws, statistics of a batch, what nobody has told).
 """
 
 from __future__ import annotations
@@ -11,18 +11,15 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
+from specc.ops import pure, traits
 from specc.passes.rewrite import Builder, rewrite
-
-_OWN = frozenset(
-    {"dropout", "batch_norm", "dice", "scan", "scan_out", "capture", "state", "recurrence", "tiled"}
-)
 
 
 def share(graph: Graph) -> Graph:
     known: dict[int, dict[Any, int]] = {}
 
     def rule(node: Node, builder: Builder) -> int | None:
-        if node.op in _OWN:
+        if node.region is not None or not pure(node):
             return None
         # A region's nodes are only equal to others of the same region.
         return known.setdefault(id(builder), {}).setdefault(_key(node), node.id)
@@ -35,7 +32,7 @@ def share(graph: Graph) -> Graph:
 
 
 def _key(node: Node) -> Any:
-    inputs = tuple(sorted(node.inputs)) if node.op in ("add", "mul", "dot") else node.inputs
+    inputs = tuple(sorted(node.inputs)) if traits(node).commutative else node.inputs
     return node.op, inputs, _frozen(node.attrs), node.weights, node.type
 
 

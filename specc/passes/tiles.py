@@ -23,17 +23,15 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node, Region
 from specc.ir.prune import prune
+from specc.ops import op, pure
 from specc.ops.products import products_of, project_attrs
 from specc.passes.rewrite import Builder, needed_by_outputs, rebuilt, rewrite, uses_of
 from specc.types.axis import Axis
 
-# Draws and running statistics are of the whole batch.
-_WHOLE = frozenset({"batch_norm", "dice", "dropout", "scan", "recurrence", "scan_out"})
-
 
 def tile(graph: Graph) -> Graph:
     for node in graph.nodes:
-        if node.op == "pairs":
+        if node.op == op.PAIRS:
             graph = _tiled(graph, node)
     return prune(rewrite(prune(graph), _Fusion(graph).rule))
 
@@ -54,16 +52,16 @@ class _Fusion:
         return found
 
     def _fused(self, node: Node, builder: Builder) -> int | None:
-        if node.op == "dot":
+        if node.op == op.DOT:
             return self._paired(node, builder, node.inputs)
-        if node.op == "add":
+        if node.op == op.ADD:
             return self._with_own(node, builder)
-        if node.op not in ("sum", "linear", "project") or len(node.inputs) > 1:
+        if node.op not in (op.SUM, op.LINEAR, op.PROJECT) or len(node.inputs) > 1:
             return None
         product = builder.node(node.inputs[0])
-        if product.op != "mul" or self.uses[product.id] > 1:
+        if product.op != op.MUL or self.uses[product.id] > 1:
             return None
-        if node.op == "sum":
+        if node.op == op.SUM:
             return self._weighted_sum(node, builder, product)
         return self._paired(node, builder, product.inputs)
 
@@ -77,7 +75,7 @@ class _Fusion:
             along = all(t.has(axis) for t in types) and fixed[0] == fixed[1]
             if along and types[0].width == 1 < types[1].width:
                 attrs = {"axis": axis}
-                return builder.add("weighted_sum", (weight, x), node.type, node, attrs, name=node.name)
+                return builder.add(op.WEIGHTED_SUM, (weight, x), node.type, node, attrs, name=node.name)
         return None
 
     def _paired(self, node: Node, builder: Builder, pair: tuple[int, ...]) -> int | None:
@@ -88,15 +86,15 @@ class _Fusion:
             return None
         attrs: dict[str, Any] = {"products": None}
         weights: tuple[str, ...] = ()
-        if node.op != "dot":
+        if node.op != op.DOT:
             attrs, weights = project_attrs(products_of(node, types[0].width))
         attrs = {**attrs, "own": (None, None)}
-        return builder.add("paired", pair, node.type, node, attrs, weights, name=node.name)
+        return builder.add(op.PAIRED, pair, node.type, node, attrs, weights, name=node.name)
 
     def _with_own(self, node: Node, builder: Builder) -> int | None:
         """A sum of which one term is `paired`, and others are products of its factors."""
         terms = self._terms(node, builder)
-        pairs = [t for t in terms if t.op == "paired" and t.attrs["products"] and t.type == node.type]
+        pairs = [t for t in terms if t.op == op.PAIRED and t.attrs["products"] and t.type == node.type]
         if len(pairs) != 1 or self.uses[pairs[0].id] > 1:
             return None
         (paired,) = pairs
@@ -104,7 +102,7 @@ class _Fusion:
         weights = paired.weights
         left = [t for t in terms if t is not paired]
         for term in list(left):
-            product = term.op in ("linear", "project") and self.uses[term.id] == 1
+            product = term.op in (op.LINEAR, op.PROJECT) and self.uses[term.id] == 1
             if product and term.inputs[0] in paired.inputs and term.type.width == node.type.width:
                 number = paired.inputs.index(term.inputs[0])
                 if own[number] is None:
@@ -117,9 +115,9 @@ class _Fusion:
             return None
         attrs = {**paired.attrs, "own": tuple(own)}
         weights = tuple(dict.fromkeys(weights))
-        total = builder.add("paired", paired.inputs, node.type, node, attrs, weights, name=node.name)
+        total = builder.add(op.PAIRED, paired.inputs, node.type, node, attrs, weights, name=node.name)
         for term in left:
-            total = builder.add("add", (term.id, total), node.type, node, name=node.name)
+            total = builder.add(op.ADD, (term.id, total), node.type, node, name=node.name)
         return total
 
     def _terms(self, node: Node, builder: Builder) -> list[Node]:
@@ -127,7 +125,7 @@ class _Fusion:
         found: list[Node] = []
         for id in node.inputs:
             part = builder.node(id)
-            inner = part.op == "add" and self.uses[id] == 1 and part.type.width == node.type.width
+            inner = part.op == op.ADD and self.uses[id] == 1 and part.type.width == node.type.width
             found += self._terms(part, builder) if inner else [part]
         return found
 
@@ -147,7 +145,7 @@ def _tiled(graph: Graph, pairs: Node) -> Graph:
             ids.add(node.id)
     ends = [n for n in graph.nodes if n.id in needed and n.id not in ids and ids.intersection(n.inputs)]
     inside += ends
-    if len(ends) != 1 or ends[0].type.has(axis) or any(n.op in _WHOLE for n in inside):
+    if len(ends) != 1 or ends[0].type.has(axis) or any(n.region is not None or not pure(n) for n in inside):
         return graph
     # A tile is of some examples: sequences, whose rows are others, stay out of it.
     if any(a.ragged for n in inside for id in (n.id, *n.inputs) for a in graph.node(id).type.axes):
@@ -160,7 +158,7 @@ def _tiled(graph: Graph, pairs: Node) -> Graph:
 def _replaced(graph: Graph, inside: list[Node], end: Node, axis: Axis) -> Graph:
     builder = Builder.of(graph)
     own = {n.id for n in inside}
-    constants = {i for n in inside for i in n.inputs if graph.node(i).op == "constant"}
+    constants = {i for n in inside for i in n.inputs if graph.node(i).op == op.CONSTANT}
     given = tuple(dict.fromkeys(i for n in inside for i in n.inputs if i not in own | constants))
     for node in graph.nodes:
         if node.id != end.id:
@@ -170,7 +168,7 @@ def _replaced(graph: Graph, inside: list[Node], end: Node, axis: Axis) -> Graph:
         for number, id in enumerate(given):
             like = graph.node(id)
             captured = Node(
-                next(body.ids), "capture", (), like.type, like.span, {"index": number}, (), like.scope,
+                next(body.ids), op.CAPTURE, (), like.type, like.span, {"index": number}, (), like.scope,
                 role=like.role,
             )  # fmt: skip
             body.renamed[id] = body.append(captured)
@@ -179,7 +177,7 @@ def _replaced(graph: Graph, inside: list[Node], end: Node, axis: Axis) -> Graph:
             copy = replace(body.updated(inner), id=next(body.ids))
             body.renamed[inner.id] = body.append(copy)
         region = Region(tuple(body.nodes), captures, (), (), (body.now(end.id),))
-        tiled = builder.add("tiled", given, end.type, end, {"axis": axis}, name=end.name)
+        tiled = builder.add(op.TILED, given, end.type, end, {"axis": axis}, name=end.name)
         place = next(i for i, n in enumerate(builder.nodes) if n.id == tiled)
         builder.nodes[place] = replace(builder.nodes[place], region=region)
         builder.renamed[end.id] = tiled

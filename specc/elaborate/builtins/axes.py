@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.signature import Arguments, built_in
 from specc.elaborate.builtins.widths import static_axis, without_axis_named
 from specc.elaborate.lookup import axis_by_name, axis_of_value, unwalked
 from specc.elaborate.positions import length, position
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.report import Label
 from specc.source import Span
 from specc.types.axis import Axis, Type, union
@@ -38,7 +39,7 @@ def replaced(type_: Type, old: Axis, new: Axis) -> Type:
     return Type(tuple(new if a == old else a for a in type_.axes), type_.width)
 
 
-def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arguments], Node]:
+def _derive(name: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arguments], Node]:
     def rule(args: Arguments) -> Node:
         old = _over(args)
         no_children(args, args.x.type, old, args.span)
@@ -47,7 +48,7 @@ def _derive(op: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Argum
         attrs = {"old": old, "axis": new}
         if "k" in args.options:
             attrs["k"] = args.options["k"]
-        return args.add(op, [args.x], replaced(args.x.type, old, new), attrs)
+        return args.add(name, [args.x], replaced(args.x.type, old, new), attrs)
 
     return rule
 
@@ -83,6 +84,7 @@ def _taken(old: Axis, args: Arguments) -> Axis:
     return Axis(("taken", old.key, k), _name(old, args), min(old.bound, k), size, old.parent, (old,))
 
 
+@built_in(op.RENAME)
 def _rename(args: Arguments) -> Node:
     assert args.to is not None
     old = axis_of_value(args.to.old, args.x, args.site)
@@ -92,9 +94,10 @@ def _rename(args: Arguments) -> Node:
     key = ("renamed", old.key, name, args.site.scope.path)
     new = Axis(key, name, old.bound, old.size, old.parent, (old,))
     args.site.scope.name_axis(name, new)
-    return args.add("rename", [args.x], replaced(args.x.type, old, new), {"old": old, "axis": new})
+    return args.add(op.RENAME, [args.x], replaced(args.x.type, old, new), {"old": old, "axis": new})
 
 
+@built_in(op.APPEND)
 def _append(args: Arguments) -> Node:
     (x, _), (y, place) = args.nodes
     old = _over(args)
@@ -147,9 +150,10 @@ def _append(args: Arguments) -> Node:
     ordered = [new if a == old else a for a in x.type.axes]
     ordered += [a for a in axes if a not in ordered]
     type_ = Type(tuple(ordered), x.type.width)
-    return args.add("append", [x, y], type_, {"old": old, "axis": new, "second": second})
+    return args.add(op.APPEND, [x, y], type_, {"old": old, "axis": new, "second": second})
 
 
+@built_in(op.TOP)
 def _top(args: Arguments) -> Node:
     assert args.by is not None
     old = _over(args)
@@ -183,16 +187,18 @@ def _top(args: Arguments) -> Node:
     )
     _register(args, new)
     type_ = replaced(args.x.type, old, new)
-    return args.add("top", [args.x, score], type_, {"old": old, "axis": new, "k": k})
+    return args.add(op.TOP, [args.x, score], type_, {"old": old, "axis": new, "k": k})
 
 
+@built_in(op.FLATTEN)
 def _flatten(args: Arguments) -> Node:
     axis = _over(args)
     no_children(args, args.x.type, axis, args.span)
     type_ = args.x.type.without(axis).with_width(args.x.type.width * axis.bound)
-    return args.add("flatten", [args.x], type_, {"axis": axis})
+    return args.add(op.FLATTEN, [args.x], type_, {"axis": axis})
 
 
+@built_in(op.STACK)
 def _stack(args: Arguments) -> Node:
     assert args.as_ is not None
     parts: list[tuple[Node, Span]] = []
@@ -215,9 +221,10 @@ def _stack(args: Arguments) -> Node:
         without_axis_named(args, node, place, args.as_)
     axis = static_axis(args, args.as_, len(parts))
     axes = (*union(*(n.type for n, _ in parts)), axis)
-    return args.add("stack", [n for n, _ in parts], Type(axes, width), {"axis": axis})
+    return args.add(op.STACK, [n for n, _ in parts], Type(axes, width), {"axis": axis})
 
 
+@built_in(op.PAIRS)
 def _pairs(args: Arguments) -> Node:
     assert args.as_ is not None
     over = _over(args)
@@ -234,65 +241,20 @@ def _pairs(args: Arguments) -> Node:
             "E0302", f"`{over.name}` has {over.size} position, so there is no pair", args.span
         )
     axis = static_axis(args, args.as_, over.size * (over.size - 1) // 2)
-    return args.add("pairs", [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
+    return args.add(op.PAIRS, [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
 
 
+@built_in(op.INDEX)
 def _index(args: Arguments) -> Node:
     ident = args.options["axis"]
     return position(axis_by_name(ident.name, ident.span, args.site), args.site, args.span)
 
 
+@built_in(op.LENGTH)
 def _length(args: Arguments) -> Node:
     ident = args.options["axis"]
     return length(axis_by_name(ident.name, ident.span, args.site), args.site, args.span)
 
 
-_OVER_NEW = {"over": True, "new": False}
-for _builtin in (
-    Builtin(
-        "stack", "axes", ("*x",), _stack,
-        "A space's fields (or several values) along a new static axis.", clauses={"as": True},
-    ),
-    Builtin(
-        "pairs", "axes", ("x",), _pairs,
-        "Products x_i * x_j of all pairs i < j of a static axis.", clauses={"over": True, "as": True},
-    ),
-    Builtin(
-        "rename", "axes", ("x",), _rename,
-        "The same values along a copy of the axis.", clauses={"to": True},
-    ),
-    Builtin(
-        "init", "axes", ("x",), _derive("init", _shorter),
-        "All positions but the last.", clauses=_OVER_NEW,
-    ),
-    Builtin(
-        "tail", "axes", ("x",), _derive("tail", _shorter),
-        "All positions but the first.", clauses=_OVER_NEW,
-    ),
-    Builtin(
-        "append", "axes", ("x", "y"), _append,
-        "A vector at the end of a sequence, or two sequences joined.", clauses=_OVER_NEW,
-    ),
-    Builtin(
-        "take", "axes", ("x",), _derive("take", _taken), "The first k positions.",
-        options=(Option("k", "count"),), clauses=_OVER_NEW,
-    ),
-    Builtin(
-        "top", "axes", ("x",), _top,
-        "The k positions of highest score, best first; no gradient flows to the score.",
-        options=(Option("k", "count"),), clauses={**_OVER_NEW, "by": True},
-    ),
-    Builtin(
-        "flatten", "axes", ("x",), _flatten,
-        "All positions side by side as channels, filled with zeros to the bound.", clauses={"over": True},
-    ),
-    Builtin(
-        "index", "axes", (), _index, "The position along an axis, counted from 0.",
-        options=(Option("axis", "axis"),),
-    ),
-    Builtin(
-        "length", "axes", (), _length, "The number of positions of an axis.",
-        options=(Option("axis", "axis"),),
-    ),
-):  # fmt: skip
-    declare(_builtin)
+for _op, _make in ((op.INIT, _shorter), (op.TAIL, _shorter), (op.TAKE, _taken)):
+    built_in(_op)(_derive(_op, _make))

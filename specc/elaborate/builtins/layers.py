@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
 from specc.elaborate.builtins.widths import static_axis, without_axis_named
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
+from specc.ops import op
+from specc.ops.definition import Option
+from specc.ops.layers import LINEAR_OPTIONS, NO_BIAS
 from specc.report import Label
 from specc.types.axis import Type
-
-_NO_BIAS = ("zeros",)  # how a bias starts unless it is said
 
 
 def weight(
@@ -28,22 +29,23 @@ def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, A
     weights = [weight(args, path, "weight", (n, x.type.width), "matrix", options["init"], options["l2"])]
     if options["bias"]:
         weights.append(weight(args, path, "bias", (n,), "bias", options["bias_init"]))
-    elif options["bias_init"] != _NO_BIAS:
+    elif options["bias_init"] != NO_BIAS:
         raise args.world.fault(
             "E0404",
             "`bias_init` starts a bias, and `bias = false` leaves it out",
             args.span,
             help="remove one of the two",
         )
-    return args.add("linear", [x], x.type.with_width(n), {}, tuple(weights))
+    return args.add(op.LINEAR, [x], x.type.with_width(n), {}, tuple(weights))
 
 
+@built_in(op.LINEAR)
 def _linear(args: Arguments) -> Node:
     return _linear_at(args, args.x, args.options["n"], args.site.child("linear"), dict(args.options))
 
 
 def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
-    return args.add("dropout", [x], x.type, {"p": p}) if p else x
+    return args.add(op.DROPOUT, [x], x.type, {"p": p}) if p else x
 
 
 def _mlp(args: Arguments) -> Node:
@@ -61,13 +63,14 @@ def _mlp(args: Arguments) -> Node:
     return x
 
 
+@built_in(op.NORM)
 def _norm(args: Arguments) -> Node:
     path, n = args.site.child("norm"), args.x.type.width
     weights = (
         weight(args, path, "scale", (n,), "scale", ("ones",)),
         weight(args, path, "shift", (n,), "shift", ("zeros",)),
     )
-    return args.add("norm", [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
+    return args.add(op.NORM, [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
 
 
 def _statistics(args: Arguments) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def _running(args: Arguments, path: str, n: int) -> tuple[str, str]:
     )
 
 
+@built_in(op.BATCH_NORM)
 def _batch_norm(args: Arguments) -> Node:
     path, n = args.site.child("batch_norm"), args.x.type.width
     weights: tuple[str, ...] = ()
@@ -100,21 +104,24 @@ def _batch_norm(args: Arguments) -> Node:
         weights += (weight(args, path, "scale", (n,), "scale", ("ones",)),)
         weights += (weight(args, path, "shift", (n,), "shift", ("zeros",)),)
     weights += _running(args, path, n)
-    return args.add("batch_norm", [args.x], args.x.type, _statistics(args), weights)
+    return args.add(op.BATCH_NORM, [args.x], args.x.type, _statistics(args), weights)
 
 
+@built_in(op.DICE)
 def _dice(args: Arguments) -> Node:
     path, n = args.site.child("dice"), args.x.type.width
     slope = weight(args, path, "slope", (n,), "slope", ("zeros",))
-    return args.add("dice", [args.x], args.x.type, _statistics(args), (slope, *_running(args, path, n)))
+    return args.add(op.DICE, [args.x], args.x.type, _statistics(args), (slope, *_running(args, path, n)))
 
 
+@built_in(op.PRELU)
 def _prelu(args: Arguments) -> Node:
     path, n = args.site.child("prelu"), args.x.type.width
     slope = weight(args, path, "slope", (n,), "slope", ("constant", float(args.options["init"])))
-    return args.add("prelu", [args.x], args.x.type, {}, (slope,))
+    return args.add(op.PRELU, [args.x], args.x.type, {}, (slope,))
 
 
+@built_in(op.DROPOUT)
 def _dropout(args: Arguments) -> Node:
     return _dropout_at(args, args.x, args.options["p"])
 
@@ -133,7 +140,7 @@ def _residual(args: Arguments) -> Node:
             help=f"end the layer with `linear({args.x.type.width})`",
         )
     type_ = broadcast(args.site, args.span, args.nodes[0], (out, args.span))
-    return args.add("add", [args.x, out], type_)
+    return args.add(op.ADD, [args.x, out], type_)
 
 
 def _repeat(args: Arguments) -> Node:
@@ -150,7 +157,7 @@ def _fan(args: Arguments) -> Node:
     ]
     without_axis_named(args, outs[0], args.nodes[0][1], args.as_)
     axis = static_axis(args, args.as_, len(outs))
-    return args.add("stack", outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
+    return args.add(op.STACK, outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
 
 
 def _lookup(args: Arguments) -> Node:
@@ -173,12 +180,12 @@ def _lookup(args: Arguments) -> Node:
     for field in fields:
         raw = world.outermost(field, args.site.frame)
         name = raw.attrs["field"]
-        if raw.op == "input":
+        if raw.op == op.INPUT:
             shape = (width, raw.type.width)
             leaf = world.weight(
                 Weight(f"{path}.{name}.weight", shape, "matrix", init, span, owner, l2=l2, pretrained=file)
             )
-            parts.append(args.add("linear", [field], field.type.with_width(width), {}, (leaf,)))
+            parts.append(args.add(op.LINEAR, [field], field.type.with_width(width), {}, (leaf,)))
             continue
         table = world.weights[raw.weights[0]]
         # Fields that share a table share its second set of rows too.
@@ -194,36 +201,14 @@ def _lookup(args: Arguments) -> Node:
     if len(parts) == 1:
         return parts[0]
     type_ = Type(args.x.type.axes, width * len(parts))
-    return args.add("concat", parts, type_)
+    return args.add(op.CONCAT, parts, type_)
 
 
-_EPS = Option("eps", "number", 1e-5)
-_STATISTICS = (
-    Option("momentum", "rate", 0.1),
-    Option("statistics", "choice", "running", choices=("running", "batch", "fixed")),
-)
-_LINEAR = (Option("bias", "bool", True), Option("init", "init", ("xavier",)), Option("l2", "number", 0.0),
-           Option("bias_init", "init", _NO_BIAS))  # fmt: skip
 for _builtin in (
-    Builtin("linear", "layers", ("x",), _linear, "x W^T + b, to n channels.",
-            options=(Option("n", "count"), *_LINEAR)),
     Builtin("mlp", "layers", ("x",), _mlp,
             "For each size: linear, then norm, activation and dropout where given.",
-            options=(Option("sizes", "sizes"), Option("act", "layer?", "relu"),
-                     Option("dropout", "rate", 0.0), Option("norm", "layer?", None), *_LINEAR)),
-    Builtin("norm", "layers", ("x",), _norm,
-            "Layer normalisation over channels, with scale and shift (Ba et al. 2016).", options=(_EPS,)),
-    Builtin("batch_norm", "layers", ("x",), _batch_norm,
-            "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).",
-            options=(_EPS, *_STATISTICS, Option("affine", "bool", True))),
-    Builtin("dropout", "layers", ("x",), _dropout,
-            "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",
-            options=(Option("p", "rate"),)),
-    Builtin("dice", "layers", ("x",), _dice, "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.",
-            options=(Option("eps", "number", 1e-8), *_STATISTICS)),
-    Builtin("prelu", "layers", ("x",), _prelu,
-            "x where positive, else slope * x, a slope a channel (He et al. 2015).",
-            options=(Option("init", "number", 0.25),)),
+            options=(Option("sizes", "sizes"), Option("act", "layer?", op.RELU),
+                     Option("dropout", "rate", 0.0), Option("norm", "layer?", None), *LINEAR_OPTIONS)),
     Builtin("residual", "layers", ("x",), _residual, "x + layer(x).", options=(Option("layer", "layer"),)),
     Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer in turn, each with its own weights.",
             options=(Option("n", "copies"), Option("layer", "layer"))),

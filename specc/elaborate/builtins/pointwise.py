@@ -1,79 +1,45 @@
-"""Arithmetic on channels, and the losses: `exp relu leaky_relu stop_gradient bce mse …`."""
+"""Functions of channels, and the losses: `exp relu leaky_relu stop_gradient bce mse …`."""
 
 from __future__ import annotations
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.general import as_defined
+from specc.elaborate.builtins.signature import Arguments, built_in
 from specc.ir.graph import Node
+from specc.ops import OPS, op
 from specc.types.axis import Type, union
 
-
-def _leaky_relu(args: Arguments) -> Node:
-    return args.add("leaky_relu", [args.x], args.x.type, {"slope": float(args.options["slope"])})
-
-
-def _unary(name: str, doc: str) -> None:
-    def rule(args: Arguments) -> Node:
-        return args.add(name, [args.x], args.x.type)
-
-    declare(Builtin(name, "arithmetic", ("x",), rule, doc))
+for _known in OPS.values():
+    if _known.traits.pointwise and _known.call is not None:
+        built_in(_known.name)(as_defined(_known))
+built_in(op.MSE)(as_defined(OPS[op.MSE]))
 
 
-for _name, _doc in (
-    ("exp", "e to the power x."),
-    ("log", "Natural logarithm."),
-    ("sqrt", "Square root."),
-    ("abs", "Magnitude."),
-    ("tanh", "Hyperbolic tangent."),
-    ("sigmoid", "1 / (1 + exp(-x))."),
-    ("relu", "max(x, 0)."),
-    ("silu", "x * sigmoid(x) (Elfwing et al. 2018)."),
-    ("gelu", "x times the normal distribution's cumulative probability at x (Hendrycks and Gimpel 2016)."),
-    ("stop_gradient", "x itself, through which no gradient flows."),
-):
-    _unary(_name, _doc)
-
-declare(
-    Builtin(
-        "leaky_relu",
-        "arithmetic",
-        ("x",),
-        _leaky_relu,
-        "x where it is positive, else slope * x (Maas et al. 2013).",
-        options=(Option("slope", "number", 0.01),),
-    )
-)
+@built_in(op.BCE)
+def _bce(args: Arguments) -> Node:
+    (a, place), (b, _) = args.nodes
+    type_ = broadcast(args.site, args.span, *args.nodes)
+    if type_.width != 1:
+        raise args.world.fault(
+            "E0301",
+            "a binary cross entropy is of one logit",
+            place,
+            expected="width 1",
+            found=str(a.type),
+            help="end the logit with `|> linear(1)`, or sum it over channels",
+        )
+    return args.add(op.BCE, [a, b], type_)
 
 
-def _loss(name: str, doc: str) -> None:
-    def rule(args: Arguments) -> Node:
-        (a, _), (b, place) = args.nodes
-        if name == "cross_entropy":
-            if b.type.width != 1:
-                raise args.world.fault(
-                    "E0301",
-                    "the class must be one index",
-                    place,
-                    expected="width 1",
-                    found=str(b.type),
-                )
-            type_ = Type(union(a.type, b.type), 1)
-        else:
-            type_ = broadcast(args.site, args.span, *args.nodes).with_width(1)
-            if name == "bce" and max(a.type.width, b.type.width) != 1:
-                raise args.world.fault(
-                    "E0301",
-                    "a binary cross entropy is of one logit",
-                    args.nodes[0][1],
-                    expected="width 1",
-                    found=str(a.type),
-                    help="end the logit with `|> linear(1)`, or sum it over channels",
-                )
-        return args.add(name, [a, b], type_)
-
-    declare(Builtin(name, "losses", ("logit" if name != "mse" else "x", "target"), rule, doc))
-
-
-_loss("bce", "Binary cross entropy of a logit against a target between 0 and 1, at each position.")
-_loss("mse", "Mean over channels of the squared difference, at each position.")
-_loss("cross_entropy", "Negative log softmax of a logit a class at the class index, at each position.")
+@built_in(op.CROSS_ENTROPY)
+def _cross_entropy(args: Arguments) -> Node:
+    (a, _), (b, place) = args.nodes
+    if b.type.width != 1:
+        raise args.world.fault(
+            "E0301",
+            "the class must be one index",
+            place,
+            expected="width 1",
+            found=str(b.type),
+        )
+    return args.add(op.CROSS_ENTROPY, [a, b], Type(union(a.type, b.type), 1))

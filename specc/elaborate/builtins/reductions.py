@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from specc.elaborate.builtins.axes import no_children
-from specc.elaborate.builtins.signature import Arguments, Builtin, declare
-from specc.elaborate.conditions import condition
-from specc.elaborate.lookup import axis_of_value
+from specc.elaborate.builtins.general import as_defined
+from specc.elaborate.builtins.signature import Arguments, Rule, built_in
 from specc.ir.graph import Node
-from specc.types.axis import Axis, Type, union
+from specc.ops import OPS, op
+from specc.ops.definition import Along, OpDef
+from specc.types.axis import Axis
 
 
 def _softmax_of_one(args: Arguments, what: str) -> None:
@@ -28,11 +26,11 @@ def _softmax_of_one(args: Arguments, what: str) -> None:
 def _weighs_nothing(args: Arguments, axis: Axis) -> None:
     """W0711: `sum(weight * x, over s)` where x has no `s`, so that nothing of it is chosen."""
     made = next((n for n in reversed(args.site.frame.nodes) if n.id == args.x.id), None)
-    if made is None or made.op != "mul":
+    if made is None or made.op != op.MUL:
         return
     nodes = [next((n for n in args.site.frame.nodes if n.id == i), None) for i in made.inputs]
     for weight, other in (nodes, nodes[::-1]):
-        if weight is None or other is None or other.op == "constant":
+        if weight is None or other is None or other.op == op.CONSTANT:
             continue
         if axis in weight.type.axes and axis not in other.type.axes and weight.type.width == 1:
             if other.type.width == 1 and not other.type.axes:
@@ -48,39 +46,24 @@ def _weighs_nothing(args: Arguments, axis: Axis) -> None:
             return
 
 
-def _reduction(op: str) -> Callable[[Arguments], Node]:
+def _checked(known: OpDef) -> Rule:
+    """A reduction, with warnings of what has no effect."""
+    make = as_defined(known)
+
     def rule(args: Arguments) -> Node:
-        x = args.x
-        if args.over is None:
-            if op == "softmax" and x.type.width == 1:
-                _softmax_of_one(args, "channels, and there is only one")
-            width = x.type.width if op == "softmax" else 1
-            return args.add(op, [x], x.type.with_width(width), {"axis": None})
-        axis = axis_of_value(args.over, x, args.site)
-        inputs, type_ = [x], x.type
-        if args.where is not None:
-            mask = condition(args.where, args.site, x.type)
-            type_ = Type(union(x.type, mask.type), x.type.width)
-            inputs.append(mask)
-        no_children(args, type_, axis, args.span)
-        if op == "sum":
-            _weighs_nothing(args, axis)
-        if op == "softmax" and axis.size == 1:
+        node = make(args)
+        axis, softmax = node.attrs["axis"], known.traits.keeps_axis
+        if softmax and axis is None and args.x.type.width == 1:
+            _softmax_of_one(args, "channels, and there is only one")
+        if softmax and axis is not None and axis.size == 1:
             _softmax_of_one(args, f"`{axis.name}`, which has only one position")
-        return args.add(op, inputs, type_ if op == "softmax" else type_.without(axis), {"axis": axis})
+        if known.name == op.SUM and axis is not None:
+            _weighs_nothing(args, axis)
+        return node
 
     return rule
 
 
-for _op, _doc in (
-    ("sum", "Sum; 0 over nothing."),
-    ("mean", "Mean; 0 over nothing."),
-    ("max", "Largest; 0 over nothing."),
-    ("min", "Smallest; 0 over nothing."),
-    ("last", "The last position; 0 where there is none."),
-    ("first", "The first position; 0 where there is none."),
-    ("softmax", "exp(x) divided by its sum along the axis, which stays."),
-):
-    declare(
-        Builtin(_op, "reductions", ("x",), _reduction(_op), _doc, clauses={"over": False, "where": False})
-    )
+for _known in OPS.values():
+    if isinstance(_known.lowering, Along):
+        built_in(_known.name)(_checked(_known))

@@ -1,4 +1,4 @@
-"""How a built-in is declared: its inputs, its statics, the clauses it takes, its type rule.
+"""How a built-in is declared: its inputs, its statics, the clauses it takes, what becomes of a call.
 
 Promises: `BUILTINS` has every built-in once, with a one-sentence doc; the reference and
 `tests/elaborate/test_registry.py` walk it.
@@ -13,23 +13,11 @@ from typing import Any
 from specc.elaborate.world import Site, World
 from specc.frozen import dataclass
 from specc.ir.graph import Node
+from specc.ops import OPS
+from specc.ops.definition import REQUIRED, OpDef, Option
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Type
-
-REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Option:
-    """A static of a built-in. kind: "count" (integer >= 1), "copies" (of a layer), "int", "number", "rate"
-    (0 <= p < 1), "bool", "sizes" (list of counts), "layer", "layer?" (or `none`), "init", "axis" (a name),
-    "text?" (in quotes, or `none`), "choice" (one of `choices`)."""
-
-    name: str
-    kind: str
-    default: Any = REQUIRED
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,3 +109,24 @@ BUILTINS: dict[str, Builtin] = {}
 def declare(builtin: Builtin) -> None:
     assert builtin.name not in BUILTINS, builtin.name
     BUILTINS[builtin.name] = builtin
+
+
+Rule = Callable[[Arguments], Node]
+
+
+def built_in(*names: str) -> Callable[[Rule], Rule]:
+    """Declare operations as built-ins, called as they are defined; the function makes the node of a call."""
+
+    def enter(rule: Rule) -> Rule:
+        for name in names:
+            declare(of_operation(OPS[name], rule))
+        return rule
+
+    return enter
+
+
+def of_operation(known: OpDef, rule: Rule) -> Builtin:
+    """An operation as a built-in."""
+    assert known.call is not None, known.name
+    call = known.call
+    return Builtin(known.name, known.group, call.inputs, rule, known.doc, call.options, call.clauses)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import Arguments, Builtin, Option, declare
+from specc.elaborate.builtins.signature import Arguments, built_in
 from specc.elaborate.lookup import axis_of_value
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
@@ -30,13 +31,14 @@ def without_axis_named(args: Arguments, node: Node, place: Span, ident: tree.Ide
         )
 
 
+@built_in(op.CONCAT)
 def _concat(args: Arguments) -> Node:
     nodes = [n for n, _ in args.nodes]
     broadcast(args.site, args.span, *((_narrow(n), s) for n, s in args.nodes))
     if len(nodes) == 1:
         return nodes[0]
     type_ = Type(union(*(n.type for n in nodes)), sum(n.type.width for n in nodes))
-    return args.add("concat", nodes, type_)
+    return args.add(op.CONCAT, nodes, type_)
 
 
 def _narrow(node: Node) -> Node:
@@ -44,6 +46,7 @@ def _narrow(node: Node) -> Node:
     return Node(node.id, node.op, node.inputs, node.type.with_width(1), node.span)
 
 
+@built_in(op.SPLIT)
 def _split(args: Arguments) -> Node:
     count: int = args.options["n"]
     assert args.as_ is not None
@@ -59,9 +62,10 @@ def _split(args: Arguments) -> Node:
         )
     without_axis_named(args, x, place, args.as_)
     axis = static_axis(args, args.as_, count)
-    return args.add("split", [x], Type((*x.type.axes, axis), x.type.width // count), {"axis": axis})
+    return args.add(op.SPLIT, [x], Type((*x.type.axes, axis), x.type.width // count), {"axis": axis})
 
 
+@built_in(op.JOIN)
 def _join(args: Arguments) -> Node:
     axis = axis_of_value(args.options["axis"], args.x, args.site)
     if axis.size is None:
@@ -73,9 +77,10 @@ def _join(args: Arguments) -> Node:
             help=f"`flatten(x, over {axis.name})` fills it with zeros to its bound of {axis.bound}",
         )
     type_ = Type(args.x.type.without(axis).axes, args.x.type.width * axis.size)
-    return args.add("join", [args.x], type_, {"axis": axis})
+    return args.add(op.JOIN, [args.x], type_, {"axis": axis})
 
 
+@built_in(op.DOT)
 def _dot(args: Arguments) -> Node:
     (a, place_a), (b, place_b) = args.nodes
     if a.type.width != b.type.width:
@@ -89,37 +94,4 @@ def _dot(args: Arguments) -> Node:
             help=f"project one of them, for instance `|> linear({b.type.width}, bias = false)`",
         )
     type_ = broadcast(args.site, args.span, *args.nodes).with_width(1)
-    return args.add("dot", [a, b], type_)
-
-
-declare(Builtin("concat", "widths", ("*a",), _concat, "Channels of the values side by side."))
-declare(
-    Builtin(
-        "split",
-        "widths",
-        ("x",),
-        _split,
-        "Channels in n equal parts along a new static axis.",
-        options=(Option("n", "count"),),
-        clauses={"as": True},
-    )
-)
-declare(
-    Builtin(
-        "join",
-        "widths",
-        ("x",),
-        _join,
-        "A static axis back into channels: the inverse of split.",
-        options=(Option("axis", "axis"),),
-    )
-)
-declare(
-    Builtin(
-        "dot",
-        "widths",
-        ("a", "b"),
-        _dot,
-        "Sum of products over channels: width 1.",
-    )
-)
+    return args.add(op.DOT, [a, b], type_)
