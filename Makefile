@@ -20,8 +20,8 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/$(PIP) torch
 	@touch $@
 
-.venv/arec.stamp: .venv/torch.stamp pyproject.toml
-	$(BIN)/$(PIP) --editable '.[dev]'
+.venv/arec.stamp: .venv/torch.stamp pyproject.toml runtime/pyproject.toml
+	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev]'
 	@touch $@
 
 install: .venv/arec.stamp
@@ -52,7 +52,7 @@ test: lint types unit
 	@touch $@
 
 .venv/bench.stamp: .venv/arec.stamp
-	$(BIN)/$(PIP) --editable '.[bench]'
+	$(BIN)/$(PIP) --editable ./runtime --editable '.[bench]'
 	@touch $@
 
 # Turns of each contender; 1 shows in some minutes that all runs. What was measured of the same code is kept.

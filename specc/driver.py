@@ -105,19 +105,26 @@ def _beside(path: Path) -> str:
     return f"did you mean {path.parent / close}?" if close else "check the path"
 
 
-def check(spec: Path | str, **params: Any) -> Report:
-    """Everything there is to say about a spec: its faults and its warnings.
+def given(spec: Path | str, report: Report) -> tuple[Source | None, Path]:
+    """The text of a spec, None after reporting why it cannot be read, and the folder of its libraries.
 
-    spec: a file, a shipped spec's name, or the text of a spec (a str of several lines; libraries and bases
-    are looked for in the current folder). params: overrides of the spec's params.
+    spec: as in `compile`.
+    """
+    if isinstance(spec, str) and "\n" in spec:
+        return Source("<text>", normal(spec)), Path()
+    return read(spec, report), located(spec).parent
+
+
+def check(spec: Path | str, **params: Any) -> Report:
+    """Return everything there is to say about a spec: its faults and its warnings.
+
+    spec: a file, the name of a shipped spec, or the text of a spec, as in `compile`.
+    params: overrides of the spec's params.
     """
     report = Report()
-    if isinstance(spec, str) and "\n" in spec:
-        check_source(Source("<text>", normal(spec)), Path(), params, report)
-        return report
-    source = read(spec, report)
+    source, directory = given(spec, report)
     if source is not None:
-        check_source(source, located(spec).parent, params, report)
+        check_source(source, directory, params, report)
     return report
 
 
@@ -241,10 +248,11 @@ def compile(
     placement: Placement | None = None,
     **params: Any,
 ) -> Model:
-    """The PyTorch module of a spec, untrained, on the CPU or where the spec's places put it.
+    """Return the PyTorch module of a spec, untrained, on the CPU or where the spec's places put it.
 
-    spec: a file. passes: "default", "none", or names. placement: overrides of devices and places.
-    params: overrides of the spec's params.
+    spec: a file, the name of a shipped spec ("dsin"), or the text of a spec: a str of several lines, whose
+    libraries and base are looked for in the current folder. passes: "default", "none", or names.
+    placement: overrides of devices and places. params: overrides of the spec's params.
     Raises SpecError with every fault, PassError, or DeviceError where this machine lacks a device.
     """
     from specc_runtime import from_texts
@@ -254,7 +262,7 @@ def compile(
         found = compiled(spec, passes, placement, params, report)
         if found is None:
             raise SpecError(report)
-        model = from_texts(found.texts, Path(spec).stem).place()
+        model = from_texts(found.texts, found.graph.name).place()
     files = [w.path for w in found.graph.weights.values() if w.pretrained is not None]
     if files:
         warnings.warn(
@@ -279,10 +287,10 @@ def compiled(
     from specc.passes import optimise
     from specc.syntax.print import print_file
 
-    source = read(spec, report)
+    source, directory = given(spec, report)
     if source is None:
         return None
-    program = load_program(source, located(spec).parent, report)
+    program = load_program(source, directory, report)
     graph = None if program is None else load_graph(program, params, report)
     if graph is None and not report.has_errors:
         _no_model(source, report)

@@ -6,6 +6,8 @@ A name's module is imported when the name is first asked for: what only writes f
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from specc_runtime.version import __version__
+
 if TYPE_CHECKING:
     from specc_runtime.artefact import ArtefactError, assign_weights, from_texts, load, save
     from specc_runtime.batch import Bag, Batch, Schema, labelled
@@ -42,6 +44,7 @@ __all__ = [
     "Schema",
     "Stream",
     "Weights",
+    "__version__",
     "assign_weights",
     "encoded",
     "from_texts",

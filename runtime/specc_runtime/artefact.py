@@ -10,12 +10,9 @@ Leaves to others: the encoders' state beside the weights (encode), how files are
 from __future__ import annotations
 
 import json
-import linecache
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +24,7 @@ from torch import Tensor
 
 from specc_runtime.devices import Wanted, keep_freed
 from specc_runtime.files import FileError
+from specc_runtime.generated import run
 from specc_runtime.model import Model
 from specc_runtime.record import (
     MANIFEST,
@@ -35,6 +33,7 @@ from specc_runtime.record import (
     SPEC,
     WEIGHTS,
     Held,
+    compiled_by,
     consistent,
     damaged,
     digest,
@@ -44,6 +43,7 @@ from specc_runtime.record import (
     settle,
 )
 from specc_runtime.record import ArtefactError as ArtefactError
+from specc_runtime.version import INTERFACE, OLDEST_INTERFACE, __version__
 
 FORMATS = (1, 2)
 _log = logging.getLogger("specc_runtime")
@@ -133,8 +133,10 @@ def texts_of(files: Held) -> dict[str, str]:
         raise ArtefactError(f"{files.folder / MANIFEST} is not JSON: {error}") from None
     number = manifest.get("format") if isinstance(manifest, dict) else None
     if number not in FORMATS:
+        newer = isinstance(number, int) and number > FORMATS[-1]
         raise ArtefactError(
-            f"{files.folder / MANIFEST} is not of format {FORMATS[-1]}; compile the spec again"
+            f"{files.folder / MANIFEST} is not of format {FORMATS[-1]}: "
+            + (f"upgrade arec-runtime, which is {__version__}" if newer else "compile the spec again")
         )
     if number > 1 and files.record is None:
         raise damaged(files.folder, [f"{RECORD} is missing"])
@@ -180,24 +182,26 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
     """The model of an artefact's texts (`model.py`, `manifest.json` and what belongs to them), untrained.
 
     origin: what tracebacks call the source. It is on the CPU until `place` puts it elsewhere.
+    Raises ArtefactError where they were compiled for a runtime that is too new or too old for this one.
     """
+    compiled = compiled_by(files[MANIFEST])
+    number, by = compiled.interface, f"{origin} was compiled by arec {compiled.compiler}"
+    if number > INTERFACE:
+        raise ArtefactError(
+            f"{by} for runtime interface {number}; this is arec-runtime {__version__}, which has interface "
+            f"{INTERFACE}: upgrade arec-runtime, or compile the spec with arec {__version__}"
+        )
+    if number < OLDEST_INTERFACE:
+        raise ArtefactError(
+            f"{by} for runtime interface {number}, which arec-runtime {__version__} no longer has; compiled "
+            "again it keeps its weights:\n"
+            "  python -c \"import specc, specc_runtime as r; r.save(specc.load('FOLDER'), 'FOLDER')\""
+        )
     manifest = json.loads(files[MANIFEST])
-    number = next(_numbers)
-    module = ModuleType(f"arec_{manifest['name']}_{number}")
-    module.__file__ = f"<{origin}:{number}>"
-    source = files[MODEL]
-    # So that tracebacks and `inspect` show the lines, each with its place in the spec.
-    linecache.cache[module.__file__] = (len(source), None, source.splitlines(True), module.__file__)
-    sys.modules[module.__name__] = module
-    # The compiler's own text: of the spec it holds names that the checker admitted, and numbers.
-    exec(compile(source, module.__file__, "exec"), vars(module))  # noqa: S102
-    model = model_in(module)
+    model = model_in(run(files[MODEL], f"arec_{manifest['name']}", origin))
     model.manifest = manifest
     model.files = dict(files)
     return model
-
-
-_numbers = count()
 
 
 def model_in(module: ModuleType) -> Model:

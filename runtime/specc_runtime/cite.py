@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 # As the compiler writes it at the end, or on the line above, of the first statement of each line of the spec.
-_PLACE = re.compile(r"# (\S+\.arec:\d+)$")
+_PLACE = re.compile(r"# ((?:\S+\.arec|<text>):\d+)$")
 
 
 def cited(method: Callable[..., T]) -> Callable[..., T]:

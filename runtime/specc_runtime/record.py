@@ -21,11 +21,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from specc_runtime.files import replace_folder, sync_entries, unwritable
+from specc_runtime.version import __version__
 
 MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"
 RECORD, NEXT = "artefact.json", ".next"
 FORMAT = 2  # of folders; those of format 1 have no record
-INTERFACE = 1  # of what a model.py asks of this package; grows when older ones can no longer be run
 _FORMAT_1 = (MODEL, MANIFEST, SPEC, WEIGHTS, "encoders.json", "baselines.safetensors")
 T = TypeVar("T")
 
@@ -38,7 +38,8 @@ class ArtefactError(ValueError):
 @dataclass(frozen=True)
 class Record:
     """trained: whether the files are those of a trained model. files: by name, with `/`, the sha256.
-    versions: of what wrote it, by "arec", "interface" and "torch"."""
+    versions: "arec" (the compiler's), "interface" (that model.py calls), "runtime" and "torch" (that wrote
+    the folder)."""
 
     trained: bool
     files: Mapping[str, str]
@@ -164,10 +165,33 @@ def seal(folder: Path, trained: bool, known: Mapping[str, str] | None = None) ->
     found = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     known = known or {}
     files = {name: known.get(name) or digest(folder / name) for name in found if name != RECORD}
-    versions = {"arec": _version("arec"), "interface": INTERFACE, "torch": _version("torch")}
+    compiled = compiled_by(_read(folder / MANIFEST) or "")
+    versions = {
+        "arec": compiled.compiler,
+        "interface": compiled.interface,
+        "runtime": __version__,
+        "torch": _version("torch"),
+    }
     record = Record(trained, files, versions)
     (folder / RECORD).write_text(record.text(), encoding="utf-8")
     return record
+
+
+@dataclass(frozen=True)
+class CompiledBy:
+    """compiler: the version of arec that wrote a model.py. interface: what it calls in the runtime."""
+
+    compiler: str
+    interface: int
+
+
+def compiled_by(manifest: str) -> CompiledBy:
+    """The versions that a manifest's text names. Manifests before there were any are of interface 1."""
+    try:
+        versions = json.loads(manifest).get("versions", {})
+        return CompiledBy(str(versions.get("compiler", "0.1.0")), int(versions.get("interface", 1)))
+    except (ValueError, TypeError, AttributeError):
+        return CompiledBy("unknown", 1)
 
 
 def settle(folder: Path) -> None:
@@ -246,15 +270,15 @@ def _read(path: Path) -> str | None:
 def _parsed(folder: Path, text: str) -> Record:
     try:
         raw = json.loads(text)
-        number, interface = int(raw["format"]), int(raw["versions"]["interface"])
+        number = int(raw["format"])
         files = {str(name): str(value) for name, value in raw["files"].items()}
         record = Record(bool(raw["trained"]), files, dict(raw["versions"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged(folder, [f"{RECORD} cannot be read"]) from None
-    if number > FORMAT or interface > INTERFACE:
+    if number > FORMAT:
         raise ArtefactError(
-            f"{folder} was written by arec {record.versions.get('arec')}, which is newer than this one "
-            f"({_version('arec')}): upgrade it, or compile and train with this one"
+            f"{folder} is of format {number}; this is arec-runtime {__version__}, which reads up to "
+            f"format {FORMAT}: upgrade it, or compile and train with it"
         )
     for name in files:
         # A path of a file is not followed to anywhere else.

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from specc.version import __version__
+
 # By command its section in the help, and its one line there.
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("Specs", "Check specs; report all faults at once."),
@@ -80,7 +82,7 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 fine, 1 faults in a spec or in data, 2 wrong usage.",
 )
-@click.version_option(package_name="arec", prog_name="specc")
+@click.version_option(__version__, prog_name="specc")
 def main() -> None:
     """Compile arec specs of recommendation models to PyTorch, and train, test and score them."""
     # For its user, not for who looks for the line that said it.

@@ -17,6 +17,7 @@ from specc.ir.graph import FieldSpec, Graph, Node, Prediction
 from specc.ir.inputs import fields_of_losses
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
+from specc.version import INTERFACE, __version__
 
 FORMAT = 2
 
@@ -121,8 +122,16 @@ class AttentionEntry(TypedDict):
     axes: list[str]
 
 
+class VersionsEntry(TypedDict):
+    """compiler: the version of arec. interface: the runtime interface that model.py calls."""
+
+    compiler: str
+    interface: int
+
+
 class Manifest(TypedDict):
     format: int
+    versions: VersionsEntry
     edition: int
     name: str
     doc: str | None
@@ -146,6 +155,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
     homes, shapes, lost = device_of_weight(graph), Shapes(graph), fields_of_losses(graph)
     manifest = Manifest(
         format=FORMAT,
+        versions=VersionsEntry(compiler=__version__, interface=INTERFACE),
         edition=graph.edition,
         name=graph.name,
         doc=graph.doc,

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import yaml
 
 from specc.prepare.output import Written
 from specc.prepare.settings import PrepareError
+from specc.version import __version__
 from specc_runtime.files import replace_folder
 
 FORMAT = 1
@@ -74,7 +75,7 @@ def write_record(
             files[path.name]["rows"] = written[-1].requests
     record = {
         "format": FORMAT,
-        "made by": {"arec": _version("arec"), "pyarrow": _version("pyarrow"), "numpy": _version("numpy")},
+        "made by": {"arec": __version__, "pyarrow": version("pyarrow"), "numpy": version("numpy")},
         "spec": {"name": manifest["name"], "sha256": _of_manifest(manifest)},
         "inputs": [
             {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)} for path in inputs
@@ -95,10 +96,3 @@ def _of_manifest(manifest: Mapping[str, Any]) -> str:
     """The hash of what examples depend on: spaces, fields and predictions."""
     parts = {key: manifest[key] for key in ("axes", "spaces", "fields", "predictions")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

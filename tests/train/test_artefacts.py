@@ -143,7 +143,7 @@ def test_every_file_of_a_folder_is_recorded(made: Path) -> None:
     assert record is not None
     assert set(record.files) == set(FILES) - {RECORD}
     assert record.trained
-    assert set(record.versions) == {"arec", "interface", "torch"}
+    assert set(record.versions) == {"arec", "interface", "runtime", "torch"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -180,17 +180,12 @@ def test_a_damaged_checkpoint_is_refused_in_words(made: Path, tmp_path: Path, da
         assert same(weights(load(tmp_path / "model")), weights(load(made / "model")))
 
 
-def test_a_record_that_points_elsewhere_or_is_newer(made: Path, tmp_path: Path) -> None:
+def test_a_record_that_points_elsewhere(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "model", tmp_path / "model")
     path = tmp_path / "model" / RECORD
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "files": {**record["files"], "../secret": "0"}}))
     with pytest.raises(ArtefactError, match=r"names '\.\./secret', which is not in the folder"):
-        load(tmp_path / "model")
-    path.write_text(
-        json.dumps({**record, "versions": {**record["versions"], "arec": "9.0", "interface": 99}})
-    )
-    with pytest.raises(ArtefactError, match=r"written by arec 9\.0, which is newer than this one"):
         load(tmp_path / "model")
 
 

@@ -15,6 +15,8 @@ from torch.autograd import Function
 
 F = TypeVar("F", bound=type[Function])
 _LOW = (torch.bfloat16, torch.float16)
+# Asked once, as torch.compile before torch 2.9 cannot trace the question.
+_KINDS = frozenset(k for k in ("cpu", "cuda", "mps", "xpu", "hpu") if torch.amp.is_autocast_available(k))
 
 
 def lowers(x: Tensor) -> bool:
@@ -23,7 +25,7 @@ def lowers(x: Tensor) -> bool:
 
 
 def _lowers(kind: str) -> bool:
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return kind in _KINDS and torch.is_autocast_enabled(kind)
 
 
 def in_single(function: F) -> F:
