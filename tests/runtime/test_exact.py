@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,15 @@ from specc_runtime.train import skipped
 from specc_runtime.train.lazy import build_optimizer, clip_gradients
 
 ROWS = 60
+# Many more random examples.
+LONG = os.environ.get("AREC_LONG") == "1"
 
 
 class Toy(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, rows: int = ROWS) -> None:
         super().__init__()
-        self.items = Table(ROWS, 4, init=("normal", 1.0))
-        self.users = Table(ROWS, 2, init=("normal", 1.0))
+        self.items = Table(rows, 4, init=("normal", 1.0))
+        self.users = Table(rows, 2, init=("normal", 1.0))
         self.out = nn.Linear(6, 1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -65,12 +68,12 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def batches(count: int, seed: int) -> list[Tensor]:
+def batches(count: int, seed: int, rows: int = ROWS, each: int = 3) -> list[Tensor]:
     """Of few rows each; some rows come late, some once, and some never."""
     generator = torch.Generator().manual_seed(seed)
-    found = [torch.randint(0, ROWS - 20, (3,), generator=generator) for _ in range(count)]
-    found[count // 2] = torch.tensor([ROWS - 1, ROWS - 2])
-    found[-2] = torch.tensor([ROWS - 3])
+    found = [torch.randint(0, rows - 20, (each,), generator=generator) for _ in range(count)]
+    found[count // 2] = torch.tensor([rows - 1, rows - 2])
+    found[-2] = torch.tensor([rows - 3])
     return found
 
 
@@ -83,10 +86,11 @@ def trained(
     clip: float | None = None,
     stop: int | None = None,
     dtype: torch.dtype = torch.float64,
+    rows: int = ROWS,
 ) -> Toy:
     """stop: the step after which everything goes through a file."""
     torch.manual_seed(0)
-    model = Toy().to(dtype)
+    model = Toy(rows).to(dtype)
     optimizer = build_optimizer(model, name, options, tables)
     plan = SCHEDULES[schedule](optimizer)
     for number, ids in enumerate(given_batches):
@@ -102,7 +106,7 @@ def trained(
             torch.save([model.state_dict(), optimizer.state_dict(), plan and plan.state_dict()], file)
             file.seek(0)
             weights, state, planned = torch.load(file)
-            model = Toy().to(dtype)
+            model = Toy(rows).to(dtype)
             model.load_state_dict(weights)
             optimizer = build_optimizer(model, name, {**options, "lr": 7.0}, tables)
             plan = SCHEDULES[schedule](optimizer)
@@ -130,6 +134,17 @@ def test_are_the_dense_ones(
     given_batches = batches(60, seed)
     exact = trained(name, options, "exact", given_batches, schedule, clip, stop)
     assert_same(exact, trained(name, options, "dense", given_batches, schedule, clip))
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS)
+@given(schedule=st.sampled_from(sorted(SCHEDULES)), stop=st.integers(0, 498), seed=st.integers(0, 99))
+@settings(max_examples=20 if LONG else 1, deadline=None)
+def test_500_steps_of_which_each_names_one_row_in_a_hundred(
+    name: str, options: dict[str, Any], schedule: str, stop: int, seed: int
+) -> None:
+    rows, given_batches = 1000, batches(500, seed, rows=1000, each=10)
+    exact = trained(name, options, "exact", given_batches, schedule, stop=stop, rows=rows)
+    assert_same(exact, trained(name, options, "dense", given_batches, schedule, rows=rows), 1e-7)
 
 
 @given(
