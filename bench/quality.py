@@ -28,7 +28,7 @@ SPECS = REPO / "specs"
 ROWS = 70_000
 TRAIN, VALID, TEST, BATCH = 30_000, 5_000, 20_000, 128
 # Of each model: trials, the first of them the spec's defaults; epochs at most, and rates to draw from.
-TRIALS, EPOCHS, RATES = 3, 3, (0.001, 0.0003, 0.003)
+TRIALS, EPOCHS, RATES = 3, 4, (0.001, 0.003, 0.01)
 
 # Widths alike, so that models are compared and not sizes.
 PARAMS: Mapping[str, Mapping[str, Any]] = {
@@ -110,7 +110,7 @@ LOGS = (
             "columns": {"user": "user_id", "item": "item_id", "time": "time"},
             "item_columns": {"item": "item_id", "category": "i_category"},
             "test": "0.2",
-            "valid": "0.15",
+            "valid": "0.03",  # so that the test follows soon after
         },
         {"afm": AFM, "fm": FM, "atrank": ONE_GROUP},
     ),
