@@ -26,7 +26,7 @@ REPO = Path(__file__).parents[1]
 SPECS = REPO / "specs"
 # Rows that the logs need; a spec's own bounds are for larger ones.
 ROWS = 70_000
-TRAIN, VALID, TEST, BATCH = 30_000, 5_000, 20_000, 128
+TRAIN, VALID, BATCH = 30_000, 5_000, 128
 # Of each model: trials, the first of them the spec's defaults; epochs at most, and rates to draw from.
 TRIALS, EPOCHS, RATES = 3, 4, (0.001, 0.003, 0.01)
 
@@ -66,10 +66,12 @@ def spec_and_params(label: str) -> tuple[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Log:
-    """A log and what `specc prepare` is told about it. changes: by model, what its spec says otherwise."""
+    """A log and what `specc prepare` is told about it. test: examples tested, the first of their period.
+    changes: by model, what its spec says otherwise."""
 
     name: str
     file: str
+    test: int
     settings: Mapping[str, Any]
     changes: Mapping[str, str]
 
@@ -94,6 +96,7 @@ LOGS = (
     Log(
         "taobao",
         "taobao/UserBehavior.csv",
+        20_000,  # of one day
         {
             "columns": {"user": 0, "item": 1, "category": 2, "behaviour": 3, "time": 4},
             "begin": "2017-11-24",
@@ -105,6 +108,7 @@ LOGS = (
     Log(
         "grocery",
         "grocery/train.csv",
+        5_000,  # of three weeks: what sells changes, and what was learnt is soon worth less
         {
             "items": "grocery/item_meta.csv",
             "columns": {"user": "user_id", "item": "item_id", "time": "time"},
@@ -198,7 +202,7 @@ def examples_of(model: str, log: Log, data: Path, folder: Path) -> dict[str, Pat
     if "items" in settings:
         settings["items"] = str(data / settings["items"])
     prepare(manifest, data / log.file, folder / model, Settings.model_validate(settings))
-    for part, count in (("train", TRAIN), ("valid", VALID), ("test", TEST)):
+    for part, count in (("train", TRAIN), ("valid", VALID), ("test", log.test)):
         whole = pq.read_table(folder / model / f"{part}.parquet")
         order = whole.sort_by([("example_time", "ascending"), ("example_request", "ascending")])
         # Validation begins where training ends.
