@@ -3,7 +3,8 @@
 `sweep(script, folder, …)` runs a script in a process that has imported what it needs, and forks: the n-th
 child is killed (SIGKILL) before its n-th call that changes a disk. The script defines `prepare(folder)`,
 which makes what there is before; `work(folder)`, which is killed; and `judge(folder)`, which raises where
-what is left is wrong. It ends with the first child that is not killed, and returns how many were.
+what is left is wrong. A `warm()` does once in the parent what every child would do anew (imports, kernels).
+It ends with the first child that is not killed, and returns how many were.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def sweep(script: str, folder: Path, step: int = 1, start: int = 0, timeout: flo
                     sys.stderr.flush()
                     os._exit(code)
             return os.waitpid(child, 0)[1]
+        globals().get("warm", lambda: None)()
         number = {start}
         while True:
             folder = Path({str(folder)!r}) / str(number)

@@ -39,6 +39,9 @@ def trained(directory, seed, resume=False, watch=lambda progress: None):
 def same(first, second):
     return all(torch.equal(value, second[path]) for path, value in first.items())
 
+def warm():
+    trained(root / "warm", 0)
+
 def prepare(folder):
     for seed in (0, 1):
         if not (root / str(seed)).exists():
@@ -78,5 +81,5 @@ def test_killed_anywhere_training_goes_on(tmp_path: Path, every: int, retrain: b
     begun = (1, 3) if every == 2 else (2, 1)
     script = SCRIPT.format(root=str(tmp_path / "root"), every=every, retrain=retrain, begun=begun)
     (tmp_path / "root").mkdir()
-    step, start = (1, 0) if LONG else (83, 31)
+    step, start = (1, 0) if LONG else (19, 7)
     assert sweep(script, tmp_path, step, start, timeout=3600) > 40
