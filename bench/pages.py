@@ -36,9 +36,9 @@ Each model has {TRIALS} trials: its spec's defaults, and draws from the domains 
 {", ".join(map(str, RATES))}, batches of {BATCH}. A trial learns from the last {TRAIN:,} examples
 before the validation period, for at most {EPOCHS} epochs, and is stopped when the AUC of the first {VALID:,}
 examples of that period gets no better. The best trial's settings are trained in the same way with each seed,
-and tested on the first examples of the test period ({", ".join(f"{log.name}: {log.test:,}" for log in LOGS)}). One sampled negative for each event, item and
-category 16 channels each for all. Histories know nothing of what came later. This is no reproduction of the
-papers' figures, which come from other data and sizes.
+and tested on the first examples of the test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
+One sampled negative for each event, item and category 16 channels each for all. Histories know nothing of
+what came later. This is no reproduction of the papers' figures, which come from other data and sizes.
 
 `pooling` is a perceptron on the plain sum of the history, `fm` a factorisation machine. Parameters are those
 beside the tables; seconds are of one epoch on one core of a machine with other work, so they compare only
