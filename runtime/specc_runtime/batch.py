@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from specc_runtime.devices import transfer
+from specc_runtime.elsewhere import Elsewhere
 from specc_runtime.layout import CANDIDATE, Axis, Layout
 from specc_runtime.tracing import once
 
@@ -32,10 +33,19 @@ class Bag:
     lengths: Tensor
     weights: Tensor | None = None
 
+    @once
+    def single(self) -> bool:
+        """Whether each row is known to have one value: no device is asked, only the host knows."""
+        if len(self.values) != len(self.lengths) or self.lengths.device.type != "cpu":
+            return False
+        return bool((self.lengths == 1).all())
+
     def each(self, change: Callable[[Tensor], Tensor]) -> Bag:
-        """The bag with every tensor changed."""
+        """The bag with every tensor changed, of as many values each."""
         weights = None if self.weights is None else change(self.weights)
-        return Bag(change(self.values), change(self.lengths), weights)
+        bag = Bag(change(self.values), change(self.lengths), weights)
+        bag.__dict__["single"] = self.single
+        return bag
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Bag:
         return self.each(lambda x: x.to(device, non_blocking=non_blocking))
@@ -158,13 +168,22 @@ class Batch:
 
     @once
     def layout(self) -> Layout:
-        """Where the rows of each combination of axes are; built once, as far as it is asked for."""
-        return Layout(self.size, self.lengths, self.candidates, self.device)
+        """Where the rows of each combination of axes are; built once, as far as it is asked for.
+
+        A batch that was made on another device than the host's, not moved there by `to`, gives its lengths
+        back for it: one copy.
+        """
+        if self.device.type == "cpu":
+            return Layout(self.size, self.lengths, self.candidates)
+        given = [*self.lengths.values(), *(() if self.candidates is None else (self.candidates,))]
+        here = iter(torch.cat(given).cpu().split([len(x) for x in given]) if given else ())
+        lengths = {axis: next(here) for axis in self.lengths}
+        return Elsewhere(Layout(self.size, lengths, next(here, None)), self.device)
 
     def on(self, device: torch.device) -> Batch:
         """The batch as it is read on a device: what is read of it is moved there, once and only then.
 
-        Its layout has its index tensors on that device; of them, only lengths are moved.
+        Its layout has its index tensors on that device, worked out on the host.
         """
         if device == self.device:
             return self
@@ -178,12 +197,17 @@ class Batch:
                 candidates=None if self.candidates is None else transfer(self.candidates, device),
             )
             there.__dict__["device"] = device
+            there.__dict__["layout"] = self._layout_on(device)
             known[device] = there
         return known[device]
 
     def layout_on(self, device: torch.device) -> Layout:
         """The layout with its index tensors on a device."""
         return self.on(device).layout
+
+    def _layout_on(self, device: torch.device) -> Layout:
+        host = self.layout.host
+        return host if device.type == "cpu" else Elsewhere(host, device)
 
     def column(self, path: str) -> Tensor:
         """A field with one value a row: int64 ids [rows] or float32 numbers [rows, n]."""
@@ -202,7 +226,10 @@ class Batch:
         return self.size
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        return self._each(lambda x: x.to(device, non_blocking=non_blocking))
+        """The batch with all its tensors on a device. What its lengths say stays known to the host."""
+        moved = self._each(lambda x: x.to(device, non_blocking=non_blocking))
+        moved.__dict__["layout"] = self._layout_on(moved.device)
+        return moved
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for copies to an accelerator that overlap with work."""

@@ -79,14 +79,17 @@ class Table(nn.Module):
     @untraced
     def penalty(self, *ids: Tensor) -> Tensor:
         """Sum of squares of the distinct rows that are named, a scalar."""
-        return self.embedding(_distinct(ids, self.weight)).square().sum()
+        rows, share = _distinct(ids, self.weight)
+        squares = self.embedding(rows).square()
+        return (squares if share is None else squares * share.unsqueeze(1)).sum()
 
     @untraced
     def penalty_by_frequency(self, *ids: Tensor) -> Tensor:
         """As `penalty`, each row's part divided by its count in the training data (DIN, eq. 6;
         by 1 where that is not known)."""
-        rows = _distinct(ids, self.weight)
+        rows, share = _distinct(ids, self.weight)
         squares = self.embedding(rows).square().sum(-1)
+        squares = squares if share is None else squares * share
         if self.counts is not None:
             squares = squares / self.counts[rows].clamp(min=1).to(squares.dtype)
         return squares.sum()
@@ -125,9 +128,17 @@ class Table(nn.Module):
         return self.__dict__
 
 
-def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> Tensor:
-    rows: Tensor = torch.unique(torch.cat([transfer(i, weight.device).flatten() for i in ids]))
-    return rows
+def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The distinct ids; on a device, which is not asked how many these are, all, each with how much it counts:
+    the first of equal ones 1, the others 0."""
+    every = torch.cat([transfer(i, weight.device).flatten() for i in ids])
+    if weight.device.type == "cpu":
+        rows: Tensor = torch.unique(every)
+        return rows, None
+    ordered = every.sort().values
+    share = torch.ones_like(ordered, dtype=weight.dtype)
+    share[1:] = ordered[1:] != ordered[:-1]
+    return ordered, share
 
 
 class Linear(nn.Module):

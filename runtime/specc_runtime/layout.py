@@ -5,15 +5,16 @@ exists. `Axis` names a ragged axis, `Layout` knows the lengths in one batch, and
 combination of axes: how many rows it has, which example and position each of them is, and which
 row of a coarser (or shifted) combination belongs to it.
 
-Promises: index tensors are int64, computed once a batch and only when asked for. Rows are ordered
+Promises: index tensors are int64, computed once a batch and only when asked for, on the host. Rows are ordered
 by example, then axis by axis in the order of `Axis.order`: parents first.
-Leaves to others: what is done with the rows (ops).
+Leaves to others: what is done with the rows (ops), index tensors on other devices (elsewhere).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -85,6 +86,17 @@ def fixed(name: str, size: int) -> Axis:
     return Axis(f"{name}={size}", size, change="fixed")
 
 
+class _Structure(Protocol):
+    """Several tensors that are made together."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same of changed tensors."""
+
+
+Planned = Tensor | _Structure
+"""What follows from a batch's lengths alone."""
+
+
 @dataclass(eq=False)
 class Layout:
     """The rows of one batch: `layout[axes]` for a combination of axes (parents come by themselves)."""
@@ -93,8 +105,8 @@ class Layout:
     given: Mapping[str, Tensor]
     candidates: Tensor | None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    plans: dict[tuple[object, ...], object] = field(default_factory=dict, repr=False)
-    """What kernels worked out about this batch, so that they do it once."""
+    plans: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+    """What was worked out about this batch, so that it is done once (see `planned`)."""
     _rows: dict[tuple[Axis, ...], Rows] = field(default_factory=dict, repr=False)
     _known: dict[str, Rows] = field(default_factory=dict, repr=False)
     _lengths: dict[Axis, Tensor] = field(default_factory=dict, repr=False)
@@ -105,8 +117,23 @@ class Layout:
         key = " ".join(sorted(a.id for a in wanted))
         rows = self._known.get(key)
         if rows is None:
-            rows = self._known[key] = self._ordered(self._closed(wanted))
+            rows = self._known[key] = self.rows(self._closed(wanted))
         return rows
+
+    @property
+    def host(self) -> Layout:
+        """The layout with its index tensors on the host."""
+        return self
+
+    def planned(self, question: Callable[..., Any], *about: Any) -> Any:
+        """question(layout, *about), of the layout on the host, with its tensors where this layout's are.
+
+        question: a function of a module, about: hashable; what it returns is `Planned`.
+        """
+        found = self.plans.get((question, about))
+        if found is None:
+            found = self.plans[question, about] = question(self, *about)
+        return found
 
     def _closed(self, axes: Iterable[Axis]) -> tuple[Axis, ...]:
         """The axes with their parents, in order, without what this batch does not have."""
@@ -120,10 +147,11 @@ class Layout:
             closed.discard(CANDIDATE)
         return tuple(sorted(closed, key=lambda a: a.order))
 
-    def _ordered(self, axes: tuple[Axis, ...]) -> Rows:
+    def rows(self, axes: tuple[Axis, ...]) -> Rows:
+        """The rows of axes that are complete and in order, as `Rows.axes` are."""
         rows = self._rows.get(axes)
         if rows is None:
-            prefix = self._ordered(axes[:-1]) if axes else None
+            prefix = self.rows(axes[:-1]) if axes else None
             rows = self._rows[axes] = Rows(self, axes, prefix)
         return rows
 
@@ -141,6 +169,10 @@ class Layout:
         if lengths is None:
             lengths = self._lengths[axis] = self._derive(axis)
         return lengths
+
+    def longest(self, axis: Axis) -> int:
+        """The largest number of positions of the axis in one place."""
+        return number(self.lengths(axis).max()) if self.within(axis).count else 0
 
     def _derive(self, axis: Axis) -> Tensor:
         if axis == CANDIDATE:
@@ -300,6 +332,12 @@ class Steps:
     gather: Tensor
     scatter: Tensor
     active: tuple[int, ...]
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Steps:
+        """The same of changed tensors."""
+        steps = Steps(change(self.order), change(self.gather), change(self.scatter), self.active)
+        steps.__dict__["ends"] = change(self.ends)
+        return steps
 
     @staticmethod
     def of(rows: Rows, axis: Axis, backward: bool) -> Steps:

@@ -9,7 +9,8 @@
 Promises: results and gradients are those of the CPU, bit by bit. `meta:0`, `meta:1`, … are devices, beside
 the CPU; a tensor's `device` is the one it is tagged with. An operation that sees two of them raises
 MixedDevices, as a GPU would (and numbers on the CPU may meet anything, as there). Every move is recorded,
-also those of gradients, and those that no `transfer` asked for.
+also those of gradients, and those that no `transfer` asked for; and every read: what Python, or the shape of
+a result, takes from the values of a tensor that is not on the CPU, for which the host waits.
 Leaves to others: which moves there should be (passes/placement).
 """
 
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_stack
 from typing import Any
 
 import torch
@@ -30,6 +33,18 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 CPU = torch.device("cpu")
 _DEVICE: Any = torch.Tensor.device.__get__
 _COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
+
+# What gives Python the values of a tensor. `aten::_local_scalar_dense`, which most of these end in, does so for
+# torch's own functions, too.
+_VALUES = frozenset({"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"})
+# Operations whose result has as many rows as the values of their inputs say.
+_SHAPES = frozenset(
+    {
+        "aten::_local_scalar_dense", "aten::_unique2", "aten::equal", "aten::is_nonzero", "aten::masked_select",
+        "aten::nonzero", "aten::nonzero_numpy", "aten::unique_consecutive", "aten::unique_dim",
+        "aten::unique_dim_consecutive", "aten::argwhere", "aten::_coalesce",
+    }
+)  # fmt: skip
 
 
 class MixedDevices(AssertionError):
@@ -54,11 +69,23 @@ class Moved:
         return number
 
 
+@dataclass(frozen=True)
+class Read:
+    """Values of a device that the host waited for. what: the operation; where: the innermost lines of the
+    runtime that asked, the innermost first; numbers: how many."""
+
+    what: str
+    numbers: int
+    where: tuple[str, ...]
+
+
 class VirtualDevices:
-    """A machine with virtual devices, while it is entered. moves: everything that moved so far."""
+    """A machine with virtual devices, while it is entered. moves: everything that moved so far; reads:
+    everything that the host waited for."""
 
     def __init__(self) -> None:
         self.moves: list[Moved] = []
+        self.reads: list[Read] = []
         self.within_one = False  # within a function of torch's own that makes tensors beside its inputs
         self._tags: dict[int, tuple[StorageWeakRef, torch.device | None]] = {}
         self._modes: Sequence[Any] = (_Operations(self), _Attributes(self))
@@ -85,7 +112,10 @@ class VirtualDevices:
         return device
 
     def tag(self, x: Tensor, device: torch.device | None) -> Tensor:
-        if x.layout == torch.strided:
+        if x.layout != torch.strided:
+            for part in (x._indices(), x._values()):
+                self.tag(part, device)
+        else:
             storage = x.untyped_storage()
             # The weak reference keeps the address from being given to another tensor.
             self._tags[storage._cdata] = (StorageWeakRef(storage), device)
@@ -97,6 +127,18 @@ class VirtualDevices:
             return x
         self.moves.append(Moved(origin, destination, tuple(x.shape), x.dtype, back))
         return self.tag(x.clone(), destination)
+
+    def read(self, what: str, x: Tensor) -> None:
+        """Note that the host takes the values of a tensor, if a device has them."""
+        if (self.known(x) or CPU) != CPU:
+            self.reads.append(Read(what, x.numel(), _callers()))
+
+
+def _callers() -> tuple[str, ...]:
+    """The lines of the runtime and of compiled models that are being run, innermost first."""
+    lines = [f"{Path(f.filename).name}:{f.lineno} {f.line}" for f in extract_stack()
+             if "specc_runtime" in f.filename or "/torch/" not in f.filename and "model" in f.filename]
+    return tuple(reversed(lines))[:4]
 
 
 class _Move(torch.autograd.Function):
@@ -123,6 +165,9 @@ class _Attributes(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func == _DEVICE:
             return self._machine.device(args[0])
+        if getattr(func, "__name__", "") in _VALUES and isinstance(args[0], Tensor):
+            self._machine.read(func.__name__, args[0])
+            return func(*args, **kwargs)
         if func in (torch.tensor, torch.as_tensor) and (device := kwargs.pop("device", None)) is not None:
             # torch makes these for `meta` itself, without values.
             return self._machine.tag(func(*args, **kwargs), torch.device(device))
@@ -188,6 +233,7 @@ class _Operations(TorchDispatchMode):
             target, source = self._machine.device(args[0]), self._machine.device(args[1])
             self._machine.moves.append(Moved(source, target, tuple(args[1].shape), args[1].dtype, False))
             devices = {target}
+        self._note_reads(func.name().split(".")[0], args, kwargs, tensors)
         result = func(*args, **kwargs)
         back = self._machine.within_one or _going_back()
         if wanted is None or (back and wanted == CPU):
@@ -195,6 +241,18 @@ class _Operations(TorchDispatchMode):
         else:
             device = wanted
         return tree_map_only(Tensor, lambda x: self._machine.tag(x, device), result)
+
+    def _note_reads(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tensors: Sequence[Tensor]
+    ) -> None:
+        by_values = name in _SHAPES
+        if name in ("aten::index", "aten::index_put", "aten::index_put_"):
+            # A mask says by its values how many rows there are.
+            by_values = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+        elif name == "aten::repeat_interleave":
+            by_values = kwargs.get("output_size") is None
+        if by_values and tensors:
+            self._machine.read(name.removeprefix("aten::"), tensors[0])
 
 
 def _going_back() -> bool:

@@ -10,14 +10,15 @@ where padding all to the longest would waste most of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime import native
-from specc_runtime.layout import Axis, Rows
+from specc_runtime.layout import Axis, Layout, Rows
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
 
@@ -45,10 +46,26 @@ class Blocks:
     from_keys: Tensor
     lengths: Tensor
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> Blocks:
+        """The same of changed tensors."""
+        names = ("queries", "from_queries", "keys", "from_keys", "lengths")
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
     @staticmethod
-    def of(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
+    def of(
+        layout: Layout,
+        queries: tuple[Axis, ...],
+        keys: tuple[Axis, ...],
+        query_axis: Axis | None,
+        key_axis: Axis,
+    ) -> Blocks:
+        """The blocks of a batch. queries, keys: the axes of their rows."""
+        return Blocks._of(layout.rows(queries), layout.rows(keys), query_axis, key_axis)
+
+    @staticmethod
+    def _of(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
         if query_axis is None:
-            asked = torch.ones(query_rows.count, dtype=torch.int64, device=query_rows.layout.device)
+            asked = torch.ones(query_rows.count, dtype=torch.int64)
         else:
             asked = query_rows.without(query_axis).lengths_of(query_axis)
         known = key_rows.without(key_axis).lengths_of(key_axis)
@@ -80,19 +97,19 @@ def _places(
 ) -> tuple[Tensor, Tensor]:
     """The row at each padded place (padding repeats a row), and the place of each row."""
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
+    rank[order] = torch.arange(len(order))
     if axis is None:
         return order, rank
     sequences = rows.without(axis)
     width = torch.repeat_interleave(
-        torch.tensor(widths, device=order.device),
-        torch.tensor([e - b for b, e in bounds], device=order.device),
+        torch.tensor(widths),
+        torch.tensor([e - b for b, e in bounds]),
         output_size=sum(e - b for b, e in bounds),
     )
     begins = width.cumsum(0) - width
     place = begins[rank[rows.index(sequences)]] + rows.position(axis)
-    row = torch.zeros(int(width.sum()), dtype=torch.int64, device=order.device)
-    row[place] = torch.arange(rows.count, device=order.device)
+    row = torch.zeros(int(width.sum()), dtype=torch.int64)
+    row[place] = torch.arange(rows.count)
     return row, place
 
 
@@ -125,7 +142,7 @@ def attend(
         found = _by_sequence(query, key, value, shape, key_rows.without(key_axis).lengths_of(key_axis), scale)
         if found is not None:
             return found
-    blocks = _blocks(query_rows, key_rows, query_axis, key_axis)
+    blocks: Blocks = query_rows.layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
     # With one query for each sequence there is none for padding.
     places = blocks.queries.split(sizes) if query_axis is None else None
@@ -200,16 +217,6 @@ def _of_shared_keys(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
         return seen
     by_head: Tensor = weight.unflatten(1, (q, heads))
     return (by_head.transpose(1, 2) @ value.transpose(1, 2)).transpose(1, 2)
-
-
-def _blocks(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
-    """Worked out once a batch for each pair of axes."""
-    plans = query_rows.layout.plans
-    key = ("attention", query_rows.axes, key_rows.axes, query_axis, key_axis)
-    found = plans.get(key)
-    if not isinstance(found, Blocks):
-        found = plans[key] = Blocks.of(query_rows, key_rows, query_axis, key_axis)
-    return found
 
 
 def _heads(x: Tensor, shape: torch.Size) -> Tensor:

@@ -198,7 +198,7 @@ class _Use:
         if ids.weights is not None:
             shares = transfer(ids.weights, weight.device).to(weight.dtype)
             return _Use(table, column, named, lengths, weights=shares)
-        if len(named) == len(lengths) and bool((lengths == 1).all()):
+        if ids.single:
             return _Use(table, column, named)
         return _Use(table, column, named, lengths, mode == "mean")
 
@@ -233,6 +233,7 @@ class _Lookup(Function):
     def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:
         ctx.values = values
         ctx.tables = [(table.shape, stale.owner_of(table) is not None) for table in tables]
+        ctx.on_host = all(table.device.type == "cpu" for table in tables)
         ctx.set_materialize_grads(False)
         return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
 
@@ -242,18 +243,24 @@ class _Lookup(Function):
         found: list[Tensor | None] = [None] * len(ctx.tables)
         read = {use.table for uses, g in zip(ctx.values, grads, strict=True) if g is not None for use in uses}
         wanted = [n for n in sorted(read) if ctx.needs_input_grad[1 + n]]
+        given = [(use, g) for uses, g in zip(ctx.values, grads, strict=True) if g is not None for use in uses]
+        if not ctx.on_host:
+            for number in wanted:
+                parts = [(use, grad) for use, grad in given if use.table == number]
+                found[number] = _gradient_there(parts, *ctx.tables[number])
+            return (None, *found)
         for width in {ctx.tables[n][0][1] for n in wanted}:
             # Tables of equal width are one: the rows of each after those of the tables before it.
             own = [n for n in wanted if ctx.tables[n][0][1] == width]
             begins = _begins([ctx.tables[n][0][0] for n in own])
             first = dict(zip(own, begins, strict=False))
-            given = [
+            sources = [
                 source
                 for uses, grad in zip(ctx.values, grads, strict=True)
                 if grad is not None
                 for source in _sources([use for use in uses if use.table in first], grad, first, width)
             ]
-            rows, sums = _summed(given, begins[-1])
+            rows, sums = _summed(sources, begins[-1])
             edges = [0, *_edges(rows, begins[1:-1]), len(rows)]
             for number, start, stop in zip(own, edges, edges[1:], strict=False):
                 shape, by_row = ctx.tables[number]
@@ -276,7 +283,47 @@ def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Te
     return sums if len(rows) == shape[0] else sums.new_zeros(shape).index_copy_(0, rows, sums)
 
 
+def _gradient_there(parts: Sequence[tuple[_Use, Tensor]], shape: torch.Size, by_row: bool) -> Tensor:
+    """A table's gradient on a device, which is not asked how many distinct rows there are: an entry for each
+    id of a table that goes by row, else one as large as the table."""
+    entries = [_entries(use, grad[:, use.column : use.column + shape[1]]) for use, grad in parts]
+    if by_row:
+        ids, values = (torch.cat(some) for some in zip(*entries, strict=True))
+        return torch.sparse_coo_tensor(ids.unsqueeze(0), values, shape, check_invariants=False)
+    total = entries[0][1].new_zeros(shape)
+    for ids, values in entries:
+        total.index_add_(0, ids, values)
+    return total
+
+
+def _entries(use: _Use, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The ids of a part whose gradient is given, and the gradient of each of these rows."""
+    if use.lengths is None:
+        return use.ids, grad
+    owner = torch.repeat_interleave(use.lengths, output_size=len(use.ids))
+    each = grad.index_select(0, owner)
+    if use.mean:
+        each.div_(use.lengths.index_select(0, owner).unsqueeze(1))
+    if use.weights is not None:
+        each.mul_(use.weights.to(each.dtype).unsqueeze(1))
+    return use.ids, each
+
+
 # ------------------------------------------------------------------------ sums
+
+
+def summed_in_place_of_each(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `summed`, of which the host need not know how many there are: as many rows as are given, int64 [m], of
+    which only the first are distinct ones with their sums; the others have sums of 0. Third their number, [1].
+    """
+    if not len(rows):
+        return rows, values, rows.new_zeros(1)
+    ordered, order = rows.sort()
+    place = torch.zeros_like(ordered)
+    torch.cumsum(ordered[1:] != ordered[:-1], 0, out=place[1:])
+    found = ordered.index_copy(0, place, ordered)
+    sums = torch.zeros_like(values).index_add_(0, place, values.index_select(0, order))
+    return found, sums, place[-1:] + 1
 
 
 def summed(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ def scan_together(
     without it. Constants are the step's own.
     """
     layout = states[0][1].layout
-    longest = int(layout.lengths(axis).max()) if layout.within(axis).count else 0
+    longest = layout.longest(axis)
     current = tuple(s for s, _ in states)
     trace: list[tuple[Tensor, ...]] = []
     for number in range(longest):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specc_runtime.layout import Axis, Rows
+from specc_runtime.layout import Axis, Layout, Rows
+
+Axes = tuple[Axis, ...]
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
@@ -41,7 +43,7 @@ def rename(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     order of axes."""
     if tuple(new if a == old else a for a in of.axes) == to.axes:
         return x
-    return pick(x, to.locate(of, {old: to.position(new)}))
+    return pick(x, heads(of, to, old, new))
 
 
 def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
@@ -51,7 +53,8 @@ def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 def heads(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """The rows that `head` picks."""
-    return to.locate(of, {old: to.position(new)})
+    found: Tensor = to.layout.planned(_later, of.axes, to.axes, old, new, 0)
+    return found
 
 
 def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
@@ -61,20 +64,34 @@ def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 def tails(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """The rows that `tail` picks."""
-    return to.locate(of, {old: to.position(new) + 1})
+    found: Tensor = to.layout.planned(_later, of.axes, to.axes, old, new, 1)
+    return found
+
+
+def _later(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis, by: int) -> Tensor:
+    """The rows of `of` at the same positions, or later ones."""
+    rows = layout.rows(to)
+    return rows.locate(layout.rows(of), {old: rows.position(new) + by if by else rows.position(new)})
 
 
 def append(
     x: Tensor, y: Tensor, of_x: Rows, of_y: Rows, to: Rows, old: Axis, new: Axis, second: Axis | None
 ) -> Tensor:
     """y after x along an axis: one vector (`second` None), or the positions of its axis `second`."""
-    position = to.position(new)
-    length = to.lengths_of(old)
-    from_x = to.locate(of_x, {old: position})
-    from_y = to.locate(of_y, {second: position - length} if second else {})
     shape = torch.broadcast_shapes(x.shape[1:], y.shape[1:])
     both = torch.cat([x.expand(-1, *shape), y.expand(-1, *shape)])
-    return pick(both, torch.where(position < length, from_x, of_x.count + from_y))
+    return pick(both, to.layout.planned(_appended, of_x.axes, of_y.axes, to.axes, old, new, second))
+
+
+def _appended(
+    layout: Layout, of_x: Axes, of_y: Axes, to: Axes, old: Axis, new: Axis, second: Axis | None
+) -> Tensor:
+    """The rows that `append` picks of those of x with those of y after them."""
+    rows, before = layout.rows(to), layout.rows(of_x)
+    position, length = rows.position(new), rows.lengths_of(old)
+    from_x = rows.locate(before, {old: position})
+    from_y = rows.locate(layout.rows(of_y), {second: position - length} if second else {})
+    return torch.where(position < length, from_x, before.count + from_y)
 
 
 def unroll(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
@@ -87,23 +104,35 @@ def top(x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> T
 
     score: [of.count, ..., 1], of as many dimensions as x; one that is not 1 selects on its own.
     """
-    rest = of.without(old)
-    segment = of.index(rest)
-    lengths = rest.lengths_of(old)
-    begins = lengths.cumsum(0) - lengths
+    segment = of.index(of.without(old))
     columns = score.detach().flatten(1)
     order = torch.argsort(columns, dim=0, descending=True, stable=True)
     order = order.gather(0, torch.argsort(segment.to(order.device)[order], dim=0, stable=True))
-    chosen = order[(begins[to.index(rest)] + to.position(new)).to(order.device)]
+    places: Tensor = to.layout.planned(_first, of.axes, to.axes, old, new)
+    chosen = order[places.to(order.device)]
     if chosen.shape[1] == 1:
         return pick(x, chosen.squeeze(1))
     return torch.take_along_dim(x, chosen.reshape(-1, *score.shape[1:]), 0)
 
 
+def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
+    """For each row of the chosen positions the place of one of its sequence, the first ones, among all."""
+    rows, rest = layout.rows(to), layout.rows(of).without(old)
+    lengths = rest.lengths_of(old)
+    begins = lengths.cumsum(0) - lengths
+    return begins[rows.index(rest)] + rows.position(new)
+
+
 def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
     """The positions of an axis side by side as channels, zeros up to its bound:
     [of.count, ..., w] to [to.count, ..., bound * w]."""
-    place = of.index(to) * axis.bound + of.position(axis)
+    place: Tensor = of.layout.planned(_padded, of.axes, to.axes, axis)
     whole = x.new_zeros(to.count * axis.bound, *x.shape[1:]).index_copy(0, place.to(x.device), x)
     apart: Tensor = whole.unflatten(0, (to.count, axis.bound))
     return apart.movedim(1, -2).flatten(-2)
+
+
+def _padded(layout: Layout, of: Axes, to: Axes, axis: Axis) -> Tensor:
+    """The place of each row where every sequence has as many places as its bound."""
+    rows = layout.rows(of)
+    return rows.index(layout.rows(to)) * axis.bound + rows.position(axis)

@@ -34,7 +34,7 @@ def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Ten
     has most. In between nothing is kept: the gradient computes it again, tile by tile.
     """
     rows = max(TILE // max(numbers, 1), 1)
-    if len(values[0]) <= rows:
+    if len(values[0]) <= rows or values[0].device.type != "cpu":
         return function(*values)
     pieces = zip(*(x.split(rows) for x in values), strict=True)
     if not torch.is_grad_enabled():

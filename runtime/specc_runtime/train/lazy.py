@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from specc_runtime import stale
 from specc_runtime.layers import Table
+from specc_runtime.ops import fields
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.rules import RowAdadelta, RowAdagrad, RowAdam, RowAdamW, RowRMSprop, RowSGD
 from specc_runtime.train.skipped import without_closed_form
@@ -162,12 +163,24 @@ def _made(
     kind: type[Optimizer], weights: Iterable[Tensor], options: Mapping[str, Any], name: str
 ) -> Optimizer:
     weights = list(weights)
-    fused = name in FUSED and kind is DENSE[name] and all(w.is_floating_point() for w in weights)
+    fused = name in FUSED and kind is DENSE[name] and all(_has_kernels(w) for w in weights)
     extra: dict[str, Any] = {"fused": True} if fused else {}
     try:
         return kind(weights, **options, **extra)
     except TypeError:
         raise ValueError(f"{name} does not take all of the options {', '.join(sorted(options))}") from None
+
+
+def _has_kernels(weight: Tensor) -> bool:
+    """Whether torch's fused optimizers are for such a weight: there are none for `meta`, which has no values."""
+    return weight.is_floating_point() and weight.device.type != "meta"
+
+
+def _summed(grad: Tensor) -> Tensor:
+    """What a gradient by row says of its rows, added up; on a device with rows of 0 after them."""
+    if grad.device.type == "cpu":
+        return grad.coalesce().values()
+    return fields.summed_in_place_of_each(grad._indices()[0], grad._values())[1]
 
 
 def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:
@@ -177,7 +190,7 @@ def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:
     """
     found = [w.grad for w in weights if w.grad is not None]
     # The parts of a row add up before they count.
-    values = [g.coalesce().values() if g.is_sparse else g for g in found]
+    values = [_summed(g) if g.is_sparse else g for g in found]
     if not values:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values]))

@@ -209,7 +209,7 @@ class ByRow(Optimizer):
         behind.catch_up(weight, rows)
         held = [weight, *(state[name] for name in self.kept)]
         number = state["step"]
-        if len(rows) == len(weight):
+        if len(rows) == len(weight) and (weight.device.type == "cpu" or grad is weight.grad):
             self._move(group, number, grad, *held)
         else:
             _moved(lambda part, *read: self._move(group, number, part, *read), rows, [grad], held)
@@ -316,10 +316,18 @@ def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], hel
 
 
 def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of a gradient, ascending, and the sum of what it says for each: [rows], [rows, w]."""
+    """The distinct rows of a gradient, ascending, and the sum of what it says for each: [rows], [rows, w].
+
+    On a device, which is not asked how many these are, each may come again, with the same sum: what is read of
+    all rows before any is written moves them once.
+    """
     if not grad.is_sparse:
         return torch.arange(len(grad), device=grad.device), grad
     ids, values = grad._indices()[0], grad._values()
+    if ids.device.type != "cpu":
+        rows, sums, count = fields.summed_in_place_of_each(ids, values)
+        again = torch.arange(len(rows), device=rows.device).remainder_(count.clamp(min=1))
+        return rows.index_select(0, again), sums.index_select(0, again)
     # Autograd forgets that a gradient is coalesced where it hands it over.
     if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
