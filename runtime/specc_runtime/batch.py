@@ -110,22 +110,22 @@ class Schema:
         return Schema(fields, axes)
 
 
-class _Moved(Mapping[str, Any]):
-    """Tensors on another device, each moved when it is first asked for."""
+class Moved(Mapping[str, Any]):
+    """Tensors on another device, each moved when it is first asked for. there: those that have been."""
 
     def __init__(self, here: Mapping[str, Tensor | Bag], device: torch.device) -> None:
         self._here = here
         self._device = device
-        self._there: dict[str, Tensor | Bag] = {}
+        self.there: dict[str, Tensor | Bag] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._there:
+        if name not in self.there:
             values = self._here[name]
             if isinstance(values, Bag):
-                self._there[name] = values.each(lambda x: transfer(x, self._device))
+                self.there[name] = values.each(lambda x: transfer(x, self._device))
             else:
-                self._there[name] = transfer(values, self._device)
-        return self._there[name]
+                self.there[name] = transfer(values, self._device)
+        return self.there[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._here)
@@ -191,9 +191,9 @@ class Batch:
         if device not in known:
             there = replace(
                 self,
-                fields=_Moved(self.fields, device),
-                lengths=_Moved(self.lengths, device),
-                labels=_Moved(self.labels, device),
+                fields=Moved(self.fields, device),
+                lengths=Moved(self.lengths, device),
+                labels=Moved(self.labels, device),
                 candidates=None if self.candidates is None else transfer(self.candidates, device),
             )
             there.__dict__["device"] = device

@@ -8,7 +8,7 @@ Leaves to others: what the index tensors hold (layout), when a batch is made rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime.devices import transfer
-from specc_runtime.layout import Axis, Layout, Planned, Rows, Steps
+from specc_runtime.layout import Axis, Layout, P, Planned, Rows, Steps
 from specc_runtime.tracing import once
 
 # A question about a layout: a function of it (see `Layout.planned`) and the function's arguments.
@@ -26,13 +26,12 @@ Question = tuple[Callable[..., Planned], tuple[Any, ...]]
 class Elsewhere(Layout):
     """A layout whose index tensors are on another device than its lengths.
 
-    host: the layout that they are taken from. asked: which ones were wanted so far.
+    host: the layout that they are taken from. plans: those that are there, by question.
     """
 
     def __init__(self, host: Layout, device: torch.device) -> None:
         super().__init__(host.size, host.given, host.candidates, device)
         self._host = host
-        self.asked: dict[Question, None] = {}
 
     @property
     def host(self) -> Layout:
@@ -51,17 +50,12 @@ class Elsewhere(Layout):
     def longest(self, axis: Axis) -> int:
         return self._host.longest(axis)
 
-    def planned(self, question: Callable[..., Any], *about: Any) -> Any:
-        found = self.plans.get((question, about))
+    def planned(self, question: Callable[..., P], *about: Any) -> P:
+        found: P | None = self.plans.get((question, about))
         if found is None:
-            self.asked[question, about] = None
             found = _moved(self._host.planned(question, *about), self.device)
             self.plans[question, about] = found
         return found
-
-    def answered(self, questions: Iterable[Question], answers: Iterable[Planned]) -> None:
-        """Take what was worked out ahead, and is on the device already."""
-        self.plans.update(zip(questions, answers, strict=True))
 
 
 class _Rows(Rows):
@@ -125,10 +119,15 @@ def _steps(layout: Layout, axes: tuple[Axis, ...], axis: Axis, backward: bool) -
     return layout.rows(axes).steps(axis, backward)
 
 
-def _moved(plan: Planned, device: torch.device) -> Planned:
-    if isinstance(plan, Tensor):
-        return transfer(plan, device)
-    return plan.each(lambda x: transfer(x, device))
+def _moved(plan: P, device: torch.device) -> P:
+    return _each(plan, lambda x: transfer(x, device))
+
+
+def _each(thing: P, change: Callable[[Tensor], Tensor]) -> P:
+    """A tensor, or what consists of several, changed."""
+    changed: Any = change(thing) if isinstance(thing, Tensor) else thing.each(change)
+    found: P = changed
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +162,10 @@ class Shipment:
         }
 
         def there(x: Tensor) -> Tensor:
-            return next(parts[x.dtype]).view(x.shape)
+            part: Tensor = next(parts[x.dtype])
+            return part.view(x.shape)
 
-        return [there(x) if isinstance(x, Tensor) else x.each(there) for x in self.things]
+        return [_each(thing, there) for thing in self.things]
 
 
 def tensors_of(things: Sequence[Planned]) -> list[Tensor]:
@@ -177,8 +177,5 @@ def tensors_of(things: Sequence[Planned]) -> list[Tensor]:
         return x
 
     for thing in things:
-        if isinstance(thing, Tensor):
-            note(thing)
-        else:
-            thing.each(note)
+        _each(thing, note)
     return found

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch
 from specc_runtime.cite import place_of
+from specc_runtime.devices import transfer
 from specc_runtime.model import Model
 
 
@@ -60,15 +61,19 @@ def broken_gradients(model: Model) -> list[str]:
     return [path for path, gradient in gradients if gradient is not None and not _finite(gradient)]
 
 
-def has_finite_gradients(model: Model) -> bool:
-    """Whether every gradient is finite."""
+def largest_gradient(model: Model) -> Tensor | None:
+    """The largest absolute value in a gradient, a scalar on one of the devices; NaN or infinite if one is.
+    None without gradients. The host does not wait for it."""
     largest: dict[torch.device, list[Tensor]] = {}
     for weight in model.parameters():
         if weight.grad is not None:
             values = weight.grad._values() if weight.grad.is_sparse else weight.grad
             if values.numel():
                 largest.setdefault(values.device, []).append(torch.linalg.vector_norm(values, float("inf")))
-    return all(bool(torch.isfinite(torch.stack(found)).all()) for found in largest.values())
+    by_device = [torch.stack(found).amax() for found in largest.values()]
+    if not by_device:
+        return None
+    return torch.stack([transfer(x, by_device[0].device) for x in by_device]).amax()
 
 
 # ------------------------------------------------------------------ what is looked at

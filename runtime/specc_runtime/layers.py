@@ -129,7 +129,7 @@ class Table(nn.Module):
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The distinct ids; on a device, which is not asked how many these are, all, each with how much it counts:
+    """The distinct ids. On a device, which is not asked how many these are, all, and how much each counts:
     the first of equal ones 1, the others 0."""
     every = torch.cat([transfer(i, weight.device).flatten() for i in ids])
     if weight.device.type == "cpu":

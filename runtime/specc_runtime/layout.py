@@ -5,8 +5,8 @@ exists. `Axis` names a ragged axis, `Layout` knows the lengths in one batch, and
 combination of axes: how many rows it has, which example and position each of them is, and which
 row of a coarser (or shifted) combination belongs to it.
 
-Promises: index tensors are int64, computed once a batch and only when asked for, on the host. Rows are ordered
-by example, then axis by axis in the order of `Axis.order`: parents first.
+Promises: index tensors are int64, computed on the host, once a batch and only when asked for. Rows are
+ordered by example, then axis by axis in the order of `Axis.order`: parents first.
 Leaves to others: what is done with the rows (ops), index tensors on other devices (elsewhere).
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -95,6 +95,7 @@ class _Structure(Protocol):
 
 Planned = Tensor | _Structure
 """What follows from a batch's lengths alone."""
+P = TypeVar("P", bound=Planned)
 
 
 @dataclass(eq=False)
@@ -105,7 +106,7 @@ class Layout:
     given: Mapping[str, Tensor]
     candidates: Tensor | None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    plans: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
+    plans: dict[tuple[Callable[..., Any], tuple[Any, ...]], Any] = field(default_factory=dict, repr=False)
     """What was worked out about this batch, so that it is done once (see `planned`)."""
     _rows: dict[tuple[Axis, ...], Rows] = field(default_factory=dict, repr=False)
     _known: dict[str, Rows] = field(default_factory=dict, repr=False)
@@ -125,12 +126,12 @@ class Layout:
         """The layout with its index tensors on the host."""
         return self
 
-    def planned(self, question: Callable[..., Any], *about: Any) -> Any:
+    def planned(self, question: Callable[..., P], *about: Any) -> P:
         """question(layout, *about), of the layout on the host, with its tensors where this layout's are.
 
         question: a function of a module, about: hashable; what it returns is `Planned`.
         """
-        found = self.plans.get((question, about))
+        found: P | None = self.plans.get((question, about))
         if found is None:
             found = self.plans[question, about] = question(self, *about)
         return found

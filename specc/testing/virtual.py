@@ -34,15 +34,14 @@ CPU = torch.device("cpu")
 _DEVICE: Any = torch.Tensor.device.__get__
 _COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
 
-# What gives Python the values of a tensor. `aten::_local_scalar_dense`, which most of these end in, does so for
-# torch's own functions, too.
+# What gives Python the values of a tensor, and is no operation; int(), bool() and the like end in one.
 _VALUES = frozenset({"tolist", "numpy", "__array__", "__dlpack__", "data_ptr"})
-# Operations whose result has as many rows as the values of their inputs say.
+# Operations that give Python a value, or whose result has as many rows as values say.
 _SHAPES = frozenset(
     {
-        "aten::_local_scalar_dense", "aten::_unique2", "aten::equal", "aten::is_nonzero", "aten::masked_select",
-        "aten::nonzero", "aten::nonzero_numpy", "aten::unique_consecutive", "aten::unique_dim",
-        "aten::unique_dim_consecutive", "aten::argwhere", "aten::_coalesce",
+        "aten::_coalesce", "aten::_local_scalar_dense", "aten::_unique2", "aten::argwhere", "aten::equal",
+        "aten::is_nonzero", "aten::masked_select", "aten::nonzero", "aten::nonzero_numpy",
+        "aten::unique_consecutive", "aten::unique_dim", "aten::unique_dim_consecutive",
     }
 )  # fmt: skip
 
@@ -135,9 +134,12 @@ class VirtualDevices:
 
 
 def _callers() -> tuple[str, ...]:
-    """The lines of the runtime and of compiled models that are being run, innermost first."""
-    lines = [f"{Path(f.filename).name}:{f.lineno} {f.line}" for f in extract_stack()
-             if "specc_runtime" in f.filename or "/torch/" not in f.filename and "model" in f.filename]
+    """The lines of the runtime that are being run, innermost first."""
+    lines = [
+        f"{Path(f.filename).name}:{f.lineno} {f.line}"
+        for f in extract_stack()
+        if "specc_runtime" in f.filename
+    ]
     return tuple(reversed(lines))[:4]
 
 

@@ -77,3 +77,18 @@ def test_a_table_that_has_changed_is_not_read_again(monkeypatch: pytest.MonkeyPa
         tables[1].mul_(2)
     with pytest.raises(RuntimeError, match="modified in place"):
         total.backward()
+
+
+def test_an_accelerator_gets_all_rows_at_once() -> None:
+    """Tiles are for a processor's cache; on a device each costs a launch."""
+    called: list[int] = []
+
+    def summed(x: Tensor) -> Tensor:
+        called.append(len(x))
+        return x.sum(1)
+
+    for device, calls in (("cpu", [8] * 21 + [2]), ("meta", [170])):
+        called.clear()
+        x = torch.zeros(170, 4, 2, device=device)
+        tiled(summed, TILE // 8, x)
+        assert called == calls

@@ -11,7 +11,7 @@ where padding all to the longest would waste most of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -48,8 +48,9 @@ class Blocks:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Blocks:
         """The same of changed tensors."""
-        names = ("queries", "from_queries", "keys", "from_keys", "lengths")
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+        queries, from_queries = change(self.queries), change(self.from_queries)
+        keys, from_keys, lengths = change(self.keys), change(self.from_keys), change(self.lengths)
+        return Blocks(self.shapes, self.full, queries, from_queries, keys, from_keys, lengths)
 
     @staticmethod
     def of(
@@ -142,7 +143,8 @@ def attend(
         found = _by_sequence(query, key, value, shape, key_rows.without(key_axis).lengths_of(key_axis), scale)
         if found is not None:
             return found
-    blocks: Blocks = query_rows.layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
+    layout = query_rows.layout
+    blocks = layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
     # With one query for each sequence there is none for padding.
     places = blocks.queries.split(sizes) if query_axis is None else None

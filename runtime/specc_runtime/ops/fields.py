@@ -312,9 +312,9 @@ def _entries(use: _Use, grad: Tensor) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------ sums
 
 
-def summed_in_place_of_each(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `summed`, of which the host need not know how many there are: as many rows as are given, int64 [m], of
-    which only the first are distinct ones with their sums; the others have sums of 0. Third their number, [1].
+def summed_in_as_many(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `summed`, without asking a device how many distinct rows there are: (rows int64 [m], sums [m, w],
+    count [1]), of which the first `count` are the distinct ones; the others' sums are 0.
     """
     if not len(rows):
         return rows, values, rows.new_zeros(1)

@@ -53,8 +53,7 @@ def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 def heads(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """The rows that `head` picks."""
-    found: Tensor = to.layout.planned(_later, of.axes, to.axes, old, new, 0)
-    return found
+    return to.layout.planned(_later, of.axes, to.axes, old, new, 0)
 
 
 def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
@@ -64,8 +63,7 @@ def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 def tails(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """The rows that `tail` picks."""
-    found: Tensor = to.layout.planned(_later, of.axes, to.axes, old, new, 1)
-    return found
+    return to.layout.planned(_later, of.axes, to.axes, old, new, 1)
 
 
 def _later(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis, by: int) -> Tensor:
@@ -108,7 +106,7 @@ def top(x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> T
     columns = score.detach().flatten(1)
     order = torch.argsort(columns, dim=0, descending=True, stable=True)
     order = order.gather(0, torch.argsort(segment.to(order.device)[order], dim=0, stable=True))
-    places: Tensor = to.layout.planned(_first, of.axes, to.axes, old, new)
+    places = to.layout.planned(_first, of.axes, to.axes, old, new)
     chosen = order[places.to(order.device)]
     if chosen.shape[1] == 1:
         return pick(x, chosen.squeeze(1))
@@ -126,7 +124,7 @@ def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
 def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
     """The positions of an axis side by side as channels, zeros up to its bound:
     [of.count, ..., w] to [to.count, ..., bound * w]."""
-    place: Tensor = of.layout.planned(_padded, of.axes, to.axes, axis)
+    place = of.layout.planned(_padded, of.axes, to.axes, axis)
     whole = x.new_zeros(to.count * axis.bound, *x.shape[1:]).index_copy(0, place.to(x.device), x)
     apart: Tensor = whole.unflatten(0, (to.count, axis.bound))
     return apart.movedim(1, -2).flatten(-2)

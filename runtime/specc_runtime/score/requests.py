@@ -31,6 +31,7 @@ from specc_runtime.data.files import PLAIN, Gathered
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
 from specc_runtime.encode.labels import within
 from specc_runtime.encode.vocabulary import mix
+from specc_runtime.feed import read_by
 from specc_runtime.model import Model
 
 TOGETHER, ROWS = 256, 1 << 16  # requests and candidates in one batch
@@ -101,7 +102,7 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(batch)
+            outputs = model(read_by(model, batch))
     finally:
         model.train(training)
     return {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}

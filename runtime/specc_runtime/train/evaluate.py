@@ -19,6 +19,7 @@ import torch
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.encode import KEYS, Unknown
 from specc_runtime.encode.labels import within
+from specc_runtime.feed import feed, read_by
 from specc_runtime.finite import NotFinite, where_forward
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines
@@ -76,9 +77,10 @@ def evaluate(
     seen, unknown = 0, Unknown(model.manifest)
     with closing(_Table(tasks, at, slices)) as table:
         try:
-            for batch in batches:
+            for batch, _ in feed(((batch, None) for batch in batches), model):
                 with torch.no_grad():
-                    outputs = model(batch)
+                    found = model(read_by(model, batch))
+                outputs = {name: found[name].cpu() for name in tasks}
                 for name, kind in tasks.items():
                     if not bool(torch.isfinite(outputs[name]).all()):
                         raise NotFinite(_said(model, batch, name, outputs[name], seen))
@@ -151,4 +153,4 @@ def _said(model: Model, batch: Batch, name: str, output: Any, seen: int) -> str:
     first = seen + int(rows.nonzero()[0]) + 1
     number = f"{int(rows.sum()):,} of {len(rows):,} examples" if int(rows.sum()) > 1 else "one example"
     said = f"the prediction {name} is not a finite number for {number}, first for number {first:,}"
-    return "\n  ".join([said, *where_forward(model, batch)])
+    return "\n  ".join([said, *where_forward(model, read_by(model, batch))])

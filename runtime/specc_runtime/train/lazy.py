@@ -172,7 +172,7 @@ def _made(
 
 
 def _has_kernels(weight: Tensor) -> bool:
-    """Whether torch's fused optimizers are for such a weight: there are none for `meta`, which has no values."""
+    """Whether torch's fused optimizers are for such a weight: on `meta`, without values, there are none."""
     return weight.is_floating_point() and weight.device.type != "meta"
 
 
@@ -180,7 +180,7 @@ def _summed(grad: Tensor) -> Tensor:
     """What a gradient by row says of its rows, added up; on a device with rows of 0 after them."""
     if grad.device.type == "cpu":
         return grad.coalesce().values()
-    return fields.summed_in_place_of_each(grad._indices()[0], grad._values())[1]
+    return fields.summed_in_as_many(grad._indices()[0], grad._values())[1]
 
 
 def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:

@@ -13,6 +13,7 @@ Leaves to others: what is shown (watch), and what data and model are.
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
@@ -23,13 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from specc_runtime.artefact import assign_weights, save
 from specc_runtime.batch import Batch
 from specc_runtime.data import Place, Stream
 from specc_runtime.devices import transfer
-from specc_runtime.finite import broken_weights, has_finite_gradients, where_loss
+from specc_runtime.feed import feed, read_by
+from specc_runtime.finite import broken_weights, largest_gradient, where_loss
 from specc_runtime.model import Model
 from specc_runtime.train.checkpoint import Checkpoints, State
 from specc_runtime.train.choice import TrainingError, chosen, first_of, is_better
@@ -132,7 +135,7 @@ def _epoch(
     model.train()
     epoch, steps = state.place.epoch, stream.steps(state.place.epoch)
     clock = time.monotonic()
-    for batch, place in stream.epoch(state.place):
+    for batch, place in feed(stream.epoch(state.place), model):
         recipe.at(optimizer, _moment(state, stream, steps, recipe))
         loss = _step(model, optimizer, batch, recipe, state)
         state.step, state.place = state.step + 1, place
@@ -167,21 +170,30 @@ def _moment(state: State, stream: Stream, steps: int, recipe: Recipe) -> Moment:
 def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, state: State) -> float:
     optimizer.zero_grad(set_to_none=True)
     with computing(model, recipe.precision):
-        losses = model.losses(batch)
+        losses = model.losses(read_by(model, batch))
         first, *others = losses.values()
         loss = torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
-    value = float(loss.detach())
-    if value != value or abs(value) == float("inf"):
-        terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
-        raise TrainingError(_not_finite(f"the loss ({terms})", model, batch, recipe, state))
     if loss.requires_grad:
         loss.backward()
-        if not has_finite_gradients(model):
-            raise TrainingError(_not_finite("the gradient", model, batch, recipe, state))
+    value, largest = _read(loss.detach(), largest_gradient(model))
+    if not math.isfinite(value):
+        terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
+        raise TrainingError(_not_finite(f"the loss ({terms})", model, batch, recipe, state))
+    if not math.isfinite(largest):
+        raise TrainingError(_not_finite("the gradient", model, batch, recipe, state))
+    if loss.requires_grad:
         if recipe.clip is not None:
             clip_gradients(model.parameters(), recipe.clip)
         optimizer.step()
     return value
+
+
+def _read(loss: Tensor, largest: Tensor | None) -> tuple[float, float]:
+    """Two numbers, 0 for None, in one copy: all that a step reads back from the device."""
+    if largest is None:
+        return float(loss), 0.0
+    value, gradient = torch.stack([loss, transfer(largest, loss.device)]).tolist()
+    return value, gradient
 
 
 def _close(recipe: Recipe, state: State, results: Results | None, tell: Tell) -> None:
@@ -224,7 +236,7 @@ def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: State) -> str:
     lines = [f"{what} is not a finite number at step {state.step + 1} (epoch {state.place.epoch + 1})"]
-    lines += where_loss(model, batch)
+    lines += where_loss(model, read_by(model, batch))
     if broken_weights(model):
         lines.append("they were moved by the step before, whose gradient was finite")
     lr = recipe.options.get("lr")

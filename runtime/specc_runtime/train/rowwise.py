@@ -318,14 +318,14 @@ def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], hel
 def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct rows of a gradient, ascending, and the sum of what it says for each: [rows], [rows, w].
 
-    On a device, which is not asked how many these are, each may come again, with the same sum: what is read of
-    all rows before any is written moves them once.
+    On a device, which is not asked how many these are, each may come again, with the same sum: where all rows
+    are read before any is written, each is moved once.
     """
     if not grad.is_sparse:
         return torch.arange(len(grad), device=grad.device), grad
     ids, values = grad._indices()[0], grad._values()
     if ids.device.type != "cpu":
-        rows, sums, count = fields.summed_in_place_of_each(ids, values)
+        rows, sums, count = fields.summed_in_as_many(ids, values)
         again = torch.arange(len(rows), device=rows.device).remainder_(count.clamp(min=1))
         return rows.index_select(0, again), sums.index_select(0, again)
     # Autograd forgets that a gradient is coalesced where it hands it over.
