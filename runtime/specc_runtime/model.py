@@ -243,6 +243,23 @@ def real_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None) -> T
     return _mean((values - labels.where(known, 0.0)).square(), known, weight)
 
 
+def absolute_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean magnitude of the errors of values [B] against those of labels [B] that there are, each times its
+    weight."""
+    labels = labels.to(values)
+    known = labelled(labels)
+    return _mean((values - labels.where(known, 0.0)).abs(), known, weight)
+
+
+def huber_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None, *, huber: float) -> Tensor:
+    """Mean Huber loss of values [B] against those of labels [B] that there are, each times its weight: half
+    the square of an error up to `huber`, and huber * (|error| - huber / 2) beyond."""
+    labels = labels.to(values)
+    known = labelled(labels)
+    each = F.huber_loss(values, labels.where(known, 0.0), reduction="none", delta=huber)
+    return _mean(each, known, weight)
+
+
 def class_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean cross entropy of logits [B, n] against those of class indices [B] that there are, each times its
     weight."""

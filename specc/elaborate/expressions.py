@@ -105,10 +105,27 @@ def _name(expr: tree.Ref, name: str, site: Site) -> Node:
             if kind == "table"
             else f"apply it: `{name}(x)` or `x |> {name}`",
         )
+    if isinstance(entry.statement, tree.Predict):
+        raise _predicted(expr, entry.statement, site)
     result = scope.value_of(entry, name)
     if isinstance(result, Node):
         return site.world.localize(result, site.frame)
     return constant(result, expr.span, site)
+
+
+def _predicted(expr: tree.Ref, item: tree.Predict, site: Site) -> Fault:
+    """A prediction's name where a value should be: it may mean the logit, or the label."""
+    name = item.ident.name
+    given = "logit" if item.kind.span.text.startswith("binary") else "value"
+    return site.world.fault(
+        "E0313",
+        f"`{name}` is a prediction, and a value is needed here",
+        expr.span,
+        secondary=(Label(item.ident.span, "predicted here"),),
+        why=f"it could mean what is predicted as well as the label, `label({name})`",
+        help=f"give the {given} a name of its own: `{name}_{given} = …`, "
+        f"and `predict {name}: {item.kind.span.text} = {name}_{given}`",
+    )
 
 
 def unknown_name(expr: tree.Ref, site: Site) -> Fault:

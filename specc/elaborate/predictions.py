@@ -6,6 +6,7 @@ Promises: `prediction` and `extra_loss` give what one statement says, or raise F
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.statics import static
@@ -52,8 +53,9 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
     column = item.column.value if item.column else name
     condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
     found = Prediction(
-        name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range
-    )
+        name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range,
+        kind.loss,
+    )  # fmt: skip
     return found, None if kind.weight is None else _weight(scope, name, kind.weight)
 
 
@@ -100,11 +102,12 @@ class _Kind:
     weight: tree.Expr | None = None
     positive: float = 1.0
     range: tuple[float, float] | None = None
+    loss: tuple[Any, ...] = ("mse",)
 
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "binary": ("weight", "positive"),
-    "real": ("weight", "range"),
+    "real": ("weight", "range", "loss"),
     "class": ("weight",),
 }
 
@@ -155,7 +158,8 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
     classes = _classes(scope, given[0].value) if word == "class" else 0
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
     between = _range(scope, options["range"]) if "range" in options else None
-    return _Kind(word, classes, options.get("weight"), positive, between)
+    loss = _distance(scope, options["loss"]) if "loss" in options else ("mse",)
+    return _Kind(word, classes, options.get("weight"), positive, between, loss)
 
 
 def _classes(scope: Scope, expr: tree.Expr) -> int:
@@ -192,6 +196,43 @@ def _range(scope: Scope, expr: tree.Expr) -> tuple[float, float]:
             found=describe(found),
         )
     return ends[0], ends[1]
+
+
+_DISTANCES = ("mse", "mae", "huber")
+
+
+def _distance(scope: Scope, expr: tree.Expr) -> tuple[Any, ...]:
+    """The loss of a `real` prediction: `mse`, `mae` or `huber(1.0)`."""
+    world = scope.world
+    callee = expr.callee if isinstance(expr, tree.Call) else expr
+    word = callee.name if isinstance(callee, tree.Ref) else ""
+    if word not in _DISTANCES:
+        help, fix = suggestion(word, callee.span, _DISTANCES)
+        raise world.fault(
+            "E0403",
+            f"the loss of a real prediction is `mse`, `mae` or `huber(…)`, not `{expr.span.text}`",
+            expr.span,
+            help=help or "`loss NAME = …` adds a loss of your own",
+            fix=fix,
+        )
+    args = expr.args if isinstance(expr, tree.Call) else ()
+    if word != "huber":
+        if args:
+            raise world.fault("E0404", f"`{word}` takes no argument", args[0].span, help=f"write `{word}`")
+        return (word,)
+    if len(args) != 1 or not isinstance(args[0], tree.Positional):
+        raise world.fault(
+            "E0404",
+            "`huber` takes one number: `huber(1.0)`",
+            expr.span,
+            why="errors beyond it count by their magnitude, smaller ones by their square",
+        )
+    found = static(args[0].value, Site(scope, scope.frame, ""))
+    if not is_number(found) or found <= 0:
+        raise world.fault(
+            "E0403", "`huber` takes a number above 0", args[0].span, found=describe(found)
+        )  # fmt: skip
+    return word, float(found)
 
 
 def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:

@@ -16,7 +16,7 @@ from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
 from specc.emit.operations import batch_of, ids_of
 from specc.emit.shape import Domain, Shape
-from specc.ir.graph import Graph, Node, readings
+from specc.ir.graph import Graph, Node, Prediction, readings
 
 _PREDICTED = Domain(frozenset(), candidate=True)
 
@@ -70,7 +70,7 @@ def _head(graph: Graph, unit: Unit, emitter: _Module) -> list[str]:
     lines += ["", f"from specc_runtime import {', '.join([*names, 'layers', 'ops'])}"]
     if unit.axes.uses_fixed:
         lines.append("from specc_runtime.layout import fixed")
-    kinds = sorted({f"{p.kind}_loss" for p in graph.predictions})
+    kinds = sorted({_loss_function(p) for p in graph.predictions})
     if kinds:
         lines.append(f"from specc_runtime.model import {', '.join(kinds)}")
     lines += ["", *unit.axes.lines, ""] if unit.axes.lines else [""]
@@ -84,6 +84,13 @@ def _head(graph: Graph, unit: Unit, emitter: _Module) -> list[str]:
             "",
         ]
     return [*lines, ""]
+
+
+def _loss_function(prediction: Prediction) -> str:
+    """The function of the runtime that gives a prediction's loss."""
+    if prediction.kind == "real":
+        return {"mse": "real_loss", "mae": "absolute_loss", "huber": "huber_loss"}[prediction.loss[0]]
+    return f"{prediction.kind}_loss"
 
 
 class _Module:
@@ -221,7 +228,9 @@ class _Module:
                 given.append(f"weight={weight.at(9)}.squeeze(-1)")
             if p.positive != 1.0:
                 given.append(f"positive={p.positive!r}")
-            entries.append(f"{quoted(p.name)}: {p.kind}_loss({', '.join(given)})")
+            if p.loss[0] == "huber":
+                given.append(f"huber={p.loss[1]!r}")
+            entries.append(f"{quoted(p.name)}: {_loss_function(p)}({', '.join(given)})")
         entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.terms]
         penalty = self._penalties(body)
         if penalty:

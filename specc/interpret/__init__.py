@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,10 +140,19 @@ def _loss(prediction: Prediction, value: Tensor, label: Tensor) -> Tensor:
             found = -prediction.positive * share * F.logsigmoid(value) - (1 - share) * F.logsigmoid(-value)
             return found.squeeze(0)
         case "real":
-            return (value.squeeze(0) - label.to(value.dtype)) ** 2
+            return _distance(prediction.loss, value.squeeze(0) - label.to(value.dtype))
         case "class":
             return -torch.log_softmax(value, 0)[int(label)]
     raise AssertionError(prediction.kind)
+
+
+def _distance(loss: tuple[Any, ...], error: Tensor) -> Tensor:
+    """What an error of a real prediction costs."""
+    if loss[0] == "mae":
+        return error.abs()
+    if loss[0] == "huber" and abs(float(error.detach())) > loss[1]:
+        return loss[1] * (error.abs() - loss[1] / 2)  # type: ignore[no-any-return]
+    return error**2 / 2 if loss[0] == "huber" else error**2
 
 
 def _penalty(

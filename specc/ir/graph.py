@@ -130,6 +130,7 @@ class Prediction:
     condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
     positive: what the part of a positive label in the loss is multiplied with.
     range: between which a real label lies; what is predicted beyond it is taken as its nearer end.
+    loss: of "real": ("mse",), ("mae",) or ("huber", d), the distance beyond which it is linear.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Prediction:
     condition: tuple[str, int | float | bool | str] | None = None
     positive: float = 1.0
     range: tuple[float, float] | None = None
+    loss: tuple[Any, ...] = ("mse",)
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,8 @@ class _Program:
         made = [v for v in env.values if v.text.startswith(("v", "w")) and v.text[1:].isdigit()]
         parts = [self.reduced(v).text for v in (made or env.values)[-4:]]
         self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
-        kinds = [env.one(("binary", "real", "class(3)")) for _ in range(env.number(1, 2))]
+        known = ("binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))")
+        kinds = [env.one(known) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):
             n = 3 if kind.startswith("class") else 1
             source = (
