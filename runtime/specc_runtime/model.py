@@ -6,7 +6,7 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -74,18 +74,31 @@ class Model(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in ("values", "forward", "losses", "attention"):
-            if name in vars(cls):
+        shared = ("values", "forward", "losses", "attention")
+        for name in list(vars(cls)):
+            if name in shared or name.startswith("output_"):
                 setattr(cls, name, _counting(cited(vars(cls)[name])))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); for a
-        batch with candidates one a candidate."""
+        """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); by other result
+        its vectors [B, width], of one channel [B]; for a batch with candidates one a candidate."""
         raise NotImplementedError
+
+    def output(self, name: str, batch: Batch) -> Tensor:
+        """One result by itself: vectors [rows, width], of one channel [rows].
+
+        What is of the request alone has one row a request, what is of the candidate alone one a candidate;
+        such a result reads nothing of the batch but its own fields (`manifest["outputs"]`).
+        Raises KeyError if there is no such result.
+        """
+        own = getattr(type(self), f"output_{name}", None)
+        if own is None:
+            return self(batch)[name]  # type: ignore[no-any-return]
+        return own(self, batch)  # type: ignore[no-any-return]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """By prediction its mean over the examples that have its label (0 where none has), by extra loss its
-        mean over the batch, scalars; "l2" is the sum of penalties.
+        mean over the examples that have the labels it reads, scalars; "l2" is the sum of penalties.
 
         Raises KeyError where the batch lacks a prediction's labels.
         """
@@ -178,6 +191,10 @@ class Model(nn.Module):
         """A number as a value that is the same everywhere, [1, 1]."""
         return torch.full((1, 1), value, dtype=self.dtype, device=device or self.home)
 
+    def label(self, labels: Tensor) -> Tensor:
+        """Labels [B] as values [B, 1]; 0 where there is none, for examples that are left out."""
+        return labels.where(labelled(labels), 0).to(self.dtype).unsqueeze(-1)
+
     def positions(self, size: int, device: torch.device | None = None) -> Tensor:
         """The positions along a static axis, [1, size, 1]."""
         return torch.arange(size, dtype=self.dtype, device=device or self.home).reshape(1, size, 1)
@@ -222,7 +239,11 @@ def _count(model: Model, batch: Batch) -> None:
 
 
 def binary_loss(
-    logits: Tensor, labels: Tensor, weight: Tensor | None = None, positive: float = 1.0
+    logits: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    others: Sequence[Tensor] = (),
+    positive: float = 1.0,
 ) -> Tensor:
     """Mean binary cross entropy of logits [B] against those of labels [B] in [0, 1] that there are.
 
@@ -233,43 +254,66 @@ def binary_loss(
     share = None if positive == 1.0 else logits.new_tensor(positive)
     given = labels.where(known, 0.0)
     each = F.binary_cross_entropy_with_logits(logits, given, reduction="none", pos_weight=share)
-    return _mean(each, known, weight)
+    return _mean(each, known, weight, others)
 
 
-def real_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+def real_loss(
+    values: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
+) -> Tensor:
     """Mean squared error of values [B] against those of labels [B] that there are, each times its weight."""
     labels = labels.to(values)
     known = labelled(labels)
-    return _mean((values - labels.where(known, 0.0)).square(), known, weight)
+    return _mean((values - labels.where(known, 0.0)).square(), known, weight, others)
 
 
-def absolute_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+def absolute_loss(
+    values: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
+) -> Tensor:
     """Mean magnitude of the errors of values [B] against those of labels [B] that there are, each times its
     weight."""
     labels = labels.to(values)
     known = labelled(labels)
-    return _mean((values - labels.where(known, 0.0)).abs(), known, weight)
+    return _mean((values - labels.where(known, 0.0)).abs(), known, weight, others)
 
 
-def huber_loss(values: Tensor, labels: Tensor, weight: Tensor | None = None, *, huber: float) -> Tensor:
+def huber_loss(
+    values: Tensor,
+    labels: Tensor,
+    weight: Tensor | None = None,
+    others: Sequence[Tensor] = (),
+    *,
+    huber: float,
+) -> Tensor:
     """Mean Huber loss of values [B] against those of labels [B] that there are, each times its weight: half
     the square of an error up to `huber`, and huber * (|error| - huber / 2) beyond."""
     labels = labels.to(values)
     known = labelled(labels)
     each = F.huber_loss(values, labels.where(known, 0.0), reduction="none", delta=huber)
-    return _mean(each, known, weight)
+    return _mean(each, known, weight, others)
 
 
-def class_loss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+def class_loss(
+    logits: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
+) -> Tensor:
     """Mean cross entropy of logits [B, n] against those of class indices [B] that there are, each times its
     weight."""
     labels = transfer(labels, logits.device)
     known = labelled(labels)
-    return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known, weight)
+    return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known, weight, others)
 
 
-def _mean(each: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of the losses [B] of known labels, times their weights; 0 where there are none."""
+def mean_of_labelled(each: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """The mean of losses [B] of the examples that have all of some labels [B]; 0 where there are none."""
+    return _mean(each, torch.ones_like(each, dtype=torch.bool), None, others)
+
+
+def _mean(each: Tensor, known: Tensor, weight: Tensor | None, others: Sequence[Tensor]) -> Tensor:
+    """The mean of the losses [B] of known labels, times their weights; 0 where there are none.
+
+    others: labels [B] of other predictions, without which an example is left out, too.
+    """
+    for labels in others:
+        known = known & labelled(transfer(labels, known.device))
     if weight is not None:
         each = each * transfer(weight, each.device)
     return each.where(known, 0.0).sum() / known.sum().clamp(min=1)

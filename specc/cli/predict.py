@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 @output_option
 @keep_option("Without it those that name the row: fields called id, `group`, and the candidate's item.")
+@click.option("--only", metavar="OUTPUT", help="Compute one output alone, and ask only for what it reads.")
 @data_options
 @device_option
 @trust_option
@@ -39,6 +40,7 @@ def command(
     data: tuple[Path, ...],
     output: Path | None,
     keep: tuple[str, ...],
+    only: str | None,
     devices: tuple[str, ...],
     untrusted: bool,
     dialect: Dialect,
@@ -48,7 +50,11 @@ def command(
 
     ROWS are files or folders as for `specc train`, or - for JSON lines on stdin. No label is asked for, and
     nothing that only losses read. A prediction's column has its name: the probability of a binary one, the
-    value of a real one, a list of probabilities of a class one, with the likeliest class in NAME_class.
+    value of a real one, a list of probabilities of a class one, with the likeliest class in NAME_class. An
+    output's column has a number, or a list of its channels.
+
+    With --only, ROWS need what that output reads and nothing else: an output of the candidate alone is had of
+    a catalogue, one of the request alone of users.
     """
     from specc_runtime.encode import DataError
     from specc_runtime.score import names_of
@@ -56,11 +62,12 @@ def command(
     if as_json and output is None:
         raise click.UsageError("--json says what was written to a file: name one with -o")
     model, encoders = trained_from(model_path, devices_from(devices), untrusted)
-    names = names_of(model.manifest)
+    manifest = model.manifest if only is None else _narrowed(model.manifest, only)
+    names = names_of(manifest)
     try:
-        rows = Rows(data, model.manifest, dialect, keep, naming(model.manifest), names)
+        rows = Rows(data, manifest, dialect, keep, naming(manifest), names)
         with counted("predicting") as watch:
-            count = write_tables(_predicted(model, encoders, rows, watch), output)
+            count = write_tables(_predicted(model, encoders, rows, only, watch), output)
     except DataError as error:
         fail(str(error))
     if as_json:
@@ -70,11 +77,24 @@ def command(
         click.echo(f"{output}: {count:,} rows", err=True)
 
 
-def _predicted(model: Any, encoders: Any, rows: Rows, watch: Callable[[int], None]) -> Iterator[pa.Table]:
+def _narrowed(manifest: Mapping[str, Any], only: str) -> Mapping[str, Any]:
+    """The manifest of an output alone. Raises click.BadParameter."""
+    from specc_runtime.score import narrowed
+
+    outputs = [o["name"] for o in manifest.get("outputs", ())]
+    if only not in outputs:
+        known = f"the model's outputs: {', '.join(outputs)}" if outputs else "the model has no `output`"
+        raise click.BadParameter(f"{known}; not {only}", param_hint="--only")
+    return narrowed(manifest, only)
+
+
+def _predicted(
+    model: Any, encoders: Any, rows: Rows, only: str | None, watch: Callable[[int], None]
+) -> Iterator[pa.Table]:
     from specc_runtime.score import predict
 
     seen = 0
-    for found in predict(model, encoders, rows, rows.keep):
+    for found in predict(model, encoders, rows, rows.keep, only):
         yield found
         seen += len(found)
         watch(seen)

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 @click.argument("requests", type=click.Path(path_type=Path, allow_dash=True))
 @output_option
 @click.option("--top", type=click.IntRange(min=1), help="Only the best so many candidates, the best first.")
-@click.option("--by", metavar="PREDICTION", help="What --top goes by; without it the first prediction.")
+@click.option(
+    "--by",
+    metavar="NAME",
+    help="The prediction, or output of one channel, that --top goes by; else the first.",
+)
 @keep_option("Without it none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For the order of equal scores (0).")
 @data_options
@@ -95,12 +99,13 @@ def _answers(
 def _goes_by(manifest: Mapping[str, Any], by: str | None, per_candidate: bool) -> str:
     """The prediction that `--top` goes by. Raises click.BadParameter."""
     kinds = {p["name"]: p["kind"] for p in manifest["predictions"]}
-    ranks = [name for name, kind in kinds.items() if (kind == "class") != per_candidate]
+    kinds |= {o["name"]: "output" for o in manifest.get("outputs", ()) if o["width"] == 1}
+    ranks = [n for n, kind in kinds.items() if (kind != "class" if per_candidate else kind == "class")]
     if by is not None and by not in kinds:
         raise click.BadParameter(f"the model predicts {', '.join(kinds)}, not {by}", param_hint="--by")
     if (by is not None and by not in ranks) or not ranks:
         what = (
-            "candidates are ranked by a binary or real prediction"
+            "candidates are ranked by a binary or real prediction, or an output of one channel"
             if per_candidate
             else ("the model has no candidates: the best are the classes of a class prediction")
         )

@@ -37,6 +37,7 @@ def as_data(found: Compiled) -> dict[str, Any]:
         ],
         "values": dict(_values(found.written)),
         "predictions": {p.name: {"kind": p.kind, "column": p.column} for p in graph.predictions},
+        "outputs": {r.name: {"width": graph.node(r.node).type.width} for r in graph.results},
         "parameters": {name: count for name, count, _ in _parts(graph)},
         "batch": batch,
         "memory": {
@@ -62,6 +63,7 @@ def as_text(found: Compiled, file: str, directory: Path) -> str:
     lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
     lines += _section("Values", _values(found.written))
     labels = [(p.name, p.kind, f"label in {_label(p)}") for p in graph.predictions]
+    labels += [(r.name, "output", str(graph.node(r.node).type)) for r in graph.results]
     labels += [(x.name, "loss", "") for x in graph.terms]
     lines += _section("Predictions", labels)
     parts = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in _parts(graph)]

@@ -93,7 +93,7 @@ def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
             return scope.world.name(scope.frame, node, name)
         case tree.Scan():
             return scan_value(scope, statement, name)
-        case tree.Predict(value=expr) | tree.Loss(value=expr):
+        case tree.Predict(value=expr) | tree.Output(value=expr) | tree.Loss(value=expr):
             return scope.world.name(scope.frame, value(expr, site), name)
         case _:
             raise Fault  # a block or device: never asked for as a value

@@ -17,7 +17,8 @@ from specc.syntax import tree
 
 TARGET = re.compile(r"auto|cpu|(cuda|mps|xpu|meta)(:\d{1,3})?")
 _PLACED = (
-    tree.Table, tree.Learned, tree.Layer, tree.Binding, tree.Block, tree.Space, tree.Predict, tree.Loss
+    tree.Table, tree.Learned, tree.Layer, tree.Binding, tree.Block, tree.Space, tree.Predict,
+    tree.Output, tree.Loss,
 )  # fmt: skip
 
 

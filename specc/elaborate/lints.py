@@ -134,7 +134,7 @@ def unused(world: World) -> None:
         for name in references(statement):
             mentioned.setdefault(name, set()).add(id(statement))
     for name, item in module.named.items():
-        if isinstance(item, tree.Predict | tree.Loss | tree.Device):
+        if isinstance(item, tree.Predict | tree.Output | tree.Loss | tree.Device):
             continue
         elsewhere = mentioned.get(name, set()) - {id(item)}
         if not elsewhere and item.span.source.name == module.ident.span.source.name:

@@ -17,14 +17,14 @@ from specc.elaborate.crosses import check_crosses
 from specc.elaborate.devices import devices, places
 from specc.elaborate.lints import lint
 from specc.elaborate.meaning import world_of
-from specc.elaborate.predictions import extra_loss, label_inputs, prediction
+from specc.elaborate.predictions import extra_loss, label_inputs, labels_in_losses, output, prediction
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import training
 from specc.elaborate.unmet import check_unmet
 from specc.elaborate.world import Fault, Scope, Site, World
 from specc.elaborate.written import check_names
 from specc.frozen import dataclass
-from specc.ir.graph import ExtraLoss, Graph, Node, Prediction
+from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
 from specc.ir.prune import prune
 from specc.names.program import Program
 from specc.report import Report
@@ -39,6 +39,7 @@ class _Whole:
     """What all declarations of a model came to."""
 
     predictions: list[Prediction]
+    results: list[Output]
     losses: list[ExtraLoss]
     devices: dict[str, str]
     places: dict[str, str]
@@ -57,7 +58,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
         return None
     whole = _whole(scope)
     _check_blocks(scope)
-    if not report.has_errors and not whole.predictions and not whole.losses:
+    if not report.has_errors and not (whole.predictions or whole.results or whole.losses):
         report.error(
             "E0513",
             f"model `{module.name}` predicts nothing",
@@ -90,10 +91,12 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
         module.edition,
         module.ident.span.source.name,
         whole.place_spans,
+        tuple(whole.results),
     )
     label_inputs(graph, report)
     lint(graph, world, attentions)
-    return prune(graph, {use.record.path: use.result for use in attentions})
+    pruned = prune(graph, {use.record.path: use.result for use in attentions})
+    return pruned if labels_in_losses(pruned, report) else None
 
 
 def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
@@ -113,13 +116,13 @@ def _whole(scope: Scope) -> _Whole:
             except Fault:
                 continue
     check_crosses(scope)
-    predictions, losses = _outputs(scope)
+    predictions, results, losses = _outputs(scope)
     known = devices(scope)
     placed, place_spans = places(scope, module.places, known)
     settings: dict[str, Any] = {}
     with contextlib.suppress(Fault):
         settings = training(scope, module.trains)
-    return _Whole(predictions, losses, known, placed, place_spans, settings)
+    return _Whole(predictions, results, losses, known, placed, place_spans, settings)
 
 
 def _plain(value: Any) -> Any:
@@ -172,8 +175,9 @@ def _params(scope: Scope) -> None:
             continue
 
 
-def _outputs(scope: Scope) -> tuple[list[Prediction], list[ExtraLoss]]:
+def _outputs(scope: Scope) -> tuple[list[Prediction], list[Output], list[ExtraLoss]]:
     predictions: list[Prediction] = []
+    results: list[Output] = []
     losses: list[ExtraLoss] = []
     for entry in scope.entries.values():
         try:
@@ -181,11 +185,13 @@ def _outputs(scope: Scope) -> tuple[list[Prediction], list[ExtraLoss]]:
                 found, weight = prediction(scope, entry.statement)
                 predictions.append(found)
                 losses += [] if weight is None else [weight]
+            elif isinstance(entry.statement, tree.Output):
+                results.append(output(scope, entry.statement))
             elif isinstance(entry.statement, tree.Loss):
                 losses.append(extra_loss(scope, entry.statement))
         except Fault:
             continue
-    return predictions, losses
+    return predictions, results, losses
 
 
 def _check_blocks(scope: Scope) -> None:

@@ -75,6 +75,8 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
         if isinstance(expr, tree.Ref):
             return tree.Ident(expr.name, span=expr.span)
         raise site.world.fault("E0403", f"`{option.name}` is the name of an axis", expr.span)
+    if option.kind == "prediction":
+        return _prediction(expr, site)
     if option.kind in ("layer", "layer?"):
         if option.kind == "layer?" and _is_none(expr, site):
             return None
@@ -114,6 +116,24 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
             help=_about_number(option.kind, result, expr),
         )
     return result
+
+
+def _prediction(expr: tree.Expr, site: Site) -> str:
+    """The name of a prediction. Raises Fault."""
+    found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
+    if found is not None and isinstance(found[1].statement, tree.Predict):
+        return found[1].statement.ident.name
+    module = site.world.program.main
+    known = [name for name, item in module.named.items() if isinstance(item, tree.Predict)]
+    if isinstance(expr, tree.Ref) and found is None:
+        raise site.world.unknown("E0201", "prediction", expr.name, expr.span, known)
+    raise site.world.fault(
+        "E0403",
+        "the name of a prediction is needed here",
+        expr.span,
+        found=f"`{expr.span.text}`",
+        help="there is " + ", ".join(f"`{name}`" for name in known) if known else "",
+    )
 
 
 def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> str:

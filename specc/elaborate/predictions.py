@@ -12,8 +12,8 @@ from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.statics import static
 from specc.elaborate.world import Scope, Site
 from specc.frozen import dataclass
-from specc.ir.graph import ExtraLoss, Graph, Node, Prediction
-from specc.ir.inputs import fields_of_losses
+from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
+from specc.ir.inputs import fields_of_losses, labels_read
 from specc.report import Label, Report
 from specc.report.suggest import nearest, suggestion
 from specc.source import Span
@@ -235,12 +235,43 @@ def _distance(scope: Scope, expr: tree.Expr) -> tuple[Any, ...]:
     return word, float(found)
 
 
+def output(scope: Scope, item: tree.Output) -> Output:
+    """One `output`: a result without a label. Raises Fault."""
+    name = item.ident.name
+    node: Node = scope.value_of(scope.entries[name], name)
+    _ends_flat(scope, node, node.type.width, item.value.span, f"the output `{name}`")
+    return Output(name, node.id, item.ident.span)
+
+
 def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
     """One `loss`. Raises Fault."""
     name = item.ident.name
     node: Node = scope.value_of(scope.entries[name], name)
     _ends_flat(scope, node, 1, item.value.span, f"the loss `{name}`")
     return ExtraLoss(name, node.id, item.ident.span)
+
+
+def labels_in_losses(graph: Graph, report: Report) -> bool:
+    """E0515: labels are known in training alone, so that only losses may be made of them. Whether all is
+    well."""
+    wanted = [(f"the prediction `{p.name}`", p.node, p.span) for p in graph.predictions]
+    wanted += [(f"the output `{r.name}`", r.node, r.span) for r in graph.results]
+    wanted += [(f"the weights of the attention `{a.path}`", a.weight, a.span) for a in graph.attentions]
+    sound = True
+    for what, node, span in wanted:
+        for label in labels_read(graph, node):
+            sound = False
+            report.error(
+                "E0515",
+                f"{what} would need the label of `{label.attrs['prediction']}`",
+                label.span,
+                label="read here",
+                secondary=(Label(span, "needed here"),),
+                why="labels are known in training, and not when a prediction is asked for",
+                help="use it in a `loss`, or in the `weight` of a prediction",
+            )
+            break
+    return sound
 
 
 def label_inputs(graph: Graph, report: Report) -> None:

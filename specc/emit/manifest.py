@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
 from specc.emit.shape import Shapes
-from specc.ir.graph import FieldSpec, Graph, Node, Prediction
-from specc.ir.inputs import fields_of_losses
+from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction
+from specc.ir.inputs import fields_for, fields_of_losses
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 from specc.version import INTERFACE, __version__
@@ -99,6 +99,16 @@ class PredictionEntry(TypedDict):
     range: list[float] | None
 
 
+class OutputEntry(TypedDict):
+    """A result without a label. role: whether it is of the request alone, of the candidate alone, or of
+    both. fields: the paths of those that it is computed from, crosses among them."""
+
+    name: str
+    width: int
+    role: Literal["request", "candidate", "both"]
+    fields: list[str]
+
+
 class WeightEntry(TypedDict):
     """device: the name of a device of the spec, or None for a model without places. vocabulary: of a table
     whose rows stand for learned keys, the name of the vocabulary that has them."""
@@ -142,6 +152,7 @@ class Manifest(TypedDict):
     fields: list[FieldEntry]
     crosses: list[CrossEntry]
     predictions: list[PredictionEntry]
+    outputs: list[OutputEntry]
     losses: list[str]
     attentions: list[AttentionEntry]
     weights: list[WeightEntry]
@@ -184,6 +195,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
             if f.encoding == "cross" and f.table is not None
         ],
         predictions=[_prediction(p) for p in graph.predictions],
+        outputs=[_output(graph, r) for r in graph.results],
         losses=[x.name for x in graph.terms],
         attentions=[
             AttentionEntry(path=a.path, axes=[x.name for x in _axes_of(graph.node(a.weight), shapes)])
@@ -279,6 +291,16 @@ def _prediction(given: Prediction) -> PredictionEntry:
         classes=given.classes,
         range=None if given.range is None else list(given.range),
     )
+
+
+def _output(graph: Graph, given: Output) -> OutputEntry:
+    fields = fields_for(graph, given.node)
+    roles = {f.role for s in graph.spaces for f in s.fields if f.path in fields}
+    role: Literal["request", "candidate", "both"] = "both" if len(roles) > 1 else "request"
+    if roles == {"candidate"}:
+        role = "candidate"
+    width = graph.node(given.node).type.width
+    return OutputEntry(name=given.name, width=width, role=role, fields=fields)
 
 
 def _role(role: str) -> Literal["request", "candidate"]:

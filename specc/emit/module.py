@@ -15,8 +15,9 @@ from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, attribute, class_name
 from specc.emit.operations import batch_of, ids_of
-from specc.emit.shape import Domain, Shape
-from specc.ir.graph import Graph, Node, Prediction, readings
+from specc.emit.shape import EXAMPLES, Domain, Shape
+from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, readings
+from specc.ir.inputs import fields_for, labels_read
 
 _PREDICTED = Domain(frozenset(), candidate=True)
 
@@ -71,6 +72,7 @@ def _head(graph: Graph, unit: Unit, emitter: _Module) -> list[str]:
     if unit.axes.uses_fixed:
         lines.append("from specc_runtime.layout import fixed")
     kinds = sorted({_loss_function(p) for p in graph.predictions})
+    kinds += ["mean_of_labelled"] if any(labels_read(graph, x.node) for x in graph.terms) else []
     if kinds:
         lines.append(f"from specc_runtime.model import {', '.join(kinds)}")
     lines += ["", *unit.axes.lines, ""] if unit.axes.lines else [""]
@@ -100,7 +102,7 @@ class _Module:
         self.graph = graph
         self.unit = unit
         self.index = {n.id: n for n in graph.nodes}
-        self.predicted = _closure(self.index, (p.node for p in graph.predictions))
+        self.predicted = _closure(self.index, graph.given)
         self.lost = _closure(self.index, (x.node for x in graph.losses))
         self.attended = _closure(self.index, (a.weight for a in graph.attentions))
         self.keeps: dict[str, int] = {}
@@ -108,6 +110,7 @@ class _Module:
 
     def methods(self) -> list[str]:
         parts = [self._forward()] if not (self.graph.losses or self.graph.attentions) else self._shared()
+        parts += [self._output(r) for r in self.graph.results if self._is_partial(r)]
         parts.append(self._losses())
         if self.graph.attentions:
             parts.append(self._attention())
@@ -122,7 +125,7 @@ class _Module:
     def _forward(self) -> list[str]:
         """Predictions, where nothing else is asked of the model."""
         body = self._body()
-        body.emit(self._in_order(self.predicted), (p.node for p in self.graph.predictions))
+        body.emit(self._in_order(self.predicted), self.graph.given)
         results = self._predictions(body)
         return [
             "    def forward(self, batch: Batch) -> dict[str, Tensor]:",
@@ -131,7 +134,8 @@ class _Module:
         ]
 
     def _predictions(self, body: Body) -> str:
-        return "{" + ", ".join(f"{name}: {value}" for name, value in self._outputs(body).items()) + "}"
+        found = {**self._outputs(body), **self._results(body)}
+        return "{" + ", ".join(f"{name}: {value}" for name, value in found.items()) + "}"
 
     def _outputs(self, body: Body) -> dict[str, str]:
         """By quoted name, every prediction: one for each candidate."""
@@ -143,6 +147,34 @@ class _Module:
             found[quoted(prediction.name)] = squeezed
         return found
 
+    def _results(self, body: Body) -> dict[str, str]:
+        """By quoted name, every other result: one for each candidate; of one channel, a number."""
+        found = {}
+        for result in self.graph.results:
+            node = self.index[result.node]
+            value = body.at(node.id, Shape(_PREDICTED, ()), node, whole=True)
+            found[quoted(result.name)] = value.text if node.type.width > 1 else f"{value.at(9)}.squeeze(-1)"
+        return found
+
+    def _is_partial(self, result: Output) -> bool:
+        """Whether a result is of the request alone, or of the candidate alone."""
+        fields = set(fields_for(self.graph, result.node))
+        return len({f.role for s in self.graph.spaces for f in s.fields if f.path in fields}) == 1
+
+    def _output(self, result: Output) -> list[str]:
+        """A result by itself, of a batch that has only what it reads: of a request's, one a request."""
+        body = self._body()
+        node = self.index[result.node]
+        body.emit(self._in_order(_closure(self.index, [node.id])), [node.id])
+        rows = self.unit.shapes.of(node).domain or EXAMPLES
+        value = body.at(node.id, Shape(rows, ()), node, whole=True)
+        text = value.text if node.type.width > 1 else f"{value.at(9)}.squeeze(-1)"
+        return [
+            f"    def output_{result.name}(self, batch: Batch) -> Tensor:",
+            *_rendered(body.lines),
+            *broken(f"return {text}", 8),
+        ]
+
     def _shared(self) -> list[list[str]]:
         """`values` computes what predictions need; `forward`, `losses` and `attention` go on from there."""
         body = self._body()
@@ -152,8 +184,7 @@ class _Module:
         bounds = [
             n.id
             for n in self._in_order(self.predicted)
-            if (n.id in read | asked or any(p.node == n.id for p in self.graph.predictions))
-            and n.op != "constant"
+            if n.id in read | asked | set(self.graph.given) and n.op != "constant"
         ]
         if not bounds:
             return [self._forward()]
@@ -187,6 +218,7 @@ class _Module:
         body = Body(self.unit, Names())
         body.nodes = dict(self.index)
         body.wishes = {p.node: p.name for p in self.graph.predictions}
+        body.wishes |= {r.node: r.name for r in self.graph.results}
         body.wishes |= {x.node: x.name.replace(".", "_") for x in self.graph.losses}
         return body
 
@@ -226,16 +258,35 @@ class _Module:
                 node = self.index[self.graph.loss_weights[p.name].node]
                 weight = body.at(node.id, Shape(_PREDICTED, ()), node, whole=True)
                 given.append(f"weight={weight.at(9)}.squeeze(-1)")
+                if others := self._others(body, self.graph.loss_weights[p.name], p.name):
+                    given.append(f"others=[{others}]")
             if p.positive != 1.0:
                 given.append(f"positive={p.positive!r}")
             if p.loss[0] == "huber":
                 given.append(f"huber={p.loss[1]!r}")
             entries.append(f"{quoted(p.name)}: {_loss_function(p)}({', '.join(given)})")
-        entries += [f"{quoted(x.name)}: {body.of(x.node).at(9)}.mean()" for x in self.graph.terms]
+        entries += [f"{quoted(x.name)}: {self._term(body, x)}" for x in self.graph.terms]
         penalty = self._penalties(body)
         if penalty:
             entries.append(f'"l2": {penalty}')
         return [*lines, *_rendered(body.lines), *broken("return {" + ", ".join(entries) + "}", 8)]
+
+    def _term(self, body: Body, loss: ExtraLoss) -> str:
+        """The mean of an extra loss, over the examples whose labels it reads."""
+        others = self._others(body, loss)
+        if not others:
+            return f"{body.of(loss.node).at(9)}.mean()"
+        value = body.at(loss.node, Shape(_PREDICTED, ()), self.index[loss.node], whole=True)
+        return f"mean_of_labelled({value.at(9)}.squeeze(-1), [{others}])"
+
+    def _others(self, body: Body, loss: ExtraLoss, but: str = "") -> str:
+        """The labels that a loss reads, but for one."""
+        read = {n.attrs["prediction"]: n for n in labels_read(self.graph, loss.node)}
+        return ", ".join(
+            f"{batch_of(body, self.index[loss.node])}.labels[{quoted(p.name)}]"
+            for p in self.graph.predictions
+            if p.name in read and p.name != but
+        )
 
     def _penalties(self, body: Body) -> str:
         """The sum of all L2 penalties."""

@@ -16,7 +16,7 @@ PYTHON = frozenset(keyword.kwlist) | frozenset(dir(builtins))
 IMPORTED = frozenset(
     """
     self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights
-    CANDIDATE fixed binary_loss real_loss class_loss Values
+    CANDIDATE fixed binary_loss real_loss absolute_loss huber_loss class_loss mean_of_labelled Values
     """.split()
 )
 # The public attributes of a torch module and of specc_runtime.Model: a part of the model of such a
@@ -25,9 +25,9 @@ TAKEN = frozenset(
     """
     T_destination add add_module apply attention bfloat16 buffers call_super_init children compile
     constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr files float forward
-    get_buffer get_extra_state get_parameter get_submodule half home indices ipu load_state_dict
+    get_buffer get_extra_state get_parameter get_submodule half home indices ipu label load_state_dict
     loss losses manifest modules mtia named_buffers named_children named_modules named_parameters
-    numbers parameters part place positions register_backward_hook register_buffer
+    numbers output parameters part place positions register_backward_hook register_buffer
     register_forward_hook register_forward_pre_hook register_full_backward_hook
     register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter
@@ -75,7 +75,11 @@ def attribute(path: str) -> str:
     """How the part at a weight path's prefix is read in a method."""
     steps = path.split(".")
     if all(
-        s.isidentifier() and not s.startswith("_") and not keyword.iskeyword(s) and s not in TAKEN
+        s.isidentifier()
+        and not s.startswith("_")
+        and not keyword.iskeyword(s)
+        and s not in TAKEN
+        and not s.startswith("output_")
         for s in steps
     ):
         return ".".join(["self", *steps])

@@ -123,6 +123,10 @@ def _constant(body: Body, node: Node) -> Expr:
     return number(float(node.attrs["value"]))
 
 
+def _label(body: Body, node: Node) -> Expr:
+    return Expr(f"self.label({batch_of(body, node)}.labels[{quoted(node.attrs['prediction'])}])")
+
+
 def _index(body: Body, node: Node) -> Expr:
     axis = node.attrs["axis"]
     shape = body.shape(node)
@@ -429,6 +433,7 @@ _EMITTERS: dict[str, Emitter] = {
     "embed_bag": _embed,
     "lookup": _lookup,
     "learned": _learned,
+    "label": _label,
     "constant": _constant,
     "index": _index,
     "length": _length,

@@ -10,7 +10,6 @@ Leaves to others: soundness of the graph (ir/verify), speed (everything else).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,10 @@ from torch.nn import functional as F
 from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
+from specc.interpret.sources import labelled
 from specc.interpret.values import Example, Setting, Value, Weighted
-from specc.ir.graph import Graph, Node, Prediction, Weight, readings
+from specc.ir.graph import ExtraLoss, Graph, Node, Prediction, Weight, readings
+from specc.ir.inputs import labels_read
 
 __all__ = [
     "ACROSS",
@@ -48,9 +49,9 @@ __all__ = [
 class Result:
     """What a graph gives for one example.
 
-    values: by node id, every value outside of regions. predictions: by name, the logit or value [1], or
-    the logits [classes]. losses: by name, each extra loss, and each weight of a prediction's loss, a scalar.
-    attention: by path, the weights of every instance of an `attention` block.
+    values: by node id, every value outside of regions. predictions: by name, the logit or value [1], or the
+    logits [classes], and the vector of every other result. losses: by name, each extra loss, and each weight
+    of a prediction's loss, a scalar. attention: by path, the weights of every `attention` block's instances.
     """
 
     values: Mapping[int, Value]
@@ -75,7 +76,7 @@ def interpret_together(
     return [
         Result(
             values,
-            {p.name: values[p.node].only for p in graph.predictions},
+            {name: values[node].only for name, node in graph.named.items()},
             {x.name: values[x.node].only.squeeze(0) for x in graph.losses},
             {a.path: values[a.weight] for a in graph.attentions},
         )
@@ -107,12 +108,18 @@ def losses(
             _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
             * (1.0 if weight is None else r.losses[weight.name])
             for r, e in zip(results, examples, strict=True)
-            if _labelled(e.labels[prediction.name])
+            if all(labelled(e.labels[name]) for name in _labels(graph, prediction.name, weight))
         ]
         nothing = results[0].predictions[prediction.name].new_zeros(())
         found[prediction.name] = _mean(each) if each else nothing
     for extra in graph.terms:
-        found[extra.name] = _mean(r.losses[extra.name] for r in results)
+        read = _labels(graph, None, extra)
+        each = [
+            r.losses[extra.name]
+            for r, e in zip(results, examples, strict=True)
+            if all(labelled(e.labels[name]) for name in read)
+        ]
+        found[extra.name] = _mean(each) if each else results[0].losses[extra.name].new_zeros(())
     penalties = [
         w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
         for w in graph.weights.values()
@@ -127,9 +134,10 @@ def _mean(values: object) -> Tensor:
     return torch.stack(list(values)).mean()  # type: ignore[call-overload]
 
 
-def _labelled(label: Tensor) -> bool:
-    """Whether there is a label: NaN, or a class of -1, stands for none."""
-    return float(label) >= 0 if not label.is_floating_point() else not math.isnan(float(label))
+def _labels(graph: Graph, prediction: str | None, loss: ExtraLoss | None) -> set[str]:
+    """The predictions whose labels an example must have: its own, and those that a loss or weight reads."""
+    read = set() if loss is None else {n.attrs["prediction"] for n in labels_read(graph, loss.node)}
+    return read if prediction is None else {prediction, *read}
 
 
 def _loss(prediction: Prediction, value: Tensor, label: Tensor) -> Tensor:

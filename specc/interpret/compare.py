@@ -58,9 +58,7 @@ class Expected:
         examples = examples_of(graph, batch)
         results = interpret_together(graph, weights, examples, model.training)
         predictions = {
-            p.name: torch.stack([r.predictions[p.name] for r in results])
-            for p in graph.predictions
-            if results
+            name: torch.stack([r.predictions[name] for r in results]) for name in graph.named if results
         }
         terms = {}
         if batch.candidates is None:

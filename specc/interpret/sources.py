@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -89,6 +91,19 @@ def _learned(node: Node, inputs: Inputs, s: Setting) -> Value:
     parameter = s.weights[node.weights[0]]
     axes = node.attrs["axes"]
     return s.value(node.type, lambda place: parameter[tuple(place[a] for a in axes)])
+
+
+@means(op.LABEL)
+def _label(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The example's label, a class by its number; 0 where there is none, for what is left out."""
+    label = s.example.labels.get(node.attrs["prediction"])
+    number = 0.0 if label is None or not labelled(label) else float(label)
+    return s.value(node.type, lambda place: s.number(number))
+
+
+def labelled(label: Tensor) -> bool:
+    """Whether there is a label: NaN, or a class of -1, stands for none."""
+    return float(label) >= 0 if not label.is_floating_point() else not math.isnan(float(label))
 
 
 @means(op.CONSTANT)

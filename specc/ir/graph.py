@@ -146,6 +146,15 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A result without a label: one vector an example. `node` is its value."""
+
+    name: str
+    node: int
+    span: Span
+
+
+@dataclass(frozen=True)
 class ExtraLoss:
     """A term of the loss; or, if `weighs` names a prediction, what that one's loss is multiplied with."""
 
@@ -183,6 +192,7 @@ class Graph:
     edition: int = 1
     source: str = ""  # name of the spec file
     place_spans: Mapping[str, Span] = field(default_factory=dict)  # where each placed name is placed
+    results: tuple[Output, ...] = ()  # what comes out beside the predictions
 
     @property
     def terms(self) -> tuple[ExtraLoss, ...]:
@@ -208,7 +218,17 @@ class Graph:
     @property
     def outputs(self) -> tuple[int, ...]:
         """All nodes that somebody outside asks for."""
-        return (*(p.node for p in self.predictions), *(x.node for x in self.losses))
+        return (*self.given, *(x.node for x in self.losses))
+
+    @property
+    def given(self) -> tuple[int, ...]:
+        """The nodes that a model gives: predictions and other results."""
+        return tuple(self.named.values())
+
+    @property
+    def named(self) -> Mapping[str, int]:
+        """By name, the nodes of predictions and other results."""
+        return {p.name: p.node for p in self.predictions} | {r.name: r.node for r in self.results}
 
     def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
         return replace(self, nodes=nodes)

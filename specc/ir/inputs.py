@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from specc.ir.graph import FieldSpec, Graph, Node, fields_of, walk
+from specc.ops import op
 from specc.types.axis import Axis
 
 
 def fields_of_losses(graph: Graph) -> set[str]:
     """The paths of the fields that losses read and neither predictions nor attentions do."""
-    asked = _reached(graph, [*(p.node for p in graph.predictions), *(a.weight for a in graph.attentions)])
+    asked = _reached(graph, [*graph.given, *(a.weight for a in graph.attentions)])
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     read = {path for node in asked for path in fields_of(node)}
     read |= _crossed(fields, read)
@@ -26,6 +27,25 @@ def fields_of_losses(graph: Graph) -> set[str]:
         if having and all(path in lost for path in having):
             lost.discard(having[0])
     return lost
+
+
+def fields_for(graph: Graph, node: int) -> list[str]:
+    """The paths of the fields that one node is computed from, in the spec's order, and for each axis one that
+    has its lengths."""
+    fields = {f.path: f for s in graph.spaces for f in s.fields}
+    asked = _reached(graph, [node])
+    read = {path for n in asked for path in fields_of(n)}
+    read |= _crossed(fields, read)
+    for axis in _axes(asked):
+        having = [f.path for f in fields.values() if axis in f.axes]
+        if having and read.isdisjoint(having):
+            read.add(having[0])
+    return [path for path in fields if path in read]
+
+
+def labels_read(graph: Graph, node: int) -> list[Node]:
+    """The nodes that read a label and that a node is computed from, in order."""
+    return sorted((n for n in _reached(graph, [node]) if n.op == op.LABEL), key=lambda n: n.id)
 
 
 def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:

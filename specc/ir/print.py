@@ -23,6 +23,7 @@ def print_graph(graph: Graph) -> str:
     for prediction in graph.predictions:
         kind = f"class({prediction.classes})" if prediction.kind == "class" else prediction.kind
         lines.append(f"predict {prediction.name}: {kind} = %{prediction.node}")
+    lines += [f"output {result.name} = %{result.node}" for result in graph.results]
     lines += [f"loss {loss.name} = %{loss.node}" for loss in graph.terms]
     lines += [f"weight of {name} = %{loss.node}" for name, loss in graph.loss_weights.items()]
     for record in graph.attentions:

@@ -47,6 +47,10 @@ def _check_outputs(graph: Graph) -> None:
     """What somebody outside asks for is there, and has the type that is promised."""
     there = {n.id: n for n in graph.nodes}
     wanted = [(f"prediction `{p.name}`", p.node, p.classes or 1, p.span) for p in graph.predictions]
+    wanted += [
+        (f"output `{r.name}`", r.node, there[r.node].type.width if r.node in there else 0, r.span)
+        for r in graph.results
+    ]
     wanted += [(f"loss `{x.name}`", x.node, 1, x.span) for x in graph.losses]
     for what, id, width, span in wanted:
         if id not in there or there[id].type != Type((), width):

@@ -15,7 +15,7 @@ from specc.syntax import tree
 
 Named = (
     tree.Param | tree.Table | tree.Space | tree.Learned | tree.Layer | tree.Block
-    | tree.Binding | tree.Predict | tree.Loss | tree.Device
+    | tree.Binding | tree.Predict | tree.Output | tree.Loss | tree.Device
 )  # fmt: skip
 
 KIND_WORDS: Mapping[type, str] = {
@@ -27,6 +27,7 @@ KIND_WORDS: Mapping[type, str] = {
     tree.Block: "block",
     tree.Binding: "binding",
     tree.Predict: "prediction",
+    tree.Output: "output",
     tree.Loss: "loss",
     tree.Device: "device",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specc.ops import op
-from specc.ops.definition import Derivative, Effect, OpDef, Origin, Traits, slots
+from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Origin, Traits, slots
 from specc.ops.rules import Inputs, line
 from specc.types.axis import Axis, Type, union
 
@@ -45,6 +45,10 @@ def _constant(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
 
+def _label(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type((), 1)
+
+
 def _traits(source: Origin) -> Traits:
     return Traits(effect=Effect.PURE, source=source)
 
@@ -64,6 +68,12 @@ DEFINITIONS = (
         op.EMBED_BAG, "sources", "A multi-valued field: sum, mean or max over its ids' rows; 0 for none.", (),
         _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Origin.DATA),
         derivative=_NO_INPUT, noun="found",
+    ),
+    OpDef(
+        op.LABEL, "losses",
+        "The label of a prediction, in losses and weights; where there is none the example is left out.", (),
+        _label, attrs={"prediction": str}, traits=_traits(Origin.DATA), derivative=_NO_INPUT,
+        call=Call((), (Option("prediction", "prediction"),)), noun="label",
     ),
     OpDef(
         op.LOOKUP, "fused",

@@ -75,7 +75,8 @@ class _Declared:
 
     @staticmethod
     def of(graph: Graph) -> _Declared:
-        values = {*graph.bindings, *(p.name for p in graph.predictions), *(x.name for x in graph.losses)}
+        values = {*graph.bindings, *(p.name for p in graph.predictions)}
+        values |= {r.name for r in graph.results} | {x.name for x in graph.losses}
         spaces = {s.name for s in graph.spaces}
         owners = {w.owner for w in graph.weights.values()} - values
         return _Declared(frozenset(values), frozenset(spaces), frozenset(owners))

@@ -126,6 +126,7 @@ def rebuilt(graph: Graph, builder: Builder) -> Graph:
         graph,
         nodes=tuple(builder.nodes),
         predictions=tuple(replace(p, node=now(p.node)) for p in graph.predictions),
+        results=tuple(replace(r, node=now(r.node)) for r in graph.results),
         losses=tuple(replace(x, node=now(x.node)) for x in graph.losses),
         attentions=tuple(
             replace(a, weight=now(a.weight), score=None if a.score is None else now(a.score))

@@ -1,7 +1,7 @@
 """Which values are the same for every candidate of a request, and which differ.
 
-Assumes: nothing. Promises: a node is "candidate" exactly if a candidate's feature, or the length of
-a candidate's axis, can reach it; every other node is "request". Nothing else changes.
+Assumes: nothing. Promises: a node is "candidate" exactly if a candidate's feature or label, or the
+length of a candidate's axis, can reach it; every other node is "request". Nothing else changes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, Region, fields_of
+from specc.ops import op
 from specc.types.axis import Axis
 
 REQUEST, CANDIDATE = "request", "candidate"
@@ -24,6 +25,7 @@ def assign_roles(graph: Graph) -> Graph:
         sources = [known[i] for i in node.inputs]
         sources += [axis_role(axis, spaces) for axis in _axes(node)]
         sources += [fields[path] for path in fields_of(node)]
+        sources += [CANDIDATE] if node.op == op.LABEL else []
         sources.append(captured.get(node.id, REQUEST))
         return CANDIDATE if CANDIDATE in sources else REQUEST
 

@@ -107,7 +107,7 @@ class _Walk:
 
     def run(self) -> dict[str, float]:
         index = {n.id: n for n in self.graph.nodes}
-        predicted = _needed(index, (p.node for p in self.graph.predictions))
+        predicted = _needed(index, self.graph.given)
         lost = _needed(index, (x.node for x in self.graph.losses)) - predicted if self.training else set()
         self._rows(predicted | lost)
         further = {i for id in lost for i in index[id].inputs} | set(self.graph.outputs)

@@ -243,13 +243,14 @@ def _outputs(graph: Graph) -> list[tuple[str, str, int, Span]]:
         (f"{p.name}: " + (f"class({p.classes})" if p.kind == "class" else p.kind), "predict", p.node, p.span)
         for p in graph.predictions
     ]
+    found += [(f"output {r.name}", "predict", r.node, r.span) for r in graph.results]
     found += [(f"loss {x.name}", "loss", x.node, x.span) for x in graph.terms]
     weights = graph.loss_weights.items()
     return found + [(f"weight of {name}", "loss", x.node, x.span) for name, x in weights]
 
 
 def _output_name(title: str) -> str:
-    return title.removeprefix("loss ").removeprefix("weight of ").split(":")[0]
+    return title.removeprefix("loss ").removeprefix("output ").removeprefix("weight of ").split(":")[0]
 
 
 # ---------------------------------------------------------------- clusters

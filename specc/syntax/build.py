@@ -258,6 +258,9 @@ class Builder:
     def _condition(self, kids: Kids, span: Span) -> tree.Condition:
         return tree.Condition(kids[0].text, kids[1], span=span)
 
+    def _output(self, kids: Kids, span: Span, doc: str | None) -> tree.Output:
+        return tree.Output(self.ident(kids[0]), kids[1], span=span, doc=doc)
+
     def _loss(self, kids: Kids, span: Span, doc: str | None) -> tree.Loss:
         return tree.Loss(self.ident(kids[0]), kids[1], span=span, doc=doc)
 

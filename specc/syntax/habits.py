@@ -33,6 +33,7 @@ FORMS = {
     "encoder": "encoder NAME(INPUT[AXIS, WIDTH]; STATIC = DEFAULT) -> [WIDTH] { return … }",
     "attention": "attention NAME(QUERY[WIDTH], KEY[AXIS, WIDTH]) -> [WIDTH] { weight = … return … }",
     "predict": "predict NAME: binary = EXPRESSION",
+    "output": "output NAME = EXPRESSION",
     "loss": "loss NAME = EXPRESSION",
     "device": 'device NAME = "cpu"',
     "place": "place NAME, NAME on DEVICE` or `place rest on DEVICE",

@@ -29,6 +29,7 @@ _DECLARES = frozenset(
         "encoder",
         "attention",
         "predict",
+        "output",
         "loss",
         "device",
         "place",

@@ -13,7 +13,7 @@ from specc.syntax.token import SAME_LINE, Token
 
 _AT_TOP = frozenset(
     ["use", "extends", "drop", "param", "require", "table", "space", "learned", "layer", "block", "encoder",
-     "attention", "predict", "loss", "device", "place", "train"]
+     "attention", "predict", "output", "loss", "device", "place", "train"]
 )  # fmt: skip
 _IN_BLOCK = frozenset(["return", "scan", "layer", "learned", "require"])
 _IN_SCAN = frozenset(["next", "layer"])
@@ -27,6 +27,8 @@ _HELP: Mapping[str, str] = {
     "a `param` stands at the top of the file",
     "loss": "it stands at the top of the file: let the block return the value; write `loss NAME = …` there",
     "predict": "it stands at the top of the file: let the block return the value; write `predict NAME: …` "
+    "there",
+    "output": "it stands at the top of the file: let the block return the value; write `output NAME = …` "
     "there",
     "return": "`return` ends a block; at the top of a file name the value, `NAME = …`, or predict it, "
     "`predict NAME: binary = …`",

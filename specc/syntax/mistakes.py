@@ -36,7 +36,7 @@ _TERMINALS = {
 }
 _DECLARATIONS = (
     "use", "extends", "drop", "param", "require", "table", "space", "learned", "layer", "block", "encoder",
-    "attention", "predict", "loss", "device", "place", "train",
+    "attention", "predict", "output", "loss", "device", "place", "train",
 )  # fmt: skip
 _LINES = (
     "a statement ends at the end of its line, except inside `( )` or `[ ]`, "

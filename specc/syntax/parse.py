@@ -51,6 +51,8 @@ _DEEPEST = 2_000
 _NAMELESS = frozenset(["return", "require", "place", "train"])
 _HOLDS_NAMES = frozenset(["space", "scan", "use", "learned"])
 _BRINGS_IN = frozenset(["from", "import", "include", "using", "require_"])
+# Words that came later: keywords only before a name, so that a binding may be called so.
+_BEFORE_A_NAME = frozenset(["output"])
 _STATEMENTS = frozenset(
     [
         "use",
@@ -65,6 +67,7 @@ _STATEMENTS = frozenset(
         "block",
         "binding",
         "predict",
+        "output",
         "loss",
         "device",
         "place",
@@ -139,7 +142,12 @@ class _Parser:
             row = all_states[states[-1]]
             if kind == "NAME":
                 word = words.get(token.text)
-                if word is not None and word in row and known.accepts(states, word):
+                if (
+                    word is not None
+                    and word in row
+                    and known.accepts(states, word)
+                    and (word not in _BEFORE_A_NAME or tokens[index + 1].kind == "NAME")
+                ):
                     kind = word
             action = row.get(kind)
             if action is None or (index in self.forgotten and not known.accepts(states, kind)):

@@ -62,6 +62,8 @@ class Statements(Documents):
                 if item.condition is not None:
                     source = (source, f" {item.condition.op} ", self.operand(item.condition.value))
                 return ((f"predict {ident.name}: ", self.expr(kind), source), ("= ", self.value(value)))
+            case tree.Output(ident=ident, value=value):
+                return (f"output {ident.name}", ("= ", self.value(value)))
             case tree.Loss(ident=ident, value=value):
                 return (f"loss {ident.name}", ("= ", self.value(value)))
             case tree.Device(ident=ident, target=target):

@@ -383,6 +383,14 @@ class Predict(Statement):
 
 
 @dataclass(frozen=True)
+class Output(Statement):
+    """`output NAME = EXPRESSION`: a result that has no label."""
+
+    ident: Ident
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Loss(Statement):
     ident: Ident
     value: Expr
@@ -416,7 +424,7 @@ class Train(Statement):
 BodyStatement = Binding | Return | Scan | Layer | Learned | Require
 Declaration = (
     Use | Extends | Drop | Param | Require | Table | Space | Learned | Layer | Block
-    | Binding | Predict | Loss | Device | Place | Train
+    | Binding | Predict | Output | Loss | Device | Place | Train
 )  # fmt: skip
 
 

@@ -41,12 +41,15 @@ class _Program:
         self.body: list[str] = []
         self.layers: dict[tuple[str, int], int] = {}  # a declared layer: name, input width -> output width
         self.placeable: list[str] = []
+        self.kinds: dict[str, str] = {}  # of predictions
         self.spaces()
         if env.chance():
             self.learned()
         for _ in range(env.number(1, self.max_bindings)):
             self.binding()
         self.predictions()
+        if env.number(0, 3) == 3:
+            self.output()
         if env.number(0, 3) == 3:
             self.loss()
         if env.number(0, 3) == 3:
@@ -341,13 +344,24 @@ class _Program:
             source = (
                 env.one(("", ' from "rating" >= 4', ' from "event" == "buy"')) if kind == "binary" else ""
             )
+            self.kinds[f"p{number}"] = kind
+            if env.number(0, 4) == 4:
+                # A weight by a label, its own or another's.
+                extra = f"weight = 1 + 0.5 * label({env.one(list(self.kinds))}) ^ 2"
+                kind = kind.removesuffix(")") + f", {extra})" if "(" in kind else f"{kind}({extra})"
             self.body.append(f"predict p{number}: {kind}{source} = joined |> linear({n})")
+
+    def output(self) -> None:
+        """A result without a label."""
+        value = self.reduced(self.env.one([v for v in self.env.values if not v.space]))
+        self.body.append(f"output given = {value.text}")
 
     def loss(self) -> None:
         env = self.env
         start = env.one([v for v in env.values if not v.space])
         logit = f"({start.text} |> linear(1))"
         losses = [f"bce({logit}, 1)", f"mse({start.text}, 0.5)"]
+        losses += [f"mse({start.text}, label({env.one(list(self.kinds))}))"]
         losses.append(f"cross_entropy({start.text} |> linear(3), 1)")
         value = self.reduced(Val(env.one(losses), start.type.wide(1)))
         self.body.append(f"loss extra = 0.1 * {value.text}")

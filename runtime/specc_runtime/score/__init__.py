@@ -1,7 +1,17 @@
 """Predictions of a trained model: for rows, and for the candidates of requests."""
 
 from specc_runtime.score.answers import answers
-from specc_runtime.score.requests import Scored, best, has_candidates, read_requests, score
+from specc_runtime.score.requests import Scored, best, has_candidates, narrowed, read_requests, score
 from specc_runtime.score.rows import names_of, predict
 
-__all__ = ["Scored", "answers", "best", "has_candidates", "names_of", "predict", "read_requests", "score"]
+__all__ = [
+    "Scored",
+    "answers",
+    "best",
+    "has_candidates",
+    "names_of",
+    "narrowed",
+    "predict",
+    "read_requests",
+    "score",
+]

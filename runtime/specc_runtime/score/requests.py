@@ -45,7 +45,8 @@ class Scored:
 
     first: the row of the first of them in their file, from 1. counts: how many scores each has: as many as
         candidates; 1 of a model that has no candidates.
-    scores: by prediction, float64 [sum(counts)], for class predictions [sum(counts), classes].
+    scores: by prediction or other output, float64 [sum(counts)], of several channels or classes
+        [sum(counts), n].
     rows: the requests' own table.
     """
 
@@ -96,8 +97,8 @@ def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, O
 
 def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
     """By prediction: probabilities of binary and class predictions, values of real ones, within the range
-    that the spec gives them; float64 [rows] or [rows, classes]. The model is in evaluation mode for it, and
-    afterwards in the mode it was in."""
+    that the spec gives them; by other output its values; float64 [rows] or [rows, n]. The model is in
+    evaluation mode for it, and afterwards in the mode it was in."""
     training = model.training
     model.eval()
     try:
@@ -105,7 +106,38 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
             outputs = model(read_by(model, batch))
     finally:
         model.train(training)
-    return {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}
+    found = {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}
+    others = (o["name"] for o in model.manifest.get("outputs", ()))
+    return found | {name: outputs[name].double().cpu().numpy() for name in others}
+
+
+def output(model: Model, name: str, batch: Batch) -> Floats:
+    """One output by itself, of a batch that has what it reads; float64 [rows] or [rows, width]. As for
+    `predictions`, in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found: Floats = model.output(name, batch).double().cpu().numpy()
+    finally:
+        model.train(training)
+    return found
+
+
+def narrowed(manifest: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A manifest that reads and gives nothing but one output. Raises KeyError if there is none of the
+    name."""
+    entry = next((o for o in manifest.get("outputs", ()) if o["name"] == name), None)
+    if entry is None:
+        raise KeyError(name)
+    read = set(entry["fields"])
+    return {
+        **manifest,
+        "fields": [{**f, "training": False} for f in manifest["fields"] if f["path"] in read],
+        "crosses": [c for c in manifest.get("crosses", ()) if c["path"] in read],
+        "predictions": [],
+        "outputs": [entry],
+    }
 
 
 def best(scored: Scored, prediction: str, k: int | None = None, *, seed: int = 0) -> list[Ints]:

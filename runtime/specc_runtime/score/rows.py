@@ -3,13 +3,14 @@
 Promises: the order of the rows; no label is asked for, and nothing that only losses read. What comes out is a
 column of its own: probabilities of binary predictions, values of real ones; of class predictions a list of
 probabilities, one a class in order, and beside it `NAME_class`, the likeliest class, by name where the labels
-are texts (in the order of the texts).
+are texts (in the order of the texts). Other outputs are numbers, or lists of several channels.
 Memory: `ROWS` rows at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow as pa
 from specc_runtime.data.files import Gathered
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
-from specc_runtime.score.requests import Floats, check_finite, predictions
+from specc_runtime.score.requests import Floats, check_finite, narrowed, output, predictions
 
 ROWS = 4096
 
@@ -28,12 +29,16 @@ def predict(
     encoders: Encoders,
     rows: Iterable[tuple[pa.Table, Origin]],
     keep: Mapping[str, str] | None = None,
+    only: str | None = None,
 ) -> Iterator[pa.Table]:
     """Tables of predictions, with as many rows in all as the given ones.
 
     keep: columns that go along, each with its name in what comes out.
+    only: the one output that is computed; nothing is asked of the rows but what it reads.
     Raises DataError with every fault, after what came before the first of them was given.
     """
+    if only is not None:
+        encoders = replace(encoders, manifest=narrowed(model.manifest, only))
     gathered = Gathered()
     with gathered:
         for table, origin in rows:
@@ -43,7 +48,7 @@ def predict(
                     batch = encoders.encode(part, where, labels=False)
                     if gathered.faults:
                         continue
-                    scores = predictions(model, batch)
+                    scores = predictions(model, batch) if only is None else {only: output(model, only, batch)}
                     check_finite(scores, np.ones(len(part), dtype=np.int64), where, False)
                     yield pa.table(
                         {
@@ -57,16 +62,17 @@ def predict(
 
 
 def names_of(manifest: Mapping[str, Any]) -> list[str]:
-    """The columns of predictions."""
-    return [
+    """The columns of predictions and other outputs."""
+    found = [
         name
         for p in manifest["predictions"]
         for name in ((p["name"], f"{p['name']}_class") if p["kind"] == "class" else (p["name"],))
     ]
+    return found + [o["name"] for o in manifest.get("outputs", ())]
 
 
 def columns_of(encoders: Encoders, scores: Mapping[str, Floats]) -> dict[str, pa.Array]:
-    """By name, the columns of predictions, one row a score."""
+    """By name, the columns of predictions and other outputs, one row a score."""
     found: dict[str, pa.Array] = {}
     for prediction in encoders.manifest["predictions"]:
         name, values = prediction["name"], scores[prediction["name"]]
@@ -75,6 +81,10 @@ def columns_of(encoders: Encoders, scores: Mapping[str, Floats]) -> dict[str, pa
         else:
             found[name] = lists(values.reshape(-1), [values.shape[1]] * len(values))
             found[f"{name}_class"] = classes(encoders, name, values.argmax(1))
+    for entry in encoders.manifest.get("outputs", ()):
+        values = scores[entry["name"]]
+        flat = pa.array(values.reshape(-1))
+        found[entry["name"]] = flat if values.ndim == 1 else lists(flat, [values.shape[1]] * len(values))
     return found
 
 
