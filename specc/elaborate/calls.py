@@ -11,6 +11,7 @@ from typing import Any
 
 from specc.elaborate.blame import CallSite
 from specc.elaborate.blocks import call_block
+from specc.elaborate.builtins.foreign import foreign
 from specc.elaborate.builtins.signature import BUILTINS, Arguments, Builtin
 from specc.elaborate.elsewhere import other_library, other_shape
 from specc.elaborate.options import known_callable, option_value, unknown_option
@@ -18,6 +19,7 @@ from specc.elaborate.world import Fault, Given, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
 from specc.ops.definition import REQUIRED, Option
+from specc.ops.plugins import offered
 from specc.report import Fix, Label
 from specc.source import Span
 from specc.syntax import tree
@@ -83,10 +85,17 @@ def _global(expr: tree.Call, name: str, site: Site, first: list[Given] | None) -
         return call_block(*found, expr, site, first)
     if name in BUILTINS:
         return BUILTINS[name].rule(bind(BUILTINS[name], expr, site, first))
+    other = foreign(name, expr.callee.span, site)
+    if other is not None:
+        return other.rule(bind(other, expr, site, first))
     program = site.world.program
     own = [n for n, e in site.scope.module.named.items() if isinstance(e, tree.Block | tree.Layer)]
     raise site.world.unknown(
-        "E0201", "block or layer", name, expr.callee.span, [*BUILTINS, *program.prelude_names, *own]
+        "E0201",
+        "block or layer",
+        name,
+        expr.callee.span,
+        [*BUILTINS, *program.prelude_names, *own, *offered()],
     )
 
 

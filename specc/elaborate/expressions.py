@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.calls import call
 from specc.elaborate.elsewhere import other_library
+from specc.elaborate.options import known_callable
 from specc.elaborate.statics import is_static, static, truth
 from specc.elaborate.world import Aside, Fault, LayerValue, Site, all_of
 from specc.ir.graph import Node
@@ -129,7 +129,7 @@ def _predicted(expr: tree.Ref, item: tree.Predict, site: Site) -> Fault:
 
 
 def unknown_name(expr: tree.Ref, site: Site) -> Fault:
-    if expr.name in BUILTINS or site.world.program.block(site.scope.module, expr.name):
+    if known_callable(expr.name, site):
         return site.world.fault(
             "E0313",
             f"`{expr.name}` is a layer, and a value is needed here",

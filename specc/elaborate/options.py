@@ -12,6 +12,7 @@ from specc.elaborate.builtins.signature import BUILTINS, Builtin
 from specc.elaborate.statics import is_static, static, symbols_of
 from specc.elaborate.world import Fault, Site, World
 from specc.ops.definition import Option
+from specc.ops.plugins import offered
 from specc.report import Fix
 from specc.report.suggest import suggestion
 from specc.syntax import tree
@@ -177,7 +178,9 @@ def _is_none(expr: tree.Expr, site: Site) -> bool:
 
 
 def known_callable(name: str, site: Site) -> bool:
-    return name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
+    """Whether the language, the spec, or an installed package has a layer or block of this name."""
+    known = name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
+    return known or name in offered()
 
 
 def static_or_layer(expr: tree.Expr, site: Site, domain: tree.Domain | None) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import fields as dataclass_fields
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.options import unknown_option
 from specc.elaborate.world import Scope
+from specc.ops.plugins import offered
 from specc.syntax import tree
 
 _STATIC_CALLS = ("width", "bound")
@@ -120,6 +121,7 @@ def check_names(scope: Scope) -> None:
                 ref.name not in names
                 and ref.name not in BUILTINS
                 and not world.program.block(module, ref.name)
+                and ref.name not in offered()
             ):
                 world.unknown("E0201", "value", ref.name, ref.span, names)
         for ref in _callees(block):
@@ -127,7 +129,9 @@ def check_names(scope: Scope) -> None:
                 continue
             if ref.name in ("by_frequency", *_INITIALIZERS) or world.program.block(module, ref.name):
                 continue
-            among = [*BUILTINS, *world.program.prelude_names, *names]
+            if ref.name in offered():
+                continue
+            among = [*BUILTINS, *offered(), *world.program.prelude_names, *names]
             world.unknown("E0201", "block or layer", ref.name, ref.span, among)
         for call in walk(block):
             if isinstance(call, tree.Call) and isinstance(call.callee, tree.Ref):

@@ -8,9 +8,11 @@ a value for each. Only batch statistics need that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from specc.interpret.values import Setting, Value
 from specc.ir.graph import Node
+from specc.ops import OPS
 from specc.ops import known as known_operations
 
 Inputs = tuple[Value, ...]
@@ -41,11 +43,21 @@ def means_across(*names: str) -> Callable[[Across], Across]:
     return enter
 
 
+def _entered(name: str) -> None:
+    """Have the meaning of another package's operation entered. Raises KeyError if its module does not."""
+    if name not in MEANINGS and name not in ACROSS:
+        module = OPS[name].meaning
+        import_module(module)
+        if name not in MEANINGS and name not in ACROSS:
+            raise KeyError(f"{module} enters no meaning of `{name}`: `@means({name!r})` does")
+
+
 def evaluate(nodes: Sequence[Node], settings: Sequence[Setting]) -> list[dict[int, Value]]:
     """The value of every node by its id, for each of several examples."""
     known: list[dict[int, Value]] = [{} for _ in settings]
     for node in nodes:
         inputs = [tuple(values[i] for i in node.inputs) for values in known]
+        _entered(node.op)
         if node.op in ACROSS and settings:
             results = ACROSS[node.op](node, inputs, list(settings))
         else:

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from specc.ir.graph import FieldSpec, Graph, Node, axis_of
+from specc.ops import definition, op, traits
 
-ACTIVATIONS = frozenset({"tanh", "sigmoid", "relu", "silu", "gelu", "leaky_relu", "dice", "prelu"})
-_SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "pow": "^", "neg": "−"}
 _MOST_WORDS = 5
-_CONDITIONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"})
 _MLP = re.compile(r"mlp(_\d+)?$")
 _NUMBER = re.compile(r"_\d+$")
 
@@ -53,7 +51,7 @@ def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, s
 
     for path, group in groupby(nodes, inner):
         if not path:
-            yield from (word(node) for node in group if node.op not in _CONDITIONS)
+            yield from (word(node) for node in group if not traits(node).condition)
         elif path in parts:
             yield plain(path).replace("_", " ")
         else:
@@ -62,24 +60,24 @@ def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, s
 
 def layers(nodes: Sequence[Node]) -> str:
     """`mlp 200·80 dice`."""
-    distinct = {n.weights[0]: n.type.width for n in nodes if n.op == "linear"}  # used twice, named once
+    distinct = {n.weights[0]: n.type.width for n in nodes if n.op == op.LINEAR}  # used twice, named once
     sizes = "·".join(map(str, distinct.values()))
-    acts = list(dict.fromkeys(word(n) for n in nodes if n.op in ACTIVATIONS))
+    acts = list(dict.fromkeys(word(n) for n in nodes if traits(n).activation))
     return " ".join(["mlp", sizes, *acts])
 
 
 def word(node: Node) -> str:
     axis = axis_of(node)
     match node.op:
-        case "linear":
-            return f"linear {node.type.width}"
-        case "sum" | "mean" | "max" | "min" | "last" | "first" | "softmax" | "flatten":
-            where = " where …" if len(node.inputs) > 1 else ""
-            return f"{node.op} over {axis.name}{where}" if axis else node.op
-        case "scan":
-            back = " backward" if node.attrs.get("backward") else ""
-            return f"scan over {axis.name}{back}" if axis else "scan"
-        case "embed" | "embed_bag":
-            return "lookup"
-        case op:
-            return _SIGNS.get(op, op.replace("_", " "))
+        case op.LINEAR:
+            return f"{node.op} {node.type.width}"
+        case op.SCAN:
+            back = " backward" if node.attrs["backward"] else ""
+            return f"{node.op} over {axis.name}{back}" if axis else node.op
+        case op.EMBED | op.EMBED_BAG:
+            return op.LOOKUP
+    known = definition(node)
+    if axis is not None and known.call is not None and known.call.clauses.keys() <= {"over", "where"}:
+        where = " where …" if len(node.inputs) > 1 else ""
+        return f"{node.op} over {axis.name}{where}" if known.call.clauses else known.name
+    return known.symbol or node.op.replace("_", " ")

@@ -15,6 +15,7 @@ from typing import Literal
 import networkx as nx
 
 from specc.ir.graph import FieldSpec, Graph, Node, walk
+from specc.ops import definition, op, traits
 from specc.show import label
 from specc.source import Span
 
@@ -22,7 +23,6 @@ Detail = Literal["blocks", "bindings", "ops"]
 
 # How many components of a node's scope (binding, callee, inner binding, …) name its box.
 _DEPTH: dict[Detail, int] = {"blocks": 1, "bindings": 3, "ops": 10**6}
-_HIDDEN = frozenset({"constant", "index", "length", "capture", "state", "scan_out", "transfer", "rename"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
     """
     scopes = _scopes(graph)
     keys = _keys(graph, detail, scopes)
-    visible = {n.id for n in graph.nodes if n.op not in _HIDDEN}
+    visible = {n.id for n in graph.nodes if definition(n).drawn}
     members: dict[str, list[Node]] = {}
     for node in graph.nodes:
         if node.id in visible:
@@ -115,9 +115,9 @@ def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, 
         space = _space(node, fields)
         if space is not None:
             keys[node.id] = f"space {space}"
-        elif node.op == "transfer":
+        elif node.op == op.TRANSFER:
             keys[node.id] = keys[node.inputs[0]]
-        elif node.op == "learned":
+        elif node.op == op.LEARNED:
             keys[node.id] = f"learned {node.weights[0]}"
         elif detail == "ops":
             keys[node.id] = f"{scopes[node.id]} {node.id}"
@@ -128,7 +128,7 @@ def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, 
             # A declared layer is one thing however often it is used.
             keys[node.id] = ".".join(parts[: 1 if shared and not named else _DEPTH[detail]])
     for node in graph.nodes:  # the value of a space is its fields side by side
-        if node.op == "concat" and node.inputs:
+        if node.op == op.CONCAT and node.inputs:
             owners = {keys[source.id] for source in _sources(graph, node)}
             owner = owners.pop()
             name = owner.removeprefix("space ")
@@ -151,16 +151,21 @@ def _scopes(graph: Graph) -> dict[int, str]:
     scopes: dict[int, str] = {}
     for node in graph.nodes:
         scope = node.scope
-        if node.weights and not node.op.startswith(("embed", "learned")):
+        if node.weights and traits(node).source is None:
             inner = node.weights[0].rsplit(".", 2)[0]
             if "." in node.weights[0] and (inner.startswith(scope + ".") or not _within(inner, scope)):
                 scope = inner
-        elif len(node.inputs) == 1 and node.op in ("dropout", *label.ACTIVATIONS) and node.name is None:
+        elif len(node.inputs) == 1 and _of_layer(node) and node.name is None:
             before = scopes.get(node.inputs[0], "")
             if before.startswith(scope + "."):
                 scope = before
         scopes[node.id] = scope
     return scopes
+
+
+def _of_layer(node: Node) -> bool:
+    """Whether a node that has no weights is drawn with the layer before it."""
+    return traits(node).activation or node.op == op.DROPOUT
 
 
 def _within(path: str, scope: str) -> bool:
@@ -337,5 +342,5 @@ def _sources(graph: Graph, node: Node) -> list[Node]:
     found: list[Node] = []
     for i in node.inputs:
         source = graph.node(i)
-        found += _sources(graph, source) if source.op in _HIDDEN else [source]
+        found += _sources(graph, source) if not definition(source).drawn else [source]
     return found

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
+from specc.ops.definition import Along, OpDef
+from specc.ops.plugins import every
 from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, union
 
 Step = Callable[[Env, Val], Val | None]
@@ -72,19 +75,26 @@ def width(env: Env, most: int = 6) -> int:
 
 # ------------------------------------------------------------------- pointwise
 
-_POINTWISE = ("tanh", "sigmoid", "relu", "silu", "gelu", "abs", "leaky_relu", "stop_gradient")
-_SAFE = ("exp(tanh({}))", "log(1 + abs({}))", "sqrt(1 + abs({}))", "(-{})", "(2 * {})", "({} - 0.5)")
+
+@cache
+def _functions() -> list[OpDef]:
+    """The functions of one value's channels, those of other packages among them."""
+    return [
+        k for k in every().values() if k.traits.pointwise and len(k.inputs) == 1 and (k.call or k.examples)
+    ]
 
 
 @rule()
 def pointwise(env: Env, x: Val) -> Val | None:
-    name = env.one(_POINTWISE)
-    return Val(call(env, name, x, *(["0.1"] if name == "leaky_relu" else [])), x.type)
+    known = env.one(_functions())
+    if known.examples:
+        return Val(env.one(known.examples).format(x=x.text), x.type)
+    return Val(call(env, known.name, x), x.type)
 
 
 @rule()
-def safe(env: Env, x: Val) -> Val | None:
-    return Val(env.one(_SAFE).format(x.text), x.type)
+def scaled(env: Env, x: Val) -> Val | None:
+    return Val(env.one(("(2 * {})", "({} - 0.5)")).format(x.text), x.type)
 
 
 @rule()
@@ -308,33 +318,43 @@ def flatten(env: Env, x: Val) -> Val | None:
 
 # ------------------------------------------------------------------ reductions
 
-_REDUCTIONS = ("sum", "mean", "max", "min", "last", "first")
+
+@cache
+def _along(keeps: bool) -> list[OpDef]:
+    """The operations along an axis of one value, which they keep or not, those of other packages among
+    them."""
+    return [
+        k for k in every().values()
+        if isinstance(k.lowering, Along) and k.call is not None and k.traits.keeps_axis == keeps
+    ]  # fmt: skip
 
 
 @rule()
 def reduce(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
-    if leaf is None:
-        return None
-    axis, name = leaf
-    over = f"over {name}" + (f" where {_condition(env, x, axis, name)}" if env.chance() else "")
-    return Val(call(env, env.one(_REDUCTIONS), x, over), x.type.without(axis))
+    return _over(env, x, keeps=False)
 
 
 @rule()
-def soften(env: Env, x: Val) -> Val | None:
+def over_and_kept(env: Env, x: Val) -> Val | None:
+    return _over(env, x, keeps=True)
+
+
+def _over(env: Env, x: Val, keeps: bool) -> Val | None:
     leaf = _leaf(env, x)
     if leaf is None:
         return None
-    axis, name = leaf
-    over = f"over {name}" + (f" where {_condition(env, x, axis, name)}" if env.chance() else "")
-    return Val(call(env, "softmax", x, over), x.type)
+    (axis, name), known = leaf, env.one(_along(keeps))
+    over = f"over {name}"
+    if known.call is not None and "where" in known.call.clauses and env.chance():
+        over += f" where {_condition(env, x, axis, name)}"
+    return Val(call(env, known.name, x, over), x.type if keeps else x.type.without(axis))
 
 
 @rule()
 def over_channels(env: Env, x: Val) -> Val | None:
-    name = env.one((*_REDUCTIONS, "softmax"))
-    return Val(call(env, name, x), x.type if name == "softmax" else x.type.wide(1))
+    keeps = env.chance()
+    among = [k.name for k in _along(keeps) if k.call is not None and not k.call.clauses["over"]]
+    return Val(call(env, env.one(among), x), x.type if keeps else x.type.wide(1))
 
 
 def _condition(env: Env, x: Val, axis: Ax, name: str) -> str:
