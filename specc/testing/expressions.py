@@ -144,7 +144,7 @@ def static_name(env: Env, size: int, type_: Ty) -> tuple[str, Ax]:
     return name, axis
 
 
-def _made(env: Env, name: str, axis: Ax, text: str, type_: Ty) -> Val | None:
+def axis_made(env: Env, name: str, axis: Ax, text: str, type_: Ty) -> Val | None:
     if not env.fits(type_):
         return None
     env.register(name, axis)
@@ -157,7 +157,7 @@ def split(env: Env, x: Val) -> Val | None:
     n = env.one(parts)
     name, axis = static_name(env, n, x.type)
     type_ = Ty((*x.type.axes, axis), x.type.width // n)
-    return _made(env, name, axis, call(env, "split", x, str(n), f"as {name}"), type_)
+    return axis_made(env, name, axis, call(env, "split", x, str(n), f"as {name}"), type_)
 
 
 @rule()
@@ -180,7 +180,9 @@ def stack(env: Env, x: Val) -> Val | None:
     both = union([x.type, y.type], x.type.width)
     if x.space or y.space or axis in both.axes:
         return None
-    return _made(env, name, axis, f"stack({x.text}, {y.text}, as {name})", Ty((*both.axes, axis), both.width))
+    return axis_made(
+        env, name, axis, f"stack({x.text}, {y.text}, as {name})", Ty((*both.axes, axis), both.width)
+    )
 
 
 @rule(in_scan=False)
@@ -190,7 +192,7 @@ def pairs(env: Env, x: Val) -> Val | None:
         if over.static and name and 2 <= over.bound <= 4:
             new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
             text = call(env, "pairs", x, f"over {name}", f"as {new}")
-            return _made(env, new, axis, text, x.type.replaced(over, axis))
+            return axis_made(env, new, axis, text, x.type.replaced(over, axis))
     return None
 
 
@@ -198,7 +200,7 @@ def pairs(env: Env, x: Val) -> Val | None:
 def fan(env: Env, x: Val) -> Val | None:
     n, size = env.number(2, 3), width(env, 4)
     name, axis = static_name(env, n, x.type)
-    return _made(
+    return axis_made(
         env, name, axis, call(env, "fan", x, str(n), f"linear({size})", f"as {name}"),
         Ty((*x.type.axes, axis), size),
     )  # fmt: skip
@@ -207,7 +209,7 @@ def fan(env: Env, x: Val) -> Val | None:
 # ---------------------------------------------------------------- derived axes
 
 
-def _leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
+def a_leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
     """An axis of a value that can go or change, with a name for it."""
     found = [
         (axis, name)
@@ -218,49 +220,51 @@ def _leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
 
 
 def _derived(env: Env, x: Val, old: Ax, new: Ax, name: str, text: str, type_: Ty) -> Val | None:
-    made = _made(env, name, new, text, type_)
+    made = axis_made(env, name, new, text, type_)
     return made if old in x.type.axes else None
 
 
 @rule(in_scan=False)
 def rename(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     old, name = leaf
     new = env.fresh("s")
     axis = Ax(("renamed", old.id, new, env.scope), new, old.bound, old.static, old.parent)
-    return _made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
+    return axis_made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
 
 
 @rule(in_scan=False)
 def shorter(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None or leaf[0].bound < 2:
         return None
     old, name = leaf
     new = env.fresh("u") if env.chance() else name
     axis = Ax(("shorter", old.id), new if new != name else old.name, old.bound - 1, old.static, old.parent)
     over = f"over {name}" + (f" as {new}" if new != name else "")
-    return _made(env, new, axis, call(env, env.one(("init", "tail")), x, over), x.type.replaced(old, axis))
+    return axis_made(
+        env, new, axis, call(env, env.one(("init", "tail")), x, over), x.type.replaced(old, axis)
+    )
 
 
 @rule(in_scan=False)
 def take(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     (old, name), k = leaf, env.number(1, 4)
     new = env.fresh("u")
     axis = Ax(("taken", old.id, k), new, min(old.bound, k), old.static, old.parent)
-    return _made(
+    return axis_made(
         env, new, axis, call(env, "take", x, str(k), f"over {name} as {new}"), x.type.replaced(old, axis)
     )
 
 
 @rule(in_scan=False)
 def top(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     (old, name), k = leaf, env.number(1, 3)
@@ -274,12 +278,12 @@ def top(env: Env, x: Val) -> Val | None:
     new = env.fresh("u")
     axis = Ax(("top", env.fresh("")), new, min(old.bound, k), old.static, old.parent)
     text = call(env, "top", x, str(k), f"by {score}", f"over {name} as {new}")
-    return _made(env, new, axis, text, x.type.replaced(old, axis))
+    return axis_made(env, new, axis, text, x.type.replaced(old, axis))
 
 
 @rule(in_scan=False)
 def append(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     old, name = leaf
@@ -304,12 +308,12 @@ def append(env: Env, x: Val) -> Val | None:
     static = old.static and (second is None or second.static)
     axis = Ax(("appended", old.id, second.id if second else None), new, bound, static, old.parent)
     text = f"append({x.text}, {y.text}, over {name} as {new})"
-    return _made(env, new, axis, text, x.type.replaced(old, axis))
+    return axis_made(env, new, axis, text, x.type.replaced(old, axis))
 
 
 @rule()
 def flatten(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None or leaf[0].bound * x.type.width > WIDEST:
         return None
     axis, name = leaf
@@ -340,7 +344,7 @@ def over_and_kept(env: Env, x: Val) -> Val | None:
 
 
 def _over(env: Env, x: Val, keeps: bool) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     (axis, name), known = leaf, env.one(_along(keeps))
@@ -408,7 +412,7 @@ def repeat(env: Env, x: Val) -> Val | None:
 @rule(in_scan=False)
 def recurrent(env: Env, x: Val) -> Val | None:
     """A recurrent encoder of the standard library."""
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None:
         return None
     axis, name = leaf
@@ -428,81 +432,9 @@ def recurrent(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def transformer(env: Env, x: Val) -> Val | None:
-    leaf = _leaf(env, x)
+    leaf = a_leaf(env, x)
     if leaf is None or x.type.width > 6:
         return None
     heads = env.one([h for h in (1, 2, 3) if x.type.width % h == 0])
     options = [f"heads = {heads}", "ff = 3", *(["causal = true"] if env.chance() else [])]
     return Val(call(env, "transformer", x, *options, f"over {leaf[1]}"), x.type)
-
-
-# ----------------------------------------------------- idioms that passes know
-
-
-@rule(in_scan=False)
-def self_attention(env: Env, x: Val) -> Val | None:
-    """Every position attends to others of its sequence, written out."""
-    leaf = _leaf(env, x)
-    if leaf is None or len(x.type.axes) > 2 or not named(x):
-        return None
-    (axis, name), s = leaf, env.fresh("s")
-    other = Ax(("renamed", axis.id, s, env.scope), s, axis.bound, axis.static, axis.parent)
-    if not env.fits(Ty((*x.type.axes, other), x.type.width)):
-        return None
-    env.register(s, other)
-    where = env.one(("", f" where {s} <= {name}", f" where {s} < {name}", f" where {s} != {name}"))
-    key = f"rename({x.text} |> linear({x.type.width}), {name} to {s})"
-    value = f"rename({x.text} |> linear(2), {name} to {s})"
-    score = f"dot({x.text}, {key})" + env.one(("", " / sqrt(2)"))
-    return Val(f"sum(softmax({score}, over {s}{where}) * {value}, over {s})", x.type.wide(2))
-
-
-@rule(in_scan=False)
-def pair_attention(env: Env, x: Val) -> Val | None:
-    """Pairs of a static axis, weighed by an attention (AFM)."""
-    for over in x.type.axes:
-        name = env.name(over, x.type)
-        if over.static and name and 3 <= over.bound <= 4 and named(x):
-            new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
-            if not env.fits(x.type.replaced(over, axis)):
-                return None
-            env.register(new, axis)
-            made = f"pairs({x.text}, over {name}, as {new})"
-            score = f"({made} |> linear(3) |> relu |> linear(1, bias = false))"
-            text = f"sum(softmax({score}, over {new}) * {made}, over {new})"
-            return Val(text, x.type.without(over))
-    return None
-
-
-@rule(in_scan=False)
-def space(env: Env, x: Val) -> Val | None:
-    """What only a space can be asked for: its fields stacked, a second set of tables."""
-    spaces = [v for v in env.values if v.space]
-    if not spaces:
-        return None
-    whole = env.one(spaces)
-    if whole.text == "fields" and env.chance():
-        name, axis = static_name(env, 3, whole.type)
-        type_ = Ty((*whole.type.axes, axis), whole.type.width // 3)
-        return _made(env, name, axis, f"stack(fields, as {name})", type_)
-    # Of how many fields it is, only the program knows: their sum is one channel in any case.
-    return Val(f"sum(lookup({whole.text}, 2))", whole.type.wide(1))
-
-
-@rule(in_scan=False)
-def standard(env: Env, x: Val) -> Val | None:
-    """A block of the standard library that takes one value."""
-    leaf, d = _leaf(env, x), x.type.width
-    plain = [f"cross_network(layers = 2, kind = {kind})" for kind in ("vector", "matrix")]
-    plain.append("mixture_of_experts(experts = 2, sizes = [3])")
-    if leaf is not None:
-        name = leaf[1]
-        plain += [f"bi_interaction(over {name})", f"fm(over {name})"] if leaf[0].static else []
-        plain.append(f"self_attention(heads = 1, over {name})")
-    made = env.one(plain)
-    type_ = x.type
-    if made.startswith("mixture"):
-        type_ = type_.wide(3)
-    elif made.startswith(("bi_", "fm")) and leaf is not None:
-        type_ = type_.without(leaf[0]).wide(1 if made.startswith("fm") else d)
-    return Val(f"({x.text} |> {made})", type_)

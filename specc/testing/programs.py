@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from specc.testing.environment import Ax, Env, Ty, Val, closed, union
-from specc.testing.expressions import expression, pair_attention, static_name, width
+from specc.testing.expressions import expression, static_name, width
+from specc.testing.idioms import pair_attention
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

@@ -6,12 +6,9 @@ is installed changes the meaning of none of these.
 
 from __future__ import annotations
 
-from functools import cache
-
 from specc.elaborate.builtins.general import as_defined
 from specc.elaborate.builtins.signature import Builtin, of_operation
 from specc.elaborate.world import Site
-from specc.ops.definition import OpDef
 from specc.ops.plugins import PluginError, operation
 from specc.source import Span
 
@@ -24,9 +21,4 @@ def foreign(name: str, span: Span, site: Site) -> Builtin | None:
         raise site.world.fault(
             "E0212", str(error), span, help="install another version of the package, or remove it"
         ) from None
-    return None if known is None else _called(known)
-
-
-@cache
-def _called(known: OpDef) -> Builtin:
-    return of_operation(known, as_defined(known))
+    return None if known is None else of_operation(known, as_defined(known))

@@ -1,0 +1,78 @@
+"""Random expressions in which passes find what they look for: attentions, pairs, blocks of the library.
+
+Importing this enters their rules.
+"""
+
+from __future__ import annotations
+
+from specc.testing.environment import Ax, Env, Ty, Val
+from specc.testing.expressions import a_leaf, named, rule, static_name, axis_made
+
+
+@rule(in_scan=False)
+def self_attention(env: Env, x: Val) -> Val | None:
+    """Every position attends to others of its sequence, written out."""
+    leaf = a_leaf(env, x)
+    if leaf is None or len(x.type.axes) > 2 or not named(x):
+        return None
+    (axis, name), s = leaf, env.fresh("s")
+    other = Ax(("renamed", axis.id, s, env.scope), s, axis.bound, axis.static, axis.parent)
+    if not env.fits(Ty((*x.type.axes, other), x.type.width)):
+        return None
+    env.register(s, other)
+    where = env.one(("", f" where {s} <= {name}", f" where {s} < {name}", f" where {s} != {name}"))
+    key = f"rename({x.text} |> linear({x.type.width}), {name} to {s})"
+    value = f"rename({x.text} |> linear(2), {name} to {s})"
+    score = f"dot({x.text}, {key})" + env.one(("", " / sqrt(2)"))
+    return Val(f"sum(softmax({score}, over {s}{where}) * {value}, over {s})", x.type.wide(2))
+
+
+@rule(in_scan=False)
+def pair_attention(env: Env, x: Val) -> Val | None:
+    """Pairs of a static axis, weighed by an attention (AFM)."""
+    for over in x.type.axes:
+        name = env.name(over, x.type)
+        if over.static and name and 3 <= over.bound <= 4 and named(x):
+            new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
+            if not env.fits(x.type.replaced(over, axis)):
+                return None
+            env.register(new, axis)
+            made = f"pairs({x.text}, over {name}, as {new})"
+            score = f"({made} |> linear(3) |> relu |> linear(1, bias = false))"
+            text = f"sum(softmax({score}, over {new}) * {made}, over {new})"
+            return Val(text, x.type.without(over))
+    return None
+
+
+@rule(in_scan=False)
+def space(env: Env, x: Val) -> Val | None:
+    """What only a space can be asked for: its fields stacked, a second set of tables."""
+    spaces = [v for v in env.values if v.space]
+    if not spaces:
+        return None
+    whole = env.one(spaces)
+    if whole.text == "fields" and env.chance():
+        name, axis = static_name(env, 3, whole.type)
+        type_ = Ty((*whole.type.axes, axis), whole.type.width // 3)
+        return axis_made(env, name, axis, f"stack(fields, as {name})", type_)
+    # Of how many fields it is, only the program knows: their sum is one channel in any case.
+    return Val(f"sum(lookup({whole.text}, 2))", whole.type.wide(1))
+
+
+@rule(in_scan=False)
+def standard(env: Env, x: Val) -> Val | None:
+    """A block of the standard library that takes one value."""
+    leaf, d = a_leaf(env, x), x.type.width
+    plain = [f"cross_network(layers = 2, kind = {kind})" for kind in ("vector", "matrix")]
+    plain.append("mixture_of_experts(experts = 2, sizes = [3])")
+    if leaf is not None:
+        name = leaf[1]
+        plain += [f"bi_interaction(over {name})", f"fm(over {name})"] if leaf[0].static else []
+        plain.append(f"self_attention(heads = 1, over {name})")
+    made = env.one(plain)
+    type_ = x.type
+    if made.startswith("mixture"):
+        type_ = type_.wide(3)
+    elif made.startswith(("bi_", "fm")) and leaf is not None:
+        type_ = type_.without(leaf[0]).wide(1 if made.startswith("fm") else d)
+    return Val(f"({x.text} |> {made})", type_)
