@@ -64,6 +64,7 @@ class Unit:
     roles: Mapping[str, str]
     functions: list[Line] = field(default_factory=list)
     lying: Lying = field(default_factory=Lying)
+    imports: set[str] = field(default_factory=set)
 
     @staticmethod
     def of(graph: Graph, *taken: str) -> Unit:

@@ -64,6 +64,7 @@ def _head(graph: Graph, unit: Unit, emitter: _Module) -> list[str]:
     lines.append("from torch import Tensor")
     if "F." in body:
         lines.append("from torch.nn import functional as F")
+    lines += ["", *(f"import {name}" for name in sorted(unit.imports))] if unit.imports else []
     names = ["CANDIDATE"] if unit.axes.uses_candidate else []
     names += ["Axis"] if any("= Axis(" in line for line in unit.axes.lines) else []
     names += ["Batch", "Model"]

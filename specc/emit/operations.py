@@ -26,6 +26,7 @@ from specc.emit.code import (
     quoted,
     target,
 )
+from specc.emit.defined import defined
 from specc.emit.names import attribute
 from specc.emit.products import bias_text, heads_text, matrix_text, product_text
 from specc.emit.shape import Domain, Shape
@@ -55,7 +56,7 @@ _IN_PLACE = frozenset({"tanh", "sigmoid", "relu"})
 
 def expression(body: Body, node: Node) -> Expr | None:
     """What a node is; None if it has been said as statements, and its values are known to the body."""
-    return _EMITTERS[node.op](body, node)
+    return _EMITTERS.get(node.op, defined)(body, node)
 
 
 # -------------------------------------------------------------------- sources

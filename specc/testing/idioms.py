@@ -6,7 +6,7 @@ Importing this enters their rules.
 from __future__ import annotations
 
 from specc.testing.environment import Ax, Env, Ty, Val
-from specc.testing.expressions import a_leaf, named, rule, static_name, axis_made
+from specc.testing.expressions import a_leaf, axis_made, named, rule, static_name
 
 
 @rule(in_scan=False)
