@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -12,7 +13,10 @@ def start() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
-    main()
+    try:
+        main()
+    finally:
+        gc.freeze()  # what is left goes with the process: to look through it for cycles first takes its time
 
 
 if __name__ == "__main__":

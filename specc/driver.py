@@ -132,7 +132,7 @@ def check_source(
     source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
 ) -> None:
     """Report everything there is to say about a text, its places and every choice of its params included."""
-    with _uncollected():
+    with uncollected():
         _check_source(source, directory, params, report)
 
 
@@ -258,7 +258,7 @@ def compile(
     from specc_runtime import from_texts
 
     report = Report()
-    with _uncollected():
+    with uncollected():
         found = compiled(spec, passes, placement, params, report)
         if found is None:
             raise SpecError(report)
@@ -308,7 +308,7 @@ def compiled(
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the cyclic garbage collector. Checks and compilations make many small objects that stay and few
     cycles; a full collection walks all of torch's objects, too, and takes half as long as a compilation."""
     collecting = gc.isenabled()

@@ -1,9 +1,9 @@
-"""`dataclass`, as the standard library's, with frozen ones made in a quarter of the time.
+"""`dataclass`, as the standard library's, with classes made in a quarter of the time.
 
-Making the compiler's hundred frozen classes was a third of the time of a first compilation.
-Promises: `@dataclass(frozen=True)`, with `eq` and `kw_only`, gives what `dataclasses.dataclass` gives
+Making the compiler's hundred classes was a third of the time of a first compilation.
+Promises: `@dataclass`, with `frozen`, `eq` and `kw_only`, gives what `dataclasses.dataclass` gives
 (fields, `replace`, `match`, equality, hash, repr, `FrozenInstanceError`); only `__init__` is made for each
-class, all else is written once. Such a class inherits from no frozen class that was made otherwise.
+class, all else is written once. A frozen class inherits from no frozen class that was made otherwise.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ else:
     def dataclass(cls=None, /, *, frozen=False, eq=True, **options):
         if cls is None:
             return lambda cls: dataclass(cls, frozen=frozen, eq=eq, **options)
-        if not frozen:
-            return dataclasses.dataclass(cls, eq=eq, **options)
         cls.__doc__ = cls.__doc__ or cls.__name__  # or its signature would be looked for
         cls = dataclasses.dataclass(cls, init=False, repr=False, eq=False, **options)
-        methods = {"__init__": _initializer(cls), "__repr__": _repr}
-        methods |= {"__setattr__": _refuse, "__delattr__": _refuse}
+        methods = {"__init__": _initializer(cls, frozen), "__repr__": _repr}
+        if frozen:
+            methods |= {"__setattr__": _refuse, "__delattr__": _refuse}
         if eq:
             names = [f.name for f in dataclasses.fields(cls) if f.compare]
             cls._compared = attrgetter(*names) if names else type
-            methods |= {"__eq__": _eq, "__hash__": _hash}
+            methods |= {"__eq__": _eq, "__hash__": _hash if frozen else None}
         for name, method in methods.items():
             if cls.__dict__.get(name) is None:  # what is written by hand stays
                 setattr(cls, name, method)
         return cls
 
 
-def _initializer(cls: type) -> Any:
+def _initializer(cls: type, frozen: bool) -> Any:
     """`__init__`, which takes the fields in their order and sets them."""
     known: dict[str, Any] = {"_set": object.__setattr__, "_MISSING": MISSING}
     places: list[str] = []
@@ -50,7 +49,7 @@ def _initializer(cls: type) -> Any:
         if field.init:
             (named if field.kw_only else places).append(name + _default(field, known))
         if field.init or field.default_factory is not MISSING:
-            lines.append(f"    _set(self, {name!r}, {value})")
+            lines.append(f"    _set(self, {name!r}, {value})" if frozen else f"    self.{name} = {value}")
     if hasattr(cls, "__post_init__"):
         lines.append("    self.__post_init__()")
     parameters = ", ".join(["self", *places, *(["*", *named] if named else [])])

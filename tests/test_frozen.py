@@ -105,3 +105,21 @@ def test_nothing_changes(made: tuple[Any, Any, Any]) -> None:
         x.name = "g"
     with pytest.raises(FrozenInstanceError, match="name"):
         del x.name
+
+
+@pytest.mark.parametrize("dataclass", [dataclasses.dataclass, frozen.dataclass], ids=["standard", "ours"])
+def test_one_that_changes(dataclass: Decorator) -> None:
+    @dataclass
+    class Count:
+        name: str
+        found: list[int] = field(default_factory=list)
+        number: int = 0
+
+    x = Count("a")
+    x.number += 1
+    assert (x.name, x.found, x.number) == ("a", [], 1)
+    assert x == Count("a", [], 1)
+    assert x != Count("b", [], 1)
+    assert repr(x).endswith("Count(name='a', found=[], number=1)")
+    with pytest.raises(TypeError):
+        hash(x)

@@ -18,6 +18,7 @@ RUNTIME = sorted((REPO / "runtime" / "specc_runtime").rglob("*.py"))
 # Imports run one way: each of these may import those before it.
 STAGES = tuple("source report syntax names types ops ir elaborate passes emit driver cli".split())
 BEFORE_TENSORS = STAGES[: STAGES.index("emit") + 1]
+QUICK, ROUNDS = 0.5, 6  # seconds of a processor
 LONGEST = 500  # lines; about 450 is what is aimed for
 
 
@@ -113,27 +114,34 @@ def test_nothing_unpickles_or_evaluates_what_users_write() -> None:
 
 
 def test_all_that_is_shipped_is_checked_at_once() -> None:
-    """Each with every choice of its params, in half a second; a busy machine may take twice that."""
+    """Together, with every choice of their params, in half a second of processor time; of several rounds the
+    best counts, as a busy machine slows them. (The start of Python, and imports, take a tenth more.)"""
     files = [str(path.relative_to(REPO)) for path in sorted((REPO / "specs").rglob("*.arec"))]
     script = (
         "import json, sys, time\n"
         "import specc\n"
-        "taken = []\n"
-        f"for name in {files!r}:\n"
+        "best = float('inf')\n"
+        f"for _ in range({ROUNDS}):\n"
         "    start = time.process_time()\n"
-        "    report = specc.check(name)\n"
-        "    taken.append((name, len(report), report.variants, time.process_time() - start))\n"
-        "print(json.dumps(taken))\n"
+        f"    said = [(name, specc.check(name)) for name in {files!r}]\n"
+        "    best = min(best, time.process_time() - start)\n"
         "assert 'torch' not in sys.modules\n"
+        "print(json.dumps([best, [(name, len(r), r.variants) for name, r in said]]))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    for name, said, variants, seconds in json.loads(done.stdout):
-        assert not said, name
-        assert seconds < 1.0, name
-        assert variants > 1 or "/std/" in name
+    best = float("inf")
+    for _ in range(ROUNDS):
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=REPO, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        seconds, reports = json.loads(done.stdout)
+        for name, said, variants in reports:
+            assert not said, name
+            assert variants > 1 or "/std/" in name
+        best = min(best, seconds)
+        if best < QUICK:
+            break
+    assert best < QUICK, f"{best:.2f} s"
 
 
 @pytest.mark.parametrize("arguments", [["check", "specs/dsin.arec"], ["fmt", "--check", "specs/dsin.arec"]])

@@ -39,14 +39,17 @@ def command(
 
     Exit codes: 0 clean (or warnings only), 1 faults, 2 wrong usage.
     """
+    from specc.driver import uncollected
+
     found: dict[tuple[str, str, int, int], Diagnostic] = {}
     variants = 0
-    for name in files:
-        said = _fix(name, params, style) if fix else _check(name, params)
-        variants += said.variants
-        for d in said:
-            # Files may share libraries, and so the faults in them.
-            found.setdefault((d.code, d.span.source.name, d.span.start, d.span.stop), d)
+    with uncollected():
+        for name in files:
+            said = _fix(name, params, style) if fix else _check(name, params)
+            variants += said.variants
+            for d in said:
+                # Files may share libraries, and so the faults in them.
+                found.setdefault((d.code, d.span.source.name, d.span.start, d.span.stop), d)
     errors = [d for d in found.values() if d.severity is Severity.ERROR]
     faulty = bool(found if strict else errors)
     shown = errors if quiet and not strict else list(found.values())

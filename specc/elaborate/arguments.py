@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.lookup import axis_of_value
 from specc.elaborate.options import static_or_layer
 from specc.elaborate.statics import describe_domain, in_domain, static
 from specc.elaborate.world import Entry, Fault, Given, LayerValue, Scope, Site, World, all_of
 from specc.ir.graph import Node
 from specc.report import Label
-from specc.report.suggest import suggestion
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis
@@ -28,91 +28,54 @@ def usage(block: tree.Block) -> str:
     return f"{block.ident.name}({inputs}{'; ' if statics else ''}{statics})"
 
 
+def signature_of(block: tree.Block) -> Signature:
+    """What a call of a block is bound by."""
+    known: Signature | None = block.memo.get("signature")
+    if known is None:
+        inputs = tuple(i.ident.name for i in block.inputs)
+        statics = tuple(s.ident.name for s in block.statics)
+        known = block.memo["signature"] = Signature(
+            block.ident.name,
+            inputs,
+            statics,
+            frozenset(s.ident.name for s in block.statics if s.default is None),
+            frozenset(["over"] if _axis_variables(block) else []),
+            inputs + statics,
+            usage(block),
+            (Label(block.ident.span, "declared here"),),
+        )
+    return known
+
+
 def bind_arguments(
     block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
-) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], tree.Over | None]:
-    """Inputs, statics and the `over` clause by name, every mistake of the call reported."""
-    world, name = site.world, block.ident.name
-    declared = Label(block.ident.span, "declared here")
-    given_names = [i.ident.name for i in block.inputs]
-    inputs: dict[str, Given] = dict(zip(given_names, first or (), strict=False))
+) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], tree.Ident | None]:
+    """Inputs, statics and the axis after `over` by name, every mistake of the call reported. Raises Fault."""
+    signature = signature_of(block)
+    binding = bound(signature, expr, 1 if first is None else len(first))
+    inputs: dict[str, Given] = dict(zip(signature.inputs, first or (), strict=False))
     statics: dict[str, tuple[Any, Span]] = {}
-    over: tree.Over | None = None
     domains = {s.ident.name: s.domain for s in block.statics}
-    order = [i.ident.name for i in block.inputs] + list(domains)
-    named = {a.ident.name for a in expr.args if isinstance(a, tree.Keyword)}
-    failed = (1 if first is None else len(first)) > len(block.inputs)
-    if failed:
-        site.report.error(
-            "E0404", f"`{name}` takes no input", expr.span, expected=usage(block), secondary=(declared,)
-        )
-
-    def give(target: str, argument: tree.Expr, span: Span) -> None:
-        if target in domains:
-            statics[target] = (static_or_layer(argument, site, domains[target]), argument.span)
-        else:
-            inputs[target] = (site.value(argument), span)
-
-    seen: set[str] = set(given_names[:1]) if first is None else set(inputs)
-    for argument in expr.args:
+    failed = first is None
+    for name, argument in binding.inputs:
         try:
-            match argument:
-                case tree.Positional(value=given):
-                    free = [n for n in order if n not in seen and n not in named]
-                    if not free:
-                        raise world.fault(
-                            "E0404",
-                            f"`{name}` is given an argument too many",
-                            argument.span,
-                            expected=usage(block),
-                            secondary=(declared,),
-                        )
-                    seen.add(free[0])
-                    give(free[0], given, argument.span)
-                case tree.Keyword(ident=ident, value=given):
-                    if ident.name not in order:
-                        if site.report.lost(ident.name):
-                            raise Fault
-                        help, fix = suggestion(ident.name, ident.span, order)
-                        raise world.fault(
-                            "E0402",
-                            f"`{name}` has no option `{ident.name}`",
-                            ident.span,
-                            label="unknown option",
-                            expected=usage(block),
-                            help=help,
-                            secondary=(declared,),
-                            fix=fix,
-                        )
-                    if ident.name in seen:
-                        raise world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
-                    seen.add(ident.name)
-                    give(ident.name, given, argument.span)
-                case tree.Over(new=None, where=None) if over is None and _axis_variables(block):
-                    over = argument
-                case _:
-                    word = argument.span.text.split(" ", 1)[0]
-                    raise world.fault(
-                        "E0404",
-                        f"`{name}` takes no `{word}`" + (" here" if over else ""),
-                        argument.span,
-                        expected=usage(block),
-                        secondary=(declared,),
-                    )
+            inputs[name] = (site.value(argument.value), argument.span)
         except Fault:
             failed = True
-    missing = [n.ident.name for n in block.inputs if n.ident.name not in seen]
-    missing += [s.ident.name for s in block.statics if s.default is None and s.ident.name not in seen]
-    if missing and not failed:
-        site.report.error(
-            "E0404",
-            f"`{name}` lacks " + " and ".join(f"`{m}`" for m in missing),
-            expr.span,
-            expected=usage(block),
-            secondary=(declared,),
-        )
-    if failed or missing or first is None:
+    for name, argument in binding.given:
+        try:
+            given = static_or_layer(argument.value, site, domains[name])
+            statics[name] = (given, argument.value.span)
+        except Fault:
+            failed = True
+    for slip in binding.slips:
+        tell(signature, slip, binding, site, told=False)
+    if binding.missing and not binding.slips:
+        tell_missing(signature, binding.missing, expr.span, site)
+    if failed or binding.slips or binding.missing:
         raise Fault
+    over = binding.clauses.get("over")
+    assert over is None or isinstance(over, tree.Ident)
     return inputs, statics, over
 
 
@@ -124,7 +87,7 @@ def _axis_variables(block: tree.Block) -> list[str]:
 
 
 def bind_types(
-    block: tree.Block, inputs: dict[str, Given], over: tree.Over | None, scope: Scope, site: Site
+    block: tree.Block, inputs: dict[str, Given], over: tree.Ident | None, scope: Scope, site: Site
 ) -> frozenset[Axis]:
     """Bind the signature's axis and width variables in the block's scope; gives the axes that only
     pass through."""
@@ -138,7 +101,7 @@ def bind_types(
                 if bound[ident.name] not in node.type.axes:
                     raise _lacks_axis(block, item, ident, node, place, scope.world, bound[ident.name])
             elif over is not None and ident.name == variables[0]:
-                bound[ident.name] = axis_of_value(over.axis, node, site)
+                bound[ident.name] = axis_of_value(over, node, site)
             else:
                 bound[ident.name] = _match(block, item, ident, node, place, site, bound)
         scope.bind(item.ident.name, node, place)

@@ -14,24 +14,26 @@ from specc.types.axis import Axis, Type, union
 
 def broadcast(site: Site, span: Span, *operands: tuple[Node, Span]) -> Type:
     """The type of values combined channel by channel: axes by name, widths equal or 1."""
-    width, widest = 1, operands[0]
-    for node, place in operands:
-        if node.type.width != 1:
-            if width not in (1, node.type.width):
-                raise site.world.fault(
-                    "E0301",
-                    "the widths do not match",
-                    span,
-                    expected=f"width {width} or 1 on both sides",
-                    found=f"{widest[0].type} and {node.type}",
-                    secondary=(
-                        Label(widest[1], f"this is {widest[0].type}"),
-                        Label(place, f"this is {node.type}"),
-                    ),
-                    why="values are combined channel by channel; a width of 1 is repeated",
-                    help=f"bring one to the other's width, for instance with `|> linear({width})`",
-                )
-            width, widest = node.type.width, (node, place)
+    widest = operands[0]
+    width = widest[0].type.width
+    for node, place in operands[1:]:
+        if node.type.width == width or node.type.width == 1:
+            continue
+        if width != 1:
+            raise site.world.fault(
+                "E0301",
+                "the widths do not match",
+                span,
+                expected=f"width {width} or 1 on both sides",
+                found=f"{widest[0].type} and {node.type}",
+                secondary=(
+                    Label(widest[1], f"this is {widest[0].type}"),
+                    Label(place, f"this is {node.type}"),
+                ),
+                why="values are combined channel by channel; a width of 1 is repeated",
+                help=f"bring one to the other's width, for instance with `|> linear({width})`",
+            )
+        width, widest = node.type.width, (node, place)
     axes = union(*(node.type for node, _ in operands))
     _same_names(site, span, axes, operands)
     return Type(axes, width)

@@ -6,21 +6,20 @@ take are errors at their own place, all of one call together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.blame import CallSite
 from specc.elaborate.blocks import call_block
 from specc.elaborate.builtins.foreign import foreign
 from specc.elaborate.builtins.signature import BUILTINS, Arguments, Builtin
 from specc.elaborate.elsewhere import other_library, other_shape
-from specc.elaborate.options import known_callable, option_value, unknown_option
-from specc.elaborate.world import Fault, Given, LayerValue, Site, all_of
+from specc.elaborate.options import known_callable, option_value
+from specc.elaborate.world import Fault, Given, LayerValue, Site
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
-from specc.ops.definition import REQUIRED, Option
 from specc.ops.plugins import offered
-from specc.report import Fix, Label
+from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.static import Symbol, describe, kind_of
@@ -49,12 +48,12 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
         ):
             target = scope.value_of(entry, callee.name)
             if isinstance(target, LayerValue):
-                inputs = _bare_inputs(expr, site)
+                inputs = _bare_inputs(callee.name, entry.span, expr, site)
                 if first is None:
                     raise Fault
                 return apply_layer(target, first + inputs, site, expr.span)
             if isinstance(target, Symbol):
-                renamed = tree.Call(tree.Ref(target.name, span=callee.span), expr.args, span=expr.span)
+                renamed = _renamed(expr, target.name)
                 return _global(renamed, target.name, site, first)
             # A number may be called like a built-in: `dropout(dropout)`, `norm` as a param.
             if not known_callable(callee.name, site):
@@ -79,17 +78,27 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
     return _global(expr, callee.name, site, first)
 
 
+def _renamed(expr: tree.Call, name: str) -> tree.Call:
+    """A call of what a param names instead."""
+    known: tree.Call | None = expr.memo.get(("renamed", name))
+    if known is None:
+        known = tree.Call(tree.Ref(name, span=expr.callee.span), expr.args, span=expr.span)
+        expr.memo["renamed", name] = known
+    return known
+
+
 def _global(expr: tree.Call, name: str, site: Site, first: list[Given] | None) -> Node:
-    found = site.world.program.block(site.scope.module, name)
-    if found is not None and (name not in BUILTINS or found[0] is site.scope.module):
+    module, program = site.scope.module, site.world.program
+    builtin = BUILTINS.get(name)
+    if builtin is not None and not isinstance(module.named.get(name), tree.Block):
+        return builtin.rule(bind(builtin, expr, site, first))
+    found = program.block(module, name)
+    if found is not None:
         return call_block(*found, expr, site, first)
-    if name in BUILTINS:
-        return BUILTINS[name].rule(bind(BUILTINS[name], expr, site, first))
     other = foreign(name, expr.callee.span, site)
     if other is not None:
         return other.rule(bind(other, expr, site, first))
-    program = site.world.program
-    own = [n for n, e in site.scope.module.named.items() if isinstance(e, tree.Block | tree.Layer)]
+    own = [n for n, e in module.named.items() if isinstance(e, tree.Block | tree.Layer)]
     raise site.world.unknown(
         "E0201",
         "block or layer",
@@ -145,18 +154,20 @@ def _no_library(callee: tree.Attribute, site: Site) -> Fault:
     return site.world.unknown("E0201", "library", name, callee.base.span, site.scope.module.uses)
 
 
-def _bare_inputs(expr: tree.Call, site: Site) -> list[Given]:
-    inputs: list[Given] = []
-    for argument in expr.args:
-        if not isinstance(argument, tree.Positional):
-            raise site.world.fault(
-                "E0404",
-                "a declared layer takes only its inputs here",
-                argument.span,
-                why="its options were given where it is declared",
-            )
-        inputs.append((site.value(argument.value), argument.span))
-    return inputs
+def _bare_inputs(name: str, declared: Span, expr: tree.Call, site: Site) -> list[Given]:
+    """The inputs of a layer's call, which takes nothing else."""
+    signature: Signature | None = expr.memo.get("layer")
+    if signature is None:
+        place = (Label(declared, "its options are given here"),)
+        none = frozenset[str]()
+        signature = Signature(name, ("*x",), (), none, none, (), f"{name}(x)", place)
+        expr.memo["layer"] = signature
+    binding = bound(signature, expr, 1)
+    for slip in binding.slips:
+        tell(signature, slip, binding, site, told=False)
+    if binding.slips:
+        raise Fault
+    return [(site.value(argument.value), argument.span) for _, argument in binding.inputs]
 
 
 def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span) -> Node:
@@ -202,95 +213,62 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
 
     first: what is piped in; None where that is faulty.
     """
-    if (foreign := other_shape(builtin, expr, site)) is not None:
+    signature = builtin.signature
+    binding = bound(signature, expr, 1 if first is None else len(first))
+    if (binding.slips or signature.variadic) and (foreign := other_shape(builtin, expr, site)) is not None:
         raise foreign
-    positional = [a for a in expr.args if isinstance(a, tree.Positional)]
-    variadic = bool(builtin.inputs) and builtin.inputs[-1].startswith("*")
-    wanted = len(builtin.inputs) - (1 if first is None else len(first))
-    values = positional if variadic else positional[: max(wanted, 0)]
-    statics = [] if variadic else positional[max(wanted, 0) :]
     failed = first is None
-    told = False  # of a mistake in this call itself
     nodes = list(first or ())
-    try:
-        nodes += [
-            (node, argument.span)
-            for node, argument in zip(
-                all_of(*((lambda a=a: site.value(a.value)) for a in values)), values, strict=True
-            )
-        ]
-    except Fault:
-        failed = True
-    missing = (1 if variadic else len(builtin.inputs)) - len(nodes)
-    if missing > 0 and not failed:
-        names = [name.replace("*", "") for name in builtin.inputs]
-        site.report.error(
-            "E0404",
-            f"`{builtin.name}` lacks its input `{names[min(len(nodes), len(names) - 1)]}`",
-            expr.span,
-            expected=builtin.usage,
-            help="pipe a value in, or write it as the first argument",
-        )
-        failed = told = True
-    options: dict[str, Any] = {}
-    clauses: dict[str, Any] = {}
-    names_left = list(builtin.options)
-    free: list[Option] = []
-    for argument in expr.args:
+    value = site.world.meaning.value
+    for _, argument in binding.inputs:
         try:
-            match argument:
-                case tree.Positional() if argument in statics:
-                    free = [o for o in names_left if o.name not in options]
-                    if not free:
-                        raise _too_many(builtin, argument, site, told)
-                    options[free[0].name] = None  # whatever comes of it, the next one is for the next
-                    options[free[0].name] = option_value(free[0], argument.value, site)
-                case tree.Keyword(ident=ident):
-                    option = next((o for o in builtin.options if o.name == ident.name), None)
-                    if option is None:
-                        raise unknown_option(builtin, argument, site.world)
-                    if ident.name in options:
-                        raise site.world.fault("E0404", f"`{ident.name}` is given twice", ident.span)
-                    options[option.name] = option_value(option, argument.value, site)
-                case tree.Positional():
-                    pass
-                case tree.From():
-                    raise _no_clause(builtin, "from", argument.span, site)
-                case _:
-                    _clause(builtin, argument, site, clauses)
+            nodes.append((value(argument.value, site), argument.span))
+        except Fault:
+            failed = True
+    told, slips = False, binding.slips  # told: of a mistake in this call itself
+    options: dict[str, Any] = {}
+    rest = False  # whether what is given by place was meant for a list
+    for name, argument in binding.given:
+        option = builtin.by_name[name]
+        if rest and isinstance(argument, tree.Positional):
+            continue
+        try:
+            options[name] = option_value(option, argument.value, site)
         except Fault:
             failed = told = True
-            if isinstance(argument, tree.Positional) and free and free[0].kind == "sizes":
-                statics = []  # the rest was meant for the list
-            if isinstance(argument, tree.Keyword):
-                options.setdefault(argument.ident.name, None)
-    for option in builtin.options:
-        if option.name in options:
-            continue
-        if option.default is REQUIRED:
-            if not told:
-                site.report.error(
-                    "E0404",
-                    f"`{builtin.name}` lacks `{option.name}`",
-                    expr.span,
-                    expected=builtin.usage,
-                )
+            if option.kind == "sizes" and isinstance(argument, tree.Positional):
+                slips, rest = (), True
+    clauses = dict(binding.clauses)
+    by: Given | None = None
+    if (score := clauses.get("by")) is not None:
+        assert isinstance(score, tree.By)
+        try:
+            by = (site.value(score.value), score.span)
+        except Fault:
             failed = told = True
-        elif option.kind == "layer?" and isinstance(option.default, str):
-            options[option.name] = site.layer(tree.Ref(option.default, span=expr.callee.span))
-        else:
-            options[option.name] = option.default
-    for clause, required in builtin.clauses.items():
-        if required and clause not in clauses:
-            if not told:
+    for slip in slips:
+        tell(signature, slip, binding, site, told)
+        failed = told = True
+    if not told:
+        if binding.missing:
+            tell_missing(signature, binding.missing, expr.span, site)
+            failed = True
+        for clause, required in builtin.clauses.items():
+            if required and clause not in clauses:
                 _missing_clause(builtin, clause, expr, nodes, site)
-            failed = told = True
+                failed = True
     if failed:
         raise Fault
+    for option in builtin.options:
+        if option.name not in options:
+            is_layer = option.kind == "layer?" and isinstance(option.default, str)
+            options[option.name] = (
+                site.layer(tree.Ref(option.default, span=expr.callee.span)) if is_layer else option.default
+            )
     return Arguments(
         site, expr.span, expr.callee.span, tuple(nodes), options,
         clauses.get("over"), clauses.get("where"), clauses.get("new"), clauses.get("as"),
-        clauses.get("by"), clauses.get("to"),
+        by, clauses.get("to"),
     )  # fmt: skip
 
 
@@ -311,96 +289,3 @@ def _missing_clause(builtin: Builtin, clause: str, expr: tree.Call, nodes: list[
         found=str(nodes[0][0].type) if nodes else "",
         help=advice,
     )
-
-
-def _clause(builtin: Builtin, argument: tree.Argument, site: Site, clauses: dict[str, Any]) -> None:
-    match argument:
-        case tree.Over(axis=axis, new=new, where=where):
-            if "over" not in builtin.clauses:
-                raise _no_clause(builtin, "over", argument.span, site)
-            if "over" in clauses:
-                raise site.world.fault(
-                    "E0404",
-                    f"`{builtin.name}` is given two axes",
-                    argument.span,
-                    secondary=(Label(clauses["over"].span, "the first one"),),
-                    why="a layer works along one axis at a time",
-                    help=f"one after the other, the inner one first: `… |> {builtin.name}(over {axis.name})`",
-                )
-            clauses["over"] = axis
-            if new is not None:
-                if "new" not in builtin.clauses:
-                    raise _no_clause(builtin, "as", new.span, site)
-                clauses["new"] = new
-            if where is not None:
-                if "where" not in builtin.clauses:
-                    raise _no_clause(builtin, "where", where.span, site)
-                clauses["where"] = where
-        case tree.As(axis=axis):
-            if "as" not in builtin.clauses:
-                raise _no_clause(builtin, "as", argument.span, site)
-            _once(builtin, "as", argument.span, clauses, site)
-            clauses["as"] = axis
-        case tree.By(value=score):
-            if "by" not in builtin.clauses:
-                raise _no_clause(builtin, "by", argument.span, site)
-            _once(builtin, "by", argument.span, clauses, site)
-            clauses["by"] = (site.value(score), argument.span)
-        case tree.To():
-            if "to" not in builtin.clauses:
-                raise _no_clause(builtin, "to", argument.span, site)
-            _once(builtin, "to", argument.span, clauses, site)
-            clauses["to"] = argument
-
-
-def _once(builtin: Builtin, clause: str, span: Span, clauses: Mapping[str, Any], site: Site) -> None:
-    if clause in clauses:
-        raise site.world.fault(
-            "E0404", f"`{builtin.name}` is given `{clause}` twice", span, help="keep one of them"
-        )
-
-
-def _no_clause(builtin: Builtin, clause: str, span: Span, site: Site) -> Fault:
-    advice = ""
-    if clause == "over" and builtin.inputs:
-        advice = (
-            f"it works at each position; reduce what it gives, such as `sum({builtin.name}(…), {span.text})`"
-        )
-    return site.world.fault(
-        "E0404", f"`{builtin.name}` takes no `{clause}`", span, expected=builtin.usage, help=advice
-    )
-
-
-def _too_many(builtin: Builtin, argument: tree.Positional, site: Site, told: bool) -> Fault:
-    given = argument.value
-    clause = next((c for c in ("over", "to", "as") if c in builtin.clauses), None)
-    if clause is not None and isinstance(given, tree.Ref) and site.scope.find(given.name) is None:
-        if told:
-            return Fault(builtin.name)
-        written = f"over {given.name}" if clause == "over" else f"as {given.name}"
-        return site.world.fault(
-            "E0305",
-            f"`{builtin.name}` is given its axis without a word",
-            argument.span,
-            expected=builtin.usage,
-            help=f"write `{written}`" if clause != "to" else "write `t to s`: which axis gets which name",
-            fix=Fix(argument.span, written, f"write `{written}`") if clause != "to" else None,
-        )
-    return site.world.fault(
-        "E0404",
-        f"`{builtin.name}` is given an argument too many",
-        argument.span,
-        expected=builtin.usage,
-        help=_if_one_number(given),
-    )
-
-
-def _if_one_number(given: tree.Expr) -> str:
-    """What to say of `50,128`: two numbers, and perhaps meant as one."""
-    if not isinstance(given, tree.Number) or len(given.text) != 3:
-        return ""
-    before = given.span.source.line(given.span.line)[: given.span.column - 1]
-    if not before.endswith(",") or not before[:-1][-1:].isdigit():
-        return ""
-    head = before[:-1][len(before[:-1].rstrip("0123456789")) :]
-    return f"if one number is meant, write `{head}_{given.text}`"

@@ -24,6 +24,7 @@ from specc.ir.graph import Node, Weight
 from specc.report import Label
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
+from specc.types.many import Chosen, asked
 from specc.types.static import Symbol, describe, is_number, kind_of
 
 LARGEST_WIDTH = 10**6
@@ -119,17 +120,21 @@ def param_value(scope: Scope, item: tree.Param) -> Any:
     default = static(item.default, site, symbols)
     own = scope.module is world.program.main
     given = world.overrides.get(name) if own and name in world.overrides else None
-    result = default if given is None else _override(given, default, item, symbols, scope)
-    if item.domain is not None and not in_domain(result, item.domain, site):
+    if isinstance(given, Chosen):
+        result = given.over(default)
+    else:
+        result = default if given is None else _override(given, default, item, symbols, scope)
+    domain = item.domain
+    if domain is not None and not asked(lambda value: in_domain(value, domain, site), result):
         raise world.fault(
             "E0406",
             f"`{name}` cannot be {describe(result)}",
             item.ident.span if given is not None else item.default.span,
             label="overridden here" if given is not None else "the default is outside its own domain",
             help=_into_domain(result, item) if given is None else "",
-            expected=describe_domain(item.domain, site),
+            expected=describe_domain(domain, site),
             found=describe(result),
-            secondary=(Label(item.domain.span, "its domain"),),
+            secondary=(Label(domain.span, "its domain"),),
         )
     return result
 
@@ -156,7 +161,7 @@ def _override(given: Any, default: Any, item: tree.Param, symbols: frozenset[str
             expected=kind_of(default) if not symbols else "one of " + ", ".join(sorted(symbols)),
             found=kind_of(result),
         )
-    if isinstance(result, float) and not math.isfinite(result):
+    if isinstance(result, float) and not -math.inf < result < math.inf:
         raise scope.world.fault("E0405", f"`{item.ident.name}` must be a finite number", item.span)
     return result
 

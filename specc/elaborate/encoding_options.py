@@ -15,7 +15,7 @@ from specc.elaborate.world import Fault
 from specc.report.elsewhere import SAME
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import describe, is_number
+from specc.types.static import describe, is_number, real
 
 OF_FIELDS = ("default", "split")
 OF_TABLES = ("init", "l2", "pretrained", "frozen")
@@ -155,7 +155,7 @@ def _offset(call: Call, expr: tree.Expr) -> float:
             expected="such as 8 for UTC+8, or -3.5",
             found=describe(result),
         )
-    return float(result)
+    return real(result)
 
 
 def _of_time(call: Call, expr: tree.Expr) -> bool:
@@ -201,4 +201,4 @@ def _l2(call: Call, expr: tree.Expr) -> tuple[float, bool]:
         raise call.site.world.fault(
             "E0403", "`l2` is a number that is not negative", given.span, found=describe(result)
         )
-    return float(result), by_frequency
+    return real(result), by_frequency

@@ -6,13 +6,14 @@ siblings (both sides of `+`, all arguments of a call) report together.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.calls import call
 from specc.elaborate.elsewhere import other_library
 from specc.elaborate.options import known_callable
-from specc.elaborate.statics import is_static, static, truth
+from specc.elaborate.statics import STATIC_CALLS, is_static, static, truth
 from specc.elaborate.world import Aside, Fault, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS
@@ -28,35 +29,53 @@ ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
 
 def value(expr: tree.Expr, site: Site) -> Node:
     """The node of an expression at a place. Raises Fault."""
+    rule: Callable[[Any, Site], Node] = _VALUES.get(expr.__class__, _static_value)
+    return rule(expr, site)
+
+
+def _pipe(expr: tree.Pipe, site: Site) -> Node:
+    try:
+        first = value(expr.left, site)
+    except Fault:
+        call(expr.target, site, None)  # the call's own mistakes are told all the same
+        raise
+    return call(expr.target, site, [(first, expr.left.span)])
+
+
+def _branch(expr: tree.If, site: Site) -> Node:
+    taken, aside = (expr.then, expr.other) if truth(expr.condition, site) else (expr.other, expr.then)
+    site.world.branched(taken, Aside(aside, site))
+    return value(taken, site)
+
+
+def _call(expr: tree.Call, site: Site) -> Node:
+    callee = expr.callee
+    if isinstance(callee, tree.Ref) and callee.name in STATIC_CALLS and is_static(expr, site.scope):
+        return _static_value(expr, site)
+    return call(expr, site, [])
+
+
+def _negative(expr: tree.Unary, site: Site) -> Node:
+    if expr.op != "-" or is_static(expr, site.scope):
+        return _static_value(expr, site)
+    node = value(expr.operand, site)
+    return site.world.add(site, "neg", [node], node.type, expr.span)
+
+
+def _arithmetic(expr: tree.Binary, site: Site) -> Node:
+    if expr.op not in ARITHMETIC or is_static(expr, site.scope):
+        return _static_value(expr, site)
+    left, right = all_of(lambda: value(expr.left, site), lambda: value(expr.right, site))
+    type_ = broadcast(site, expr.span, (left, expr.left.span), (right, expr.right.span))
+    return site.world.add(site, ARITHMETIC[expr.op], [left, right], type_, expr.span)
+
+
+def _static_value(expr: tree.Expr, site: Site) -> Node:
+    """A number known at compile time, as a value; else the fault of what is no value."""
     match expr:
-        case tree.Pipe(left=left, right=right):
-            target = right if isinstance(right, tree.Call) else tree.Call(right, (), span=right.span)
-            try:
-                first = value(left, site)
-            except Fault:
-                call(target, site, None)  # the call's own mistakes are told all the same
-                raise
-            return call(target, site, [(first, left.span)])
-        case tree.Ref(name=name):
-            return _name(expr, name, site)
-        case tree.Attribute():
-            return _attribute(expr, site)
-        case tree.If(condition=condition, then=then, other=other):
-            taken, aside = (then, other) if truth(condition, site) else (other, then)
-            site.world.branched(taken, Aside(aside, site))
-            return value(taken, site)
         case _ if is_static(expr, site.scope):
             return constant(static(expr, site), expr.span, site)
-        case tree.Unary(op="-", operand=operand):
-            node = value(operand, site)
-            return site.world.add(site, "neg", [node], node.type, expr.span)
-        case tree.Binary(op=op) if op in ARITHMETIC:
-            left_node, right_node = all_of(lambda: value(expr.left, site), lambda: value(expr.right, site))
-            type_ = broadcast(site, expr.span, (left_node, expr.left.span), (right_node, expr.right.span))
-            return site.world.add(site, ARITHMETIC[op], [left_node, right_node], type_, expr.span)
-        case tree.Call():
-            return call(expr, site, [])
-        case tree.Binary(op="%") | tree.Binary() | tree.Unary():
+        case tree.Binary() | tree.Unary():
             raise site.world.fault(
                 "E0312",
                 f"`{expr.op}` is not for values of an example here",
@@ -89,7 +108,8 @@ def constant(number: Any, span: Span, site: Site) -> Node:
 # ----------------------------------------------------------------------- names
 
 
-def _name(expr: tree.Ref, name: str, site: Site) -> Node:
+def _name(expr: tree.Ref, site: Site) -> Node:
+    name = expr.name
     found = site.scope.find(name)
     if found is None:
         raise unknown_name(expr, site)
@@ -107,7 +127,7 @@ def _name(expr: tree.Ref, name: str, site: Site) -> Node:
         )
     if isinstance(entry.statement, tree.Predict):
         raise _predicted(expr, entry.statement, site)
-    result = scope.value_of(entry, name)
+    result = entry.value if entry.state == "done" else scope.value_of(entry, name)
     if isinstance(result, Node):
         return site.world.localize(result, site.frame)
     return constant(result, expr.span, site)
@@ -191,7 +211,7 @@ def layer(expr: tree.Expr, site: Site) -> LayerValue:
                     entry.state == "done" and isinstance(entry.value, LayerValue | Symbol)
                 ):
                     return as_layer(scope.value_of(entry, name), expr, site)
-            return LayerValue(((tree.Call(expr, (), span=expr.span), site),), name)
+            return LayerValue(((expr.called, site),), name)
         case tree.Attribute():
             return LayerValue(((tree.Call(expr, (), span=expr.span), site),), expr.span.text)
         case tree.Text(value=name) if name.isidentifier():
@@ -220,3 +240,14 @@ def as_layer(result: Any, expr: tree.Expr, site: Site) -> LayerValue:
     raise site.world.fault(
         "E0407", f"a layer is needed here, and this is {kind_of(result)}", expr.span, found=describe(result)
     )
+
+
+_VALUES: Mapping[type, Callable[[Any, Site], Node]] = {
+    tree.Pipe: _pipe,
+    tree.Ref: _name,
+    tree.Attribute: _attribute,
+    tree.If: _branch,
+    tree.Call: _call,
+    tree.Unary: _negative,
+    tree.Binary: _arithmetic,
+}

@@ -27,7 +27,7 @@ from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
 from specc.ir.prune import prune
 from specc.names.program import Program
-from specc.report import Report
+from specc.report import Diagnostic, Report
 from specc.report.suggest import nearest
 from specc.source import Span
 from specc.syntax import tree
@@ -56,6 +56,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
     if module.kind != "model":
         _library(scope)
         return None
+    _params(scope)
     whole = _whole(scope)
     _check_blocks(scope)
     if not report.has_errors and not (whole.predictions or whole.results or whole.losses):
@@ -100,14 +101,26 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
 
 
 def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
-    """Report the faults of one more variant of a model: nothing of what no variant meets, and no lints."""
-    _whole(module_scope(world_of(program, report, overrides), program.main))
+    """Report the faults of one more variant of a model: nothing of what no variant meets, and no lints.
+
+    One that its params rule out is not looked at any further.
+    """
+    scope = module_scope(world_of(program, report, overrides), program.main)
+    _params(scope)
+    if not any(rules_out(program, fault) for fault in report):
+        _whole(scope)
+
+
+def rules_out(program: Program, fault: Diagnostic) -> bool:
+    """Whether a fault only says that this combination of params is not meant to be."""
+    if fault.code in ("E0405", "E0406"):
+        return True
+    return fault.code == "E0512" and any(r.condition.span == fault.span for r in program.main.requires)
 
 
 def _whole(scope: Scope) -> _Whole:
     """Elaborate every declaration."""
     module = scope.module
-    _params(scope)
     declare_axes(scope)
     for name, entry in scope.entries.items():
         if not isinstance(entry.statement, tree.Block | tree.Device):

@@ -5,48 +5,24 @@ Promises: what does not fit is told at the option's own place, with what would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from specc.elaborate.builtins.signature import BUILTINS, Builtin
+from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.statics import is_static, static, symbols_of
-from specc.elaborate.world import Fault, Site, World
+from specc.elaborate.world import Site
 from specc.ops.definition import Option
 from specc.ops.plugins import offered
-from specc.report import Fix
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import Symbol, describe, is_number
+from specc.types.static import Symbol, describe, is_number, real
 
 _LARGEST = 10**6  # width, or number of parts
 _COPIES = 1_000  # of a layer
 
 
-def unknown_option(builtin: Builtin, argument: tree.Keyword, world: World) -> Fault:
-    """Report an option that a built-in does not have (E0402)."""
-    ident, known = argument.ident, [o.name for o in builtin.options]
-    if world.report.lost(ident.name):
-        return Fault(ident.name)
-    help, fix = suggestion(ident.name, ident.span, known)
-    if ident.name in ("axis", "axes", "dim", "over") and "over" in builtin.clauses:
-        help = "an axis is given as `over AXIS`"
-        if isinstance(argument.value, tree.Ref):
-            written = f"over {argument.value.name}"
-            help, fix = f"write `{written}`", Fix(argument.span, written, f"write `{written}`")
-    elif not help:
-        help = "it has " + ", ".join(f"`{k}`" for k in known) if known else "it has none"
-    return world.fault(
-        "E0402",
-        f"`{builtin.name}` has no option `{ident.name}`",
-        ident.span,
-        label="unknown option",
-        expected=builtin.usage,
-        help=help,
-        fix=fix,
-    )
-
-
-_INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0,
+# How a weight may start, by name, and how many numbers that takes.
+INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, "zeros": 0, "ones": 0,
                  "identity": 0}  # fmt: skip
 
 
@@ -54,20 +30,32 @@ def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
     """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     name = callee.name if isinstance(callee, tree.Ref) else ""
-    if name not in _INITIALIZERS:
+    if name not in INITIALIZERS:
         if is_static(expr, site.scope) and is_number(number := static(expr, site)):
-            return ("constant", float(number)) if number else ("zeros",)
-        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, _INITIALIZERS)
+            return ("constant", real(number)) if number else ("zeros",)
+        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, INITIALIZERS)
     given = expr.args if isinstance(expr, tree.Call) else ()
-    if len(given) != _INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
-        count = _INITIALIZERS[name]
+    if len(given) != INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
+        count = INITIALIZERS[name]
         raise site.world.fault(
             "E0404", f"`{name}` takes {'one number' if count else 'no argument'}", expr.span
         )
     numbers = [static(a.value, site) for a in given if isinstance(a, tree.Positional)]
     if not all((is_number(n) and n >= 0) or name == "constant" for n in numbers):
         raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
-    return (name, *(float(n) for n in numbers))
+    return (name, *(real(n) for n in numbers))
+
+
+# By kind of option what it must be, in words, and whether a value is.
+_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "count": (f"an integer from 1 to {_LARGEST:,}", lambda v: _is_count(v)),
+    "copies": (f"an integer from 1 to {_COPIES:,}", lambda v: _is_count(v) and v <= _COPIES),
+    "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+    "number": ("a number", is_number),
+    "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "sizes": (f"a list of integers from 1 to {_LARGEST:,}, such as [200, 80]", lambda v: False),
+}
 
 
 def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
@@ -96,18 +84,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
         if bad is None:
             return result
         result = bad
-    wanted, fits = {
-        "count": (f"an integer from 1 to {_LARGEST:,}", _is_count),
-        "copies": (
-            f"an integer from 1 to {_COPIES:,}",
-            lambda v: _is_count(v) and v <= _COPIES,
-        ),
-        "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-        "number": ("a number", is_number),
-        "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
-        "bool": ("true or false", lambda v: isinstance(v, bool)),
-        "sizes": (f"a list of integers from 1 to {_LARGEST:,}, such as [200, 80]", lambda v: False),
-    }[option.kind]
+    wanted, fits = _KINDS[option.kind]
     if not fits(result):
         raise site.world.fault(
             "E0403",

@@ -18,7 +18,7 @@ from specc.report import Label, Report
 from specc.report.suggest import nearest, suggestion
 from specc.source import Span
 from specc.syntax import tree
-from specc.types.static import describe, is_number
+from specc.types.static import describe, is_number, real
 
 
 def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, help: str = "") -> None:
@@ -182,12 +182,12 @@ def _positive(scope: Scope, expr: tree.Expr) -> float:
             found=describe(found),
             why="the part of a positive label in the loss is multiplied with it",
         )
-    return float(found)
+    return real(found)
 
 
 def _range(scope: Scope, expr: tree.Expr) -> tuple[float, float]:
     found = static(expr, Site(scope, scope.frame, ""))
-    ends = [float(end) for end in found if is_number(end)] if isinstance(found, tuple) else []
+    ends = [real(end) for end in found if is_number(end)] if isinstance(found, tuple) else []
     if len(ends) != 2 or not isinstance(found, tuple) or len(found) != 2 or ends[0] >= ends[1]:
         raise scope.world.fault(
             "E0403",

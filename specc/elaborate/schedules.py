@@ -14,7 +14,7 @@ from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Site
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import describe, is_number
+from specc.types.static import describe, is_number, real
 
 # By schedule its options; what a positional argument is comes first.
 DECAYS: Mapping[str, tuple[str, ...]] = {
@@ -97,7 +97,7 @@ def _option(key: str, expr: tree.Expr, site: Site) -> Any:
             else "a part of the learning rate, from 0 to below 1"
         )
         raise site.world.fault("E0403", f"`{key}` is {what}", expr.span, found=describe(number))
-    return float(number)
+    return real(number)
 
 
 def duration(key: str, expr: tree.Expr, site: Site) -> list[Any]:

@@ -5,7 +5,7 @@ Promises: `static` gives a value or raises `Fault` after reporting; nothing here
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from specc.elaborate.lookup import axis_by_name
@@ -24,7 +24,7 @@ from specc.types.static import (
     unary,
 )
 
-_STATIC_CALLS = ("width", "bound")
+STATIC_CALLS = ("width", "bound")
 
 
 def symbols_of(domain: tree.Domain | None) -> frozenset[str]:
@@ -37,8 +37,13 @@ def symbols_of(domain: tree.Domain | None) -> frozenset[str]:
 def is_static(expr: tree.Expr, scope: Scope) -> bool:
     """Whether an expression has a value at compile time, judged without evaluating it."""
     match expr:
+        case tree.Ref(name=name):
+            found = scope.find(name)
+            return found is not None and _is_static_entry(*found)
         case tree.Number() | tree.Text() | tree.Bool():
             return True
+        case tree.Call(callee=tree.Ref(name=name)):
+            return name in STATIC_CALLS and scope.find(name) is None
         case tree.List(items=items):
             return all(is_static(item, scope) for item in items)
         case tree.Unary(operand=operand):
@@ -50,22 +55,19 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
             return known
         case tree.If(then=then, other=other):
             return is_static(then, scope) and is_static(other, scope)
-        case tree.Call(callee=tree.Ref(name=name)):
-            return name in _STATIC_CALLS and scope.find(name) is None
-        case tree.Ref(name=name):
-            found = scope.find(name)
-            if found is None:
-                return False
-            entry = found[1]
-            if isinstance(entry.statement, tree.Param):
-                return True
-            if isinstance(entry.statement, tree.Table | tree.Space | tree.Block | tree.Device):
-                return False
-            if isinstance(entry.statement, tree.Binding) and entry.state != "done":
-                return _is_static_binding(entry, entry.statement, found[0])
-            return entry.state == "done" and not isinstance(entry.value, Node | LayerValue)
         case _:
             return False
+
+
+def _is_static_entry(scope: Scope, entry: Entry) -> bool:
+    statement = entry.statement
+    if isinstance(statement, tree.Param):
+        return True
+    if isinstance(statement, tree.Table | tree.Space | tree.Block | tree.Device):
+        return False
+    if entry.state == "done":
+        return not isinstance(entry.value, Node | LayerValue)
+    return isinstance(statement, tree.Binding) and _is_static_binding(entry, statement, scope)
 
 
 def _is_static_operation(expr: tree.Binary, scope: Scope) -> bool:
@@ -97,55 +99,64 @@ def _compared_symbols(left: tree.Expr, right: tree.Expr, scope: Scope) -> frozen
 
 def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticValue:
     """The compile-time value of an expression. `symbols` are bare words that stand for themselves."""
-    world = site.world
-    match expr:
-        case tree.Number(value=value) | tree.Text(value=value) | tree.Bool(value=value):
-            if not isinstance(value, str) and abs(value) > 10**15:
-                raise world.fault("E0403", "the number is too large", expr.span, help="the limit is 1e15")
-            return value
-        case tree.List(items=items):
-            return tuple(static(item, site, symbols) for item in items)
-        case tree.Unary(op=op, operand=operand):
-            value = static(operand, site)
-            try:
-                return unary(op, value)
-            except StaticFault as why:
-                raise world.fault("E0403", str(why), expr.span) from None
-        case tree.Binary(op=op, left=left, right=right):
-            extra = _compared_symbols(left, right, site.scope) if op in ("==", "!=") else ()
-            a, b = static(left, site, extra), static(right, site, extra)
-            try:
-                return binary(op, a, b)
-            except StaticFault as why:
-                raise world.fault(
-                    "E0403", str(why), expr.span, found=f"{describe(a)} {op} {describe(b)}"
-                ) from None
-        case tree.If(condition=condition, then=then, other=other):
-            taken, aside = (then, other) if truth(condition, site) else (other, then)
-            world.branched(taken, Aside(aside, site, True, tuple(symbols)))
-            return static(taken, site, symbols)
-        case tree.Call():
-            return _static_call(expr, site)
-        case tree.Ref(name=name):
-            if name in symbols:
-                return Symbol(name)
-            return _static_name(expr, site, symbols)
-        case tree.Quantity(value=number, unit=unit):
-            raise world.fault(
-                "E0403", f"a number of {unit}s is not expected here", expr.span,
-                help=f"{unit}s are counted by schedules in `train {{ … }}`; here it is `{number.span.text}`",
-            )  # fmt: skip
-        case _:
-            raise world.fault(
-                "E0401",
-                "a value known at compile time is needed here",
-                expr.span,
-                label="this is only known for an example",
-                help="use a param, a number, `width(x)` or `bound(t)`",
-            )
+    return _STATICS.get(expr.__class__, _not_static)(expr, site, symbols)
+
+
+def _literal(expr: tree.Number | tree.Text | tree.Bool, site: Site, _: Iterable[str]) -> StaticValue:
+    value = expr.value
+    if not isinstance(value, str) and abs(value) > 10**15:
+        raise site.world.fault("E0403", "the number is too large", expr.span, help="the limit is 1e15")
+    return value
+
+
+def _list(expr: tree.List, site: Site, symbols: Iterable[str]) -> StaticValue:
+    return tuple(static(item, site, symbols) for item in expr.items)
+
+
+def _unary(expr: tree.Unary, site: Site, _: Iterable[str]) -> StaticValue:
+    value = static(expr.operand, site)
+    try:
+        return unary(expr.op, value)
+    except StaticFault as why:
+        raise site.world.fault("E0403", str(why), expr.span) from None
+
+
+def _binary(expr: tree.Binary, site: Site, _: Iterable[str]) -> StaticValue:
+    op, left, right = expr.op, expr.left, expr.right
+    extra = _compared_symbols(left, right, site.scope) if op in ("==", "!=") else ()
+    a, b = static(left, site, extra), static(right, site, extra)
+    try:
+        return binary(op, a, b)
+    except StaticFault as why:
+        found = f"{describe(a)} {op} {describe(b)}"
+        raise site.world.fault("E0403", str(why), expr.span, found=found) from None
+
+
+def _branch(expr: tree.If, site: Site, symbols: Iterable[str]) -> StaticValue:
+    taken, aside = (expr.then, expr.other) if truth(expr.condition, site) else (expr.other, expr.then)
+    site.world.branched(taken, Aside(aside, site, True, tuple(symbols)))
+    return static(taken, site, symbols)
+
+
+def _not_static(expr: tree.Expr, site: Site, _: Iterable[str]) -> StaticValue:
+    if isinstance(expr, tree.Quantity):
+        raise site.world.fault(
+            "E0403", f"a number of {expr.unit}s is not expected here", expr.span,
+            help=f"{expr.unit}s are counted by schedules in `train {{ … }}`; here it is "
+            f"`{expr.value.span.text}`",
+        )  # fmt: skip
+    raise site.world.fault(
+        "E0401",
+        "a value known at compile time is needed here",
+        expr.span,
+        label="this is only known for an example",
+        help="use a param, a number, `width(x)` or `bound(t)`",
+    )
 
 
 def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticValue:
+    if expr.name in symbols:
+        return Symbol(expr.name)
     found = site.scope.find(expr.name)
     if found is None:
         known = [n for n in site.scope.names() if is_static(tree.Ref(n), site.scope)]
@@ -162,7 +173,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
             raise site.world.unknown("E0201", "choice", expr.name, expr.span, [*sorted(symbols), *known])
         raise site.world.unknown("E0201", "param", expr.name, expr.span, known)
     scope, entry = found
-    if not is_static(expr, site.scope):
+    if not _is_static_entry(scope, entry):
         raise site.world.fault(
             "E0401",
             "a value known at compile time is needed here",
@@ -170,7 +181,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
             label=f"`{expr.name}` is only known for an example",
             help=f"for its number of channels, write `width({expr.name})`",
         )
-    return scope.value_of(entry, expr.name)
+    return entry.value if entry.state == "done" else scope.value_of(entry, expr.name)
 
 
 def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
@@ -184,10 +195,10 @@ def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
     )
 
 
-def _static_call(expr: tree.Call, site: Site) -> StaticValue:
+def _static_call(expr: tree.Call, site: Site, _: Iterable[str]) -> StaticValue:
     world = site.world
     name = expr.callee.name if isinstance(expr.callee, tree.Ref) else ""
-    if name not in _STATIC_CALLS:
+    if name not in STATIC_CALLS:
         raise world.fault(
             "E0401",
             "a value known at compile time is needed here",
@@ -203,6 +214,19 @@ def _static_call(expr: tree.Call, site: Site) -> StaticValue:
     if not isinstance(argument, tree.Ref):
         raise world.fault("E0404", "`bound` takes the name of an axis", argument.span)
     return axis_by_name(argument.name, argument.span, site).bound
+
+
+_STATICS: Mapping[type, Callable[[Any, Site, Iterable[str]], StaticValue]] = {
+    tree.Number: _literal,
+    tree.Text: _literal,
+    tree.Bool: _literal,
+    tree.List: _list,
+    tree.Unary: _unary,
+    tree.Binary: _binary,
+    tree.If: _branch,
+    tree.Call: _static_call,
+    tree.Ref: _static_name,
+}
 
 
 def truth(expr: tree.Expr, site: Site, where: str = "`if`") -> bool:

@@ -14,7 +14,7 @@ from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Scope, Site
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import describe, is_number
+from specc.types.static import describe, is_number, real
 
 # Options of each optimizer with their defaults, named as in torch.
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
@@ -118,7 +118,7 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
                     "E0403", "`clip` is the largest norm of the gradient, above 0", entry.value.span,
                     found=describe(number),
                 )  # fmt: skip
-            settings[key] = float(number)
+            settings[key] = real(number)
 
 
 def _count(key: str, expr: tree.Expr, site: Site, least: int = 1) -> int:
@@ -190,7 +190,7 @@ def _option(key: str, expr: tree.Expr, site: Site) -> Any:
     fits, what = _DOMAINS[key]
     if not is_number(value) or not fits(value):
         raise site.world.fault("E0403", f"`{key}` must be a number {what}", expr.span, found=describe(value))
-    return float(value)
+    return real(value)
 
 
 def _together(found: dict[str, Any], places: Mapping[str, tree.Expr], site: Site) -> None:

@@ -36,9 +36,9 @@ def check_unmet(scope: Scope) -> None:
         if is_standard(entry.span.source):
             continue
         if isinstance(statement, tree.Block) and id(statement) not in world.met:
-            _told_always(world, [_tried(scope, statement, widths) for widths in _WIDTHS])
+            _told_always(world, (_tried(scope, statement, widths) for widths in _WIDTHS))
         elif isinstance(entry.value, LayerValue) and entry.value.path not in world.applied:
-            _told_always(world, [_applied(scope, entry.value, sequence) for sequence in (True, False)])
+            _told_always(world, (_applied(scope, entry.value, sequence) for sequence in (True, False)))
     _branches(world)
 
 
@@ -75,17 +75,17 @@ def _aside(world: World) -> Iterator[Report]:
 
 def _told_always(world: World, tries: Iterable[Report]) -> None:
     """Report what all tries have in common; one that a `require` ended says nothing."""
-    faults = [
-        {(d.code, d.span.start, d.span.stop): d for d in report if d.severity is Severity.ERROR}
-        for report in tries
-        if all(d.code != "E0512" for d in report)
-    ]
-    if faults:
-        common: set[Any] = set.intersection(*(set(found) for found in faults))
-        for key in common:
-            diagnostic: Diagnostic = faults[0][key]
-            if not is_standard(diagnostic.span.source):
-                world.report.add(diagnostic)
+    common: dict[Any, Diagnostic] | None = None
+    for report in tries:
+        if any(d.code == "E0512" for d in report):
+            continue
+        found = {(d.code, d.span.start, d.span.stop): d for d in report if d.severity is Severity.ERROR}
+        common = found if common is None else {key: d for key, d in common.items() if key in found}
+        if not common:
+            return
+    for diagnostic in (common or {}).values():
+        if not is_standard(diagnostic.span.source):
+            world.report.add(diagnostic)
 
 
 def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...]) -> Report:

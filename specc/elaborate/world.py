@@ -8,7 +8,7 @@ that need each other (a call's arguments are expressions, an expression may be a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from math import prod
 from typing import Any, Protocol, TypeVar
 
@@ -339,8 +339,7 @@ class World:
         region: Region | None = None,
     ) -> Node:
         frame = site.frame
-        local = [self.localize(node, frame) for node in inputs]
-        ids = [n.id for n in local]
+        ids = [node.id if node.id in frame.ids else self.localize(node, frame).id for node in inputs]
         return self.put(frame, op, ids, type, span, attrs, weights, site.path, region)
 
     def put(
@@ -380,7 +379,10 @@ class World:
         """Give a node the name of the binding it is the value of, unless it has one."""
         if node.name is not None or node.id not in frame.ids:
             return node
-        named = replace(node, name=name)
+        named = Node(
+            node.id, node.op, node.inputs, node.type, node.span, node.attrs, node.weights, node.scope, name,
+            node.region,
+        )  # fmt: skip
         index = next(i for i in range(len(frame.nodes) - 1, -1, -1) if frame.nodes[i].id == node.id)
         frame.nodes[index] = named
         return named

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields as dataclass_fields
 
+from specc.elaborate.binding import bound, unknown_option
 from specc.elaborate.builtins.signature import BUILTINS
-from specc.elaborate.options import unknown_option
-from specc.elaborate.world import Scope
+from specc.elaborate.options import INITIALIZERS
+from specc.elaborate.world import Scope, Site
 from specc.ops.plugins import offered
 from specc.syntax import tree
 
@@ -127,7 +128,7 @@ def check_names(scope: Scope) -> None:
         for ref in _callees(block):
             if ref.name in names or ref.name in BUILTINS or ref.name in _STATIC_CALLS:
                 continue
-            if ref.name in ("by_frequency", *_INITIALIZERS) or world.program.block(module, ref.name):
+            if ref.name in ("by_frequency", *INITIALIZERS) or world.program.block(module, ref.name):
                 continue
             if ref.name in offered():
                 continue
@@ -142,10 +143,7 @@ def _check_options(call: tree.Call, name: str, names: set[str], scope: Scope) ->
     """E0402 for options that a built-in does not have."""
     if name in names or name not in BUILTINS:
         return
-    known = {option.name for option in BUILTINS[name].options}
-    for argument in call.args:
-        if isinstance(argument, tree.Keyword) and argument.ident.name not in known:
-            unknown_option(BUILTINS[name], argument, scope.world)
-
-
-_INITIALIZERS = ("normal", "uniform", "constant")
+    signature = BUILTINS[name].signature
+    for slip in bound(signature, call, 1).slips:
+        if slip.kind == "unknown":
+            unknown_option(signature, slip, Site(scope, scope.frame, ""))

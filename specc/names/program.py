@@ -8,8 +8,9 @@ reported. Leaves types, widths and expressions to `graph.elaborate`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from specc.frozen import dataclass
 from specc.source import Span
 from specc.syntax import tree
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from specc import resources
@@ -40,6 +41,17 @@ def _parsed(source: Source, report: Report) -> tree.File:
     return file
 
 
+@cache
+def _std() -> dict[str, Source]:
+    """Which shipped library declares which block, found without parsing any."""
+    found: dict[str, Source] = {}
+    for path in sorted((resources.specs() / "std").glob("*.arec")):
+        source = Source(str(path), path.read_text(encoding="utf-8"))
+        for name in _DECLARED.findall(source.text):
+            found[name] = source
+    return found
+
+
 class _Loader:
     """Reads files once and keeps the chain of files being read, to see cycles."""
 
@@ -50,7 +62,6 @@ class _Loader:
         self.files: dict[str, tree.File] = {}
         self.chain: list[str] = []
         self.dropped: dict[str, Span] = {}
-        self._std: dict[str, Source] | None = None
         self._std_modules: dict[str, Module] = {}
 
     # -------------------------------------------------------------- files
@@ -269,18 +280,8 @@ class _Loader:
 
     # ------------------------------------------------------------ prelude
 
-    def std(self) -> dict[str, Source]:
-        """Which shipped library declares which block, found without parsing any."""
-        if self._std is None:
-            self._std = {}
-            for path in sorted((resources.specs() / "std").glob("*.arec")):
-                source = Source(str(path), path.read_text(encoding="utf-8"))
-                for name in _DECLARED.findall(source.text):
-                    self._std[name] = source
-        return self._std
-
     def prelude(self, name: str) -> tuple[Module, tree.Block] | None:
-        source = self.std().get(name)
+        source = _std().get(name)
         if source is None:
             return None
         if source.name not in self._std_modules:
@@ -306,4 +307,4 @@ def resolve(file: tree.File, directory: Path | None, report: Report) -> Program:
     loader = _Loader(report, directory)
     main = loader.module(file)
     dropped = {name: span for name, span in loader.dropped.items() if name not in main.named}
-    return Program(main, loader.prelude, tuple(loader.std()), dropped, loader.available)
+    return Program(main, loader.prelude, tuple(_std()), dropped, loader.available)

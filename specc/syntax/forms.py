@@ -8,17 +8,13 @@ is to it. Leaves signs and single words to `habits`, names that only elaboration
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from specc.report import Fix
 from specc.report.elsewhere import LIBRARIES, NAMES, OBJECTS, TYPES
 from specc.report.suggest import absent, translated
 from specc.source import Span
 from specc.syntax.token import SAME_LINE
-from specc.syntax.told import Told, touching
-
-if TYPE_CHECKING:
-    from specc.syntax.mistakes import Seen
+from specc.syntax.told import Seen, Told, touching
 
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 _CLOSE = {close: open for open, close in _OPEN.items()}

@@ -7,17 +7,13 @@ where no other reading is likely. `WORDS` has what other languages begin stateme
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from specc.frozen import dataclass
 from specc.report import Fix
 from specc.source import Span
 from specc.syntax.forms import FORMS_OF_OTHERS
 from specc.syntax.inner import misspelt_word
-from specc.syntax.told import Told, touching
-
-if TYPE_CHECKING:
-    from specc.syntax.mistakes import Seen
+from specc.syntax.told import Seen, Told, touching
 
 FORMS = {
     "use": "use LIBRARY` or `use LIBRARY.BLOCK as NAME",

@@ -5,16 +5,11 @@ Promises: the line is told once, with the `use` that it is here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from specc.report import Fix
 from specc.report.elsewhere import LIBRARIES
 from specc.source import Span
 from specc.syntax.token import SAME_LINE
-from specc.syntax.told import Told
-
-if TYPE_CHECKING:
-    from specc.syntax.mistakes import Seen
+from specc.syntax.told import Seen, Told
 
 IMPORTS = frozenset(["from", "import", "include", "using"])
 

@@ -5,16 +5,11 @@ Promises: a word is called misspelt only where the statement reads once it is sp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from specc.report import Fix
 from specc.report.suggest import distance
 from specc.syntax.recover import end_of_statement, reads
 from specc.syntax.table import is_token
-from specc.syntax.told import Told
-
-if TYPE_CHECKING:
-    from specc.syntax.mistakes import Seen
+from specc.syntax.told import Seen, Told
 
 
 def misspelt_word(seen: Seen, able: set[str]) -> Told | None:

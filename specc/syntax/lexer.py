@@ -9,9 +9,10 @@ it is a keyword depends on where it stands, which only the parser knows. Leaves 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 
+from specc.frozen import dataclass
 from specc.report import Fix, Report
 from specc.source import Source, Span
 from specc.syntax import tree

@@ -15,9 +15,10 @@ from specc.syntax.habits import FORMS, WORDS, habit
 from specc.syntax.imports import IMPORTS, brings_in
 from specc.syntax.layout import STRAY
 from specc.syntax.misplaced import HERE, Misplaced
-from specc.syntax.recover import Place, Repair, end_of_statement, reads
-from specc.syntax.table import Table, is_token
+from specc.syntax.recover import end_of_statement, reads
+from specc.syntax.table import is_token
 from specc.syntax.token import SAME_LINE, Token
+from specc.syntax.told import Seen
 
 _EXPRESSION = frozenset(["NUMBER", "STRING", "TRUTH", "NAME", "(", "[", "-", "if", "not"])
 _OPERATORS = frozenset(["+", "-", "*", "/", "%", "^", "==", "!=", "<", "<=", ">", ">=", "and", "or", "|>"])
@@ -52,47 +53,6 @@ _MISTAKEN = frozenset(
 _MOST_ENDS = 24  # places at which a lost bracket is tried
 _FORGOTTEN_WORDS = frozenset(["over", "from", "on", "then", "else", "in"])
 _STATEMENT_WORDS = frozenset(_DECLARATIONS) - {"block", "encoder", "attention"} | {"KIND_OF_BLOCK"}
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the parser sees at a token that does not fit."""
-
-    source: Source
-    table: Table
-    states: list[int]
-    tokens: list[Token]
-    index: int
-    place: Place
-    repair: Repair | None
-    prior: list[int] | None  # the stack before the last token, where nothing has been made of it yet
-
-    @property
-    def token(self) -> Token:
-        return self.tokens[self.index]
-
-    @property
-    def before(self) -> Token:
-        return self.tokens[self.index - 1]
-
-    @property
-    def first(self) -> Token:
-        """The first token of the statement."""
-        return self.tokens[self.place.first]
-
-    @property
-    def word(self) -> str:
-        """The keyword that the statement begins with, or ''."""
-        known = self.place.depth is not None and self.first.text in self.table.words
-        return self.first.text if known else ""
-
-    def span(self, token: Token) -> Span:
-        return Span(self.source, token.start, token.stop)
-
-    def able(self) -> set[str]:
-        """The tokens that could come next."""
-        row = self.table.states[self.states[-1]]
-        return {k for k in row if is_token(k) and self.table.accepts(self.states, k)}
 
 
 def expected(able: set[str]) -> str:

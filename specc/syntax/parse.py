@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.report import Report
 from specc.report.elsewhere import TYPES
 from specc.source import Source, Span
@@ -27,10 +28,11 @@ from specc.syntax.build import Builder
 from specc.syntax.layout import Laid, begins_statement, lay_out
 from specc.syntax.lexer import Lexed, lex
 from specc.syntax.misplaced import misplaced
-from specc.syntax.mistakes import Seen, never_closed, not_here, unexpected
+from specc.syntax.mistakes import never_closed, not_here, unexpected
 from specc.syntax.recover import Place, Repair, end_of_statement, exchange, place_of, repair
 from specc.syntax.table import ABSENT, SPLICE, Table, table
 from specc.syntax.token import SAME_LINE, Token
+from specc.syntax.told import Seen
 
 # Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
 _REPAIRS = 40

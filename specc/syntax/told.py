@@ -1,16 +1,54 @@
-"""What is said of a form of another language: the diagnostic before it is reported, and how it is found."""
+"""What the parser sees at a token that does not fit, and what is said of it before it is reported."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from specc.frozen import dataclass
 from specc.report import Fix
-from specc.source import Span
+from specc.source import Source, Span
+from specc.syntax.recover import Place, Repair
+from specc.syntax.table import Table, is_token
 from specc.syntax.token import Token
 
-if TYPE_CHECKING:
-    from specc.syntax.mistakes import Seen
+
+@dataclass(frozen=True)
+class Seen:
+    """What the parser sees at a token that does not fit."""
+
+    source: Source
+    table: Table
+    states: list[int]
+    tokens: list[Token]
+    index: int
+    place: Place
+    repair: Repair | None
+    prior: list[int] | None  # the stack before the last token, where nothing has been made of it yet
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.index]
+
+    @property
+    def before(self) -> Token:
+        return self.tokens[self.index - 1]
+
+    @property
+    def first(self) -> Token:
+        """The first token of the statement."""
+        return self.tokens[self.place.first]
+
+    @property
+    def word(self) -> str:
+        """The keyword that the statement begins with, or ''."""
+        known = self.place.depth is not None and self.first.text in self.table.words
+        return self.first.text if known else ""
+
+    def span(self, token: Token) -> Span:
+        return Span(self.source, token.start, token.stop)
+
+    def able(self) -> set[str]:
+        """The tokens that could come next."""
+        row = self.table.states[self.states[-1]]
+        return {k for k in row if is_token(k) and self.table.accepts(self.states, k)}
 
 
 @dataclass(frozen=True)

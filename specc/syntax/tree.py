@@ -7,6 +7,8 @@ was read from, and spans do not take part in equality (so print-then-parse is th
 from __future__ import annotations
 
 from dataclasses import field
+from functools import cached_property
+from typing import Any
 
 from specc.frozen import dataclass
 from specc.source import NOWHERE, Span
@@ -15,6 +17,11 @@ from specc.source import NOWHERE, Span
 @dataclass(frozen=True, kw_only=True)
 class Node:
     span: Span = field(default=NOWHERE, compare=False, repr=False)
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What later stages have found out from this text alone, so that it is found out once."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ class Ref(Node):
     """A bare name."""
 
     name: str
+
+    @cached_property
+    def called(self) -> Call:
+        """The name as a layer: a call that lacks its input."""
+        return Call(self, (), span=self.span)
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,11 @@ class Pipe(Node):
 
     left: Expr
     right: Call | Ref | Attribute
+
+    @cached_property
+    def target(self) -> Call:
+        """`right` as a call: `x |> relu` is `x |> relu()`."""
+        return self.right if isinstance(self.right, Call) else Call(self.right, (), span=self.right.span)
 
 
 Expr = Number | Text | Bool | Ref | Attribute | List | Quantity | Unary | Binary | If | Call | Pipe

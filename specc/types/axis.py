@@ -36,6 +36,9 @@ class Axis:
     parent: Axis | None = field(default=None, compare=False)
     source: tuple[Axis, ...] = field(default=(), compare=False)
 
+    def __hash__(self) -> int:
+        return _stem(self.key)
+
     @property
     def ragged(self) -> bool:
         return self.size is None
@@ -51,6 +54,12 @@ class Axis:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _stem(key: tuple[Any, ...]) -> int:
+    """A number that equal keys share; sizes have no part in it, which may be of many variants."""
+    first = key[1]
+    return hash((key[0], first)) if isinstance(first, str) else hash((key[0], _stem(first)))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from specc.frozen import dataclass
 from specc.ir.graph import FieldSpec, Node, Region, Weight
 from specc.ops.definition import Call, OpDef
 from specc.types.axis import Axis, Type
+from specc.types.static import real
 
 
 def as_defined(known: OpDef) -> Rule:
@@ -42,7 +43,7 @@ def as_defined(known: OpDef) -> Rule:
 
 
 def _attribute(kind: Any, value: Any) -> Any:
-    return float(value) if kind is float else value
+    return real(value) if kind is float else value
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class _Checker:
         raise AssertionError(f"{node.op} is called with weights")
 
     def along(self, node: Node, x: Type, axis: Axis) -> None:
-        self.require(node, x.has(axis), f"{x} has no `{axis}`")
+        if not x.has(axis):  # a number that is shown must be one: see specc/types/many.py
+            self.require(node, False, f"{x} has no `{axis}`")
         self.childless(node, x, axis)
 
     def childless(self, node: Node, x: Type, axis: Axis) -> None:

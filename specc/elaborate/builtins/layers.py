@@ -17,6 +17,8 @@ from specc.ops.definition import Option
 from specc.ops.layers import LINEAR_OPTIONS, NO_BIAS
 from specc.report import Label
 from specc.types.axis import Type
+from specc.types.many import nowhere
+from specc.types.static import real
 
 
 def weight(
@@ -45,7 +47,7 @@ def _linear(args: Arguments) -> Node:
 
 
 def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
-    return args.add(op.DROPOUT, [x], x.type, {"p": p}) if p else x
+    return x if nowhere(p) else args.add(op.DROPOUT, [x], x.type, {"p": p})
 
 
 def _mlp(args: Arguments) -> Node:
@@ -70,7 +72,7 @@ def _norm(args: Arguments) -> Node:
         weight(args, path, "scale", (n,), "scale", ("ones",)),
         weight(args, path, "shift", (n,), "shift", ("zeros",)),
     )
-    return args.add(op.NORM, [args.x], args.x.type, {"eps": float(args.options["eps"])}, weights)
+    return args.add(op.NORM, [args.x], args.x.type, {"eps": real(args.options["eps"])}, weights)
 
 
 def _statistics(args: Arguments) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def _statistics(args: Arguments) -> dict[str, Any]:
             why="at each step the examples are at other positions, and some have ended already",
             help="use `norm`, which needs no batch, or `statistics = fixed`",
         )
-    attrs: dict[str, Any] = {k: float(args.options[k]) for k in ("eps", "momentum")}
+    attrs: dict[str, Any] = {k: real(args.options[k]) for k in ("eps", "momentum")}
     return {**attrs, "statistics": args.options["statistics"]}
 
 
@@ -117,7 +119,7 @@ def _dice(args: Arguments) -> Node:
 @built_in(op.PRELU)
 def _prelu(args: Arguments) -> Node:
     path, n = args.site.child("prelu"), args.x.type.width
-    slope = weight(args, path, "slope", (n,), "slope", ("constant", float(args.options["init"])))
+    slope = weight(args, path, "slope", (n,), "slope", ("constant", real(args.options["init"])))
     return args.add(op.PRELU, [args.x], args.x.type, {}, (slope,))
 
 

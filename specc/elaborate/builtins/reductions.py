@@ -8,6 +8,7 @@ from specc.ir.graph import Node
 from specc.ops import OPS, op
 from specc.ops.definition import Along, OpDef
 from specc.types.axis import Axis
+from specc.types.many import nowhere
 
 
 def _softmax_of_one(args: Arguments, what: str) -> None:
@@ -55,7 +56,7 @@ def _checked(known: OpDef) -> Rule:
         axis, softmax = node.attrs["axis"], known.traits.keeps_axis
         if softmax and axis is None and args.x.type.width == 1:
             _softmax_of_one(args, "channels, and there is only one")
-        if softmax and axis is not None and axis.size == 1:
+        if softmax and axis is not None and axis.size is not None and nowhere(axis.size - 1):
             _softmax_of_one(args, f"`{axis.name}`, which has only one position")
         if known.name == op.SUM and axis is not None:
             _weighs_nothing(args, axis)

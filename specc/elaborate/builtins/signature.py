@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 
+from specc.elaborate.binding import Signature
 from specc.elaborate.world import Site, World
 from specc.frozen import dataclass
 from specc.ir.graph import Node
@@ -67,6 +69,23 @@ class Builtin:
     doc: str
     options: tuple[Option, ...] = ()
     clauses: Mapping[str, bool] = field(default_factory=dict)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What a call of it is bound by."""
+        return Signature(
+            self.name,
+            self.inputs,
+            tuple(option.name for option in self.options),
+            frozenset(option.name for option in self.options if option.default is REQUIRED),
+            frozenset(self.clauses),
+            tuple(option.name for option in self.options),
+            self.usage,
+        )
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Option]:
+        return {option.name: option for option in self.options}
 
     @property
     def usage(self) -> str:
