@@ -11,6 +11,7 @@ Steps have other rows each time, in turns: the next time that a row is read, it 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def passes_of(variant: str) -> str | list[str]:
 
 def fresh(batch: Batch) -> Batch:
     """The same tensors as a batch that nothing is known about yet."""
-    return batch.to(batch.device)
+    fields = {path: replace(x) if isinstance(x, Bag) else x for path, x in batch.fields.items()}
+    return replace(batch, fields=fields)
 
 
 def batch_of(model: Model, task: Task) -> Batch:
