@@ -147,9 +147,11 @@ class Shipment:
         parts: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors_of(things):
             parts.setdefault(tensor.dtype, []).append(tensor.flatten())
-        wholes = {dtype: torch.cat(some) for dtype, some in parts.items()}
-        if torch.cuda.is_available():
-            wholes = {dtype: whole.pin_memory() for dtype, whole in wholes.items()}
+        pinned = torch.cuda.is_available()
+        wholes = {}
+        for dtype, some in parts.items():
+            wholes[dtype] = torch.empty(sum(map(len, some)), dtype=dtype, pin_memory=pinned)
+            torch.cat(some, out=wholes[dtype])
         return Shipment(things, wholes)
 
     def to(self, device: torch.device) -> list[Planned]:

@@ -184,7 +184,7 @@ class Layout:
             return torch.full((rows.count,), axis.bound, dtype=torch.int64, device=self.device)
         if axis.change == "given":
             return self._checked(axis, rows)
-        parts = [self.lengths(a)[rows.index(self.within(a))] for a in axis.source]
+        parts = [self.lengths(a).index_select(0, rows.index(self.within(a))) for a in axis.source]
         match axis.change:
             case "same":
                 return parts[0]
@@ -234,7 +234,7 @@ class Rows:
         axis = self.axes[-1]
         own = self.layout.within(axis)
         lengths = self.layout.lengths(axis)
-        return lengths if own is self.prefix else lengths[self.prefix.index(own)]
+        return lengths if own is self.prefix else lengths.index_select(0, self.prefix.index(own))
 
     @once
     def count(self) -> int:
@@ -264,9 +264,9 @@ class Rows:
         if found is None:
             assert self.prefix is not None
             if axis == self.axes[-1]:
-                found = self._own - self.starts[self._owner]
+                found = self._own - self.starts.index_select(0, self._owner)
             else:
-                found = self.prefix.position(axis)[self._owner]
+                found = self.prefix.position(axis).index_select(0, self._owner)
             self._positions[axis] = found
         return found
 
@@ -279,7 +279,7 @@ class Rows:
             elif to is self.prefix:
                 found = self._owner
             elif self.prefix is not None and set(to.axes) <= set(self.prefix.axes):
-                found = self.prefix.index(to)[self._owner]
+                found = self.prefix.index(to).index_select(0, self._owner)
             else:
                 found = self.locate(to, {})
             self._indices[to] = found
@@ -309,7 +309,7 @@ class Rows:
 
     def lengths_of(self, axis: Axis) -> Tensor:
         """The length of an axis at each row (which need not have it), int64 [count]."""
-        return self.layout.lengths(axis)[self.index(self.layout.within(axis))]
+        return self.layout.lengths(axis).index_select(0, self.index(self.layout.within(axis)))
 
     def steps(self, axis: Axis, backward: bool) -> Steps:
         """These rows step by step along one axis, for recurrences."""
@@ -351,9 +351,9 @@ class Steps:
         active = (len(lengths) - ended)[:-1]
         sequence, step = rows.index(sequences), rows.position(axis)
         if backward:
-            step = lengths[sequence] - 1 - step
+            step = lengths.index_select(0, sequence) - 1 - step
         begins = active.cumsum(0) - active
-        scatter = begins[step] + rank[sequence] if rows.count else step
+        scatter = begins.index_select(0, step) + rank.index_select(0, sequence) if rows.count else step
         gather = torch.empty_like(scatter)
         gather[scatter] = torch.arange(rows.count, device=scatter.device)
         return Steps(order, gather, scatter, tuple(active.tolist()))

@@ -11,19 +11,19 @@ Leaves to others: encoding (encode), moving batches to devices (train).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from specc_runtime.batch import Batch
 from specc_runtime.data.columns import Column, columns_of
 from specc_runtime.data.examples import Examples, Unit
-from specc_runtime.data.select import select
+from specc_runtime.data.select import part, select
 from specc_runtime.encode import Encoders
 
 
@@ -106,23 +106,23 @@ class Stream(IterableDataset[Batch]):
             assert ahead is not None
             whole = ahead.result()
             ahead = self._ahead(units, after, reading)
-            order = self._shuffled(start.epoch, unit, whole.size)
+            some = self._in_order(whole, start.epoch, unit)
             last = after == len(units)
             while row < whole.size:
                 need = self.batch - (0 if left is None else left.size)
                 if whole.size - row < need and not last:
                     break
-                part = select(whole, order[row : row + need])
-                row += part.size
+                found = some(row, min(row + need, whole.size))
+                row += found.size
                 done = row == whole.size
                 place = Place(start.epoch, after if done else unit, 0 if done else row)
-                yield (part if left is None else Batch.collate([left, part])), place
+                yield (found if left is None else Batch.collate([left, found])), place
                 left = None
                 given += 1
                 if given == most:
                     return
             if row < whole.size:
-                rest = select(whole, order[row:])
+                rest = some(row, whole.size)
                 left = rest if left is None else Batch.collate([left, rest])
             unit, row = after, 0
 
@@ -157,10 +157,12 @@ class Stream(IterableDataset[Batch]):
         ]
         return parts[0] if len(parts) == 1 else Batch.collate(parts)
 
-    def _shuffled(self, epoch: int, unit: int, size: int) -> Tensor:
+    def _in_order(self, whole: Batch, epoch: int, unit: int) -> Callable[[int, int], Batch]:
+        """Gives the examples of a buffer from one to another, in the epoch's order."""
         if not self.shuffle:
-            return torch.arange(size)
-        return torch.randperm(size, generator=_generator(self.seed, epoch, unit))
+            return partial(part, whole)
+        order = torch.randperm(whole.size, generator=_generator(self.seed, epoch, unit))
+        return lambda begin, end: select(whole, order[begin:end])
 
 
 def _generator(seed: int, epoch: int, unit: int) -> torch.Generator:

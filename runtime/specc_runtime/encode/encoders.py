@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,11 @@ class Encoders:
     scales: Mapping[str, Scale] = field(default_factory=dict)
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     format: int = 2
+
+    @cached_property
+    def schema(self) -> Schema:
+        """That of the batches."""
+        return Schema.of(self.manifest)
 
     @staticmethod
     def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
@@ -187,7 +193,7 @@ class Encoders:
                 found[KEYS] = torch.from_numpy(hashed(values).view(np.int64))
         read.finish()
         return Batch(
-            Schema.of(self.manifest),
+            self.schema,
             len(table),
             fields,
             {axis: torch.from_numpy(x) for axis, x in read.lengths.items()},

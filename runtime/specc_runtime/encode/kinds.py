@@ -216,7 +216,8 @@ class Moments:
 
 def single(found: Floats) -> npt.NDArray[np.float32]:
     """Numbers as a model computes with them. Raises Unfit for one that is too large for that."""
-    refuse(np.abs(found) > LARGEST, found, "is too large: a model computes with numbers up to 3.4e38")
+    if len(found) and max(found.max(), -found.min()) > LARGEST:
+        refuse(np.abs(found) > LARGEST, found, "is too large: a model computes with numbers up to 3.4e38")
     return found.astype(np.float32)
 
 

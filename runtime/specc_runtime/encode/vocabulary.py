@@ -119,9 +119,8 @@ class Vocabulary:
         if not len(self.keys) or values.null_count == len(values):
             return np.zeros(len(values), dtype=np.int64)
         if pa.types.is_int64(values.type):
-            known, order = self._integers
             found = (values.fill_null(0) if values.null_count else values).to_numpy()
-            rows = _places(found, known, order)
+            rows = _places(found, *self._integers) if self._direct is None else self._direct.rows(found)
         else:
             distinct = values.dictionary_encode()
             rows = self._rows_of_texts(distinct.dictionary)
@@ -155,11 +154,43 @@ class Vocabulary:
         return known[order], rows[order] + 1
 
     @cached_property
+    def _direct(self) -> _Direct | None:
+        return _Direct.of(*self._integers)
+
+    @cached_property
     def _letters(self) -> tuple[Hashes, Rows]:
         """The hashes of all keys as texts, ascending, and the row of each."""
         codes = of_letters(texts(self.keys))
         order = np.argsort(codes, kind="stable")
         return codes[order], order + 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Direct:
+    """The rows of all integers from one below the smallest key to one above the largest, 0 for those between
+    that are no keys: where keys are close together, looking there is much quicker than a search."""
+
+    first: int
+    table: Rows
+
+    @staticmethod
+    def of(known: npt.NDArray[np.int64], rows: Rows) -> _Direct | None:
+        """None where it would be much larger than there are keys. known: ascending."""
+        if not len(known):
+            return None
+        first, last = int(known[0]) - 1, int(known[-1]) + 1
+        limits = np.iinfo(np.int64)
+        if last - first > 8 * len(known) + 1024 or first < limits.min or last > limits.max:
+            return None
+        table = np.zeros(last - first + 1, dtype=np.int64)
+        table[known - first] = rows
+        return _Direct(first, table)
+
+    def rows(self, values: npt.NDArray[np.int64]) -> Rows:
+        place = np.clip(values, self.first, self.first + len(self.table) - 1)
+        place -= self.first
+        found: Rows = self.table.take(place)
+        return found
 
 
 def _places(values: npt.NDArray[Any], known: npt.NDArray[Any], rows: Rows) -> Rows:
