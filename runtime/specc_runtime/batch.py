@@ -34,6 +34,11 @@ class Bag:
     weights: Tensor | None = None
 
     @once
+    def starts(self) -> Tensor:
+        """The first value of each row, int64 [rows]."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    @once
     def single(self) -> bool:
         """Whether each row is known to have one value: no device is asked, only the host knows."""
         if len(self.values) != len(self.lengths) or self.lengths.device.type != "cpu":

@@ -11,9 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils import _pytree as pytree
 
 from specc_runtime import Bag
 from specc_runtime.data import select
+from specc_runtime.data.select import part
 from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, save_encoders
 from specc_runtime.encode.vocabulary import hashed
 from tests.data.specs import SEQUENCES, manifest, one_field
@@ -266,6 +268,14 @@ def test_examples_are_encoded_as_one_by_one(rows: list[tuple[list[int], list[lis
     whole = encoders.encode(table, HERE)
     order = data.draw(st.permutations(range(len(rows))))
     chosen = select(whole, torch.tensor(order))
+    begin = data.draw(st.integers(0, len(rows)))
+    end = data.draw(st.integers(begin, len(rows)))
+    for mine, theirs in zip(
+        pytree.tree_leaves(part(whole, begin, end)),
+        pytree.tree_leaves(select(whole, torch.arange(begin, end))),
+        strict=True,
+    ):
+        assert torch.equal(mine, theirs)
     for place, row in enumerate(order):
         alone = encoders.encode(table.slice(row, 1), HERE)
         kinds = encoders.vocabularies["kinds"].keys.to_pylist()

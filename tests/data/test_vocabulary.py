@@ -103,3 +103,17 @@ def test_a_table_is_asked_for_by_name() -> None:
     assert encoders.vocabulary("s.x").row_of(["3", 3, None, "?"]).tolist() == [1, 1, 0, 0]
     with pytest.raises(KeyError, match=r"did you mean `s\.x`"):
         encoders.vocabulary("s.y")
+
+
+KEYS = st.integers(-(2**63), 2**63 - 1)
+NEAR = st.integers(-40, 40)
+
+
+@given(st.sets(KEYS | NEAR, min_size=1), st.lists(KEYS | NEAR))
+def test_integers_close_together_are_found_as_others_are(known: set[int], asked: list[int]) -> None:
+    """Where keys lie close together their rows are looked up, else searched for."""
+    keys = sorted(known, key=lambda key: (key % 7, key))
+    vocabulary = Vocabulary(pa.array(keys, pa.int64()), np.ones(len(keys), dtype=np.int64))
+    rows = {key: row for row, key in enumerate(keys, 1)}
+    some = [*asked, *keys[:5], *(key + 1 for key in keys[:5] if key < 2**63 - 1)]
+    assert vocabulary.row_of(pa.array(some, pa.int64())).tolist() == [rows.get(key, 0) for key in some]

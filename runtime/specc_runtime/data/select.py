@@ -29,7 +29,8 @@ def select(batch: Batch, examples: Tensor) -> Batch:
             assert lengths is not None
             outer = rows(axis.parent)
             kept[axis] = lengths.index_select(0, outer)
-            chosen[axis] = runs((lengths.cumsum(0) - lengths).index_select(0, outer), kept[axis])
+            # What the batch's layout knows is worked out once for all that is taken of it.
+            chosen[axis] = runs(batch.layout[axis].starts.index_select(0, outer), kept[axis])
         return chosen[axis]
 
     fields: dict[str, Tensor | Bag] = {}
@@ -96,12 +97,12 @@ def runs(starts: Tensor, lengths: Tensor) -> Tensor:
     before = lengths.cumsum(0) - lengths
     total = int(lengths.sum())
     offset = torch.repeat_interleave(starts - before, lengths, output_size=total)
-    return offset + torch.arange(total)
+    return offset.add_(torch.arange(total))
 
 
 def _at(values: Tensor | Bag, rows: Tensor) -> Tensor | Bag:
     if isinstance(values, Bag):
-        starts = (values.lengths.cumsum(0) - values.lengths).index_select(0, rows)
+        starts = values.starts.index_select(0, rows)
         lengths = values.lengths.index_select(0, rows)
         held = runs(starts, lengths)
         weights = None if values.weights is None else values.weights.index_select(0, held)
