@@ -22,11 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from specc_runtime import native
 from specc_runtime.devices import Wanted, keep_freed
 from specc_runtime.files import FileError
 from specc_runtime.generated import run
 from specc_runtime.model import Model
 from specc_runtime.record import (
+    KERNELS,
     MANIFEST,
     MODEL,
     RECORD,
@@ -198,6 +200,8 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
             "  python -c \"import specc, specc_runtime as r; r.save(specc.load('FOLDER'), 'FOLDER')\""
         )
     manifest = json.loads(files[MANIFEST])
+    if KERNELS in files:
+        native.enter(files[KERNELS])
     model = model_in(run(files[MODEL], f"arec_{manifest['name']}", origin))
     model.manifest = manifest
     model.files = dict(files)

@@ -24,6 +24,7 @@ from specc_runtime.files import replace_folder, sync_entries, unwritable
 from specc_runtime.version import __version__
 
 MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"
+KERNELS = "kernels.c"  # of models that call C
 RECORD, NEXT = "artefact.json", ".next"
 FORMAT = 2  # of folders; those of format 1 have no record
 _FORMAT_1 = (MODEL, MANIFEST, SPEC, WEIGHTS, "encoders.json", "baselines.safetensors")
@@ -235,7 +236,7 @@ def link(file: Path, path: Path) -> None:
 
 def is_text(name: str) -> bool:
     """Whether a file of a folder is one of those that the compiler writes."""
-    return name in (MODEL, MANIFEST) or name.endswith(".arec")
+    return name in (MODEL, MANIFEST, KERNELS) or name.endswith(".arec")
 
 
 def digest(path: Path) -> str:

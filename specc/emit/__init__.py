@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 
 from specc.emit.manifest import manifest_of
-from specc.emit.module import source_of
+from specc.emit.module import source_of, sources_of
 from specc.ir.graph import Graph
 
 __all__ = ["emit", "manifest_of", "source_of"]
 
 
 def emit(graph: Graph) -> dict[str, str]:
-    """`model.py` and `manifest.json` of a graph that has been through `passes.optimise`."""
+    """`model.py`, `manifest.json` and, if there is any C, `kernels.c` of a graph that has been through
+    `passes.optimise`."""
     manifest = json.dumps(manifest_of(graph), indent=2, ensure_ascii=False)
-    return {"model.py": source_of(graph), "manifest.json": manifest + "\n"}
+    model, kernels = sources_of(graph)
+    texts = {"model.py": model, "manifest.json": manifest + "\n"}
+    return {**texts, "kernels.c": kernels} if kernels else texts

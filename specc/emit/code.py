@@ -16,13 +16,10 @@ _MARK = re.compile(r"""[()\[\]{},]|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?""", re.
 
 @dataclass(frozen=True)
 class Expr:
-    """`level` is how tightly the text binds; `boolean` that it is a mask rather than a number;
-    `literal` that it is a Python number rather than a tensor."""
+    """`level` is how tightly the text binds."""
 
     text: str
     level: int = ATOM
-    boolean: bool = False
-    literal: bool = False
 
     def at(self, level: int) -> str:
         """The text for a place that needs it to bind at least as tightly."""
@@ -38,17 +35,17 @@ class Line:
     note: str = ""
 
 
-def infix(left: Expr, operator: str, right: Expr, level: int, boolean: bool = False) -> Expr:
+def infix(left: Expr, operator: str, right: Expr, level: int) -> Expr:
     """A left-associative operation."""
-    return Expr(f"{left.at(level)} {operator} {right.at(level + 1)}", level, boolean)
+    return Expr(f"{left.at(level)} {operator} {right.at(level + 1)}", level)
 
 
 def number(value: float) -> Expr:
     """A number as Python writes it."""
     if value != value or value in (float("inf"), float("-inf")):
-        return Expr(f'float("{value}")', literal=True)
+        return Expr(f'float("{value}")')
     text = repr(value)
-    return Expr(text, UNARY if text.startswith("-") else ATOM, literal=True)
+    return Expr(text, UNARY if text.startswith("-") else ATOM)
 
 
 def quoted(text: str) -> str:

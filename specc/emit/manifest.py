@@ -12,9 +12,9 @@ from typing import Any, Literal, cast
 from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
-from specc.emit.shape import Shapes
 from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction
 from specc.ir.inputs import fields_for, fields_of_losses
+from specc.lower.shape import Shapes
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 from specc.version import INTERFACE, __version__

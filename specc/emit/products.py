@@ -1,4 +1,4 @@
-"""Products with parts of matrices (ops/products.py) as expressions.
+"""Products with parts of matrices (ir/products.py) as expressions.
 
 `local` gives a short name for a matrix of which parts are read.
 """
@@ -8,23 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from specc.emit.names import attribute
-from specc.ir.graph import Node
-from specc.ops.products import Columns, Product, Slab, products_of
+from specc.lower.program import Heads
+from specc.ops.products import Columns, Product, Slab
 
 Local = Callable[[str], str]
-
-
-def product_text(x: str, node: Node, width: int, local: Local) -> str:
-    """A `project` of an input of `width` channels."""
-    products = products_of(node, width)
-    if len({bool(p.bias) for p in products}) == 1:
-        bias = bias_text(products)
-        return f"F.linear({x}, {matrix_text(products, width, local)}{f', {bias}' if bias else ''})"
-    parts = []
-    for product in products:
-        bias = f", {attribute(product.bias)}" if product.bias else ""
-        parts.append(f"F.linear({x}, {matrix_text([product], width, local)}{bias})")
-    return f"torch.cat([{', '.join(parts)}], -1)"
 
 
 def matrix_text(products: Sequence[Product], width: int, local: Local) -> str:
@@ -79,17 +66,17 @@ def _block(block: tuple[Columns, ...], weight: str) -> str:
     return text
 
 
-def heads_text(node: Node, local: Local, height: Callable[[str], int]) -> str:
-    """The matrices of a `heads`, each for an input on its left: [heads, in, out]; [in, out] without an axis.
+def heads_text(heads: Heads, local: Local, height: Callable[[str], int]) -> str:
+    """The matrices of heads.
 
     height: how many rows a matrix has.
     """
-    slabs: tuple[Slab, ...] = node.attrs["slabs"]
+    slabs = heads.slabs
     first = slabs[0]
     size = first.stop - first.start
-    turned = "" if node.attrs["transposed"] else ".mT"
+    turned = "" if heads.transposed else ".mT"
     consecutive = all(s == Slab(first.matrix, i * size, (i + 1) * size) for i, s in enumerate(slabs))
-    if node.attrs["axis"] is None:
+    if not heads.apart:
         return f"{local(first.matrix)}{turned}"
     if consecutive and height(first.matrix) == size * len(slabs):
         return f"{local(first.matrix)}.unflatten(0, ({len(slabs)}, {size})){turned}"

@@ -34,7 +34,12 @@ def _binary(
         c = f"({{a}} {infix} {{b}} ? 1 : 0)" if traits.condition else f"{{a}} {infix} {{b}}"
     return OpDef(
         name, "arithmetic", doc, slots("a b"), broadcast, traits=traits, derivative=derivative,
-        lowering=Pointwise(infix=infix, c="pow({a}, {b})" if infix == "**" else c),
+        lowering=Pointwise(
+            infix=infix,
+            over=f"{{a}}.{name}_({{b}})" if infix in tuple("+-*/") else "",
+            out=f"torch.{name}({{a}}, {{b}}, out={{out}})" if infix in tuple("+-*/") else "",
+            c="pow({a}, {b})" if infix == "**" else c,
+        ),
         symbol=symbol, noun=noun, fold=fold, neutral=neutral,
     )  # fmt: skip
 
@@ -62,12 +67,12 @@ def _function(
     )  # fmt: skip
 
 
-def _of_output(python: str, c: str) -> Derivative:
-    return Derivative(output=True, python=(python,), c=(c,))
+def _of_output(python: str, c: str, out: str = "") -> Derivative:
+    return Derivative(output=True, python=(python,), c=(c,), out=(out,))
 
 
-def _of_input(python: str, c: str) -> Derivative:
-    return Derivative(inputs=True, python=(python,), c=(c,))
+def _of_input(python: str, c: str, out: str = "") -> Derivative:
+    return Derivative(inputs=True, python=(python,), c=(c,), out=(out,))
 
 
 def _torch(name: str, c: str, in_place: bool = False) -> Pointwise:
@@ -145,22 +150,30 @@ DEFINITIONS = (
     ),
     _function(
         op.TANH, "Hyperbolic tangent.", _torch("tanh", "tanh_({x})", in_place=True),
-        _of_output("ops.tanh_back({d}, {y})", "{d} * (1 - {y} * {y})"), activation=True, fold=math.tanh,
+        _of_output(
+            "ops.tanh_back({d}, {y})", "{d} * (1 - {y} * {y})", "ops.tanh_back({d}, {y}, {out})"
+        ), activation=True, fold=math.tanh,
     ),
     _function(
         op.SIGMOID, "1 / (1 + exp(-x)).", _torch("sigmoid", "sigmoid_({x})", in_place=True),
-        _of_output("ops.sigmoid_back({d}, {y})", "{d} * (1 - {y}) * {y}"), activation=True,
+        _of_output(
+            "ops.sigmoid_back({d}, {y})", "{d} * (1 - {y}) * {y}", "ops.sigmoid_back({d}, {y}, {out})"
+        ), activation=True,
     ),
     _function(
         op.RELU, "max(x, 0).",
         Pointwise(python="torch.relu({x})", over="{x}.relu_()", c="({x} < 0 ? 0 : {x})"),
-        _of_output("ops.relu_back({d}, {y})", "({y} <= 0 ? 0 : {d})"), activation=True,
+        _of_output(
+            "ops.relu_back({d}, {y})", "({y} <= 0 ? 0 : {d})", "ops.relu_back({d}, {y}, {out})"
+        ), activation=True,
         fold=lambda x: max(x, 0.0),
     ),
     _function(
         op.SILU, "x * sigmoid(x) (Elfwing et al. 2018).",
         Pointwise(python="F.silu({x})", c="{x} * sigmoid_({x})"),
-        _of_input("ops.silu_back({d}, {x})", "silu_back({d}, {x})"), activation=True,
+        _of_input(
+            "ops.silu_back({d}, {x})", "silu_back({d}, {x})", "ops.silu_back({d}, {x}, {out})"
+        ), activation=True,
     ),
     _function(
         op.GELU,
@@ -180,7 +193,11 @@ DEFINITIONS = (
         derivative=_of_input(
             "{d} * torch.where({x} > 0, 1.0, {slope})", "({x} > 0 ? {d} : {d} * {slope})"
         ),
-        lowering=Pointwise(python="F.leaky_relu({x}, {slope})", c="({x} > 0 ? {x} : {slope} * {x})"),
+        lowering=Pointwise(
+            python="F.leaky_relu({x}, {slope})",
+            over="F.leaky_relu({x}, {slope}, inplace=True)",
+            c="({x} > 0 ? {x} : {slope} * {x})",
+        ),
         examples=("leaky_relu({x}, 0.1)",),
     ),
 )  # fmt: skip

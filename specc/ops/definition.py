@@ -126,13 +126,15 @@ class Derivative:
 
     python: of a pointwise operation, the derivative of each input as a text: `d` stands for the upstream
         gradient, `y` for the value, the inputs go by their names, attributes by theirs.
-    c: the same for single numbers.
+    c: the same for single numbers. out: the same written into `{out}`, which may be `{d}`; empty where there
+        is no such form.
     """
 
     inputs: bool = False
     output: bool = False
     python: tuple[str, ...] = ()
     c: tuple[str, ...] = ()
+    out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

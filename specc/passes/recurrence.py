@@ -2,8 +2,8 @@
 
 Assumes: states' own computations only are left in the region (hoist). Promises: the same values. A
 scan becomes a `recurrence` if it walks a ragged axis, its states have no axes beyond those of the
-sequences, and its step is made of operations whose derivative is known (emit/cell.py); any other stays
-a scan, and the plain loop.
+sequences, and its step is made of operations whose derivative is known; any other stays a scan, and the
+plain loop. `obstacle` says what stands in the way.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, axis_of
-from specc.ops import op
+from specc.ops import definition, op, traits
+from specc.ops.definition import Pointwise
 from specc.passes.rewrite import Builder, rewrite
 
-# What a step may be made of; each has its derivative in emit/cell.py.
-STEPS = (
-    *(op.CAPTURE, op.STATE, op.CONSTANT, op.ADD, op.SUB, op.MUL, op.DIV, op.NEG, op.EXP, op.TANH, op.SIGMOID),
-    *(op.RELU, op.SILU, op.LINEAR, op.PROJECT, op.SLICE, op.CONCAT, op.DOT),
-)
+# What a step may be made of beside pointwise operations; each has its derivative in lower/adjoint.py.
+STEPS = (op.CAPTURE, op.STATE, op.CONSTANT, op.LINEAR, op.PROJECT, op.SLICE, op.CONCAT, op.DOT)
 
 
 def compile_recurrences(graph: Graph) -> Graph:
@@ -26,20 +24,36 @@ def compile_recurrences(graph: Graph) -> Graph:
 
 
 def _compiled(node: Node, builder: Builder) -> int | None:
-    if node.op != op.SCAN or not _simple(node, builder):
+    if node.op != op.SCAN or obstacle(node) is not None:
         return None
     return builder.append(replace(node, op=op.RECURRENCE))
 
 
-def _simple(scan: Node, builder: Builder) -> bool:
+def obstacle(scan: Node) -> str | None:
+    """What keeps a scan from a loop with a compiled derivative; None if nothing does."""
     region, axis = scan.region, axis_of(scan)
     assert region is not None
     assert axis is not None
-    if not axis.ragged or any(not a.ragged for a in scan.type.axes):
-        return False
+    if not axis.ragged:
+        return f"`{axis}` is static"
+    if static := [a for a in scan.type.axes if not a.ragged]:
+        return f"its states have the static axis `{static[0]}`"
     sequences = frozenset(scan.type.axes) - {axis}
     index = {n.id: n for n in region.nodes}
-    if any(frozenset(index[s].type.axes) != sequences for s in region.states):
-        return False
-    # A step sees each sequence by itself: nothing in it has an axis of its own.
-    return all(n.op in STEPS and frozenset(n.type.axes) <= sequences for n in region.nodes)
+    for state in region.states:
+        if other := frozenset(index[state].type.axes) ^ sequences:
+            return f"its states do not all have the axis `{min(a.name for a in other)}`"
+    for node in region.nodes:
+        if not (node.op in STEPS or _differentiable(node)):
+            return f"its step has `{node.op}`, of which no derivative is known there"
+        # A step sees each sequence by itself: nothing in it has an axis of its own.
+        if own := frozenset(node.type.axes) - sequences:
+            return f"`{node.op}` in its step has the axis `{min(a.name for a in own)}`"
+    return None
+
+
+def _differentiable(node: Node) -> bool:
+    """Whether an operation of single channels says what its derivative is, for every input."""
+    found = definition(node)
+    written = found.derivative is not None and len(found.derivative.python) == len(node.inputs)
+    return traits(node).pointwise and isinstance(found.lowering, Pointwise) and written

@@ -1,37 +1,28 @@
-"""The memory of one step over time: a walk through a graph as the compiled model and torch's derivatives go.
+"""The memory of one step over time: a walk through a lowered program as Python and torch's derivatives go.
 
-On the way there, a value is there as long as something reads it, a local of the emitted function holds it,
-or a derivative will read it; on the way back gradients come and what was kept goes, in the opposite order.
-The highest point is what a step takes.
+On the way there, a buffer is there as long as a local of its function holds it, an expression that is being
+computed reads it, or a derivative will; on the way back gradients come and what was kept goes, in the
+opposite order. The highest point is what a step takes.
 
-Promises: bytes above the weights and the optimizer's state, by device. Leaves what an operation keeps to
-`costs`, and sums by kind to `memory`.
+Promises: bytes above the weights and the optimizer's state, by device. Leaves what a kernel keeps to `costs`,
+and sums by kind to `memory`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from specc.emit.body import Lying
-from specc.emit.module import lying_of
-from specc.ir.graph import Graph, Node, Weight, readings, walk
+from specc.ir.graph import Graph, Weight
+from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
+from specc.ops import op
 from specc.passes.placement import BYTES
-from specc.plan.costs import VIEWS, Cost, Sizes, cost, rows_kept
-from specc.types.axis import Axis
+from specc.plan.costs import SAME, Cost, Sizes, cost, rows_kept
 
 ALL = "model"  # the device of a model without places
 
-# A value, or a value repeated at the rows of other axes.
-Key = int | tuple[int, frozenset[Axis]]
-# Values that are made on the spot, or that are weights themselves.
-_WITHOUT_ROWS = frozenset({"constant", "learned"})
-# Of all their inputs, only those at the rows of their own are read (loops and attention sort themselves out).
-_AS_THEY_ARE = frozenset(
-    {"attention", "paired", "recurrence", "scan", "tiled", "weighted_sum", *VIEWS} - {"stop_gradient"}
-) | frozenset({"init", "tail", "append", "take", "top", "flatten", "transfer"})
 # An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.rowwise).
 _PIECE = 2**16
 _ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
@@ -78,165 +69,160 @@ class Memory:
 
 @dataclass
 class _Done:
-    """A step on the way there that has a way back."""
+    """A kernel on the way there that has a way back."""
 
-    key: Key
-    node: Node
-    inputs: tuple[tuple[int, Key], ...]  # each input, and as what it was read
+    kernel: Kernel
     kept: list[Buffer]
     cost: Cost
 
 
-def peaks(graph: Graph, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> dict[str, float]:
+def peaks(program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> dict[str, float]:
     """By device, the most that is held at one time. by_row: of the tables, whose gradients are rows."""
-    return _Walk(graph, sizes, training, by_row).run()
+    return _Walk(program, sizes, training, by_row).run()
 
 
 class _Walk:
-    def __init__(self, graph: Graph, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> None:
-        self.graph = graph
+    def __init__(self, program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> None:
+        self.program = program
+        self.graph = program.graph
         self.sizes = sizes
         self.training = training
         self.by_row = by_row
         self.memory = Memory()
-        self.learns = learning(graph) if training else set()
-        self.buffers: dict[Key, Buffer] = {}
+        self.buffers: dict[Value, Buffer] = {}
         self.done: list[_Done] = []
         self.weights: dict[str, Buffer] = {}
-        self.lying = _lying(graph)
+        shared, last = program.shared, program.losses if training else program.forward
+        self.functions = [f for f in (shared, *([program.forward] if shared is None else []), last) if f]
+        self.functions = list(dict.fromkeys(self.functions))
+        self.learns = learning(self.graph, self.functions) if training else set()
 
     def run(self) -> dict[str, float]:
-        index = {n.id: n for n in self.graph.nodes}
-        predicted = _needed(index, self.graph.given)
-        lost = _needed(index, (x.node for x in self.graph.losses)) - predicted if self.training else set()
-        self._rows(predicted | lost)
-        further = {i for id in lost for i in index[id].inputs} | set(self.graph.outputs)
-        self._function([n for n in self.graph.nodes if n.id in predicted], further)
-        self._function([n for n in self.graph.nodes if n.id in lost], set(self.graph.outputs))
+        self._rows()
+        held = [buffer for function in self.functions for buffer in self._function(function)]
         if self.training:
-            self._penalties()
             self._back()
+        for buffer in held:
+            self.memory.release(buffer)
+        if self.training:
             self._optimise()
         return self.memory.peak
 
-    def _rows(self, needed: set[int]) -> None:
+    def _rows(self) -> None:
         """Index tensors: they are there as long as the batch is."""
-        domains: dict[str, set[frozenset[Axis]]] = {}
-        for node in self.graph.nodes:
-            if node.id in needed and (domain := self.sizes.domain(node)):
-                domains.setdefault(_device(node), set()).add(domain)
-        for device, there in domains.items():
-            self.memory.hold(Buffer(device, rows_kept(self.sizes, there)))
+        every = {
+            part: None
+            for f in self.functions
+            for k in walk(f)
+            for part in k.parts()
+            if isinstance(part, Rows)
+        }
+        for device in dict.fromkeys(rows.device for rows in every):
+            there = [rows for rows in every if rows.device == device]
+            self.memory.hold(Buffer(device or ALL, rows_kept(self.sizes, there)))
 
     # -------------------------------------------------------------- forward
 
-    def _function(self, nodes: list[Node], further: set[int]) -> None:
-        """The statements of one emitted function. further: values that are read after it."""
-        left = Counter(i for n in nodes for i in n.inputs)
+    def _function(self, function: Function) -> list[Buffer]:
+        """Compute a function; what it gives back is held."""
+        made = {r: k for k in function.kernels for r in k.results if r is not None}
+        computed: set[Kernel] = set()
         named: list[Buffer] = []
-        inside = {n.id for n in nodes}
-        for node in nodes:
-            self._forward(node, named)
-            buffer = self.memory.hold(self.buffers[node.id])
-            if node.id in self.lying.named or node.id in further or not left[node.id]:
-                named.append(buffer)
-            for i in node.inputs:
-                left[i] -= 1
-                if not left[i] and i in inside and i not in self.lying.named and i not in further:
-                    self.memory.release(self.buffers[i])
+
+        def compute(kernel: Kernel) -> list[Buffer]:
+            """A kernel, after those that stand within its expression: its values' buffers, held."""
+            computed.add(kernel)
+            inner = [
+                buffer
+                for x in dict.fromkeys(kernel.operands())
+                if x in made and not x.held and made[x] not in computed
+                for buffer in compute(made[x])
+            ]
+            mine = [self.memory.hold(b) for b in self._forward(kernel)]
+            for buffer in inner:
+                self.memory.release(buffer)
+            return mine
+
+        for kernel in function.kernels:
+            if kernel not in computed and any(r is None or r.held for r in kernel.results):
+                named += compute(kernel)
+        results = [b for r in function.results if r in made and made[r] not in computed
+                   for b in compute(made[r])]  # fmt: skip
+        results += [self.memory.hold(self.buffers[r]) for r in function.results if r in self.buffers]
         for buffer in named:
             self.memory.release(buffer)
+        return results
 
-    def _forward(self, node: Node, named: list[Buffer]) -> None:
-        """Compute a value, and keep what its derivative reads."""
-        device, sizes = _device(node), self.sizes
-        domain = sizes.domain(node)
-        inputs = tuple((i, self._read(i, node, domain, named)) for i in node.inputs)
-        found = cost(node, sizes, self.learns, self.training)
-        if inputs and (node.op in VIEWS or (node.op == "dropout" and not self.training)):
-            self.buffers[node.id] = self.buffers[inputs[0][1]]
-        elif node.id in self.lying.over:
-            place = self.lying.over[node.id]
-            self.buffers[node.id] = next(self.buffers[key] for i, key in inputs if i == place)
-        elif node.id in self.lying.nowhere:
-            self.buffers[node.id] = Buffer(device, 0.0)
-        else:
-            own = 0.0 if node.op in _WITHOUT_ROWS and domain is None else sizes.value(node)
-            self.buffers[node.id] = Buffer(device, own)
-        whole = self.buffers[node.id]
-        self.memory.need(device, found.during + found.beside + (0.0 if whole.holders else whole.bytes))
-        if node.id in self.learns:
-            kept = [self.buffers[key] for i, key in inputs if i in found.inputs]
-            kept += [whole] if found.output else []
+    def _forward(self, kernel: Kernel) -> list[Buffer]:
+        """Compute a kernel's values, and keep what its derivative reads."""
+        found = cost(kernel, self.sizes, self.learns, self.training)
+        made = []
+        for result in kernel.results:
+            if result is None:
+                continue
+            buffer = self._placed(kernel, result)
+            self.buffers[result] = buffer
+            made.append(buffer)
+        if not made:
+            return made
+        device = made[0].device
+        fresh = sum(b.bytes for b in dict.fromkeys(made) if not b.holders)
+        self.memory.need(device, found.during + found.beside + fresh)
+        if self._learns(kernel):
+            kept = [self.buffers[x] for x in dict.fromkeys(found.kept) if x in self.buffers]
+            kept += made[:1] if found.output else []
             kept += [Buffer(device, found.beside)] if found.beside else []
-            self.done.append(_Done(node.id, node, inputs, [self.memory.hold(b) for b in kept], found))
+            self.done.append(_Done(kernel, [self.memory.hold(b) for b in kept], found))
+        return made
 
-    def _read(self, id: int, node: Node, domain: frozenset[Axis] | None, named: list[Buffer]) -> Key:
-        """An input, repeated at the rows of the node that reads it if it has fewer."""
-        source = self.graph.node(id)
-        own, wanted = self.sizes.domain(source), self._wanted(node, domain)
-        if node.op in _AS_THEY_ARE or own is None or wanted is None:
-            return id
-        if own >= wanted:
-            if source.role != node.role and (id, wanted) not in self.buffers:
-                # Repeated for every candidate; of one each it is the same value, under another name.
-                self.buffers[id, wanted] = self.memory.hold(self.buffers[id])
-                named.append(self.buffers[id])
-            return id
-        key = (id, wanted)
-        if key not in self.buffers:
-            buffer = Buffer(_device(node), self.sizes.value(source, wanted))
-            self.buffers[key] = self.memory.hold(buffer)
-            named.append(buffer)
-            if id in self.learns:
-                self.done.append(_Done(key, source, ((id, id),), [], Cost()))
-        return key
+    def _placed(self, kernel: Kernel, result: Value) -> Buffer:
+        """The buffer of a value: a new one, or that of what it lies in."""
+        device = result.device or ALL
+        if result.base is not None and result.base in self.buffers:
+            return self.buffers[result.base]
+        if kernel.name in _NOTHING or (kernel.name == "dropout" and not self.training):
+            x = next(iter(kernel.operands()), None)
+            return self.buffers[x] if x is not None and x in self.buffers else Buffer(device, 0.0)
+        return Buffer(device, self.sizes.value(result))
 
-    def _wanted(self, node: Node, domain: frozenset[Axis] | None) -> frozenset[Axis] | None:
-        axis = node.attrs.get("axis")
-        if isinstance(axis, Axis) and axis.ragged and node.op in ("sum", "mean", "max", "min", "softmax"):
-            return (domain or frozenset()) | {axis}
-        return domain
+    def _learns(self, kernel: Kernel) -> bool:
+        return any(r in self.learns for r in kernel.results)
 
     # ------------------------------------------------------------- backward
 
-    def _penalties(self) -> None:
-        """Rows of tables that are looked up once more for the sum of their squares."""
-        self.penalties: list[tuple[Weight, Buffer]] = []
-        for weight in self.graph.weights.values():
-            if weight.l2 and not weight.frozen and weight.kind == "table":
-                device = next((_device(n) for n in self.graph.nodes if weight.path in n.weights), ALL)
-                rows = Buffer(device, self._distinct(weight) * BYTES * weight.shape[1])
-                self.memory.need(device, rows.bytes)
-                self.penalties.append((weight, self.memory.hold(rows)))
-
     def _distinct(self, weight: Weight) -> float:
-        named = (
-            self.sizes.rows(self.sizes.domain(n) or frozenset())
-            for n in self.graph.nodes
-            for r in readings(n)
-            if r.table == weight.path
-        )
+        named = (self.sizes.rows(r.shape.domain) for r in self._lookups(weight.path))
         return distinct(sum(named), weight.shape[0])
 
+    def _lookups(self, path: str) -> list[Value]:
+        found = []
+        for function in self.functions:
+            for kernel in walk(function):
+                parts = [list(kernel.args)] if kernel.name in ("embed", "embed_bag") else kernel.args
+                if kernel.name not in ("embed", "embed_bag", "lookup"):
+                    continue
+                for arg, result in zip(parts, kernel.results, strict=True):
+                    tables = _tables(arg)
+                    found += [result] * tables.count(path) if result is not None else []
+        return found
+
     def _back(self) -> None:
-        self.grads: dict[Key, Buffer] = {}
-        for id in self.graph.outputs:
-            if id in self.learns:
-                node = self.graph.node(id)
-                self._give(id, Buffer(_device(node), self.sizes.value(node)))
-        for weight, rows in reversed(self.penalties):
-            self._rows_of(weight, rows.device, 0.0)
-            self.memory.release(rows)
+        self.grads: dict[Value, Buffer] = {}
+        for result in self.program.losses.results:
+            if result in self.learns:
+                self._give(result, Buffer(result.device or ALL, self.sizes.value(result)))
         for done in reversed(self.done):
-            grad = self.grads.pop(done.key, None)
+            kernel = done.kernel
+            given = [self.grads.pop(r) for r in kernel.results if r is not None and r in self.grads]
+            device = next(r.device or ALL for r in kernel.results if r is not None)
             if done.cost.first:
                 # Its gradients come once all of it is derived: what was kept has gone by then.
-                self.memory.need(_device(done.node), done.cost.first)
+                self.memory.need(device, done.cost.first)
                 self._forget(done)
-            if grad is not None:
-                self._derive(done, grad)
-                self.memory.release(grad)
+            if given:
+                self._derive(done, given, device)
+                for grad in given:
+                    self.memory.release(grad)
             self._forget(done)
 
     def _forget(self, done: _Done) -> None:
@@ -244,57 +230,54 @@ class _Walk:
             self.memory.release(buffer)
         done.kept.clear()
 
-    def _derive(self, done: _Done, grad: Buffer) -> None:
-        """The gradients of a node's inputs and weights from its own."""
-        node, device = done.node, grad.device
-        expanded = not isinstance(done.key, int)
+    def _derive(self, done: _Done, given: list[Buffer], device: str) -> None:
+        """The gradients of a kernel's operands and weights from its own."""
+        kernel = done.kernel
+        result = next(r for r in kernel.results if r is not None)
+        grad = given[0]
         self.memory.need(device, done.cost.back)
-        if not expanded:
-            for path in dict.fromkeys(p for n in walk((node,)) for p in n.weights):
-                self._weight(
-                    self.graph.weights[path], grad, self.sizes.rows(self.sizes.domain(node) or frozenset())
-                )
-        passes = not expanded and (done.cost.way == "same" or node.op in VIEWS or _spread_out(node))
+        for path in weights_of(kernel, self.graph):
+            self._weight(self.graph.weights[path], device, self.sizes.rows(result.shape.domain))
+        passes = kernel.name in SAME or result.base is not None or _spread_out(kernel)
         extra = self.memory.hold(Buffer(device, done.cost.back))
-        for i, key in done.inputs:
-            if i not in self.learns:
+        for x in dict.fromkeys(kernel.operands()):
+            if x not in self.learns:
                 continue
-            source = self.graph.node(i)
-            size = self.sizes.value(source, key[1] if isinstance(key, tuple) else None)
-            whole = node.op in ("concat", "stack", "transfer") or _spread_out(node)
-            home = _device(source) if node.op == "transfer" else device
+            size = self.sizes.value(x)
+            whole = kernel.name in ("cat", "concat", "stack", "transfer") or _spread_out(kernel)
+            home = (x.device or ALL) if kernel.name == "transfer" else device
             if passes and home == device and (whole or size >= grad.bytes):
-                self._give(key, grad)
+                self._give(x, grad)
             else:
-                if size < grad.bytes and not expanded:
+                if size < grad.bytes and kernel.name not in _GATHERS:
                     self.memory.need(device, grad.bytes)  # before it is summed up
-                self._give(key, Buffer(home, size))
+                self._give(x, Buffer(home, size))
         self.memory.release(extra)
 
-    def _give(self, key: Key, part: Buffer) -> None:
+    def _give(self, value: Value, part: Buffer) -> None:
         """A part of a gradient; several are added up."""
-        before = self.grads.get(key)
+        before = self.grads.get(value)
         if before is None:
-            self.grads[key] = self.memory.hold(part)
+            self.grads[value] = self.memory.hold(part)
             return
         self.memory.hold(part)
         if before.holders > 1:
             total = self.memory.hold(Buffer(before.device, max(before.bytes, part.bytes)))
             self.memory.release(before)
-            self.grads[key] = total
+            self.grads[value] = total
         self.memory.release(part)
 
-    def _weight(self, weight: Weight, grad: Buffer, named: float) -> None:
+    def _weight(self, weight: Weight, device: str, named: float) -> None:
         if weight.frozen or weight.kind == "buffer":
             return
         if self.by_row.get(weight.path):
-            self._rows_of(weight, grad.device, named)
+            self._rows_of(weight, device, named)
             return
         size = BYTES * math.prod(weight.shape)
         if weight.path in self.weights:
-            self.memory.need(grad.device, size)
+            self.memory.need(device, size)
         else:
-            self.weights[weight.path] = self.memory.hold(Buffer(grad.device, size))
+            self.weights[weight.path] = self.memory.hold(Buffer(device, size))
 
     def _rows_of(self, weight: Weight, device: str, named: float) -> None:
         """A gradient by row: the distinct ones, each with its id. named: how many ids name one."""
@@ -315,50 +298,51 @@ class _Walk:
                 self.memory.need(grad.device, _DENSE_COPIES * grad.bytes)
 
 
+# Kernels whose value is a weight itself, or that of another function.
+_NOTHING = frozenset({"learned", "constant", "positions", "predicted", "weights"})
+# Kernels that read each operand at rows of its own.
+_GATHERS = frozenset({"expand", "weighted_sum", "paired", "attend", "recur", "lookup", "append", "unroll"})
+
+
 def distinct(named: float, rows: int) -> float:
     """How many rows of a table a batch names, if it names any as likely as any other."""
     return rows * -math.expm1(-named / rows) if rows else 0.0
 
 
-def _spread_out(node: Node) -> bool:
+def _spread_out(kernel: Kernel) -> bool:
     """A sum over channels or a static axis: its gradient is a view of the one that came in."""
-    axis = node.attrs.get("axis")
-    return node.op == "sum" and len(node.inputs) == 1 and not (isinstance(axis, Axis) and axis.ragged)
+    return kernel.name in ("channels.sum", "along.sum")
 
 
-def learning(graph: Graph) -> set[int]:
-    """The nodes that a gradient flows through."""
-    found: set[int] = set()
-    for node in graph.nodes:
-        trained = any(
-            not graph.weights[w].frozen and graph.weights[w].kind != "buffer"
-            for n in walk((node,))
-            for w in n.weights
-        )
-        if node.op != "stop_gradient" and (trained or any(i in found for i in node.inputs)):
-            found.add(node.id)
+def _tables(arg: Any) -> list[str]:
+    return [part.path for part in Kernel("", (arg,), ()).parts() if isinstance(part, Parameter)]
+
+
+def weights_of(kernel: Kernel, graph: Graph) -> list[str]:
+    """The paths of the weights that a kernel reads, those of functions that it calls too."""
+    found: dict[str, None] = {}
+    inner = [k for f in kernel.functions() for k in walk(f)]
+    for part in (p for k in (*inner, kernel) for p in k.parts()):
+        match part:
+            case Parameter(layer=True):
+                found |= dict.fromkeys(w for w in graph.weights if w.rpartition(".")[0] == part.path)
+            case Parameter():
+                found[part.path] = None
+            case Matrix():
+                paths = (p.bias if part.bias else p.matrix for p in part.products)
+                found |= dict.fromkeys(path for path in paths if path)
+            case Heads():
+                found |= dict.fromkeys(s.matrix for s in part.slabs)
+    return list(found)
+
+
+def learning(graph: Graph, functions: list[Function]) -> set[Value]:
+    """The values that a gradient flows through."""
+    found: set[Value] = set()
+    for function in functions:
+        for kernel in function.kernels:
+            trained = any(not graph.weights[w].frozen and graph.weights[w].kind != "buffer"
+                          for w in weights_of(kernel, graph))  # fmt: skip
+            if kernel.name != op.STOP_GRADIENT and (trained or any(x in found for x in kernel.operands())):
+                found.update(r for r in kernel.results if r is not None and r.dtype == "real")
     return found
-
-
-def _needed(index: Mapping[int, Node], roots: Iterable[int]) -> set[int]:
-    found: set[int] = set()
-    stack = list(roots)
-    while stack:
-        id = stack.pop()
-        if id not in found:
-            found.add(id)
-            stack.extend(index[id].inputs)
-    return found
-
-
-def _lying(graph: Graph) -> Lying:
-    """Where values lie, worked out once for a graph."""
-    found: Lying | None = graph.__dict__.get("_lying")
-    if found is None:
-        found = lying_of(graph)
-        object.__setattr__(graph, "_lying", found)
-    return found
-
-
-def _device(node: Node) -> str:
-    return node.device or ALL

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from specc.ir.graph import Graph, Weight, fields_of, readings, walk
+from specc.lower import lower
 from specc.passes.placement import BYTES
 from specc.plan.activations import ALL, distinct, peaks
 from specc.plan.costs import Sizes
@@ -52,9 +53,8 @@ def predict(graph: Graph, batch: int, lengths: Lengths, mode: Mode) -> dict[str,
 
     graph: placed, or without places (then all is on the device `ALL`).
     """
-    sizes = Sizes(graph, batch, lengths)
     by_row = {path: goes_by_row(graph, w) for path, w in graph.weights.items()}
-    found = peaks(graph, sizes, mode == "training", by_row)
+    found = peaks(lower(graph), Sizes(batch, lengths), mode == "training", by_row)
     loads = {device: Load() for device in found}
     for path, device in _homes(graph).items():
         weight = graph.weights[path]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,11 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc.emit.cell import CellSource, cell_source
+from specc.emit.c import function_text
+from specc.emit.cell import key_of
+from specc.emit.rows import function_lines
 from specc.ir.graph import Node, Region
+from specc.lower.cell import Cell as Lowered
+from specc.lower.cell import cell_of
 from specc.ops.products import Columns, Product
 from specc.source import Source, Span
 from specc.types.axis import Type
+from specc_runtime import native as native_runtime
 from specc_runtime.layout import Axis, Layout
 from specc_runtime.ops.cell import Cell, recur
 from specc_runtime.ops.recurrent import scan
@@ -78,17 +85,40 @@ def augru() -> tuple[Region, tuple[bool, ...], Callable[..., tuple[Tensor]]]:
     return region, (True, True, True, False), plain
 
 
-def loaded(source: CellSource, folder: Path) -> ModuleType:
-    lines = ["import torch", "from torch.nn import functional as F", "from specc_runtime import ops", ""]
-    lines += [
-        "def step(values, constants, matrices, biases, states, nexts):",
-        *(f"    {x}" for x in source.step),
-        "",
-    ]
-    lines += [
-        "def back(values, constants, matrices, states, kept, d_next, d_values, d_products):",
-        *(f"    {x}" for x in source.back),
-    ]
+def lowered(region: Region, varying: tuple[bool, ...]) -> Lowered:
+    scan = Node(-1, "recurrence", (), Type((), WIDTH), SPAN, {}, region=region)
+    return cell_of(scan, varying)
+
+
+def cells(cell: Lowered, folder: Path) -> list[Cell]:
+    """A cell in Python alone, and with C between its products."""
+    module = loaded(cell, folder)
+    plain = Cell(module.step, module.back, cell.sloped, cell.places, cell.biased)
+    functions = native_runtime.functions(module.KEY, torch.float64)
+    assert functions is not None
+    step, back = partial(module.step_in_c, functions), partial(module.back_in_c, functions)
+    return [plain, replace(plain, step=step, back=back)]
+
+
+def loaded(cell: Lowered, folder: Path) -> ModuleType:
+    """The functions of a cell in both forms."""
+    native = cell.native
+    assert not isinstance(native, str), native
+    runs = {run: f"run_{number}" for number, run in enumerate(native.runs)}
+    calls = {run: f"c.{name}" for run, name in runs.items()}
+    lines = ["import torch", "from torch.nn import functional as F", "from specc_runtime import ops"]
+    step = "values, constants, matrices, biases, states, nexts"
+    back = "values, constants, matrices, states, kept, d_next, d_values, d_products"
+    for name, parameters, texts in (
+        ("step", step, function_lines(cell.step, {})),
+        ("back", back, function_lines(cell.back, {})),
+        ("step_in_c", f"c, {step}", function_lines(native.step, calls, "c")),
+        ("back_in_c", f"c, {back}", function_lines(native.back, calls, "c")),
+    ):
+        lines += ["", f"def {name}({parameters}):", *(f"    {x}" for x in texts)]
+    text = "\n".join(function_text(name, run) for run, name in runs.items())
+    native_runtime.enter(text)
+    lines += ["", f"KEY = {key_of(text)!r}"]
     path = folder / "generated.py"
     path.write_text("\n".join(lines) + "\n")
     spec = importlib.util.spec_from_file_location("generated_cell", path)
@@ -101,8 +131,7 @@ def loaded(source: CellSource, folder: Path) -> ModuleType:
 
 def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
     region, varying, plain = augru()
-    source = cell_source(region, varying)
-    module = loaded(source, tmp_path)
+    source = lowered(region, varying)
     lengths = [3, 0, 6, 1]
     layout = Layout(4, {"h.t": torch.tensor(lengths)}, None)
     rows = layout[T]
@@ -119,17 +148,10 @@ def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
         return plain(given, fresh_in, weight, gain, h, w, v, b)
 
     (expected,) = scan(step, rows, T, [given, fresh_in, weight], [gain], [start])
-    cell = Cell(module.step, module.back, source.sloped, source.places, (0,))
-    (found,) = recur(cell, rows, T, [given, fresh_in, weight], [gain], [w, v], [b], [start])
-    assert torch.allclose(found, expected, atol=1e-12)
     everything = [given, fresh_in, weight, gain, w, v, b, start]
-    seed = torch.randn_like(expected)
-    for mine, theirs in zip(
-        torch.autograd.grad(found, everything, seed),
-        torch.autograd.grad(expected, everything, seed),
-        strict=True,
-    ):
-        assert torch.allclose(mine, theirs, atol=1e-12)
+    for cell in cells(source, tmp_path):
+        (found,) = recur(cell, rows, T, [given, fresh_in, weight], [gain], [w, v], [b], [start])
+        same(found, expected, everything)
 
 
 def held_against_the_loop(
@@ -137,8 +159,6 @@ def held_against_the_loop(
 ) -> None:
     """A step of one value and one state against what it means, value and gradient."""
     region = Region(tuple(s.nodes), (x,), (h,), (None,), (following,))
-    source = cell_source(region, (True,))
-    module = loaded(source, folder)
     layout = Layout(3, {"h.t": torch.tensor([3, 0, 6])}, None)
     rows = layout[T]
     torch.manual_seed(0)
@@ -146,14 +166,19 @@ def held_against_the_loop(
     given = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     value, start, *ws = given
     (expected,) = scan(lambda x, h: plain(x, h, *ws), rows, T, [value], [], [start])
-    cell = Cell(module.step, module.back, source.sloped, source.places)
-    (found,) = recur(cell, rows, T, [value], [], ws, [], [start])
+    for cell in cells(lowered(region, (True,)), folder):
+        (found,) = recur(cell, rows, T, [value], [], ws, [], [start])
+        same(found, expected, given)
+
+
+def same(found: Tensor | None, expected: Tensor, given: list[Tensor]) -> None:
+    """Value and gradients."""
+    assert found is not None
     assert torch.allclose(found, expected, atol=1e-12)
     seed = torch.randn_like(expected)
-    for mine, theirs in zip(
-        torch.autograd.grad(found, given, seed), torch.autograd.grad(expected, given, seed), strict=True
-    ):
-        assert torch.allclose(mine, theirs, atol=1e-12)
+    theirs = torch.autograd.grad(expected, given, seed, retain_graph=True)
+    for mine, other in zip(torch.autograd.grad(found, given, seed), theirs, strict=True):
+        assert torch.allclose(mine, other, atol=1e-12)
 
 
 def test_a_product_that_is_added_to_a_product_has_its_own_derivative(tmp_path: Path) -> None:
@@ -185,8 +210,7 @@ def test_a_derivative_that_two_read_is_not_written_over(tmp_path: Path) -> None:
 
 def test_only_what_the_derivative_reads_is_kept() -> None:
     region, varying, _ = augru()
-    source = cell_source(region, varying)
-    assert source.step[-1].startswith("return (")
-    kept = source.back[[line.endswith("= kept") for line in source.back].index(True)]
-    assert "fresh_h" not in kept
+    source = lowered(region, varying)
+    assert "fresh_h" not in {name for value in source.kept for name in value.names}
+    assert source.step.results == list(source.kept) == source.back.groups["kept"]
     assert (source.seen, source.held) == ((0, 1, 2), (3,))

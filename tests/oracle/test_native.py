@@ -43,9 +43,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Kernels for however few rows; what was done with some."""
     found = set()
 
-    def compiled(plain: cell.Cell, *widths: Any) -> cell.Cell:
-        made = native.cells.compiled(plain, *widths)
-        assert made is not plain, "a recurrence has no kernels"
+    def functions(key: str, dtype: torch.dtype) -> native.sources.Functions | None:
+        made = native.sources.functions(key, dtype)
+        assert made is not None, "a recurrence has no kernels"
         found.add("recurrence")
         return made
 
@@ -55,7 +55,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         found.add("attention")
         return made
 
-    for module, function in ((cell, compiled), (attention, attend)):
+    for module, function in ((cell, functions), (attention, attend)):
         monkeypatch.setattr(module, "_WORTH", 0)
         monkeypatch.setattr(native, function.__name__, function)
     return found

@@ -11,7 +11,8 @@ Promises: the values and gradients of the plain loop (`recurrent.scan`), first o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +42,19 @@ Perhaps = tuple[Tensor | None, ...]
 
 
 @dataclass(frozen=True)
+class InC:
+    """The functions of a cell with what lies between their products in C.
+
+    source: what the text of C goes by (native.sources). step, back: as a cell's, but for their first
+    argument, which has the functions of C.
+    """
+
+    source: str
+    step: Callable[..., Any]
+    back: Callable[..., Any]
+
+
+@dataclass(frozen=True)
 class Cell:
     """One step and its derivative. Every tensor of a step is [n, width], n sequences still running.
 
@@ -55,6 +69,7 @@ class Cell:
     places: for each matrix where the derivative of its product lies: (number of a value, start, stop) for
         channels of that value's, None for a place of its own; none here if all have their own.
     biased: for each bias [out] the number of the matrix whose product it is added to.
+    in_c: the same functions with what lies between their products in C.
     """
 
     step: Callable[[Tensors, Tensors, Tensors, Tensors, Tensors, Tensors], Tensors]
@@ -65,6 +80,7 @@ class Cell:
     sloped: tuple[bool, ...] = ()
     places: tuple[tuple[int, int, int] | None, ...] = ()
     biased: tuple[int, ...] = ()
+    in_c: InC | None = None
 
     def d_products(self, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
         """For each matrix where the derivative of its product lies, [rows, out]."""
@@ -210,7 +226,7 @@ class _Walk(torch.autograd.Function):
     ) -> Tensors:
         flat, constants, matrices, biases, states = _split(given, sizes)
         active, sources = steps.active, _sources(flat)
-        cell = _fitted(cell, sources, constants, matrices, biases, states, sum(active))
+        cell = _fitted(cell, sources, states, sum(active))
         chunks = _Chunk.all(active)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         keeps = any(ctx.needs_input_grad)
@@ -329,29 +345,15 @@ class _Walk(torch.autograd.Function):
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
 
-def _fitted(
-    cell: Cell,
-    sources: Sequence[Source],
-    constants: Tensors,
-    matrices: Tensors,
-    biases: Tensors,
-    states: Tensors,
-    rows: int,
-) -> Cell:
+def _fitted(cell: Cell, sources: Sequence[Source], states: Tensors, rows: int) -> Cell:
     """The cell, with kernels in C where there are so many rows that these are worth their compilation."""
-    dtype = states[0].dtype
-    widths = tuple(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
-    if rows * sum(widths) < _WORTH or not native.wanted(states[0].device, dtype):
+    widths = sum(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
+    if cell.in_c is None or rows * widths < _WORTH or not native.wanted(states[0].device, states[0].dtype):
         return cell
-    sizes = native.Sizes(
-        widths,
-        tuple(x.shape[1] for x in constants),
-        tuple(tuple(m.shape) for m in matrices),
-        tuple(len(b) for b in biases),
-        tuple(s.shape[1] for s in states),
-        dtype,
-    )
-    return native.compiled(cell, sizes)
+    functions = native.functions(cell.in_c.source, states[0].dtype)
+    if functions is None:
+        return cell
+    return replace(cell, step=partial(cell.in_c.step, functions), back=partial(cell.in_c.back, functions))
 
 
 class _Outer:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specc.ir.graph import Node, Region
-from specc.ops.products import products_of
+from specc.lower.fusion import biased
+from specc.ops import op
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,22 @@ class Step:
 
 
 def steps_of(region: Region) -> list[Step]:
-    """What is computed, in order, without arguments and numbers."""
-    return _Fusion(region).steps()
+    """What is computed, in order, without arguments and numbers; slices stand right after what they are of:
+    from then on only the slices are read."""
+    return _sliced_early(_Fusion(region).steps())
 
 
-def biased(product: Node, index: dict[int, Node]) -> bool:
-    """Whether a product has a bias, which then is what is added to it."""
-    return any(p.bias for p in products_of(product, index[product.inputs[0]].type.width))
+def _sliced_early(steps: list[Step]) -> list[Step]:
+    cuts: dict[int, list[Step]] = {}
+    for step in steps:
+        if step.kind == op.SLICE:
+            cuts.setdefault(step.inputs[0], []).append(step)
+    own = {s.id for s in steps}
+    ordered = [cut for source, found in cuts.items() if source not in own for cut in found]
+    for step in steps:
+        if step.kind != op.SLICE:
+            ordered += [step, *cuts.get(step.id, ())]
+    return ordered
 
 
 class _Fusion:
@@ -52,23 +62,23 @@ class _Fusion:
         found: dict[int, Step] = {}
         # The last first: the mean is looked for before its halves are taken for products and sums.
         for node in reversed(self.nodes):
-            if node.op == "add":
+            if node.op == op.ADD:
                 fused = self._lerp(node) or self._added(node, self._addmm) or self._added(node, self._addcmul)
                 if fused is not None:
                     found[node.id] = fused
         return [
             found.get(n.id, Step(n, n.op, n.inputs))
             for n in self.nodes
-            if n.op not in ("capture", "state", "constant") and n.id not in self.absorbed
+            if n.op not in (op.CAPTURE, op.STATE, op.CONSTANT) and n.id not in self.absorbed
         ]
 
-    def _once(self, id: int, op: str) -> Node | None:
+    def _once(self, id: int, name: str) -> Node | None:
         node = self.index[id]
-        return node if node.op == op and self.uses[id] == 1 and id not in self.absorbed else None
+        return node if node.op == name and self.uses[id] == 1 and id not in self.absorbed else None
 
     def _lerp(self, node: Node) -> Step | None:
         for one, other in (node.inputs, node.inputs[::-1]):
-            first, second = self._once(one, "mul"), self._once(other, "mul")
+            first, second = self._once(one, op.MUL), self._once(other, op.MUL)
             if first is None or second is None:
                 return None
             for weight, end in (first.inputs, first.inputs[::-1]):
@@ -84,10 +94,10 @@ class _Fusion:
     def _is_rest(self, id: int, weight: int) -> bool:
         """Whether a value is 1 - weight."""
         node = self.index[id]
-        if node.op != "sub" or node.inputs[1] != weight:
+        if node.op != op.SUB or node.inputs[1] != weight:
             return False
         whole = self.index[node.inputs[0]]
-        return whole.op == "constant" and float(whole.attrs["value"]) == 1.0
+        return whole.op == op.CONSTANT and float(whole.attrs["value"]) == 1.0
 
     def _added(self, node: Node, made: Callable[[Node, int, int], Step | None]) -> Step | None:
         for mine, other in (node.inputs, node.inputs[::-1]):
@@ -99,16 +109,16 @@ class _Fusion:
         return None
 
     def _addmm(self, node: Node, mine: int, other: int) -> Step | None:
-        product = self._once(mine, "linear") or self._once(mine, "project")
+        product = self._once(mine, op.LINEAR) or self._once(mine, op.PROJECT)
         if product is None or biased(product, self.index) or product.type.width != node.type.width:
             return None
         return Step(node, "addmm", (other, product.inputs[0]), product)
 
     def _addcmul(self, node: Node, mine: int, other: int) -> Step | None:
-        product = self._once(mine, "mul")
+        product = self._once(mine, op.MUL)
         if product is None or not self._tensors(*product.inputs):
             return None
         return Step(node, "addcmul", (other, *product.inputs))
 
     def _tensors(self, *ids: int) -> bool:
-        return all(self.index[i].op != "constant" for i in ids)
+        return all(self.index[i].op != op.CONSTANT for i in ids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
+from specc.ops import op, pure
 from specc.passes.roles import CANDIDATE
 from specc.types.axis import Axis, Type
 
@@ -31,7 +32,7 @@ class Domain:
 
 EXAMPLES = Domain(frozenset())
 # Draws and statistics are of every example, also where what they are given is the same in all.
-_EACH = frozenset({"scan_out", "dropout", "batch_norm", "dice"})
+_EACH = (op.SCAN_OUT, op.DROPOUT, op.BATCH_NORM, op.DICE)
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,14 @@ class Shapes:
             if node.region is not None:
                 pairs = zip(node.region.captures, node.inputs, strict=False)
                 self._find(node.region.nodes, frozenset(c for c, i in pairs if i in self._same))
-            elif node.op in ("constant", "learned", "index", "length"):
+            elif node.op in (op.CONSTANT, op.LEARNED, op.INDEX, op.LENGTH):
                 if not any(a.ragged for a in node.type.axes) and not _measures(node):
                     self._same.add(node.id)
             elif node.id in captured or (
-                node.op not in _EACH and node.inputs and all(i in self._same for i in node.inputs)
+                node.op not in _EACH
+                and pure(node)
+                and node.inputs
+                and all(i in self._same for i in node.inputs)
             ):
                 self._same.add(node.id)
 
@@ -90,3 +94,8 @@ def _measures(node: Node) -> bool:
     """Whether the node is the length of a ragged axis."""
     axis = node.attrs.get("axis")
     return isinstance(axis, Axis) and axis.ragged
+
+
+def whole_shape(shape: Shape) -> Shape:
+    """The shape with rows, also where the value is the same everywhere."""
+    return shape if shape.domain is not None else Shape(EXAMPLES, shape.dims)

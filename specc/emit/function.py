@@ -1,0 +1,255 @@
+"""The statements of a function of the emitted source.
+
+Promises: a value that the program holds is a local, under the name that the spec gives it if it has one; any
+other stands inside the expression that reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from specc.emit.axes import Axes
+from specc.emit.code import Expr, Line, number, quoted, target, tuple_text
+from specc.emit.kernels import written
+from specc.emit.names import Names, attribute, identifier
+from specc.emit.products import bias_text, heads_text, matrix_text
+from specc.ir.graph import Graph
+from specc.lower.cell import Cell
+from specc.lower.program import (
+    Device,
+    Field,
+    Function,
+    Heads,
+    Kernel,
+    Matrix,
+    Parameter,
+    Position,
+    Record,
+    Rows,
+    Symbol,
+    Value,
+)
+from specc.passes.roles import CANDIDATE, axis_role
+from specc.source import Span
+from specc.types.axis import Axis
+
+
+class Unit:
+    """What all functions of a module share: names, the axes' constants, cells, and what `values` gives."""
+
+    def __init__(self, graph: Graph, names: Names) -> None:
+        self.graph = graph
+        self.names = names
+        self.roles = {space.name: space.role for space in graph.spaces}
+        self.axes = Axes(self.roles, names)
+        self.shared: dict[Value, Expr] = {}
+        self.cells: list[tuple[tuple[str, ...], Cell]] = []
+
+    def cell(self, cell: Cell) -> str:
+        """The name of the cell that holds a step and its derivative."""
+        node = cell.node
+        stem = identifier(node.scope.replace(".", "_") or node.name or "scan")
+        wishes = (f"{stem}_step", f"{stem}_back", f"{stem}_cell".upper())
+        names = tuple(self.names.take(wish) for wish in wishes)
+        self.cells.append((names, cell))
+        return names[-1]
+
+
+class Writer:
+    """Writes one function. `outer` is the one it stands in."""
+
+    def __init__(self, unit: Unit, outer: Writer | None = None) -> None:
+        self.unit = unit
+        self.outer = outer
+        self.names = Names()
+        self.indent: int = 8 if outer is None else outer.indent + 4
+        self.lines: list[Line] = []
+        self.texts: dict[Value, Expr] = {}
+        self._given: dict[Value, str] = {}
+        self._functions: dict[Function, str] = {}
+        self._devices: dict[str, str] = {}
+        self._layouts: dict[str | None, str] = {}
+        self._weights: dict[str, str] = {}
+
+    def write(self, function: Function) -> None:
+        """All statements. The spec's names come before those that are made up."""
+        for kernel in function.kernels:
+            for result in kernel.results:
+                if result is not None and result.given:
+                    self.name_of(result)
+        for kernel in function.kernels:
+            self._statement(kernel)
+
+    def say(self, text: str, span: Span | None = None) -> None:
+        """A statement, with the place in the spec that it comes from."""
+        self.lines.append(Line(" " * self.indent + text, span))
+
+    def name_of(self, value: Value) -> str:
+        """The local that holds a value."""
+        if value not in self._given:
+            names = value.names or ("value",)
+            if value.after is not None:
+                text = self.text(value.after).text
+                names = (f"{names[0]}_{text}",) if text.isidentifier() else names
+            self._given[value] = self.names.take(*names)
+        return self._given[value]
+
+    def text(self, value: Value) -> Expr:
+        """A value as it is read."""
+        if value.dtype == "number":
+            return number(value.number)
+        if value in self.texts:
+            return self.texts[value]
+        if value in self.unit.shared:
+            return self.unit.shared[value]
+        assert self.outer is not None, value
+        return self.outer.text(value)
+
+    def _statement(self, kernel: Kernel) -> None:
+        for function in kernel.functions():
+            self._function(function)
+        args = [self._arg(a) for a in kernel.args]
+        expr = written(kernel, args, {key: self._arg(a).text for key, a in kernel.options.items()})
+        if len(kernel.results) == 1 and kernel.results[0] is not None and kernel.name not in SEVERAL:
+            value = kernel.results[0]
+            if not value.held:
+                self.texts[value] = expr
+                return
+            self.say(f"{self.name_of(value)} = {expr.text}", kernel.span)
+        else:
+            names = ["_" if r is None else self.name_of(r) for r in kernel.results]
+            self.say(f"{target(names)} = {expr.text}", kernel.span)
+        for result in kernel.results:
+            if result is not None:
+                self.texts[result] = Expr(self.name_of(result))
+
+    def _function(self, function: Function) -> None:
+        """A function within this one."""
+        inner = Writer(self.unit, self)
+        if not function.closed:
+            for expr in self.texts.values():
+                if expr.text.isidentifier():
+                    inner.names.take(expr.text)
+        name = self.names.take(*(identifier(n) for n in function.names))
+        self._functions[function] = name
+        parameters = []
+        for value in function.parameters:
+            inner.texts[value] = Expr(inner.name_of(value))
+            parameters.append(f"{inner.texts[value].text}: Tensor")
+        inner.write(function)
+        results = [inner.text(r).text for r in function.results]
+        one = function.names[0].endswith("_of_tile")
+        gives, given = ("Tensor", results[0]) if one else ("tuple[Tensor, ...]", tuple_text(results))
+        self.say(f"def {name}({', '.join(parameters)}) -> {gives}:", function.span)
+        self.lines += inner.lines
+        self.lines.append(Line(" " * inner.indent + f"return {given}"))
+
+    # ------------------------------------------------------------- arguments
+
+    def _arg(self, arg: Any) -> Expr:
+        match arg:
+            case Value():
+                return self.text(arg)
+            case None | bool():
+                return Expr(repr(arg))
+            case int() | float():
+                return Expr(repr(arg))
+            case str():
+                return Expr(quoted(arg))
+            case list():
+                return Expr(f"[{', '.join(self._arg(a).text for a in arg)}]")
+            case tuple():
+                return Expr(tuple_text([self._arg(a).text for a in arg]))
+            case Rows():
+                return Expr(self.rows(arg))
+            case Axis():
+                return Expr(self.unit.axes.constant(arg))
+            case Position():
+                method = "lengths_of" if arg.length else "position"
+                return Expr(f"{self.rows(arg.rows)}.{method}({self.unit.axes.constant(arg.axis)})")
+            case Field():
+                return Expr(self._field(arg))
+            case Parameter():
+                return Expr(attribute(arg.path))
+            case Matrix():
+                text = (
+                    bias_text(arg.products) if arg.bias else matrix_text(arg.products, arg.width, self.weight)
+                )
+                return Expr(text)
+            case Heads():
+                return Expr(heads_text(arg, self.weight, lambda path: self.unit.graph.weights[path].shape[0]))
+            case Device():
+                return Expr(self.device(arg.name))
+            case Symbol():
+                return Expr(f"ops.{arg.name}")
+            case Record():
+                return self._record(arg)
+            case Function():
+                return Expr(self._functions[arg])
+            case Cell():
+                return Expr(self.unit.cell(arg))
+        raise AssertionError(arg)
+
+    def _record(self, record: Record) -> Expr:
+        args = [self._arg(a).text for a in record.args]
+        match record.name:
+            case "sum":
+                return Expr(" + ".join(args))
+            case "axes":
+                named = zip(record.args, args, strict=True)
+                return Expr("{" + ", ".join(f"{quoted(axis.name)}: {text}" for axis, text in named) + "}")
+        return Expr(f"ops.{record.name}({', '.join(args)})")
+
+    def _field(self, field: Field) -> str:
+        batch = "batch" if field.device is None else f"batch.on({self.device(field.device)})"
+        match field.kind:
+            case "label":
+                return f"{batch}.labels[{quoted(field.path)}]"
+            case "values":
+                return f"{batch}.bag({quoted(field.path)}).values"
+        return f"{batch}.{field.kind}({quoted(field.path)})"
+
+    def rows(self, rows: Rows) -> str:
+        """The rows of a domain, in a layout of the batch."""
+        parts, domain = [], rows.domain
+        inner = [a for a in domain.axes if not any(b.parent == a for b in domain.axes)]
+        own = any(axis_role(a, self.unit.roles) == CANDIDATE for a in inner)
+        if domain.candidate and not own:
+            self.unit.axes.uses_candidate = True
+            parts.append("CANDIDATE")
+        parts += sorted(self.unit.axes.constant(a) for a in inner)
+        return f"{self.layout(rows.device)}[{', '.join(parts) or '()'}]"
+
+    def weight(self, path: str) -> str:
+        """A local for a weight of which parts are read."""
+        if path not in self._weights:
+            name = self.names.take("_".join(path.split(".")[-2:]))
+            self.say(f"{name} = {attribute(path)}")
+            self._weights[path] = name
+        return self._weights[path]
+
+    def layout(self, device: str | None) -> str:
+        """The local that holds the batch's layout on a device."""
+        if self.outer is not None:
+            return self.outer.layout(device)
+        if device not in self._layouts:
+            text = "batch.layout" if device is None else f"batch.layout_on({self.device(device)})"
+            name = self.names.take(f"at_{device}") if self._layouts else "at"
+            self._layouts[device] = name
+            self.lines.insert(len(self._devices), Line(" " * self.indent + f"{name} = {text}"))
+        return self._layouts[device]
+
+    def device(self, name: str) -> str:
+        """The local that holds a device."""
+        if self.outer is not None:
+            return self.outer.device(name)
+        if name not in self._devices:
+            local = self.names.take(name, f"on_{name}")
+            text = f"{local} = self.device({quoted(name)})"
+            self.lines.insert(len(self._devices), Line(" " * self.indent + text))
+            self._devices[name] = local
+        return self._devices[name]
+
+
+# Kernels that give a tuple, also of one.
+SEVERAL = frozenset({"recur", "scan", "scan_along", "scan_together", "lookup"})

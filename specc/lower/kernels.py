@@ -1,0 +1,8 @@
+"""What is known of kernels by name, beside what the definitions of operations say."""
+
+from __future__ import annotations
+
+from specc.ops import op
+
+# Layers that are modules of their own.
+LAYERS = (op.LINEAR, op.NORM, op.BATCH_NORM, op.DICE, op.PRELU)

@@ -1,0 +1,361 @@
+"""The kernels of every operation.
+
+Promises: one function a family, entered in a table by operation. Loops are in `loops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from specc.ir.graph import Node, Reading, axis_of, readings
+from specc.lower import loops, positions
+from specc.lower.body import Body, matrices, with_examples
+from specc.lower.kernels import LAYERS
+from specc.lower.program import Dtype, Field, Heads, Matrix, Parameter, Position, Record, Value
+from specc.lower.shape import Domain, Shape, whole_shape
+from specc.ops import definition, op, traits
+from specc.ops.definition import Along, Called, Pointwise
+from specc.ops.products import Product, products_of
+from specc.types.axis import Axis
+
+Lowering = Callable[[Body, Node], Value | None]
+
+
+def lowered(body: Body, node: Node) -> Value | None:
+    """What a node is; None if its values are known to the body already."""
+    own = _LOWERINGS.get(node.op)
+    if own is not None:
+        return own(body, node)
+    match definition(node).lowering:
+        case Pointwise():
+            return _pointwise(body, node)
+        case Along():
+            return _along(body, node)
+        case Called():
+            return _aligned(body, node)
+    raise AssertionError(f"nobody has said how `{node.op}` is lowered")
+
+
+# -------------------------------------------------------------------- sources
+
+
+def _input(body: Body, node: Node) -> Value:
+    return body.make("input", body.field(node.attrs["field"], node), like=node)
+
+
+def _part(body: Body, node: Node, reading: Reading) -> tuple[object, ...]:
+    """The table, the ids, and how a bag becomes one."""
+    mode = () if reading.mode is None else (reading.mode,)
+    return Parameter(reading.table), body.field(reading.field, node, reading.mode), *mode
+
+
+def _embed(body: Body, node: Node) -> Value:
+    (reading,) = readings(node)
+    name = "embed" if reading.mode is None else "embed_bag"
+    return body.make(name, *_part(body, node, reading), like=node)
+
+
+def _lookup(body: Body, node: Node) -> Value | None:
+    """All lookups of the function that have tables in common, as one kernel."""
+    together = body.looked_up_with(node)
+    if len(together) == len(node.weights) == 1:
+        return _embed(body, node)
+    body.values |= {one.id: body.value_of(one) for one in together}
+    parts = ([_part(body, n, r) for r in readings(n)] for n in together)
+    body.statement("lookup", *parts, results=tuple(body.values[n.id] for n in together), span=node)
+    return None
+
+
+def _learned(body: Body, node: Node) -> Value:
+    """The ragged axes of the parameter are read by position, the static ones become dimensions."""
+    axes: tuple[Axis, ...] = node.attrs["axes"]
+    ragged = [a for a in axes if a.ragged]
+    order = [axes.index(a) for a in (*ragged, *body.unit.shapes.dims(axes))] + [len(axes)]
+    turned = tuple(order) if order != sorted(order) else ()
+    weight = Parameter(node.weights[0])
+    if not ragged:
+        return body.make("learned", weight, *turned, like=node)
+    domain = body.shape(node).domain
+    assert domain is not None
+    rows = body.rows(domain, node)
+    return body.make("along", weight, *turned, *(Position(rows, a) for a in ragged), like=node)
+
+
+def _constant(body: Body, node: Node) -> Value:
+    return body.number(float(node.attrs["value"]))
+
+
+def _label(body: Body, node: Node) -> Value:
+    return body.make("label", Field(node.attrs["prediction"], "label", node.device), like=node)
+
+
+def _index(body: Body, node: Node) -> Value:
+    axis = node.attrs["axis"]
+    shape = body.shape(node)
+    if not axis.ragged:
+        own = body.make("positions", axis.size, *body.on(node), like=node)
+        return body.spread(own, (axis,), shape.dims)
+    assert shape.domain is not None
+    return body.make("numbers", Position(body.rows(shape.domain, node), axis), like=node)
+
+
+def _length(body: Body, node: Node) -> Value:
+    axis = node.attrs["axis"]
+    if not axis.ragged:
+        return body.number(float(axis.size))
+    shape = body.shape(node)
+    assert shape.domain is not None
+    return body.make("numbers", Position(body.rows(shape.domain, node), axis, length=True), like=node)
+
+
+# ------------------------------------------------------------------ pointwise
+
+
+def _pointwise(body: Body, node: Node) -> Value:
+    """Channel by channel; numbers that are known stay numbers where there is an operator for them."""
+    how = definition(node).lowering
+    assert isinstance(how, Pointwise)
+    shape = body.shape(node)
+    if (traits(node).condition and how.infix in ("&", "|")) or how.prefix == "~":
+        given = [body.mask(i, shape, node) for i in node.inputs]
+    elif how.infix:
+        given = [body.pointwise(i, shape, node) for i in node.inputs]
+        if all(x.dtype == "number" for x in given):
+            given[0] = body.of(node.inputs[0])
+    else:
+        given = [body.at(i, shape, node) for i in node.inputs]
+    slots = zip(definition(node).inputs, given, strict=True)
+    # What a text names twice is computed once.
+    given = [body.hold(x, s.name) if how.python.count(f"{{{s.name}}}") > 1 else x for s, x in slots]
+    dtype: Dtype = "mask" if traits(node).condition else "real"
+    return body.make(node.op, *given, *node.attrs.values(), like=node, dtype=dtype)
+
+
+def _add(body: Body, node: Node) -> Value:
+    if node.id in body.fusions.added:
+        return _product_added(body, node, *body.fusions.added[node.id])
+    if node.id in body.fusions.picked:
+        return positions.rows_of_product(body, node, *body.fusions.picked[node.id])
+    return _pointwise(body, node)
+
+
+def _product_added(body: Body, node: Node, place: int, id: int) -> Value:
+    """A product added to a value, in its place."""
+    into = body.at(place, body.shape(node), node, whole=True)
+    product = body.nodes[id]
+    matrix, _ = body.matrices(product)
+    return body.make("add_product", into, body.of(product.inputs[0]), matrix, like=node, over=into)
+
+
+def _stop_gradient(body: Body, node: Node) -> Value:
+    x = body.of(node.inputs[0])
+    return body.make(node.op, x, like=node, view=x)
+
+
+# --------------------------------------------------------------------- widths
+
+
+def _concat(body: Body, node: Node) -> Value:
+    shape = body.shape(node)
+    own = [body.shape(body.nodes[i]) for i in node.inputs]
+    parts = [body.at(i, shape, node) for i in node.inputs]
+    alike = all(s.domain is not None or shape.domain is None for s in own) and not body.flat
+    if alike and all(s.dims == shape.dims for s in own):
+        return body.make("cat", parts, like=node)
+    return body.make("concat", *parts, like=node)
+
+
+def _slice(body: Body, node: Node) -> Value:
+    x = body.of(node.inputs[0])
+    return body.make("slice", x, node.attrs["start"], node.attrs["stop"], like=node, view=x)
+
+
+def _split(body: Body, node: Node) -> Value:
+    axis, x = node.attrs["axis"], body.of(node.inputs[0])
+    dims = body.shape(node).dims
+    moved = (1 + dims.index(axis),) if dims[-1] != axis else ()
+    return body.make("split", x, axis.size, node.type.width, *moved, like=node, view=x)
+
+
+def _join(body: Body, node: Node) -> Value:
+    return positions.joined(body, node, node.attrs["axis"])
+
+
+def _aligned(body: Body, node: Node) -> Value:
+    shape = body.shape(node)
+    return body.make(node.op, *(body.at(i, shape, node) for i in node.inputs), like=node)
+
+
+# ----------------------------------------------------------------- reductions
+
+
+def _along(body: Body, node: Node) -> Value:
+    """Along an axis, or over channels."""
+    axis = axis_of(node)
+    attrs = {name: value for name, value in node.attrs.items() if name != "axis"}
+    id, *where = node.inputs
+    ends = node.op in (op.LAST, op.FIRST) and not where
+    if axis is None:
+        x = body.of(id)
+        return body.make(f"channels.{node.op}", x, like=node, view=x if ends else None, options=attrs)
+    shape = body.shape(node)
+    if not axis.ragged:
+        inner = Shape(shape.domain, body.unit.shapes.dims(frozenset((*shape.dims, axis))))
+        x = body.at(id, inner, node)
+        masks = [body.mask(i, inner, node) for i in where]
+        name = f"{'dense' if where else 'along'}.{node.op}"
+        view = x if ends else None
+        return body.make(name, x, inner.dim(axis), *masks, like=node, view=view, options=attrs)
+    domain = _with_axis(shape, axis)
+    inner = Shape(domain, shape.dims)
+    parts = (body.at(id, inner, node, whole=True), body.rows(domain, node), axis)
+    masks = [body.mask(i, inner, node) for i in where]
+    return body.make(f"segment.{node.op}", *parts, *masks, like=node, options=attrs)
+
+
+def _weighted_sum(body: Body, node: Node) -> Value:
+    weight, x = node.inputs
+    axis = axis_of(node)
+    assert axis is not None
+    shape = body.shape(node)
+    domain = _with_axis(shape, axis)
+    of, own = body.shape(body.nodes[x]), body.of(x)
+    parts = [
+        body.at(weight, Shape(domain, shape.dims), node, whole=True),
+        body.spread(own, of.dims, shape.dims),
+        body.rows(domain, node),
+        axis,
+    ]
+    if of.domain is not None and of.domain != domain:
+        parts.append(body.rows(of.domain, node))
+    return body.make("weighted_sum", *parts, like=node)
+
+
+def _paired(body: Body, node: Node) -> Value:
+    shape = body.shape(node)
+    assert shape.domain is not None
+    found: tuple[Product, ...] | None = node.attrs["products"]
+    matrix, bias = (None, None) if found is None else matrices(found, body.nodes[node.inputs[0]].type.width)
+    biases = [bias]
+    factors = []
+    for id, own in zip(node.inputs, node.attrs["own"], strict=True):
+        source = body.nodes[id]
+        at = whole_shape(body.shape(source))
+        parts: tuple[object, ...] = (body.at(id, at, node, whole=True), body.rows(with_examples(at), node))
+        if own is not None:
+            alone, bias = matrices(own, source.type.width)
+            parts = (*parts, alone)
+            biases.append(bias)
+        factors.append(Record("Factor", parts))
+    added = tuple(b for b in biases if b is not None)
+    bias_sum = Record("sum", added) if added else None
+    return body.make("paired", *factors, matrix, bias_sum, body.rows(shape.domain, node), like=node)
+
+
+def _with_axis(shape: Shape, axis: Axis) -> Domain:
+    assert shape.domain is not None
+    return shape.domain.with_axis(axis)
+
+
+# --------------------------------------------------------------------- layers
+
+
+def _layer(body: Body, node: Node) -> Value:
+    """A layer that is a module of its own."""
+    x = body.of(node.inputs[0])
+    if node.op in (op.BATCH_NORM, op.DICE):
+        x = body.at(node.inputs[0], body.shape(node), node, whole=True)
+    return body.make(node.op, Parameter(node.weights[0].rpartition(".")[0], layer=True), x, like=node)
+
+
+def _dropout(body: Body, node: Node) -> Value:
+    x = body.at(node.inputs[0], body.shape(node), node, whole=True)
+    return body.make("dropout", x, node.attrs["p"], like=node)
+
+
+def _project(body: Body, node: Node) -> Value:
+    x = body.of(node.inputs[0])
+    matrix, bias = body.matrices(node)
+    if len({bool(p.bias) for p in matrix.products}) == 1:
+        return body.make("product_of", x, matrix, *([bias] if bias else []), like=node)
+    parts = []
+    for product in products_of(node, matrix.width):
+        own = [Matrix((product,), matrix.width, bias=True)] if product.bias else []
+        each = Matrix((product,), matrix.width)
+        parts.append(body.make("product_of", x, each, *own, like=node, width=product.width))
+    return body.make("cat", parts, like=node)
+
+
+def _heads(body: Body, node: Node) -> Value:
+    axis, x = node.attrs["axis"], body.of(node.inputs[0])
+    matrices = Heads(node.attrs["slabs"], node.attrs["transposed"], axis is not None)
+    if axis is None:
+        return body.make("matmul", x, matrices, like=node)
+    name = "per_head" if body.nodes[node.inputs[0]].type.has(axis) else "fan"
+    return body.make(name, x, matrices, body.shape(node).dim(axis), like=node)
+
+
+def _attention(body: Body, node: Node) -> Value:
+    query_axis, key_axis = node.attrs["query_axis"], node.attrs["key_axis"]
+    shape = body.shape(node)
+    assert shape.domain is not None
+    asked = shape.domain
+    known = (asked if query_axis is None else asked.without(query_axis)).with_axis(key_axis)
+    query, key, value = node.inputs
+    parts = [
+        body.at(query, Shape(asked, shape.dims), node, whole=True),
+        body.at(key, Shape(known, shape.dims), node, whole=True),
+        None if value == key else body.at(value, Shape(known, shape.dims), node, whole=True),
+        body.rows(asked, node),
+        body.rows(known, node),
+        query_axis,
+        key_axis,
+        node.attrs["scale"],
+    ]
+    if node.attrs["where"] != "all":
+        parts.append(node.attrs["where"])
+    return body.make("attend", *parts, like=node)
+
+
+def _transfer(body: Body, node: Node) -> Value:
+    return body.make("transfer", body.of(node.inputs[0]), *body.on(node), like=node)
+
+
+_LOWERINGS: dict[str, Lowering] = {
+    op.INPUT: _input,
+    op.EMBED: _embed,
+    op.EMBED_BAG: _embed,
+    op.LOOKUP: _lookup,
+    op.LEARNED: _learned,
+    op.CONSTANT: _constant,
+    op.LABEL: _label,
+    op.INDEX: _index,
+    op.LENGTH: _length,
+    op.ADD: _add,
+    op.STOP_GRADIENT: _stop_gradient,
+    op.CONCAT: _concat,
+    op.SLICE: _slice,
+    op.SPLIT: _split,
+    op.JOIN: _join,
+    op.STACK: positions.stack,
+    op.PAIRS: positions.pairs,
+    op.RENAME: positions.moved("rename"),
+    op.INIT: positions.moved("head"),
+    op.TAIL: positions.moved("tail"),
+    op.TAKE: positions.moved("head"),
+    op.APPEND: positions.append,
+    op.TOP: positions.top,
+    op.FLATTEN: positions.flatten,
+    **dict.fromkeys(LAYERS, _layer),
+    op.DROPOUT: _dropout,
+    op.PROJECT: _project,
+    op.HEADS: _heads,
+    op.ATTENTION: _attention,
+    op.TRANSFER: _transfer,
+    op.SCAN: loops.scan,
+    op.RECURRENCE: loops.recurrence,
+    op.SCAN_OUT: loops.scan_out,
+    op.TILED: loops.tiled,
+    op.WEIGHTED_SUM: _weighted_sum,
+    op.PAIRED: _paired,
+}

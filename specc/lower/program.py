@@ -1,0 +1,226 @@
+"""A lowered program: functions of kernels over values that lie in buffers.
+
+A value is a tensor [rows, *static axes, width]: its shape says which rows it has, and `base` in whose buffer
+it lies if it has none of its own. A kernel is one call: of torch or of specc_runtime.ops. Its arguments are
+values, rows, axes, weights, fields of the batch, other functions, numbers and texts, in lists and tuples too.
+
+Promises: all that makes a model fast is decided here; `emit` prints it. `verify` says what it keeps to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from specc import frozen
+from specc.ir.graph import Graph
+from specc.lower.shape import Domain, Shape
+from specc.ops.products import Product, Slab
+from specc.source import Span
+from specc.types.axis import Axis
+
+# Numbers; conditions; or one number that is known before anything runs.
+Dtype = Literal["real", "mask", "number"]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor, or a number that is known.
+
+    names: what it may be called, the best first. given: whether the spec called it so. after: a value after
+        whose name its own is made. shared: whether all functions can read it.
+    base: the value in whose buffer it lies: a view of it, or `written` over it.
+    held: whether a local keeps it until its function ends; else it is gone once its only reader has read it.
+    kept: whether something besides kernels reads it by its name.
+    """
+
+    id: int
+    shape: Shape
+    width: int
+    device: str | None = None
+    dtype: Dtype = "real"
+    number: float = 0.0
+    span: Span | None = None
+    names: tuple[str, ...] = ()
+    given: bool = False
+    after: Value | None = None
+    base: Value | None = None
+    written: bool = False
+    held: bool = False
+    kept: bool = False
+
+    @property
+    def buffer(self) -> Value:
+        """The value whose buffer this one lies in."""
+        return self if self.base is None else self.base.buffer
+
+
+@frozen.dataclass(frozen=True)
+class Rows:
+    """The rows of a domain in a batch, on a device: whose they are and where."""
+
+    domain: Domain
+    device: str | None = None
+
+
+@frozen.dataclass(frozen=True)
+class Position:
+    """The position of each row along an axis; or, with `length`, how many there are."""
+
+    rows: Rows
+    axis: Axis
+    length: bool = False
+
+
+@frozen.dataclass(frozen=True)
+class Field:
+    """What a batch holds of a field: a column of ids or numbers, or bags of ids. values: of a bag, all its
+    ids. label: the labels of a prediction."""
+
+    path: str
+    kind: Literal["column", "bag", "values", "label"]
+    device: str | None = None
+
+
+@frozen.dataclass(frozen=True)
+class Parameter:
+    """A weight by its path; `layer`: the layer that holds the weights below a path."""
+
+    path: str
+    layer: bool = False
+
+
+@frozen.dataclass(frozen=True)
+class Matrix:
+    """The matrix of some products of an input of `width` channels, one below the other; or their biases."""
+
+    products: tuple[Product, ...]
+    width: int
+    bias: bool = False
+
+
+@frozen.dataclass(frozen=True)
+class Heads:
+    """The matrices of heads, each for an input on its left: [heads, in, out]; [in, out] if not `apart`."""
+
+    slabs: tuple[Slab, ...]
+    transposed: bool
+    apart: bool
+
+
+@frozen.dataclass(frozen=True)
+class Device:
+    """A device of the spec, by name."""
+
+    name: str
+
+
+@frozen.dataclass(frozen=True)
+class Symbol:
+    """A name of specc_runtime.ops."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """The derivative of an operation with regard to one of its inputs. args: what each operand that follows
+    stands for: `d` (the upstream gradient), `y` (its value), inputs by their names."""
+
+    op: str
+    input: int
+    args: tuple[str, ...]
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """Arguments that belong together, as a class or a function of specc_runtime.ops takes them."""
+
+    name: str
+    args: tuple[Any, ...]
+
+
+@dataclass(eq=False)
+class Kernel:
+    """One call. results: None for one that nobody reads. `over` is the operand whose buffer the result takes.
+    why: why there is no better kernel for it, where one could be asked for."""
+
+    name: str
+    args: tuple[Any, ...]
+    results: tuple[Value | None, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    span: Span | None = None
+    over: Value | None = None
+    why: str = ""
+
+    @property
+    def result(self) -> Value:
+        (one,) = self.results
+        assert one is not None
+        return one
+
+    def parts(self) -> Iterator[Any]:
+        """All arguments, those within others too."""
+        return _flat((*self.args, *self.options.values()))
+
+    def operands(self) -> Iterator[Value]:
+        """The values it reads; functions that it calls read theirs besides."""
+        return (x for x in self.parts() if isinstance(x, Value))
+
+    def functions(self) -> Iterator[Function]:
+        return (x for x in self.parts() if isinstance(x, Function))
+
+
+def _flat(args: Any) -> Iterator[Any]:
+    for arg in args:
+        if isinstance(arg, (list, tuple)):
+            yield from _flat(arg)
+        elif isinstance(arg, Record):
+            yield from _flat(arg.args)
+        else:
+            yield arg
+
+
+@dataclass(eq=False)
+class Function:
+    """names: what it may be called. parameters: values that it is given; `groups`: tuples of them, by name.
+    results: what it gives back, by name if it has names for them; as `returned` has them, if not as they are.
+    closed: it reads nothing of the function around it."""
+
+    names: tuple[str, ...]
+    kernels: list[Kernel] = field(default_factory=list)
+    parameters: list[Value] = field(default_factory=list)
+    results: list[Value] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    span: Span | None = None
+    closed: bool = False
+    groups: dict[str, list[Value]] = field(default_factory=dict)
+    returned: tuple[Any, ...] | None = None
+
+
+@dataclass(eq=False)
+class Program:
+    """shared: what `values` computes once for all other functions; without such a function there is
+    nothing. outputs: results by themselves that are of the request alone, or of the candidate alone."""
+
+    graph: Graph
+    shared: Function | None
+    forward: Function
+    losses: Function
+    attention: Function | None
+    outputs: list[Function]
+
+    @property
+    def functions(self) -> list[Function]:
+        every = (self.shared, self.forward, self.losses, self.attention, *self.outputs)
+        return [f for f in every if f is not None]
+
+
+def walk(function: Function) -> Iterator[Kernel]:
+    """Every kernel, those of functions that a kernel calls before it."""
+    for kernel in function.kernels:
+        for inner in kernel.functions():
+            yield from walk(inner)
+        yield kernel

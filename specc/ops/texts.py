@@ -1,0 +1,12 @@
+"""The texts in which operations say how they are computed: expressions with names in braces."""
+
+from __future__ import annotations
+
+from functools import cache
+from string import Formatter
+
+
+@cache
+def placeholders(text: str) -> frozenset[str]:
+    """The names in braces in a text."""
+    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)
