@@ -7,7 +7,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,18 +23,36 @@ QUICK, ROUNDS = 0.5, 6  # seconds of a processor
 LONGEST = 500  # lines; about 450 is what is aimed for
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The modules that a file imports, wherever in it, but for type checkers only."""
+def statements(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports of a file, wherever in it, but for type checkers only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
     for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, and the names that it imports from them, with their modules."""
+    for node in statements(path):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             yield node.module
             yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def sources(path: Path, modules: Set[str]) -> Iterator[str]:
+    """The modules, of those given, that a file needs: `from a import b` needs a.b, or a if that is none."""
+    for node in statements(path):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in modules)
+        elif node.module:
+            named = (f"{node.module}.{name.name}" for name in node.names)
+            found = (name if name in modules else node.module for name in named)
+            yield from (name for name in found if name in modules)
 
 
 def stage(module: str) -> str | None:
@@ -43,7 +62,8 @@ def stage(module: str) -> str | None:
 
 
 def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(REPO).with_suffix("").parts)
+    root = REPO / "runtime" if path.is_relative_to(REPO / "runtime") else REPO
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_imports_run_one_way() -> None:
@@ -57,6 +77,25 @@ def test_imports_run_one_way() -> None:
             if other is not None and STAGES.index(other) > STAGES.index(own):
                 wrong.append(f"{path.relative_to(REPO)} imports {module}")
     assert not wrong
+
+
+# Modules that import each other in a circle; to become empty.
+CIRCLES = frozenset({"specc.emit.body", "specc.emit.loops", "specc.emit.operations", "specc.emit.positions"})
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside of functions count, too; those for type checkers do not."""
+    paths = {module_of(path): path for path in (*SPECC, *RUNTIME)}
+    graph = {
+        module: {
+            name for name in sources(path, paths.keys()) if name != module and not {module, name} <= CIRCLES
+        }
+        for module, path in paths.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_the_compiler_knows_no_tensors() -> None:
