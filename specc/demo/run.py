@@ -11,7 +11,7 @@ from specc.demo.attention import Looked, Picture, look, pictures
 from specc.demo.events import write_events
 from specc.resources import specs
 
-USERS, SESSIONS = 800, 12
+SESSIONS = 12
 PARAMS: dict[str, Any] = {"dim": 8, "heads": 2, "sizes": [64, 32]}
 RECIPE: dict[str, Any] = {"optimizer": "adam", "lr": 0.005, "batch": 256, "epochs": 4}
 LOOKED_AT = 2048  # test examples over which attention is averaged

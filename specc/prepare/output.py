@@ -57,7 +57,6 @@ class Stretches:
     def __init__(self, folder: Path, ends: Ints) -> None:
         self.folder, self.ends = folder, ends
         self._writers: dict[int, tuple[Any, Any]] = {}
-        self._single = np.append(np.diff(ends) == 1, False)
 
     @staticmethod
     def of(folder: Path, times: Ints, counts: Ints, most: int) -> Stretches:

@@ -24,6 +24,7 @@ from specc_runtime.data.dialect import Dialect
 from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text
+from specc_runtime.encode.kinds import doubles
 from specc_runtime.encode.numbers import numbers_in, short
 
 Kind = Literal["key", "number", "label", "time", "as it is"]
@@ -236,23 +237,15 @@ def _integral(values: pa.Array) -> pa.Array:
 
 
 def _numbers(values: pa.Array) -> pa.Array:
+    """A column's numbers as float64; times stay, as a field may read their seconds."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         return _numbers(values.dictionary_decode())
     if is_text(kind):
         return numbers_in(values)
-    if pa.types.is_boolean(kind):
-        values = values.cast(pa.int8())
-    elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return values  # of which a field may read the seconds
-    elif not (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
-    ):
-        raise Unfit(f"the column is {kind}, and it should hold numbers")
-    return values.cast(pa.float64(), safe=False)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return values
+    return doubles(values)
 
 
 def _unsplit(values: pa.Array) -> Unfit:

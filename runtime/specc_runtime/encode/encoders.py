@@ -8,7 +8,7 @@ Leaves to others: reading files (data), what the batch is for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, Schema
-from specc_runtime.encode.agree import CANDIDATES, Along, Axes
 from specc_runtime.encode.columns import Ints, Packed, unpack
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
@@ -30,8 +29,6 @@ from specc_runtime.encode.faults import (
     Fault,
     Origin,
     Unfit,
-    fault_of,
-    names_in,
     texts_in,
     together,
 )
@@ -48,6 +45,7 @@ from specc_runtime.encode.kinds import (
     table_rows,
 )
 from specc_runtime.encode.labels import Labels, labels_of
+from specc_runtime.encode.reading import Reading, column_of, encoding_of
 from specc_runtime.encode.vocabulary import Learnt, Tally, Vocabulary, hashed
 
 KEYS = "@keys"
@@ -83,9 +81,9 @@ class Encoders:
         labels: dict[str, tuple[Labels, Origin]] = {}
         faults: list[Fault] = []
         for table, origin in tables:
-            read = _Reading(manifest, table, origin)
+            read = Reading(manifest, table, origin)
             for entry, packed in read.fields():
-                of, default = _of(entry), entry["options"].get("default")
+                of, default = encoding_of(entry), entry["options"].get("default")
                 with read.noting(entry, packed):
                     if entry["vocabulary"] is not None:
                         tally = tallies.setdefault(entry["vocabulary"], Tally())
@@ -140,7 +138,7 @@ class Encoders:
     def columns(self, present: Iterable[str], labels: bool = True) -> list[str]:
         """Those of a table's columns that the model reads."""
         names = set(present)
-        wanted = [c for f in self.manifest["fields"] if (c := _column(f, names)) is not None]
+        wanted = [c for f in self.manifest["fields"] if (c := column_of(f, names)) is not None]
         weights = (f["options"].get("weight") for f in self.manifest["fields"])
         wanted += [column for column in weights if column in names]
         if labels:
@@ -162,7 +160,7 @@ class Encoders:
             `labels["@keys"]`.
         Raises DataError with every fault of the table.
         """
-        read = _Reading(self.manifest, table, origin, candidates, training=labels)
+        read = Reading(self.manifest, table, origin, candidates, training=labels)
         fields: dict[str, Tensor | Bag] = {}
         crosses = self.manifest.get("crosses", ())
         wanted = {path for cross in crosses for path in cross["of"]}
@@ -201,14 +199,14 @@ class Encoders:
             None if read.candidates is None else torch.from_numpy(read.candidates),
         )
 
-    def _values(self, read: _Reading, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
+    def _values(self, read: Reading, entry: Mapping[str, Any], packed: Packed) -> Tensor | Bag:
         encoding, options = entry["encoding"], entry["options"]
         if self.format == 1:
             texts = texts_in(read.table)
-            were = None if texts is None else _column(entry, read.names) in texts
-            packed = replace(packed, values=as_before(_of(entry)[0], packed.values, were))
+            were = None if texts is None else column_of(entry, read.names) in texts
+            packed = replace(packed, values=as_before(encoding_of(entry)[0], packed.values, were))
         if encoding == "bag":
-            inner, own = _of(entry)
+            inner, own = encoding_of(entry)
             if "default" in options:
                 own = {**own, "default": options["default"]}
             rows = table_rows(inner, own, packed.values, self.vocabularies.get(entry["vocabulary"]))
@@ -226,192 +224,12 @@ class Encoders:
         return torch.from_numpy(single(found).reshape(-1, 1))
 
 
-class _Reading:
-    """One table while it is read: its columns taken apart, and the faults met on the way."""
-
-    def __init__(
-        self,
-        manifest: Mapping[str, Any],
-        table: pa.Table,
-        origin: Origin,
-        candidates: bool = False,
-        training: bool = True,
-    ) -> None:
-        self.manifest, self.table, self.origin = manifest, table, origin
-        self.names = set(table.column_names)
-        self.per_request, self.training = candidates, training
-        self.candidates: Ints | None = None
-        self.lengths: dict[str, Ints] = {}
-        self.faults: list[Fault] = []
-        self._bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
-        self.all_axes = Axes(())
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        if name not in self.names:
-            raise self._missing(name, None)
-        if self.table.column_names.count(name) > 1:
-            raise Unfit("the column is there twice", help="rename one of them")
-        return self.table.column(name)
-
-    def fields(self) -> Iterator[tuple[Mapping[str, Any], Packed]]:
-        """Every field whose column could be taken apart, and agrees with those of its axes. A column that is
-        absent is null everywhere, along what the others say of its axes."""
-        wanted = [f for f in self.manifest["fields"] if self.training or not f.get("training")]
-        if wanted and not any(_column(entry, self.names) for entry in wanted):
-            self.faults.append(self._no_column())
-            return
-        found: list[tuple[Mapping[str, Any], Along]] = []
-        for entry in wanted:
-            with self.noting(entry, None):
-                found.append((entry, self._along(entry)))
-        self.all_axes = Axes([along for _, along in found])
-        for entry, along in found:
-            for level, axis in enumerate(along.axes):
-                lengths = self.all_axes.lengths(along.axes[: level + 1])
-                if axis == CANDIDATES:
-                    self.candidates = lengths
-                else:
-                    self.lengths[axis] = lengths
-            with self.noting(entry, along.packed):
-                packed = self.all_axes.agreed(along)
-                if _column(entry, self.names) is None and len(packed.values) and self._refuses(entry):
-                    raise self._missing(entry["column"], entry["fallback"])
-                yield entry, packed
-
-    def _along(self, entry: Mapping[str, Any]) -> Along:
-        """A field's column taken apart. Raises Unfit."""
-        name = _column(entry, self.names)
-        if name is None and self.per_request and entry["role"] == "candidate" and not self._has_candidates:
-            raise self._missing(entry["column"], entry["fallback"])
-        column = pa.nulls(len(self.table)) if name is None else self.column(name)
-        axes = self.axes(entry)
-        inner = [None] if entry["encoding"] in ("bag", "vector") else []
-        packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
-        return Along(name or entry["column"], tuple(axes), packed)
-
-    def _refuses(self, entry: Mapping[str, Any]) -> bool:
-        """Whether a field's column has to be there. What is trained on has its column of keys; a request
-        without has the unknown key."""
-        return _default(entry) is None and (self.training or _of(entry)[0] != "vocab")
-
-    @property
-    def _has_candidates(self) -> bool:
-        """Whether a column of candidates is there."""
-        own = (f for f in self.manifest["fields"] if f["role"] == "candidate")
-        return any(_column(f, self.names) is not None for f in own)
-
-    def axes(self, entry: Mapping[str, Any]) -> list[str]:
-        """The axes that a field's column has a level of lists for, outermost first."""
-        outer = [CANDIDATES] if self.per_request and entry["role"] == "candidate" else []
-        return [*outer, *entry["axes"]]
-
-    @property
-    def all_lengths(self) -> Mapping[str, Ints]:
-        """By axis, the lengths that are known, of candidates too."""
-        return self.lengths if self.candidates is None else {**self.lengths, CANDIDATES: self.candidates}
-
-    def weights(self, entry: Mapping[str, Any], packed: Packed) -> Tensor | None:
-        """What each value of a bag is multiplied with, float32; None where the column has a fault, which is
-        noted."""
-        name = entry["options"]["weight"]
-        about = {"column": name}
-        with self.noting(about, None):
-            if name not in self.names:
-                if not packed.lengths[-1].any():
-                    return torch.zeros(0)
-                raise self._missing(name, None)
-            bounds = [*(self._bounds.get(axis) for axis in self.axes(entry)), None]
-            found = unpack(self.table.column(name), bounds)
-            with self.noting(about, found):
-                found = self.all_axes.agreed(Along(name, tuple(self.axes(entry)), found))
-                for level, (own, others) in enumerate(zip(found.given, packed.given, strict=True)):
-                    wrong = own != others if len(own) == len(others) else np.ones(1, dtype=bool)
-                    if wrong.any():
-                        place = int(wrong.argmax())
-                        values = _column(entry, self.names)
-                        raise Unfit(
-                            f"there are {own[place]} weights, and `{values}` has {others[place]} values",
-                            place,
-                            int(wrong.sum()) - 1,
-                            "each value of a bag has one weight",
-                            level,
-                        )
-                return torch.from_numpy(numbers_of(filled(found.values, None)).astype(np.float32))
-        return None
-
-    def noting(self, entry: Mapping[str, Any], packed: Packed | None) -> _Noting:
-        return _Noting(self, entry, packed)
-
-    def _missing(self, name: str, fallback: str | None) -> Unfit:
-        either = f" (nor `{fallback}`)" if fallback else ""
-        return Unfit(f"there is no such column{either}", help=self._instead(name, fallback))
-
-    def _instead(self, *wanted: str | None) -> str:
-        has = sorted(n for n in names_in(self.table) if n)
-        lower = {n.lower(): n for n in has}
-        near = [lower[n] for w in wanted if w for n in get_close_matches(w.lower(), lower, 1, 0.75)]
-        help = f"did you mean `{near[0]}`? " if near else ""
-        return (
-            f"{help}the file has {', '.join(has) or 'none'}; add the column, name another one in the "
-            'spec with `from "…"`, or give the field a `default = …`'
-        )
-
-    def _no_column(self) -> Fault:
-        fields = self.manifest["fields"]
-        wanted = ", ".join(f"`{f['column']}`" for f in fields[:6]) + ", …" * (len(fields) > 6)
-        help = self._instead(*(f["column"] for f in fields))
-        return Fault(self.origin.file, f"it has none of the model's columns: {wanted}", help=help)
-
-    def finish(self) -> None:
-        if self.faults:
-            raise DataError(self.faults)
-
-
-@dataclass
-class _Noting:
-    """Turns an Unfit of its block into a fault of the reading, which goes on."""
-
-    reading: _Reading
-    entry: Mapping[str, Any]
-    packed: Packed | None
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, unfit: object, trace: object) -> bool:
-        if not isinstance(unfit, Unfit):
-            return False
-        reading, row = self.reading, unfit.index
-        if row is not None and self.packed is not None:
-            row = self.packed.row(row, unfit.level)
-        name = _column(self.entry, reading.names) or self.entry["column"]
-        reading.faults.append(fault_of(unfit, reading.origin, name, row))
-        return True
-
-
-def _column(entry: Mapping[str, Any], names: set[str]) -> str | None:
-    """Which of the columns that a field may be read from is there."""
-    options = (entry["column"], entry.get("fallback"))
-    return next((name for name in options if name is not None and name in names), None)
-
-
-def _default(entry: Mapping[str, Any]) -> Any:
-    """What a field's null is, or None."""
-    return _of(entry)[1].get("default", entry["options"].get("default"))
-
-
-def _of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The encoding of a field's values: for a bag that of its table."""
-    if entry["encoding"] != "bag":
-        return entry["encoding"], entry["options"]
-    inner = dict(entry["options"]["of"])
-    return inner.pop("encoding"), inner
-
-
 def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """By name, the options of the table that a vocabulary is for."""
     return {
-        entry["vocabulary"]: _of(entry)[1] for entry in manifest["fields"] if entry["vocabulary"] is not None
+        entry["vocabulary"]: encoding_of(entry)[1]
+        for entry in manifest["fields"]
+        if entry["vocabulary"] is not None
     }
 
 

@@ -74,8 +74,8 @@ def keys_of(values: pa.Array, default: Any = None) -> pa.Array:
     return canonical(keys.fill_null(other[0]))
 
 
-def numbers_of(values: pa.Array) -> Floats:
-    """Finite numbers, none of them null. Raises Unfit."""
+def doubles(values: pa.Array) -> pa.Array:
+    """Numbers of any type, and true and false, as float64; nulls stay. Raises Unfit for other types."""
     kind = values.type
     if pa.types.is_boolean(kind):
         values = values.cast(pa.int8())
@@ -86,10 +86,16 @@ def numbers_of(values: pa.Array) -> Floats:
         or pa.types.is_null(kind)
     ):
         raise Unfit(f"the column is {kind}, and it should hold numbers")
+    return values.cast(pa.float64(), safe=False)
+
+
+def numbers_of(values: pa.Array) -> Floats:
+    """Finite numbers, none of them null. Raises Unfit."""
+    numbers = doubles(values)
     _present(values)
-    if pa.types.is_null(kind):
+    if pa.types.is_null(values.type):
         return np.zeros(0)
-    found: Floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    found: Floats = numbers.to_numpy(zero_copy_only=False)
     refuse(~np.isfinite(found), found, "is not a finite number")
     return found
 

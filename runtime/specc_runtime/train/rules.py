@@ -109,13 +109,15 @@ class RowAdagrad(ByRow):
         state["sum"] = torch.full_like(weight, group["initial_accumulator_value"])
 
     def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
-        return float(group["lr"]) / (1 + (step - 1) * group["lr_decay"]), group["eps"]
+        return self._rate(group, step), group["eps"]
+
+    def _rate(self, group: dict[str, Any], step: float) -> float:
+        return float(group["lr"] / (1 + (step - 1) * group["lr_decay"]))
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         weight, total = held
-        rate = float(group["lr"]) / (1 + (float(step) - 1) * group["lr_decay"])
         total.addcmul_(grad, grad)
-        weight.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-rate)
+        weight.addcdiv_(grad, total.sqrt().add_(group["eps"]), value=-self._rate(group, float(step)))
 
 
 class RowSGD(ByRow):

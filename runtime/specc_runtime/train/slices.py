@@ -57,8 +57,3 @@ class Slices:
                 return number
             self._numbers[text] = number
         return number
-
-    @property
-    def crowded(self) -> bool:
-        """Whether there were more values than slices."""
-        return len(self.names) > LIMIT
