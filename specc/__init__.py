@@ -7,16 +7,25 @@
 docs/api.md has all of it. Importing this does not import torch; compiling does.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from specc.driver import SpecError, check, compile
 from specc.report import Diagnostic, Fix, Label, Report, Severity
 from specc.source import Source, Span
 from specc.untrusted import load
 from specc.version import __version__
 
+if TYPE_CHECKING:
+    from specc.devices import Placement
+    from specc.passes import PassError
+
 __all__ = [
     "Diagnostic",
     "Fix",
     "Label",
+    "PassError",
+    "Placement",
     "Report",
     "Severity",
     "Source",
@@ -27,3 +36,12 @@ __all__ = [
     "compile",
     "load",
 ]
+# `specc check` needs neither: their modules are imported when they are asked for.
+_HOME = {"PassError": "passes", "Placement": "devices"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found

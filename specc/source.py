@@ -52,14 +52,17 @@ class Span:
 
     @property
     def line(self) -> int:
+        """The line of the first character, counted from 1."""
         return self.source.position(self.start)[0]
 
     @property
     def column(self) -> int:
+        """The column of the first character, counted from 1, in characters."""
         return self.source.position(self.start)[1]
 
     @property
     def text(self) -> str:
+        """The characters of the range."""
         return self.source.text[self.start : self.stop]
 
     def to(self, other: Span) -> Span:

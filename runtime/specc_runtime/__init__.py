@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from specc_runtime.data.frames import encoded
     from specc_runtime.data.stream import Stream
     from specc_runtime.devices import DeviceError
+    from specc_runtime.encode.encoders import Encoders
+    from specc_runtime.encode.faults import DataError
+    from specc_runtime.encode.store import load_trained
     from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows
     from specc_runtime.model import Model, Weights
+    from specc_runtime.train.choice import TrainingError
+    from specc_runtime.train.recipe import Recipe
+    from specc_runtime.train.session import evaluate_files, fit
 
 _HOMES = {
     "artefact": ("ArtefactError", "assign_weights", "from_texts", "load", "save"),
@@ -25,8 +31,14 @@ _HOMES = {
     "data.frames": ("encoded",),
     "data.stream": ("Stream",),
     "devices": ("DeviceError",),
+    "encode.encoders": ("Encoders",),
+    "encode.faults": ("DataError",),
+    "encode.store": ("load_trained",),
     "layout": ("CANDIDATE", "Axis", "Layout", "Rows"),
     "model": ("Model", "Weights"),
+    "train.choice": ("TrainingError",),
+    "train.recipe": ("Recipe",),
+    "train.session": ("evaluate_files", "fit"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -36,20 +48,27 @@ __all__ = [
     "Axis",
     "Bag",
     "Batch",
+    "DataError",
     "DeviceError",
+    "Encoders",
     "Examples",
     "Layout",
     "Model",
+    "Recipe",
     "Rows",
     "Schema",
     "Stream",
+    "TrainingError",
     "Weights",
     "__version__",
     "assign_weights",
     "encoded",
+    "evaluate_files",
+    "fit",
     "from_texts",
     "labelled",
     "load",
+    "load_trained",
     "save",
 ]
 

@@ -53,9 +53,11 @@ class Bag:
         return bag
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Bag:
+        """The bag with all its tensors on a device."""
         return self.each(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Bag:
+        """The bag in page-locked memory."""
         return self.each(lambda x: x.pin_memory())
 
     def rows(self, rows: Tensor) -> Bag:
@@ -222,6 +224,7 @@ class Batch:
         return values
 
     def bag(self, path: str) -> Bag:
+        """The values of a multi-valued field. Raises TypeError for any other."""
         values = self.fields[path]
         if not isinstance(values, Bag):
             raise TypeError(f"{path} has one value a row")

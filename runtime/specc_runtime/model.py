@@ -44,6 +44,7 @@ class Weights:
     @staticmethod
     @untraced
     def of(values: Tensor, rows: Rows, axes: Mapping[str, Axis]) -> Weights:
+        """Return weights [rows, …] with the example and the position along each axis that each row is of."""
         known = {CANDIDATE.id: CANDIDATE, **axes}
         positions = {name: rows.position(axis) for name, axis in known.items() if axis in rows.axes}
         return Weights(values, rows.example, positions)
@@ -211,6 +212,7 @@ class Model(nn.Module):
         return values.to(self.dtype).unsqueeze(-1)
 
     def zeros(self, rows: Rows, *shape: int) -> Tensor:
+        """Return zeros [rows, *shape] of the model's type, on the rows' device."""
         return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
 
 

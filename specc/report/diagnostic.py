@@ -16,6 +16,8 @@ from specc.source import Span
 
 
 class Severity(Enum):
+    """Errors keep a spec from being compiled; warnings do not."""
+
     ERROR = "error"
     WARNING = "warning"
 
@@ -109,6 +111,7 @@ class Report:
         self.add(Diagnostic(code, Severity.WARNING, message, span, label, "", "", why, help, secondary, fix))
 
     def add(self, diagnostic: Diagnostic) -> None:
+        """Record a diagnostic, unless one of its code is recorded of the same place."""
         span = diagnostic.span
         key = (diagnostic.code, span.source.name, span.start, span.stop)
         self._items.setdefault(key, diagnostic)
@@ -191,6 +194,7 @@ class Report:
 
     @property
     def has_errors(self) -> bool:
+        """Whether one of the diagnostics is an error."""
         return any(item.severity is Severity.ERROR for item in self._items.values())
 
     def __iter__(self) -> Iterator[Diagnostic]:

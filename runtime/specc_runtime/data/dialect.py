@@ -24,6 +24,7 @@ class Dialect:
 
     @property
     def has_header(self) -> bool:
+        """Whether the first line of a file has names."""
         if self.header is not None:
             return self.header
         return not self.columns or any(isinstance(place, str) for place in self.columns.values())

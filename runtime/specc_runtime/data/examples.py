@@ -133,6 +133,7 @@ class Examples:
         return with_absent(table, self._met.get(unit.file, ()), self.columns)
 
     def tables(self) -> Iterator[tuple[pa.Table, Origin]]:
+        """Yield all rows in order, a unit at a time, with where they come from. Raises DataError."""
         for unit in self.units:
             yield self.read(unit), unit.origin
 

@@ -71,6 +71,7 @@ class Stream(IterableDataset[Batch]):
 
     @property
     def examples(self) -> int:
+        """How many examples an epoch has, on all processes together."""
         return self.source.rows
 
     def set_epoch(self, epoch: int) -> None:

@@ -22,6 +22,7 @@ class Unknown:
     unknown: dict[str, int] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
+        """Count the values of a batch."""
         for entry in self.manifest["fields"]:
             name, held = entry["vocabulary"], batch.fields.get(entry["path"])
             if name is None or held is None:
@@ -31,6 +32,7 @@ class Unknown:
             self.unknown[name] = self.unknown.get(name, 0) + int((ids == 0).sum())
 
     def merge(self, other: Unknown) -> None:
+        """Add what another has counted."""
         for mine, theirs in ((self.values, other.values), (self.unknown, other.unknown)):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count

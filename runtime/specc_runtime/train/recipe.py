@@ -22,10 +22,12 @@ _TORCH = {"initial": "initial_accumulator_value"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """optimizer and options go by the spec's names. group: the path of the field that GAUC groups by.
+    """How a model is trained: what `train { … }` of a spec says.
 
-    lazy: whether tables never do what their rows have missed. decay, warmup: how the learning rate changes,
-    as in the manifest (see schedule). precision: "fp32", or "bf16" for what autocast computes in bfloat16.
+    optimizer and options go by the spec's names. group: the path of the field that GAUC groups by.
+    lazy: whether rows of tables skip, for good, the steps in which no batch named them.
+    decay, warmup: how the learning rate changes, as in the manifest (see schedule).
+    precision: "fp32", or "bf16" for what autocast computes in bfloat16.
 
     patience: stop after so many epochs in which the metric, on validation data, got no better.
     every: write a checkpoint after so many steps too, not only at an epoch's end.
@@ -48,6 +50,7 @@ class Recipe:
 
     @staticmethod
     def of(manifest: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a compiled model's spec."""
         train = manifest["train"]
         optimizer = train["optimizer"]
         kept = ("batch", "epochs", "metric", "group", "clip", "seed", "patience", "precision")
@@ -59,8 +62,10 @@ class Recipe:
         )
 
     def changed(self, optimizer: str | None = None, lr: float | None = None, **others: Any) -> Recipe:
-        """With what is not None put in its place; another optimizer has torch's options but for `lr`, and is
-        not lazy."""
+        """Return the recipe with other values where they are not None.
+
+        Another optimizer begins with torch's options but for `lr`, and is not lazy.
+        """
         same = optimizer in (None, self.optimizer)
         options = dict(self.options) if same else {}
         if lr is not None:
@@ -83,6 +88,7 @@ class Recipe:
         return None if self.lazy else without_closed_form(self.optimizer, self.torch_options())
 
     def build(self, model: nn.Module) -> Optimizer:
+        """Return the optimizer of the weights of a model that are trained."""
         tables = "lazy" if self.lazy else "exact" if self.why_whole() is None else "dense"
         return build_optimizer(model, self.optimizer, self.torch_options(), tables)
 
