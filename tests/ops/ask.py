@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from specc.driver import load
+from specc.driver import load, load_source
 from specc.interpret.compare import Expected, unexpected
-from specc.ir.graph import walk
+from specc.ir.graph import Graph, walk
 from specc.ir.verify import verify
 from specc.passes import optimise, stages
+from specc.report import Report
+from specc.source import Source
 from specc.testing import random_batch
+from specc.testing.programs import programs
 from tests.oracle.subjects import compiled, every_way
 
 
@@ -48,5 +51,25 @@ def drawn_twice(path: str, name: str, times: str) -> None:
         assert float(model(batch)["apart"].detach().abs().min()) > 0, passes
 
 
+def generated(*names: str) -> None:
+    """Whether random programs come to use these operations, and are sound."""
+    from hypothesis import HealthCheck, find, settings
+
+    for name in names:
+        text = find(
+            programs(),
+            lambda text, name=name: f"{name}(" in text or f"{name}\n" in text or f"|> {name})" in text,
+            settings=settings(max_examples=2000, suppress_health_check=list(HealthCheck), deadline=None),
+        )
+        graph, report = load_text(text)
+        assert graph is not None, (text, [(d.code, d.message) for d in report])
+        verify(optimise(graph))
+
+
+def load_text(text: str) -> tuple[Graph | None, Report]:
+    report = Report()
+    return load_source(Source("random.arec", text), None, {}, report), report
+
+
 if __name__ == "__main__":
-    {"agree": agree, "drawn_twice": drawn_twice}[sys.argv[1]](*sys.argv[2:])
+    {"agree": agree, "drawn_twice": drawn_twice, "generated": generated}[sys.argv[1]](*sys.argv[2:])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.installed import PACKAGES, operations, run
+from tests.ops.installed import PACKAGES, install, operations, run
 
 SPEC = """\
 model shop
@@ -54,3 +54,101 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_compiled_is_what_it_means_after_every_pass(folder: Path) -> None:
     done = run(folder, "-m", "tests.ops.ask", "agree", "shop.arec", "erf", "cumsum")
     assert done.returncode == 0, done.stderr
+
+
+NOISY = """\
+model noisy
+
+space user from request { id: ids(5, 2) }
+space ad from candidate { item: ids(7, 2) }
+space history[t <= 4] from request { item: ids(7, 2) }
+
+encoder walked(x[t, d]; n = d) -> [t, n] {
+  scan h[n] over t {
+    next h = tanh(h + noise(x))
+  }
+  return h
+}
+
+same  = 0 * sum(user) + 1
+walk  = last(walked(tail(append(history, ad, over t), over t as u)), over u)
+gap   = noise(same) - noise(same)
+
+predict apart: real = gap + 0 * sum(concat(noise(ad), noise(ad))) + 0 * sum(walk)
+"""
+
+
+def test_what_nobody_has_told_of_is_drawn_each_time(tmp_path: Path) -> None:
+    operations(tmp_path, "arec_noise")
+    (tmp_path / "noisy.arec").write_text(NOISY)
+    done = run(tmp_path, "-m", "tests.ops.ask", "drawn_twice", "noisy.arec", "noise", "5")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("check shop.arec", "no faults"),
+        ("show shop.arec --detail ops", "cumsum over t"),
+        ("plan shop.arec --batch 8 --devices cpu=1GB", "fits"),
+        ("test shop.arec --examples 2", ""),
+        ("dump shop.arec", "cumsum("),
+        ("compile shop.arec -o compiled", ""),
+    ],
+)
+def test_every_command_takes_them(folder: Path, command: str, printed: str) -> None:
+    done = run(folder, "-m", "specc", *command.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert printed in done.stdout + done.stderr
+
+
+def test_random_programs_have_them(folder: Path) -> None:
+    done = run(folder, "-m", "tests.ops.ask", "generated", "erf", "cumsum")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("THING = 3", "no OpDef"),
+        ("from arec_erf import ERF as THING", "calls itself `erf`"),
+    ],
+)
+def test_one_that_cannot_be_used_is_told(tmp_path: Path, code: str, told: str) -> None:
+    operations(tmp_path, "arec_erf")
+    (tmp_path / "arec_thing").mkdir()
+    (tmp_path / "arec_thing" / "__init__.py").write_text(code + "\n")
+    install(tmp_path, "arec_thing", {"arec.operations": {"thing": "arec_thing:THING"}}, "2.1")
+    (tmp_path / "shop.arec").write_text(SPEC.replace("erf(user) + erf(user)", "thing(user)"))
+    done = run(tmp_path, "-m", "specc", "check", "shop.arec")
+    assert done.returncode == 1
+    assert "E0212" in done.stdout + done.stderr
+    assert told in done.stdout + done.stderr
+    assert "arec-thing 2.1" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_two_packages_with_one_name_are_told(tmp_path: Path) -> None:
+    operations(tmp_path, "arec_erf")
+    install(tmp_path, "arec_other", {"arec.operations": {"erf": "arec_erf:ERF"}})
+    (tmp_path / "shop.arec").write_text(SPEC)
+    done = run(tmp_path, "-m", "specc", "check", "shop.arec")
+    assert "arec-erf 1.0" in done.stdout + done.stderr
+    assert "arec-other 1.0" in done.stdout + done.stderr
+
+
+def test_what_is_installed_changes_no_name_of_the_spec_or_the_library(tmp_path: Path) -> None:
+    """`gru` is the library's, `smoothed` the spec's own."""
+    install(tmp_path, "arec_erf", {"arec.operations": {"gru": "arec_erf:ERF", "smoothed": "arec_erf:ERF"}})
+    text = SPEC.replace("erf", "tanh").replace("cumsum(history", "gru(history")
+    (tmp_path / "shop.arec").write_text(text.replace("cumsum(", "softmax("))
+    done = run(tmp_path, "-m", "specc", "check", "shop.arec")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_without_the_package_the_name_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "shop.arec").write_text(SPEC)
+    done = run(tmp_path, "-m", "specc", "check", "shop.arec")
+    assert done.returncode == 1
+    assert "`cumsum`" in done.stdout + done.stderr
