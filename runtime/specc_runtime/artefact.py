@@ -27,6 +27,7 @@ from specc_runtime.devices import Wanted, keep_freed
 from specc_runtime.files import FileError
 from specc_runtime.generated import run
 from specc_runtime.model import Model
+from specc_runtime.packages import missing
 from specc_runtime.record import (
     KERNELS,
     MANIFEST,
@@ -164,6 +165,7 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
             f"{folder} is compiled and not trained: `specc train {folder} DATA` trains it; "
             "load(…, untrained=True) gives it initial weights"
         )
+    _require_packages(texts[MANIFEST], str(folder / MODEL))
     if compiler is not None:
         texts = {**compiler({name: text for name, text in texts.items() if name.endswith(".arec")})}
         _log.info("running the code that was compiled now from %s", folder / SPEC)
@@ -186,6 +188,7 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
     origin: what tracebacks call the source. It is on the CPU until `place` puts it elsewhere.
     Raises ArtefactError where they were compiled for a runtime that is too new or too old for this one.
     """
+    _require_packages(files[MANIFEST], origin)
     compiled = compiled_by(files[MANIFEST])
     number, by = compiled.interface, f"{origin} was compiled by arec {compiled.compiler}"
     if number > INTERFACE:
@@ -206,6 +209,15 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
     model.manifest = manifest
     model.files = dict(files)
     return model
+
+
+def _require_packages(manifest: str, origin: str) -> None:
+    """Raises ArtefactError unless the packages whose operations a model calls are installed."""
+    if lacking := missing(json.loads(manifest).get("operations", ())):
+        raise ArtefactError(
+            f"{origin} calls operations of other packages: {'; '.join(lacking)}. Install what is missing "
+            "with pip, if you know where it comes from"
+        )
 
 
 def model_in(module: ModuleType) -> Model:

@@ -7,14 +7,16 @@ and to whoever checks a manifest that was read (`pydantic.TypeAdapter`); writing
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict
 
 from specc.emit.axes import axis_id
-from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction
+from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, walk
 from specc.ir.inputs import fields_for, fields_of_losses
 from specc.lower.shape import Shapes
+from specc.ops import definition
+from specc.ops.plugins import package
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 from specc.version import INTERFACE, __version__
@@ -139,7 +141,17 @@ class VersionsEntry(TypedDict):
     interface: int
 
 
+class OperationEntry(TypedDict):
+    """An operation whose code is in another package, which model.py imports: its distribution and version."""
+
+    name: str
+    package: str
+    version: str
+
+
 class Manifest(TypedDict):
+    """operations: left out where model.py calls nothing but torch and the runtime."""
+
     format: int
     versions: VersionsEntry
     edition: int
@@ -159,6 +171,7 @@ class Manifest(TypedDict):
     devices: dict[str, str]
     places: dict[str, str]
     train: dict[str, Any]
+    operations: NotRequired[list[OperationEntry]]
 
 
 def manifest_of(graph: Graph) -> dict[str, Any]:
@@ -219,7 +232,17 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
         places=dict(graph.places),
         train=dict(graph.train),
     )
-    return {**manifest}
+    called = _operations(graph)
+    return {**manifest, **({"operations": called} if called else {})}
+
+
+def _operations(graph: Graph) -> list[OperationEntry]:
+    """The operations for which model.py imports another package."""
+    names = dict.fromkeys(n.op for n in walk(graph.nodes) if definition(n).imports)
+    found = ((name, package(name)) for name in names)
+    return [
+        OperationEntry(name=name, package=of.name, version=of.version) for name, of in found if of is not None
+    ]
 
 
 def _axes(graph: Graph) -> list[AxisEntry]:

@@ -13,7 +13,7 @@ from specc.lower.body import Body, matrices, with_examples
 from specc.lower.kernels import LAYERS
 from specc.lower.program import Dtype, Field, Heads, Matrix, Parameter, Position, Record, Value
 from specc.lower.shape import Domain, Shape, whole_shape
-from specc.ops import definition, op, traits
+from specc.ops import definition, op, pure, traits
 from specc.ops.definition import Along, Called, Pointwise
 from specc.ops.products import Product, products_of
 from specc.types.axis import Axis
@@ -123,7 +123,8 @@ def _pointwise(body: Body, node: Node) -> Value:
         if all(x.dtype == "number" for x in given):
             given[0] = body.of(node.inputs[0])
     else:
-        given = [body.at(i, shape, node) for i in node.inputs]
+        # What is not pure, such as a draw, is of each example also where its inputs are the same in all.
+        given = [body.at(i, shape, node, whole=not pure(node)) for i in node.inputs]
     slots = zip(definition(node).inputs, given, strict=True)
     # What a text names twice is computed once.
     given = [body.hold(x, s.name) if how.python.count(f"{{{s.name}}}") > 1 else x for s, x in slots]

@@ -33,7 +33,8 @@ def operations(folder: Path, *packages: str) -> None:
     """Install some of the scratch packages that bring an operation."""
     for package in packages:
         name = package.removeprefix("arec_")
-        install(folder, package, {"arec.operations": {name: f"{package}:{name.upper()}"}})
+        module = f"{package}.operation" if (PACKAGES / package / "operation.py").exists() else package
+        install(folder, package, {"arec.operations": {name: f"{module}:{name.upper()}"}})
 
 
 def run(folder: Path, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -152,3 +154,60 @@ def test_without_the_package_the_name_is_unknown(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "specc", "check", "shop.arec")
     assert done.returncode == 1
     assert "`cumsum`" in done.stdout + done.stderr
+
+
+LOAD = """\
+import sys, warnings, specc, specc_runtime
+warnings.simplefilter("always")
+load = specc.load if sys.argv[1] == "untrusted" else specc_runtime.load
+try:
+    load("compiled", untrained=True) if sys.argv[1] == "trusted" else load("compiled")
+except (specc_runtime.ArtefactError, specc.SpecError) as error:
+    sys.exit(str(error))
+print("loaded", "arec_cumsum.kernel" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(folder: Path) -> Path:
+    """A folder with a compiled model of the spec, and no packages."""
+    done = run(folder, "-m", "specc", "compile", "shop.arec", "-o", "artefact/compiled")
+    assert done.returncode == 0, done.stderr
+    return folder / "artefact"
+
+
+def test_an_artefact_says_whose_operations_its_code_calls(compiled: Path) -> None:
+    manifest = json.loads((compiled / "compiled" / "manifest.json").read_text())
+    assert manifest["operations"] == [{"name": "cumsum", "package": "arec-cumsum", "version": "1.0"}]
+
+
+def test_an_artefact_needs_the_package_that_its_code_calls(folder: Path, compiled: Path) -> None:
+    done = run(folder, "-c", LOAD, "trusted", cwd=compiled)
+    assert done.stdout == "loaded True\n", done.stderr
+    done = run(compiled, "-c", LOAD, "trusted", cwd=compiled)
+    assert "`cumsum` is of the package arec-cumsum 1.0, which is not installed here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_version_is_told(tmp_path: Path, compiled: Path) -> None:
+    install(tmp_path, "arec_cumsum", {}, version="2.0")
+    done = run(tmp_path, "-c", LOAD, "trusted", cwd=compiled)
+    assert "is 2.0 here and was 1.0" in done.stderr
+
+
+def test_no_code_is_imported_that_an_artefact_names(tmp_path: Path, compiled: Path) -> None:
+    """The code of whoever compiles is that of installed packages, whatever the manifest says."""
+    shutil.copytree(compiled / "compiled", tmp_path / "compiled")
+    place = tmp_path / "compiled" / "manifest.json"
+    manifest = json.loads(place.read_text())
+    for name in ("json.tool", "../evil", "arec_evil"):
+        manifest["operations"] = [{"name": "x", "package": name, "version": "1"}]
+        place.write_text(json.dumps(manifest))
+        (tmp_path / "arec_evil.py").write_text("raise SystemExit('ran')")
+        script = (
+            "from pathlib import Path; from specc_runtime import from_texts; "
+            "from_texts({p.name: p.read_text() for p in Path('compiled').iterdir()})"
+        )
+        done = run(tmp_path, "-c", script)
+        assert "ArtefactError" in done.stderr
+        assert "ran" not in done.stderr.split()
