@@ -11,25 +11,26 @@ from specc.elaborate.positions import length, position
 from specc.elaborate.statics import is_static, static
 from specc.elaborate.world import Site, all_of
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 from specc.types.static import is_number, kind_of
 
-COMPARISON = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
+COMPARISON = {"<": op.LT, "<=": op.LE, ">": op.GT, ">=": op.GE, "==": op.EQ, "!=": op.NE}
 
 
 def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
     """A condition on the positions of a value of the given type. Raises Fault."""
     match expr:
-        case tree.Binary(op="and" | "or" as op):
+        case tree.Binary(op="and" | "or" as word):
             left, right = all_of(
                 lambda: condition(expr.left, site, type_), lambda: condition(expr.right, site, type_)
             )
-            return site.world.add(site, op, [left, right], Type(union(left.type, right.type), 1), expr.span)
+            return site.world.add(site, word, [left, right], Type(union(left.type, right.type), 1), expr.span)
         case tree.Unary(op="not", operand=operand):
             node = condition(operand, site, type_)
-            return site.world.add(site, "not", [node], node.type, expr.span)
-        case tree.Binary(op=op) if op in COMPARISON:
+            return site.world.add(site, op.NOT, [node], node.type, expr.span)
+        case tree.Binary(op=sign) if sign in COMPARISON:
             left, right = all_of(
                 lambda: _operand(expr.left, site, type_), lambda: _operand(expr.right, site, type_)
             )
@@ -42,10 +43,10 @@ def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
                     expected="width 1",
                     found=str(result),
                 )
-            return site.world.add(site, COMPARISON[op], [left, right], result, expr.span)
+            return site.world.add(site, COMPARISON[sign], [left, right], result, expr.span)
         case _ if is_static(expr, site.scope) and isinstance(static(expr, site), bool):
             number = 1 if static(expr, site) else 0
-            return site.world.add(site, "constant", [], Type((), 1), expr.span, {"value": number})
+            return site.world.add(site, op.CONSTANT, [], Type((), 1), expr.span, {"value": number})
         case _:
             raise site.world.fault(
                 "E0309",
@@ -68,12 +69,12 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
                 # An axis the value lacks: the condition brings it in, as in a running mean.
                 axes = [axis_by_name(name, expr.span, site)]
             return position(axes[0], site, expr.span) if axes else site.value(expr)
-        case tree.Binary(op=op) if op in ("+", "-", "*", "/") and not is_static(expr, site.scope):
+        case tree.Binary(op=sign) if sign in ("+", "-", "*", "/") and not is_static(expr, site.scope):
             left, right = all_of(
                 lambda: _operand(expr.left, site, type_), lambda: _operand(expr.right, site, type_)
             )
             result = broadcast(site, expr.span, (left, expr.left.span), (right, expr.right.span))
-            name = {"+": "add", "-": "sub", "*": "mul", "/": "div"}[op]
+            name = {"+": op.ADD, "-": op.SUB, "*": op.MUL, "/": op.DIV}[sign]
             return site.world.add(site, name, [left, right], result, expr.span)
         case _ if is_static(expr, site.scope):
             number = static(expr, site)

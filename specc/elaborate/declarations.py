@@ -21,6 +21,7 @@ from specc.elaborate.statics import describe_domain, in_domain, is_static, stati
 from specc.elaborate.world import Entry, Fault, LayerValue, Scope, Site
 from specc.elaborate.written import walk
 from specc.ir.graph import Node, Weight
+from specc.ops import op
 from specc.report import Label
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
@@ -193,7 +194,7 @@ def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
     path = world.weight(Weight(site.path, shape, "learned", init, item.ident.span, site.owner))
     # A nested axis comes with its parent: the value is looked up by position in each of the parent's.
     type_ = Type(union(Type(tuple(a for axis in axes for a in axis.chain), 1)), width)
-    node = world.add(site, "learned", [], type_, item.span, {"axes": tuple(axes)}, (path,))
+    node = world.add(site, op.LEARNED, [], type_, item.span, {"axes": tuple(axes)}, (path,))
     return world.name(scope.frame, node, item.ident.name)
 
 

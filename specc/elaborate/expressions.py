@@ -17,6 +17,7 @@ from specc.elaborate.statics import STATIC_CALLS, is_static, static, truth
 from specc.elaborate.world import Aside, Fault, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS
+from specc.ops import op
 from specc.report import Fix, Label
 from specc.source import Span
 from specc.syntax import tree
@@ -59,7 +60,7 @@ def _negative(expr: tree.Unary, site: Site) -> Node:
     if expr.op != "-" or is_static(expr, site.scope):
         return _static_value(expr, site)
     node = value(expr.operand, site)
-    return site.world.add(site, "neg", [node], node.type, expr.span)
+    return site.world.add(site, op.NEG, [node], node.type, expr.span)
 
 
 def _arithmetic(expr: tree.Binary, site: Site) -> Node:
@@ -102,7 +103,7 @@ def constant(number: Any, span: Span, site: Site) -> Node:
             span,
             found=describe(number),
         )
-    return site.world.add(site, "constant", [], Type((), 1), span, {"value": number})
+    return site.world.add(site, op.CONSTANT, [], Type((), 1), span, {"value": number})
 
 
 # ----------------------------------------------------------------------- names

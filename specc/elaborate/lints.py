@@ -12,11 +12,12 @@ from specc.elaborate.world import AttentionUse, World
 from specc.elaborate.written import local_names, references, walk
 from specc.ir.graph import Graph, Node
 from specc.names.program import KIND_WORDS
+from specc.ops import op
 from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
 
-_CARRIES = frozenset({"concat", "add", "sub", "mul", "rename", "stack", "append", "slice"})
+_CARRIES = frozenset({op.CONCAT, op.ADD, op.SUB, op.MUL, op.RENAME, op.STACK, op.APPEND, op.SLICE})
 
 
 def lint(graph: Graph, world: World, attentions: Iterable[AttentionUse]) -> None:
@@ -42,7 +43,7 @@ def _logits(graph: Graph, index: dict[int, Node], world: World) -> None:
     """W0713: a `binary` prediction that ends in `sigmoid`, of which another is taken."""
     for item in graph.predictions:
         node = index.get(item.node)
-        if item.kind == "binary" and node is not None and node.op == "sigmoid":
+        if item.kind == "binary" and node is not None and node.op == op.SIGMOID:
             world.report.warning(
                 "W0713",
                 f"the prediction `{item.name}` goes through `sigmoid` twice",
@@ -118,7 +119,7 @@ def _fields(id: int, index: dict[int, Node]) -> list[tuple[str, Node]]:
     node = index.get(id)
     if node is None:
         return []
-    if node.op in ("embed", "embed_bag"):
+    if node.op in (op.EMBED, op.EMBED_BAG):
         return [(str(node.attrs["field"]), node)]
     if node.op not in _CARRIES:
         return []

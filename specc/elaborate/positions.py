@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from specc.elaborate.world import Frame, Site
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.source import Span
 from specc.types.axis import Axis, Type
 
 
 def position(axis: Axis, site: Site, span: Span) -> Node:
     """The index along an axis."""
-    return _about("index", axis, axis.chain, site, span)
+    return _about(op.INDEX, axis, axis.chain, site, span)
 
 
 def length(axis: Axis, site: Site, span: Span) -> Node:
     """How many positions an axis has."""
-    return _about("length", axis, axis.parent.chain if axis.parent else (), site, span)
+    return _about(op.LENGTH, axis, axis.parent.chain if axis.parent else (), site, span)
 
 
 def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:

@@ -11,6 +11,7 @@ from specc.elaborate.lookup import axis_by_name, unwalked
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, Scope, Site, all_of
 from specc.ir.graph import Node, Region
+from specc.ops import op
 from specc.report import Fix, Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
@@ -80,10 +81,10 @@ def _finish(
     world, site = scope.world, Site(scope, scope.frame, scope.path)
     whole = [Type(union(Type((*t.axes, *axis.chain), 1)), t.width) for t in types]
     attrs = {"axis": axis, "backward": scan.backward}
-    first = world.add(site, "scan", inputs, whole[0], scan.span, attrs, region=region)
+    first = world.add(site, op.SCAN, inputs, whole[0], scan.span, attrs, region=region)
     nodes = [first]
     for index, type_ in enumerate(whole[1:], 1):
-        nodes.append(world.add(site, "scan_out", [first], type_, scan.span, {"index": index}))
+        nodes.append(world.add(site, op.SCAN_OUT, [first], type_, scan.span, {"index": index}))
     return tuple(
         world.name(scope.frame, node, state.ident.name)
         for node, state in zip(nodes, scan.states, strict=True)
@@ -196,7 +197,7 @@ def _elaborate(
     body = Scope(world, scope.module, _path(scope, scan), frame, scope)
     states = []
     for index, (state, type_) in enumerate(zip(scan.states, types, strict=True)):
-        node = world.put(frame, "state", (), type_, state.span, {"index": index}, (), scope.path)
+        node = world.put(frame, op.STATE, (), type_, state.span, {"index": index}, (), scope.path)
         states.append(world.name(frame, node, state.ident.name))
         body.bind(state.ident.name, states[-1], state.ident.span)
     for item in scan.body:

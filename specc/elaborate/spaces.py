@@ -14,6 +14,7 @@ from specc.elaborate.lookup import origins
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Scope, Site, all_of
 from specc.ir.graph import FieldSpec, Node, SpaceSpec, Weight
+from specc.ops import op
 from specc.report import Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
@@ -149,7 +150,7 @@ def space_value(scope: Scope, space: tree.Space) -> Node:
         whole = nodes[0]
     else:
         width = sum(n.type.width for n in nodes)
-        made = world.add(site, "concat", nodes, Type(axes, width), space.span)
+        made = world.add(site, op.CONCAT, nodes, Type(axes, width), space.span)
         whole = world.name(world.root, made, name)
     world.spaces[name] = SpaceSpec(name, space.role.name, axes, tuple(specs), space.ident.span, space.doc)
     world.space_fields[whole.id] = tuple(nodes)
@@ -233,7 +234,7 @@ def _node(spec: FieldSpec, found: Encoding, site: Site) -> Node:
     world, type_ = site.world, Type(spec.axes, found.width)
     name = f"{spec.space}_{spec.name}"
     if spec.table is None:
-        made = world.add(site, "input", [], type_, spec.span, {"field": spec.path})
+        made = world.add(site, op.INPUT, [], type_, spec.span, {"field": spec.path})
         return world.name(world.root, made, name)
     of = found.of or found
     world.weight(
@@ -243,9 +244,8 @@ def _node(spec: FieldSpec, found: Encoding, site: Site) -> Node:
             vocabulary=spec.vocabulary,
         )
     )  # fmt: skip
-    attrs = {"field": spec.path}
-    op = "embed"
+    lookup, attrs = op.EMBED, {"field": spec.path}
     if found.name == "bag":
-        op, attrs = "embed_bag", {"field": spec.path, "mode": found.options["mode"]}
-    made = world.add(site, op, [], type_, spec.span, attrs, (spec.table,))
+        lookup, attrs = op.EMBED_BAG, {"field": spec.path, "mode": found.options["mode"]}
+    made = world.add(site, lookup, [], type_, spec.span, attrs, (spec.table,))
     return world.name(world.root, made, name)

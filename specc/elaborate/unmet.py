@@ -16,6 +16,7 @@ from specc.elaborate.blocks import call_block, module_scope
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, LayerValue, Scope, Site, World
 from specc.ir.graph import Node
+from specc.ops import op
 from specc.report import Diagnostic, Report, Severity
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
@@ -126,7 +127,7 @@ def _inputs(block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...]
 
 
 def _node(world: World, site: Site, type_: Type, item: tree.Node) -> Node:
-    return world.put(site.frame, "input", [], type_, item.span, {"field": ""})
+    return world.put(site.frame, op.INPUT, [], type_, item.span, {"field": ""})
 
 
 def _statics(block: tree.Block, scope: Scope) -> list[tree.Argument]:
@@ -154,6 +155,6 @@ def _applied(scope: Scope, layer: LayerValue, sequence: bool) -> Report:
     axis = Axis(("space", "", "t"), "t", _BOUND, None, None)
     with _aside(world) as report, contextlib.suppress(Fault):
         span = layer.calls[0][0].span
-        node = world.put(frame, "input", [], Type((axis,) if sequence else (), 24), span, {"field": ""})
+        node = world.put(frame, op.INPUT, [], Type((axis,) if sequence else (), 24), span, {"field": ""})
         site.apply(LayerValue(layer.calls, layer.text), [(node, span)], span)
     return report

@@ -16,6 +16,7 @@ from specc.elaborate.blame import CallSite, told_at
 from specc.frozen import dataclass
 from specc.ir.graph import AttentionRecord, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
+from specc.ops import op
 from specc.report import Label, Report
 from specc.report.suggest import absent, suggestion
 from specc.source import Span
@@ -397,7 +398,7 @@ class World:
             assert frame.axis is not None
             index = len(frame.order)
             type_ = outer.type.without(frame.axis)
-            capture = self.put(frame, "capture", (), type_, outer.span, {"index": index})
+            capture = self.put(frame, op.CAPTURE, (), type_, outer.span, {"index": index})
             frame.captured[outer.id] = capture
             frame.order.append(outer)
             if outer.id in self.space_fields:
@@ -407,7 +408,7 @@ class World:
 
     def outermost(self, node: Node, frame: Frame) -> Node:
         """The node that a capture stands for, through all scans."""
-        while node.op == "capture" and frame.outer is not None:
+        while node.op == op.CAPTURE and frame.outer is not None:
             node, frame = frame.order[node.attrs["index"]], frame.outer
         return node
 

@@ -8,7 +8,7 @@ Leaves which kernels an operation takes to `operations`, and loops to `loops`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -17,38 +17,27 @@ from specc.ir.graph import Graph, Node
 from specc.lower.fusion import Fusions, fusions
 from specc.lower.program import Device, Dtype, Field, Function, Kernel, Matrix, Rows, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape, Shapes, whole_shape
+from specc.ops import definition, op
 from specc.ops.products import Product, products_of
 from specc.types.axis import Axis
 
 EVERYWHERE = Shape(None, ())
 
-_MADE_UP = {
-    "add": "total",
-    "attention": "seen",
-    "concat": "joined",
-    "div": "ratio",
-    "dot": "product",
-    "embed": "found",
-    "embed_bag": "found",
-    "lookup": "found",
-    "mul": "product",
-    "project": "projected",
-    "sub": "difference",
-}
-
 
 @dataclass
 class Unit:
-    """What all functions of a program have in common."""
+    """What all functions of a program have in common. lowered: the kernels of a node (`operations.lowered`),
+    None if its values are known to the body already."""
 
     graph: Graph
     shapes: Shapes
     roles: Mapping[str, str]
+    lowered: Callable[[Body, Node], Value | None]
     numbers: Iterable[int] = field(default_factory=count)
 
     @staticmethod
-    def of(graph: Graph) -> Unit:
-        return Unit(graph, Shapes(graph), {space.name: space.role for space in graph.spaces})
+    def of(graph: Graph, lowered: Callable[[Body, Node], Value | None]) -> Unit:
+        return Unit(graph, Shapes(graph), {space.name: space.role for space in graph.spaces}, lowered)
 
     def next_id(self) -> int:
         return next(self.numbers)  # type: ignore[call-overload,no-any-return]
@@ -73,17 +62,15 @@ class Body:
 
     def compute(self, nodes: Iterable[Node], ends: Iterable[int] = ()) -> None:
         """All nodes that are not known yet, in order. `ends` are read from outside."""
-        from specc.lower.operations import lowered
-
         nodes = list(nodes)
         self.nodes |= {n.id: n for n in nodes}
         self._uses.update(i for n in nodes for i in n.inputs)
         self._uses.update(ends)
-        self._lookups += [n for n in nodes if n.op == "lookup" and n.id not in self.values]
+        self._lookups += [n for n in nodes if n.op == op.LOOKUP and n.id not in self.values]
         self.fusions = fusions(nodes, self.nodes, self._uses, self.values, self.unit.shapes)
         for node in nodes:
             if node.id not in self.values and node.id not in self.fusions.put_off:
-                value = lowered(self, node)
+                value = self.unit.lowered(self, node)
                 if value is not None:
                     self.values[node.id] = self._bound(node, value)
 
@@ -170,7 +157,7 @@ class Body:
             value.given = True
         else:
             layer = node.weights[0].split(".")[-2:][0] if node.weights else ""
-            value.names = (_MADE_UP.get(node.op) or layer or node.op,)
+            value.names = (definition(node).noun or layer or node.op,)
         if value.span is None:
             value.span = node.span
         return value

@@ -15,6 +15,7 @@ from specc.lower.body import Body, matrices, with_examples
 from specc.lower.cell import cell_of
 from specc.lower.program import Function, Record, Symbol, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape, whole_shape
+from specc.ops import op
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
@@ -44,7 +45,7 @@ def _states(body: Body, node: Node) -> list[Node | None]:
     assert node.region is not None
     found: list[Node | None] = [node, *([None] * (len(node.region.states) - 1))]
     for other in body.nodes.values():
-        if other.op == "scan_out" and other.inputs[0] == node.id:
+        if other.op == op.SCAN_OUT and other.inputs[0] == node.id:
             found[other.attrs["index"]] = other
     return found
 

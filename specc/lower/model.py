@@ -11,6 +11,7 @@ from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, readings
 from specc.ir.inputs import fields_for, labels_read
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
+from specc.lower.operations import lowered
 from specc.lower.program import Field, Function, Parameter, Program, Record, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape
 from specc.ops import op
@@ -36,7 +37,7 @@ def selected(graph: Graph) -> Program:
 class _Model:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.unit = Unit.of(graph)
+        self.unit = Unit.of(graph, lowered)
         self.index = {n.id: n for n in graph.nodes}
         self.predicted = _closure(self.index, graph.given)
         self.lost = _closure(self.index, (x.node for x in graph.losses))

@@ -11,6 +11,7 @@ from specc.ir.graph import Node
 from specc.lower.body import Body, with_examples
 from specc.lower.program import Record, Rows, Value
 from specc.lower.shape import Shape, whole_shape
+from specc.ops import op
 from specc.types.axis import Axis
 
 
@@ -57,9 +58,9 @@ def moved(function: str) -> Callable[[Body, Node], Value]:
             view = x if function == "rename" else None
             return body.make(function, x, of, to, old, new, like=node, view=view)
         place = own.dim(old)
-        if node.op == "rename":
+        if node.op == op.RENAME:
             return _placed(body, node, x, place)
-        start = min(1, old.size) if node.op == "tail" else 0
+        start = min(1, old.size) if node.op == op.TAIL else 0
         part = body.make("narrow", x, place, start, new.size, like=node, view=x)
         return _placed(body, node, part, place)
 
@@ -74,7 +75,7 @@ def rows_of_product(body: Body, node: Node, picks: Node, plus: int | None) -> Va
     assert shape is not None
     matrix, bias = body.matrices(product)
     rows = body.rows(own, picks), body.rows(shape, picks)
-    function = "heads" if picks.op == "init" else "tails"
+    function = "heads" if picks.op == op.INIT else "tails"
     parts: list[object] = [
         body.at(product.inputs[0], Shape(own, ()), picks, whole=True),
         matrix,

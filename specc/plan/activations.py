@@ -198,8 +198,8 @@ class _Walk:
         found = []
         for function in self.functions:
             for kernel in walk(function):
-                parts = [list(kernel.args)] if kernel.name in ("embed", "embed_bag") else kernel.args
-                if kernel.name not in ("embed", "embed_bag", "lookup"):
+                parts = [list(kernel.args)] if kernel.name in (op.EMBED, op.EMBED_BAG) else kernel.args
+                if kernel.name not in (op.EMBED, op.EMBED_BAG, op.LOOKUP):
                     continue
                 for arg, result in zip(parts, kernel.results, strict=True):
                     tables = _tables(arg)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from specc.lower.cell import Cell
 from specc.lower.program import Function, Kernel, Matrix, Record, Rows, Value, walk
 from specc.lower.shape import Domain
+from specc.ops import OPS
+from specc.ops.definition import Pointwise
 from specc.passes.placement import BYTES
 from specc.plan.lengths import Lengths
 from specc.types.axis import Axis, Type
@@ -23,8 +25,6 @@ _BLOCK = 0.2  # a block's share of all sequences
 _TILE = 2**18  # numbers, specc_runtime.ops.tile
 _INDEX = 8  # bytes of an index
 
-_KEEP_INPUT = frozenset({"silu", "gelu", "log", "abs", "leaky_relu"})
-_KEEP_OUTPUT = frozenset({"exp", "sqrt", "sigmoid", "tanh", "relu"})
 # Whose gradients are those that came in, or parts of them.
 SAME = frozenset({"add", "cat", "concat", "stack", "transfer", "add_product"})
 
@@ -130,11 +130,14 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return _scan(kernel, result, sizes)
         case "tiled":
             return _tiled(kernel, result, sizes)
-    if name in _KEEP_INPUT and kernel.over is None:
+    known = OPS.get(name)
+    if known is None or not isinstance(known.lowering, Pointwise):
+        return Cost()
+    if known.derivative is None:  # nobody has said
+        return Cost(every, output=True)
+    if known.derivative.inputs and kernel.over is None:
         return Cost(every)
-    if name in _KEEP_OUTPUT or name in _KEEP_INPUT:
-        return Cost(output=True)
-    return Cost()
+    return Cost(output=known.derivative.inputs or known.derivative.output)
 
 
 def _reduction(kind: str, of: str, own: float, every: tuple[Value, ...], sizes: Sizes) -> Cost:

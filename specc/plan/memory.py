@@ -16,6 +16,7 @@ from typing import Literal
 
 from specc.ir.graph import Graph, Weight, fields_of, readings, walk
 from specc.lower import lower
+from specc.ops import op
 from specc.passes.placement import BYTES
 from specc.plan.activations import ALL, distinct, peaks
 from specc.plan.costs import Sizes
@@ -83,7 +84,7 @@ def batch_bytes(graph: Graph, batch: int, lengths: Lengths) -> float:
     seen: dict[str, float] = {}
     for node in graph.nodes:
         for path in fields_of(node):
-            channels = node.type.width / 2 if node.op == "input" else 1
+            channels = node.type.width / 2 if node.op == op.INPUT else 1
             seen[path] = 8 * channels * batch * lengths.positions(node.type)
     return sum(seen.values())
 

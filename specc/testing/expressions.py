@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from specc.ops import op
 from specc.ops.definition import Along, OpDef
 from specc.ops.plugins import every
 from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, union
@@ -245,7 +246,7 @@ def shorter(env: Env, x: Val) -> Val | None:
     axis = Ax(("shorter", old.id), new if new != name else old.name, old.bound - 1, old.static, old.parent)
     over = f"over {name}" + (f" as {new}" if new != name else "")
     return axis_made(
-        env, new, axis, call(env, env.one(("init", "tail")), x, over), x.type.replaced(old, axis)
+        env, new, axis, call(env, env.one((op.INIT, op.TAIL)), x, over), x.type.replaced(old, axis)
     )
 
 
@@ -394,12 +395,12 @@ def layer(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def statistics(env: Env, x: Val) -> Val | None:
-    return Val(call(env, env.one(("batch_norm", "dice")), x), x.type)
+    return Val(call(env, env.one((op.BATCH_NORM, op.DICE)), x), x.type)
 
 
 @rule()
 def mlp(env: Env, x: Val) -> Val | None:
-    n, act = width(env), env.one(("relu", "tanh", "prelu", "silu"))
+    n, act = width(env), env.one((op.RELU, op.TANH, op.PRELU, op.SILU))
     return Val(call(env, "mlp", x, f"[{width(env)}, {n}]", f"act = {act}"), x.type.wide(n))
 
 

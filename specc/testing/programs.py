@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from specc.ops import op
 from specc.testing.environment import Ax, Env, Ty, Val, closed, union
 from specc.testing.expressions import expression, static_name, width
 from specc.testing.idioms import pair_attention
@@ -329,7 +330,7 @@ class _Program:
         while value.type.axes:
             axis = value.type.leaves[-1]
             name = self.env.name(axis, value.type) or axis.name
-            over = self.env.one(("sum", "mean", "max", "last", "first"))
+            over = self.env.one((op.SUM, op.MEAN, op.MAX, op.LAST, op.FIRST))
             value = Val(f"{over}({value.text}, over {name})", value.type.without(axis))
         return value
 
