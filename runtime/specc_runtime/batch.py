@@ -21,6 +21,9 @@ from specc_runtime.elsewhere import Elsewhere
 from specc_runtime.layout import CANDIDATE, Axis, Layout
 from specc_runtime.tracing import once
 
+NO_KEY = -(2**63)
+"""What stands for a key that is null, in a field of keys."""
+
 
 @dataclass(frozen=True)
 class Bag:
@@ -147,8 +150,8 @@ class Batch:
 
     size: number B of examples, or R of requests.
     fields: by field path ("ad.item"): int64 ids [rows] of embedded fields, float32 [rows, n] of
-        number and vector fields, a `Bag` of multi-valued ones. rows is B for a space without axes,
-        else the number of positions of all examples.
+        number and vector fields, int64 [rows, 1] keys, a `Bag` of multi-valued ones. rows is B for a
+        space without axes, else the number of positions of all examples.
     lengths: by id of a root ragged axis: int64 [B] ("visits.session"), or one for each row of its
         parent axis ("visits.step").
     labels: by prediction: float32 [B], for class predictions int64 [B]. May be empty. An example without a

@@ -304,6 +304,16 @@ def class_loss(
     return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known, weight, others)
 
 
+def choice_loss(
+    each: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
+) -> Tensor:
+    """Mean of the losses [B] of those that labels [B] call chosen, times label and weight; 0 where none
+    is."""
+    labels = labels.to(each)
+    known = labelled(labels) & (labels > 0)
+    return _mean(each * labels.where(known, 0.0), known, weight, others)
+
+
 def mean_of_labelled(each: Tensor, others: Sequence[Tensor]) -> Tensor:
     """The mean of losses [B] of the examples that have all of some labels [B]; 0 where there are none."""
     return _mean(each, torch.ones_like(each, dtype=torch.bool), None, others)

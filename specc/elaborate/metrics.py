@@ -17,17 +17,21 @@ from specc.types.static import describe
 # By name the kinds of prediction that have it; tests hold it against the runtime's own table,
 # `specc_runtime.train.metrics.METRICS`.
 METRICS: Mapping[str, tuple[str, ...]] = {
-    "auc": ("binary",),
-    "gauc": ("binary",),
+    "auc": ("binary", "choice"),
+    "gauc": ("binary", "choice"),
     "logloss": ("binary", "class"),
     "ece": ("binary",),
     "accuracy": ("binary", "class"),
     "rmse": ("real",),
     "mae": ("real",),
-    "mrr": ("binary",),
+    "mrr": ("binary", "choice"),
 }
 # Those of the best k, which is given in brackets.
-AT: Mapping[str, tuple[str, ...]] = {"ndcg": ("binary",), "hit_rate": ("binary",), "accuracy": ("class",)}
+AT: Mapping[str, tuple[str, ...]] = {
+    "ndcg": ("binary", "choice"),
+    "hit_rate": ("binary", "choice"),
+    "accuracy": ("class",),
+}
 MOST = 1000  # the largest k
 _SPELT = (*METRICS, *(f"{name}(k)" for name in AT))
 
@@ -61,7 +65,7 @@ def metric_of(scope: Scope, expr: tree.Expr, site: Site) -> str:
 
 def default_metric(scope: Scope) -> str:
     kinds = {_kind(e.statement.kind) for e in scope.entries.values() if isinstance(e.statement, tree.Predict)}
-    return "auc" if "binary" in kinds else "accuracy" if kinds == {"class"} else "rmse"
+    return "auc" if kinds & {"binary", "choice"} else "accuracy" if kinds == {"class"} else "rmse"
 
 
 def _best(call: tree.Call, word: str, site: Site) -> int:

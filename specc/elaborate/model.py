@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from specc.elaborate.blocks import module_scope, require
@@ -17,14 +18,14 @@ from specc.elaborate.crosses import check_crosses
 from specc.elaborate.devices import devices, places
 from specc.elaborate.lints import lint
 from specc.elaborate.meaning import world_of
-from specc.elaborate.predictions import extra_loss, label_inputs, labels_in_losses, output, prediction
+from specc.elaborate.predictions import extra_loss, label_inputs, only_in_losses, output, prediction
 from specc.elaborate.spaces import declare_axes
-from specc.elaborate.training import training
+from specc.elaborate.training import batch_of, training
 from specc.elaborate.unmet import check_unmet
 from specc.elaborate.world import Fault, Scope, Site, World
 from specc.elaborate.written import check_names
 from specc.frozen import dataclass
-from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
+from specc.ir.graph import ExtraLoss, FieldSpec, Graph, Node, Output, Prediction, SpaceSpec
 from specc.ir.prune import prune
 from specc.names.program import Program
 from specc.report import Diagnostic, Report
@@ -80,7 +81,7 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
         module.doc,
         nodes,
         weights,
-        tuple(world.spaces.values()),
+        tuple(_with_keys(space, world.keys) for space in world.spaces.values()),
         tuple(whole.predictions),
         tuple(whole.losses),
         tuple(use.record for use in attentions),
@@ -97,7 +98,13 @@ def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) ->
     label_inputs(graph, report)
     lint(graph, world, attentions)
     pruned = prune(graph, {use.record.path: use.result for use in attentions})
-    return pruned if labels_in_losses(pruned, report) else None
+    return pruned if only_in_losses(pruned, report) else None
+
+
+def _with_keys(space: SpaceSpec, keys: Mapping[str, FieldSpec]) -> SpaceSpec:
+    """A space with the fields that hold its fields' keys."""
+    own = tuple(f for f in keys.values() if f.space == space.name)
+    return replace(space, fields=(*space.fields, *own)) if own else space
 
 
 def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> None:
@@ -121,6 +128,7 @@ def rules_out(program: Program, fault: Diagnostic) -> bool:
 def _whole(scope: Scope) -> _Whole:
     """Elaborate every declaration."""
     module = scope.module
+    scope.world.batch = batch_of(scope, module.trains)
     declare_axes(scope)
     for name, entry in scope.entries.items():
         if not isinstance(entry.statement, tree.Block | tree.Device):
@@ -195,9 +203,9 @@ def _outputs(scope: Scope) -> tuple[list[Prediction], list[Output], list[ExtraLo
     for entry in scope.entries.values():
         try:
             if isinstance(entry.statement, tree.Predict):
-                found, weight = prediction(scope, entry.statement)
+                found, own = prediction(scope, entry.statement)
                 predictions.append(found)
-                losses += [] if weight is None else [weight]
+                losses += own
             elif isinstance(entry.statement, tree.Output):
                 results.append(output(scope, entry.statement))
             elif isinstance(entry.statement, tree.Loss):

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from specc.elaborate.batches import among, every_pair, key_field
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.statics import static
 from specc.elaborate.world import Scope, Site
 from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
-from specc.ir.inputs import fields_of_losses, labels_read
+from specc.ir.inputs import coupled, fields_of_losses, labels_read
 from specc.report import Label, Report
 from specc.report.suggest import nearest, suggestion
 from specc.source import Span
@@ -44,8 +45,9 @@ def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, hel
         )
 
 
-def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss | None]:
-    """One `predict`: its kind, label column and node, and what its loss is multiplied with. Raises Fault."""
+def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[ExtraLoss]]:
+    """One `predict`: its kind, label column and node; what its loss is multiplied with, and of a choice the
+    loss itself. Raises Fault."""
     name = item.ident.name
     kind = _kind(scope, item)
     node: Node = scope.value_of(scope.entries[name], name)
@@ -56,7 +58,13 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, ExtraLoss 
         name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range,
         kind.loss,
     )  # fmt: skip
-    return found, None if kind.weight is None else _weight(scope, name, kind.weight)
+    losses = [] if kind.weight is None else [_weight(scope, name, kind.weight)]
+    if kind.word == "choice":
+        span = item.value.span
+        scores = every_pair(scope.world, node, span)
+        loss = among(scope.world, scores, scores, span, kind.alike)
+        losses.append(ExtraLoss(f"{name}.choice", loss.id, item.ident.span, chooses=name))
+    return found, losses
 
 
 def _weight(scope: Scope, name: str, expr: tree.Expr) -> ExtraLoss:
@@ -103,11 +111,13 @@ class _Kind:
     positive: float = 1.0
     range: tuple[float, float] | None = None
     loss: tuple[Any, ...] = ("mse",)
+    alike: str | None = None
 
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "binary": ("weight", "positive"),
     "real": ("weight", "range", "loss"),
+    "choice": ("among", "of", "weight"),
     "class": ("weight",),
 }
 
@@ -120,7 +130,7 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
         close = nearest(word, _KINDS)
         raise world.fault(
             "E0509",
-            f"a prediction is `binary`, `real` or `class(n)`, not `{expr.span.text}`",
+            f"a prediction is `binary`, `real`, `class(n)` or `choice(…)`, not `{expr.span.text}`",
             expr.span,
             help=f"did you mean `{close}`?" if close else "",
         )
@@ -159,7 +169,42 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
     between = _range(scope, options["range"]) if "range" in options else None
     loss = _distance(scope, options["loss"]) if "loss" in options else ("mse",)
-    return _Kind(word, classes, options.get("weight"), positive, between, loss)
+    alike = _choice(scope, expr, options) if word == "choice" else None
+    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike)
+
+
+def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> str | None:
+    """What `choice` says: it is among the batch, and which field tells candidates apart."""
+    world, said = scope.world, options.get("among")
+    if not (isinstance(said, tree.Ref) and said.name == "batch"):
+        raise world.fault(
+            "E0404" if said is None else "E0403",
+            "`choice` says among what: `choice(among = batch)`",
+            expr.span if said is None else said.span,
+            why="an example's candidate is chosen among all candidates of the batch",
+        )
+    of = options.get("of")
+    if of is None:
+        return None
+    path = f"{of.base.name}.{of.ident.name}" if isinstance(of, tree.Attribute) else ""
+    spaces = [e.statement for e in scope.entries.values() if isinstance(e.statement, tree.Space)]
+    known = [
+        f"{s.ident.name}.{f.ident.name}"
+        for s in spaces
+        if s.role.name == "candidate" and not s.axes
+        for f in s.fields
+    ]
+    if path not in known:
+        help, fix = suggestion(of.span.text, of.span, known)
+        raise world.fault(
+            "E0403",
+            "`of` is the field that tells candidates apart",
+            of.span,
+            expected="a field of a candidate, such as " + (f"`{known[0]}`" if known else "`ad.item`"),
+            help=help,
+            fix=fix,
+        )
+    return key_field(world, path, of.span)
 
 
 def _classes(scope: Scope, expr: tree.Expr) -> int:
@@ -251,9 +296,9 @@ def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
     return ExtraLoss(name, node.id, item.ident.span)
 
 
-def labels_in_losses(graph: Graph, report: Report) -> bool:
-    """E0515: labels are known in training alone, so that only losses may be made of them. Whether all is
-    well."""
+def only_in_losses(graph: Graph, report: Report) -> bool:
+    """E0515, E0516: labels are known in training alone, and a prediction is of one example, so that only
+    losses may be made of labels and of other examples. Whether all is well."""
     wanted = [(f"the prediction `{p.name}`", p.node, p.span) for p in graph.predictions]
     wanted += [(f"the output `{r.name}`", r.node, r.span) for r in graph.results]
     wanted += [(f"the weights of the attention `{a.path}`", a.weight, a.span) for a in graph.attentions]
@@ -271,6 +316,18 @@ def labels_in_losses(graph: Graph, report: Report) -> bool:
                 help="use it in a `loss`, or in the `weight` of a prediction",
             )
             break
+        other = coupled(graph, node)
+        if other is not None:
+            sound = False
+            report.error(
+                "E0516",
+                f"{what} would need the other examples of the batch",
+                other.span,
+                label="compared with them here",
+                secondary=(Label(span, "needed here"),),
+                why="a prediction is of one example, whatever stands beside it",
+                help="use it in a `loss`, or in the `weight` of a prediction",
+            )
     return sound
 
 

@@ -70,6 +70,15 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
     return settings
 
 
+def batch_of(scope: Scope, items: list[tree.Train]) -> int:
+    """How many examples a batch has, without a word about what is wrong with the settings."""
+    for item in reversed(items):
+        for entry in item.entries:
+            if entry.ident.name == "batch" and isinstance(entry.value, tree.Number):
+                return max(int(entry.value.value), 1)
+    return 512
+
+
 def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, Any]) -> None:
     world, key, site = scope.world, entry.ident.name, Site(scope, scope.frame, "")
     if key not in KEYS:

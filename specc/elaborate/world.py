@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from specc.elaborate.blame import CallSite, told_at
 from specc.frozen import dataclass
-from specc.ir.graph import AttentionRecord, Node, Region, SpaceSpec, Weight
+from specc.ir.graph import AttentionRecord, FieldSpec, Node, Region, SpaceSpec, Weight
 from specc.names.program import Module, Program
 from specc.ops import op
 from specc.report import Label, Report
@@ -251,6 +251,8 @@ class World:
     weights: dict[str, Weight] = field(default_factory=dict)
     spaces: dict[str, SpaceSpec] = field(default_factory=dict)
     space_fields: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # concat node -> fields
+    keys: dict[str, FieldSpec] = field(default_factory=dict)  # by path, fields of other fields' keys
+    batch: int = 512  # how many examples a batch has, as far as the recipe says
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[CallSite] = field(default_factory=list)

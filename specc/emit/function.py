@@ -195,6 +195,8 @@ class Writer:
         match record.name:
             case "sum":
                 return Expr(" + ".join(args))
+            case "count":
+                return Expr(f"{args[0]}.count")
             case "axes":
                 named = zip(record.args, args, strict=True)
                 return Expr("{" + ", ".join(f"{quoted(axis.name)}: {text}" for axis, text in named) + "}")

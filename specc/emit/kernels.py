@@ -186,7 +186,10 @@ _INFIX: dict[str, Form] = {
 }
 
 # Of specc_runtime.model.
-LOSSES = ("binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "mean_of_labelled")
+LOSSES = (
+    "binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "choice_loss",
+    "mean_of_labelled",
+)  # fmt: skip
 # Functions that are not in specc_runtime.ops.
 _NAMES = {
     **{name: f"self.{name}" for name in ("constant", "label", "positions", "numbers", "zeros")},

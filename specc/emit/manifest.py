@@ -94,7 +94,7 @@ class PredictionEntry(TypedDict):
     condition. range: between which labels lie, if the spec says so."""
 
     name: str
-    kind: Literal["binary", "real", "class"]
+    kind: Literal["binary", "real", "class", "choice"]
     column: str
     condition: ConditionEntry | None
     classes: int
@@ -330,5 +330,5 @@ def _role(role: str) -> Literal["request", "candidate"]:
     return "candidate" if role == "candidate" else "request"
 
 
-def _kind(kind: str) -> Literal["binary", "real", "class"]:
-    return "class" if kind == "class" else "real" if kind == "real" else "binary"
+def _kind(kind: str) -> Literal["binary", "real", "class", "choice"]:
+    return cast(Any, kind)  # type: ignore[no-any-return]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc.interpret import axes, layers, pointwise, recurrences, reductions, sources
+from specc.interpret import axes, batches, layers, pointwise, recurrences, reductions, sources
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
 from specc.interpret.sources import labelled
@@ -33,6 +33,7 @@ __all__ = [
     "Result",
     "Value",
     "axes",
+    "batches",
     "examples_of",
     "interpret",
     "interpret_together",
@@ -71,7 +72,9 @@ def interpret_together(
     graph: Graph, weights: Mapping[str, Tensor], examples: Sequence[Example], training: bool = False
 ) -> list[Result]:
     """What a graph gives for each example of a batch. Only batch statistics can tell that it is one."""
-    settings = [Setting(example, weights, training) for example in examples]
+    settings = [
+        Setting(example, weights, training, number, len(examples)) for number, example in enumerate(examples)
+    ]
     known = evaluate(graph.nodes, settings)
     return [
         Result(
@@ -103,12 +106,17 @@ def losses(
         results = interpret_together(graph, weights, examples, training)
     found: dict[str, Tensor] = {}
     for prediction in graph.predictions:
-        weight = graph.loss_weights.get(prediction.name)
+        weight, choice = graph.loss_weights.get(prediction.name), graph.choices.get(prediction.name)
         each = [
-            _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
+            (
+                _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
+                if choice is None
+                else r.losses[choice.name] * float(e.labels[prediction.name])
+            )
             * (1.0 if weight is None else r.losses[weight.name])
             for r, e in zip(results, examples, strict=True)
             if all(labelled(e.labels[name]) for name in _labels(graph, prediction.name, weight))
+            and (choice is None or float(e.labels[prediction.name]) > 0)
         ]
         nothing = results[0].predictions[prediction.name].new_zeros(())
         found[prediction.name] = _mean(each) if each else nothing

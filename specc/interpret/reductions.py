@@ -49,6 +49,7 @@ _reduction(op.MEAN, lambda x: x.mean(0))
 _reduction(op.MAX, lambda x: x.amax(0))
 _reduction(op.MIN, lambda x: x.amin(0))
 _reduction(op.LAST, lambda x: x[-1])
+_reduction(op.LOGSUMEXP, lambda x: x.logsumexp(0))
 _reduction(op.FIRST, lambda x: x[0])
 
 
@@ -65,6 +66,23 @@ def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
             return s.number(0).expand(node.type.width)
         weights = torch.softmax(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
         return weights[counted.index(place[axis])]
+
+    return s.value(node.type, share)
+
+
+@means(op.LOG_SOFTMAX)
+def _log_softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """x minus the logarithm of the sum of exp(x) over the positions that count, 0 at those that do not."""
+    x, axis = inputs[0], node.attrs["axis"]
+
+    def share(place: Place) -> Tensor:
+        if axis is None:
+            return torch.log_softmax(x[place], 0)
+        counted = _counted(inputs, axis, place, s)
+        if place[axis] not in counted:
+            return s.number(0).expand(node.type.width)
+        found = torch.log_softmax(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
+        return found[counted.index(place[axis])]
 
     return s.value(node.type, share)
 

@@ -70,12 +70,15 @@ class Setting:
     """Where nodes are evaluated: for one example, with the model's weights, and inside of a scan at one
     position (`here`) of its axis and that axis's parents.
 
+    number_of, batch: which example of the batch it is, counted from 0, and how many there are.
     captures, states: what the region's `capture` and `state` nodes stand for.
     """
 
     example: Example
     weights: Mapping[str, Tensor]
     training: bool = False
+    number_of: int = 0
+    batch: int = 1
     here: Place = field(default_factory=dict)
     captures: tuple[Value, ...] = ()
     states: tuple[Value, ...] = ()
@@ -96,6 +99,8 @@ class Setting:
 
     def length(self, axis: Axis, place: Place) -> int:
         """How many positions an axis has, at a place that says where along its parents."""
+        if axis.kind == "batch":
+            return self.batch
         if axis.size is not None:
             return axis.size
         match axis.kind:

@@ -87,7 +87,8 @@ class Node:
 class FieldSpec:
     """One field of a space: where its raw column is, and how it becomes numbers.
 
-    encoding: "ids" | "vocab" | "hash" | "bucket" | "time" | "number" | "vector" | "bag" | "cross".
+    encoding: "ids" | "vocab" | "hash" | "bucket" | "time" | "number" | "vector" | "bag" | "cross", and
+        "key", the 64-bit keys of another field.
     options: what the encoding was given (n, edges, mode, default, …), JSON-able; of a cross the paths of its
         fields, "of".
     column: None for a cross, which is made of what its fields have read.
@@ -125,7 +126,7 @@ class SpaceSpec:
 
 @dataclass(frozen=True)
 class Prediction:
-    """kind: "binary" | "real" | "class"; `classes` for the last. `node` is the logit or value.
+    """kind: "binary" | "real" | "choice" | "class"; `classes` for the last. `node` is the logit or value.
 
     condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
     positive: what the part of a positive label in the loss is multiplied with.
@@ -156,12 +157,14 @@ class Output:
 
 @dataclass(frozen=True)
 class ExtraLoss:
-    """A term of the loss; or, if `weighs` names a prediction, what that one's loss is multiplied with."""
+    """A term of the loss; or, if `weighs` names a prediction, what that one's loss is multiplied with; or, if
+    `chooses` does, the loss of an example that was chosen there."""
 
     name: str
     node: int
     span: Span
     weighs: str | None = None
+    chooses: str | None = None
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,12 @@ class Graph:
     @property
     def terms(self) -> tuple[ExtraLoss, ...]:
         """The losses that are added to those of predictions."""
-        return tuple(x for x in self.losses if x.weighs is None)
+        return tuple(x for x in self.losses if x.weighs is None and x.chooses is None)
+
+    @property
+    def choices(self) -> Mapping[str, ExtraLoss]:
+        """By prediction of a choice, the loss of an example that was chosen."""
+        return {x.chooses: x for x in self.losses if x.chooses is not None}
 
     @property
     def loss_weights(self) -> Mapping[str, ExtraLoss]:

@@ -43,9 +43,26 @@ def fields_for(graph: Graph, node: int) -> list[str]:
     return [path for path in fields if path in read]
 
 
+def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
+    """The role of the spaces that an axis, its sources and its parents come from."""
+    if axis.kind == "space":
+        own = [spaces[axis.key[1]]]
+    else:
+        own = [axis_role(source, spaces) for source in axis.source]
+    if axis.parent is not None:
+        own.append(axis_role(axis.parent, spaces))
+    return "candidate" if "candidate" in own else "request"
+
+
 def labels_read(graph: Graph, node: int) -> list[Node]:
     """The nodes that read a label and that a node is computed from, in order."""
     return sorted((n for n in _reached(graph, [node]) if n.op == op.LABEL), key=lambda n: n.id)
+
+
+def coupled(graph: Graph, node: int) -> Node | None:
+    """The first node that a node is computed from and that sees other examples of the batch."""
+    seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.OWN, op.ALIKE))
+    return min(seen, key=lambda n: n.id, default=None)
 
 
 def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:

@@ -75,7 +75,9 @@ def _init(body: Body, node: Node, region: Region, number: int, shape: Shape) -> 
         return body.at(node.inputs[given], shape, node, whole=True)
     assert shape.domain is not None
     width = next(n for n in region.nodes if n.id == region.states[number]).type.width
-    sizes = (*(a.size for a in shape.dims), width)
+    # The batch's own axis has as many positions as there are examples.
+    examples = body.rows(Domain(frozenset(), candidate=True), node)
+    sizes = (*(Record("count", (examples,)) if a.kind == "batch" else a.size for a in shape.dims), width)
     return body.make("zeros", body.rows(shape.domain, node), *sizes, like=node, shape=shape, width=width)
 
 

@@ -163,6 +163,9 @@ class _Model:
             if p.loss[0] == "huber":
                 options["huber"] = p.loss[1]
             given = found[p.name], label
+            if p.name in graph.choices:
+                value = body.at(graph.choices[p.name].node, _SCORE, self.index[p.node], whole=True)
+                given = body.make("squeeze", value, like=value, view=value), label
             loss = body.make(_loss_function(p), *given, like=given[0], shape=_ALONE, width=1, options=options)
             results.append(loss)
         for x in graph.terms:

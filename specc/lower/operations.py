@@ -18,6 +18,7 @@ from specc.ops.definition import Along, Called, Pointwise
 from specc.ops.products import Product, products_of
 from specc.types.axis import Axis
 
+_EXAMPLE = Domain(frozenset(), candidate=True)
 Lowering = Callable[[Body, Node], Value | None]
 
 
@@ -87,6 +88,21 @@ def _constant(body: Body, node: Node) -> Value:
 
 def _label(body: Body, node: Node) -> Value:
     return body.make("label", Field(node.attrs["prediction"], "label", node.device), like=node)
+
+
+def _across(body: Body, node: Node) -> Value:
+    shape, axis = body.shape(node), node.attrs["axis"]
+    dims = tuple(a for a in shape.dims if a != axis)
+    x = body.at(node.inputs[0], Shape(_EXAMPLE, dims), node, whole=True)
+    return body.make("across", x, shape.dim(axis), like=node, view=x)
+
+
+def _own(body: Body, node: Node) -> Value:
+    return body.make("own", body.rows(_EXAMPLE, node), like=node, dtype="mask")
+
+
+def _alike(body: Body, node: Node) -> Value:
+    return body.make("alike", body.field(node.attrs["field"], node), like=node, dtype="mask")
 
 
 def _index(body: Body, node: Node) -> Value:
@@ -330,6 +346,9 @@ _LOWERINGS: dict[str, Lowering] = {
     op.LEARNED: _learned,
     op.CONSTANT: _constant,
     op.LABEL: _label,
+    op.ACROSS: _across,
+    op.OWN: _own,
+    op.ALIKE: _alike,
     op.INDEX: _index,
     op.LENGTH: _length,
     op.ADD: _add,

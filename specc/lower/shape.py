@@ -65,7 +65,9 @@ class Shapes:
     def _find(self, nodes: tuple[Node, ...], captured: frozenset[int]) -> None:
         """Find the nodes that are the same in every example."""
         for node in nodes:
-            if node.region is not None:
+            if node.op == op.ACROSS:
+                self._same.add(node.id)
+            elif node.region is not None:
                 pairs = zip(node.region.captures, node.inputs, strict=False)
                 self._find(node.region.nodes, frozenset(c for c, i in pairs if i in self._same))
             elif node.op in (op.CONSTANT, op.LEARNED, op.INDEX, op.LENGTH):

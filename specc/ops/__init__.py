@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from specc.ops import arithmetic, axes, fused, layers, losses, op, recurrence, reductions, sources, widths
+from specc.ops import (
+    arithmetic,
+    axes,
+    batches,
+    fused,
+    layers,
+    losses,
+    op,
+    recurrence,
+    reductions,
+    sources,
+    widths,
+)
 from specc.ops.definition import Effect, OpDef, Origin, Traits
 
 if TYPE_CHECKING:
@@ -29,7 +41,7 @@ __all__ = [
     "traits",
 ]
 
-_GROUPS = (sources, arithmetic, widths, axes, reductions, layers, losses, recurrence, fused)
+_GROUPS = (sources, arithmetic, widths, axes, reductions, layers, losses, batches, recurrence, fused)
 OPS: dict[str, OpDef] = {definition.name: definition for group in _GROUPS for definition in group.DEFINITIONS}
 
 _named = {value for key, value in vars(op).items() if key.isupper()}

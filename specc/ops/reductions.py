@@ -1,4 +1,5 @@
-"""Reductions over an axis or over channels, and softmax: `sum mean max min last first softmax`.
+"""Reductions over an axis or over channels, and softmax: `sum mean max min last first softmax
+log_softmax logsumexp`.
 
 Over an axis a second input, of one channel, keeps those positions at which it is not 0.
 """
@@ -62,5 +63,14 @@ DEFINITIONS = (
     _reduction(
         op.SOFTMAX, "exp(x) divided by its sum along the axis, which stays.", "{x}.softmax(-1)",
         "{x}.softmax({dim})", Derivative(output=True), replace(_ALONG, keeps_axis=True), along,
+    ),
+    _reduction(
+        op.LOG_SOFTMAX, "The logarithm of softmax, exact where that is 0 in floating point.",
+        "{x}.log_softmax(-1)", "{x}.log_softmax({dim})", Derivative(output=True),
+        replace(_ALONG, keeps_axis=True), along,
+    ),
+    _reduction(
+        op.LOGSUMEXP, "Logarithm of the sum of exp(x); 0 over nothing.", "{x}.logsumexp(-1, keepdim=True)",
+        "{x}.logsumexp({dim})", Derivative(inputs=True, output=True),
     ),
 )  # fmt: skip

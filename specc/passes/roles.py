@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, Region, fields_of
+from specc.ir.inputs import axis_role as axis_role
 from specc.ops import op
 from specc.types.axis import Axis
 
@@ -25,7 +26,9 @@ def assign_roles(graph: Graph) -> Graph:
         sources = [known[i] for i in node.inputs]
         sources += [axis_role(axis, spaces) for axis in _axes(node)]
         sources += [fields[path] for path in fields_of(node)]
-        sources += [CANDIDATE] if node.op == op.LABEL else []
+        sources += [CANDIDATE] if node.op in (op.LABEL, op.OWN) else []
+        if node.op == op.ACROSS:
+            return REQUEST  # all examples' values are the same for every example
         sources.append(captured.get(node.id, REQUEST))
         return CANDIDATE if CANDIDATE in sources else REQUEST
 
@@ -47,17 +50,6 @@ def assign_roles(graph: Graph) -> Graph:
         return replace(region, nodes=assign(region.nodes, captured))
 
     return graph.with_nodes(assign(graph.nodes, {}))
-
-
-def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
-    """The role of the spaces that an axis, its sources and its parents come from."""
-    if axis.kind == "space":
-        own = [spaces[axis.key[1]]]
-    else:
-        own = [axis_role(source, spaces) for source in axis.source]
-    if axis.parent is not None:
-        own.append(axis_role(axis.parent, spaces))
-    return CANDIDATE if CANDIDATE in own else REQUEST
 
 
 def _axes(node: Node) -> tuple[Axis, ...]:

@@ -125,6 +125,8 @@ def _column(entry: Mapping[str, Any], rows: int, tables: Mapping[str, int], sour
     encoding, options = entry["encoding"], entry["options"]
     if encoding in ("number", "vector"):
         return source.numbers(rows, entry["width"])
+    if encoding == "key":
+        return source.ids(rows, 4).reshape(-1, 1)
     ids = tables.get(entry["table"]) or _rows(encoding, options)
     if encoding == "bag":
         lengths = source.lengths(rows, LARGEST_BAG)
@@ -155,7 +157,7 @@ def _labels(prediction: Mapping[str, Any], count: int, source: Source) -> Tensor
     match prediction["kind"]:
         case "class":
             return source.ids(count, prediction["classes"]).masked_fill(source.absent(count), -1)
-        case "binary":
+        case "binary" | "choice":
             found = source.ids(count, 2).to(torch.float32)
         case _:
             found = source.numbers(count, 1).squeeze(1)

@@ -252,6 +252,8 @@ _BOUNDED = {op.SIGMOID: (0.0, 1.0), op.SOFTMAX: (0.0, 1.0), op.TANH: (-1.0, 1.0)
 
 def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
     """The loss half-way between the best constant's and the least that the prediction can have."""
+    if prediction.kind == "choice":
+        return 0.5 * math.log(len(labels))  # half-way to nothing from guessing
     constant = _constant_loss(prediction.kind, labels)
     bounds = _BOUNDED.get(graph.node(prediction.node).op)
     if bounds is None or prediction.kind != "binary":

@@ -44,6 +44,7 @@ class _Program:
         self.layers: dict[tuple[str, int], int] = {}  # a declared layer: name, input width -> output width
         self.placeable: list[str] = []
         self.kinds: dict[str, str] = {}  # of predictions
+        self.candidate_axes = False  # whether the length of a sequence differs from candidate to candidate
         self.spaces()
         if env.chance():
             self.learned()
@@ -87,7 +88,9 @@ class _Program:
             self.enter_space("noise", (first,), ("item", "x"), (items, 2))
         if env.chance():
             other = Ax(("space", "clicked", "c"), "c", env.number(1, 3))
-            self.space("clicked", (other,), "item: items", (items,), env.one(("request", "candidate")))
+            role = env.one(("request", "candidate"))
+            self.candidate_axes = role == "candidate"
+            self.space("clicked", (other,), "item: items", (items,), role)
 
     def space(
         self, name: str, axes: tuple[Ax, ...], fields: str, widths: tuple[int, ...], role: str = ""
@@ -339,7 +342,9 @@ class _Program:
         made = [v for v in env.values if v.text.startswith(("v", "w")) and v.text[1:].isdigit()]
         parts = [self.reduced(v).text for v in (made or env.values)[-4:]]
         self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
-        known = ("binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))")
+        known = ["binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))"]
+        if not self.candidate_axes:
+            known += ["choice(among = batch)", "choice(among = batch, of = ad.item)"]
         kinds = [env.one(known) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):
             n = 3 if kind.startswith("class") else 1
@@ -364,6 +369,8 @@ class _Program:
         logit = f"({start.text} |> linear(1))"
         losses = [f"bce({logit}, 1)", f"mse({start.text}, 0.5)"]
         losses += [f"mse({start.text}, label({env.one(list(self.kinds))}))"]
+        if not start.type.axes:
+            losses.append(f"contrast({start.text}, ad.item |> linear({start.type.width}), scale = 0.5)")
         losses.append(f"cross_entropy({start.text} |> linear(3), 1)")
         value = self.reduced(Val(env.one(losses), start.type.wide(1)))
         self.body.append(f"loss extra = 0.1 * {value.text}")

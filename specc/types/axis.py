@@ -24,6 +24,7 @@ class Axis:
         ("appended", key, key | None)     a vector at the end (None), or two sequences joined
         ("taken", key, k)                 the first k
         ("top", key, k, node id)          the k best by a score
+        ("batch", "examples")             the examples of a batch, in losses
     `size` is the length of a static axis, None for a ragged one; `bound` is the largest
     length; `parent` is the axis that a nested ragged axis lives in; `source` is the axis
     (for joined sequences: the two axes) that a derived axis comes from.

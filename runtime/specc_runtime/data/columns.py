@@ -71,14 +71,14 @@ def _kind_of(encoding: str, options: Mapping[str, Any]) -> Kind:
         return _kind_of(options["of"]["encoding"], options["of"])
     if encoding == "time" or options.get("time"):
         return "time"
-    return "key" if encoding in ("ids", "vocab", "hash") else "number"
+    return "key" if encoding in ("ids", "vocab", "hash", "key") else "number"
 
 
 def _kind_of_label(prediction: Mapping[str, Any]) -> Kind:
     condition = prediction.get("condition")
     if prediction["kind"] == "class" or (condition and isinstance(condition["value"], str)):
         return "key"
-    return "label" if prediction["kind"] == "binary" else "number"
+    return "label" if prediction["kind"] in ("binary", "choice") else "number"
 
 
 def _add(found: dict[str, Column], name: str, column: Column) -> None:

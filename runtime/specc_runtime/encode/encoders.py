@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.batch import NO_KEY, Bag, Batch, Schema
 from specc_runtime.encode.columns import Ints, Packed, unpack
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
@@ -215,6 +215,8 @@ class Encoders:
         if entry["table"] is not None:
             vocabulary = self.vocabularies.get(entry["vocabulary"])
             return _owned(table_rows(encoding, options, packed.values, vocabulary))
+        if encoding == "key":
+            return torch.from_numpy(_keys(keys_of(packed.values, options.get("default")))).reshape(-1, 1)
         found = numbers_of(filled(measured(options, packed.values), options.get("default")))
         if encoding == "vector":
             n, lengths = options["n"], packed.lengths[-1]
@@ -240,6 +242,15 @@ def _needs_scale(entry: Mapping[str, Any]) -> bool:
 def _owned(values: Ints) -> Tensor:
     """A tensor of integers that may be a view of the table's own, which are not to be written to."""
     return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
+def _keys(keys: pa.Array) -> Ints:
+    """Each key as 64 bits, equal where the keys are; NO_KEY where it is null."""
+    found = np.full(len(keys), NO_KEY)
+    known = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))
+    bits = hashed(keys.drop_null()).view(np.int64)
+    found[known] = np.where(bits == NO_KEY, NO_KEY + 1, bits)
+    return found
 
 
 def _classes(labels: Iterable[tuple[Labels, Origin]]) -> dict[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
+from specc_runtime.ops.across import across, alike, own
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.cell import (
     ALL,
@@ -46,7 +47,9 @@ __all__ = [
     "Factor",
     "InC",
     "Projected",
+    "across",
     "add_product",
+    "alike",
     "along",
     "append",
     "attend",
@@ -64,6 +67,7 @@ __all__ = [
     "heads",
     "lookup",
     "mse",
+    "own",
     "paired",
     "pairs",
     "per_head",

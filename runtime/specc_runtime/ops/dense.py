@@ -27,7 +27,15 @@ def stack(parts: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products over channels: [..., w] and [..., w] to [..., 1]."""
+    """Sum of products over channels: [..., w] and [..., w] to [..., 1].
+
+    Where each of two has rows or a dimension that the other lacks, it is a matrix product.
+    """
+    if a.dim() == b.dim() == 3:
+        if a.shape[1] == 1 and b.shape[0] == 1 and a.shape[2] == b.shape[2]:
+            return (a.squeeze(1) @ b.squeeze(0).t()).unsqueeze(-1)
+        if b.shape[1] == 1 and a.shape[0] == 1 and a.shape[2] == b.shape[2]:
+            return (b.squeeze(1) @ a.squeeze(0).t()).unsqueeze(-1)
     return (a * b).sum(-1, keepdim=True)
 
 
@@ -96,6 +104,20 @@ def softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
     parts = torch.exp(x - torch.where(largest == -torch.inf, 0, largest))
     total = parts.sum(dim, keepdim=True)
     return parts / torch.where(total == 0, 1, total)
+
+
+def log_softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    """The logarithm of `softmax`; 0 where `where` is False."""
+    x, where = torch.broadcast_tensors(x, where)
+    return torch.where(where, x - logsumexp(x, dim, where).unsqueeze(dim), 0)
+
+
+def logsumexp(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    """Logarithm of the sum of exp(x) along a dimension; 0 over nothing."""
+    there = where.any(dim)
+    # Where nothing is kept, everything is, so that no NaN arises from infinity.
+    kept = torch.where(where | ~there.unsqueeze(dim), x, -torch.inf)
+    return torch.where(there, kept.logsumexp(dim), 0)
 
 
 def bce(logit: Tensor, target: Tensor) -> Tensor:

@@ -92,6 +92,26 @@ def _at(x: Tensor, rows: Rows, axis: Axis, position: Tensor) -> Tensor:
     return torch.where(there, torch.take_along_dim(x, index, 0), 0)
 
 
+def logsumexp(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
+    """Logarithm of the sum of exp(x): 0 over nothing."""
+    ids, count = _ids(x, rows, axis)
+    if where is not None:
+        x = torch.where(where, x, -torch.inf)
+    index = ids.reshape(-1, *([1] * (x.dim() - 1))).expand_as(x)
+    with torch.no_grad():
+        largest = x.new_zeros(count, *x.shape[1:]).scatter_reduce(0, index, x, "amax", include_self=False)
+        largest = torch.where(largest == -torch.inf, 0, largest)
+    parts = torch.exp(x - largest.index_select(0, ids))
+    total = x.new_zeros(count, *x.shape[1:]).index_add(0, ids, parts)
+    return torch.where(total == 0, 0, largest + torch.where(total == 0, 1, total).log())
+
+
+def log_softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
+    """The logarithm of `softmax`; 0 where `where` is False."""
+    found = x - logsumexp(x, rows, axis, where).index_select(0, _ids(x, rows, axis)[0])
+    return found if where is None else torch.where(where, found, 0)
+
+
 def softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
     """exp(x) / sum exp(x) along the axis: [rows.count, ...]; 0 where `where` is False."""
     ids, count = _ids(x, rows, axis)

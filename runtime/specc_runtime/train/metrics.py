@@ -35,13 +35,17 @@ class Metric:
 # "rank" is the kind of scores that only rank, such as an item's popularity.
 METRICS = {
     "logloss": Metric(("binary", "class"), False, "log loss"),
-    "auc": Metric(("binary", "rank"), True, "area under the ROC curve"),
-    "gauc": Metric(("binary", "rank"), True, "the groups' AUC, weighted by examples", grouped=True),
-    "ndcg": Metric(("binary", "rank"), True, "NDCG of the first k of a group", grouped=True, at=True),
-    "hit_rate": Metric(
-        ("binary", "rank"), True, "groups with a positive in the first k", grouped=True, at=True
+    "auc": Metric(("binary", "choice", "rank"), True, "area under the ROC curve"),
+    "gauc": Metric(("binary", "choice", "rank"), True, "the groups' AUC, weighted by examples", grouped=True),
+    "ndcg": Metric(
+        ("binary", "choice", "rank"), True, "NDCG of the first k of a group", grouped=True, at=True
     ),
-    "mrr": Metric(("binary", "rank"), True, "one over the place of the first positive", grouped=True),
+    "hit_rate": Metric(
+        ("binary", "choice", "rank"), True, "groups with a positive in the first k", grouped=True, at=True
+    ),
+    "mrr": Metric(
+        ("binary", "choice", "rank"), True, "one over the place of the first positive", grouped=True
+    ),
     "ece": Metric(("binary",), False, "expected calibration error"),
     "ratio": Metric(("binary", "real"), True, "the mean prediction over the mean label"),
     "rmse": Metric(("real",), False, "root of the mean squared error"),
@@ -98,7 +102,7 @@ class Scores:
         self.kind, self.at = kind, tuple(at)
         self.means: dict[str, Means] = {}
         self.labels = Means()
-        two = kind in ("binary", "rank")
+        two = kind in ("binary", "choice", "rank")
         probability = sigmoid if kind == "binary" else None
         self.thresholds = Thresholds(budget // 2, probability) if two else None
         self.rankings = Rankings(budget // 2, self.at) if two else None

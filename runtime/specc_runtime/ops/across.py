@@ -1,0 +1,28 @@
+"""All examples of a batch side by side: for losses that compare them.
+
+A value of all examples is [1, ..., examples, ..., width], the same for every row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from specc_runtime.batch import NO_KEY
+from specc_runtime.layout import Rows
+
+
+def across(x: Tensor, dim: int) -> Tensor:
+    """The values x [examples, ..., width] of all examples as one row, along dimension `dim`."""
+    return x.movedim(0, dim - 1).unsqueeze(0)
+
+
+def own(rows: Rows) -> Tensor:
+    """Which of the examples is one's own, bool [examples, examples, 1]."""
+    return torch.eye(rows.count, dtype=torch.bool, device=rows.layout.device).unsqueeze(-1)
+
+
+def alike(keys: Tensor) -> Tensor:
+    """Which of the examples have one's own key, int64 [examples]: bool [examples, examples, 1]."""
+    keys = keys.reshape(-1)
+    return ((keys.unsqueeze(1) == keys) & (keys != NO_KEY)).unsqueeze(-1)

@@ -1,0 +1,212 @@
+"""What sees the whole batch: a score of every request with every candidate, and the losses made of it.
+
+Promises: what is of the request alone is computed once a request, what is of the candidate alone once a
+candidate; only what is of both is computed for each pair. Leaves losses' means to whoever counts examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from specc.elaborate.world import Frame, World
+from specc.ir.graph import Node, Region, fields_of
+from specc.ir.inputs import axis_role
+from specc.ops import op
+from specc.ops.batches import batch_axis
+from specc.report import Label
+from specc.source import Span
+from specc.types.axis import Axis, Type, union
+
+_REQUEST, _CANDIDATE = "request", "candidate"
+
+
+def across(world: World, node: Node, span: Span) -> Node:
+    """A value of all examples of the batch. It is made outside of all scans, of a value without axes that
+    are ragged. Raises Fault."""
+    ragged = [a for a in node.type.axes if a.ragged]
+    if ragged:
+        raise world.fault(
+            "E0517",
+            f"what is compared across the batch has the axis `{ragged[0].name}`, whose length differs",
+            span,
+            found=str(node.type),
+            secondary=() if node.span == span else (Label(node.span, "this value"),),
+            help=f"reduce it first, such as `mean(…, over {ragged[0].name})`",
+        )
+    axis = batch_axis(world.batch)
+    type_ = Type(union(node.type, Type((axis,), 1)), node.type.width)
+    return world.put(world.root, op.ACROSS, [node.id], type_, span, {"axis": axis})
+
+
+def among(world: World, score: Node, all_scores: Node, span: Span, alike: str | None = None) -> Node:
+    """-log softmax of a score among those of the batch: of `all_scores`, which has the batch's axis.
+
+    alike: the path of a field of keys: others with the example's own key are left out.
+    """
+    axis = batch_axis(world.batch)
+    own = world.put(world.root, op.OWN, [], Type((axis,), 1), span, {"axis": axis})
+    inputs = [all_scores.id]
+    if alike is not None:
+        attrs = {"field": alike, "axis": axis}
+        same = world.put(world.root, op.ALIKE, [], Type((axis,), 1), span, attrs)
+        other = world.put(world.root, op.NOT, [same.id], same.type, span)
+        kept = world.put(world.root, op.OR, [own.id, other.id], same.type, span)
+        inputs.append(kept.id)
+    flat = Type((), 1)
+    total = world.put(world.root, op.LOGSUMEXP, inputs, flat, span, {"axis": axis})
+    if score is all_scores:
+        score = world.put(world.root, op.SUM, [all_scores.id, own.id], flat, span, {"axis": axis})
+    return world.put(world.root, op.SUB, [total.id, score.id], flat, span)
+
+
+def every_pair(world: World, score: Node, span: Span) -> Node:
+    """A score of each request with every candidate of the batch: along the batch's axis. Raises Fault."""
+    return _Pairs(world, span).all_of(score)
+
+
+class _Pairs:
+    def __init__(self, world: World, span: Span) -> None:
+        self.world = world
+        self.span = span
+        self.axis = batch_axis(world.batch)
+        self.index = {n.id: n for n in world.root.nodes}
+        self.spaces = {name: spec.role for name, spec in world.spaces.items()}
+        self.fields = {f.path: f.role for spec in world.spaces.values() for f in spec.fields}
+        self.roles: dict[int, frozenset[str]] = {}
+        self.made: dict[int, Node] = {}
+        self.with_batch: dict[int, frozenset[int]] = {}  # by scan that was made: its states with the axis
+
+    def all_of(self, score: Node) -> Node:
+        order = self._order(score)
+        for node in order:
+            self.roles[node.id] = self._roles(node)
+        if _CANDIDATE not in self.roles[score.id]:
+            raise self.world.fault(
+                "E0517",
+                "this score is the same for every candidate, so that there is nothing to choose",
+                self.span,
+                why="no field of a space `from candidate` reaches it",
+            )
+        for node in order:
+            if self.roles[node.id] == {_REQUEST, _CANDIDATE}:
+                self.made[node.id] = self._pair(node)
+        return self._seen(score.id)
+
+    def _order(self, root: Node) -> list[Node]:
+        """The nodes that a node is computed from, and itself, inputs first."""
+        found: set[int] = set()
+        stack = [root.id]
+        while stack:
+            id = stack.pop()
+            if id not in found:
+                found.add(id)
+                stack.extend(self.index[id].inputs)
+        return [n for n in self.world.root.nodes if n.id in found]
+
+    def _roles(self, node: Node) -> frozenset[str]:
+        """Whether a value depends on the request, the candidate, both or none."""
+        own = {role for i in node.inputs for role in self.roles[i]}
+        own |= {self.fields[path] for path in fields_of(node)}
+        axes = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
+        own |= {axis_role(a, self.spaces) for axis in axes if axis.ragged for a in axis.chain}
+        return frozenset(own)
+
+    def _seen(self, id: int) -> Node:
+        """An input of a pair: what depends on the candidate is that of every candidate."""
+        if id not in self.made and self.roles[id] == {_CANDIDATE}:
+            self.made[id] = across(self.world, self.index[id], self.span)
+        return self.made.get(id, self.index[id])
+
+    def _pair(self, node: Node) -> Node:
+        inputs = [self._seen(i) for i in node.inputs]
+        if node.op == op.TOP and inputs[1].type.has(self.axis) and not inputs[0].type.has(self.axis):
+            inputs[0] = self._spread(inputs[0], inputs[1])
+        if node.region is not None:
+            return self._scan(node, inputs)
+        has = any(n.type.has(self.axis) for n in inputs)
+        if node.op == op.SCAN_OUT:
+            has = node.attrs["index"] in self.with_batch.get(inputs[0].id, frozenset())
+        type_ = self._wide(node.type) if has else node.type
+        ids = [n.id for n in inputs]
+        return self.world.put(
+            self.world.root, node.op, ids, type_, node.span, node.attrs, node.weights, node.scope
+        )
+
+    def _wide(self, type_: Type) -> Type:
+        return Type((*type_.axes, self.axis), type_.width)
+
+    def _spread(self, x: Node, score: Node) -> Node:
+        """A value with the batch's axis, along which it is the same."""
+        world, type_ = self.world, Type((*score.type.axes,), 1)
+        nothing = world.put(world.root, op.LT, [score.id, score.id], type_, x.span)
+        both = Type(union(x.type, type_), x.type.width)
+        return world.put(world.root, op.ADD, [x.id, nothing.id], both, x.span)
+
+    def _scan(self, node: Node, inputs: list[Node]) -> Node:
+        """A scan of which some captures or starts have the batch's axis."""
+        region = node.region
+        assert region is not None
+        wide = self._wide_in(region, {n for n, x in enumerate(inputs) if x.type.has(self.axis)})
+        frame = Frame(self.world.root, node.attrs["axis"])
+        now: dict[int, int] = {}
+        for inner in region.nodes:
+            type_ = self._wide(inner.type) if inner.id in wide else inner.type
+            made = self.world.put(
+                frame, inner.op, [now[i] for i in inner.inputs], type_, inner.span, inner.attrs,
+                inner.weights, inner.scope, self._within(inner, now),
+            )  # fmt: skip
+            now[inner.id] = made.id
+        moved = Region(
+            tuple(frame.nodes),
+            tuple(now[i] for i in region.captures),
+            tuple(now[i] for i in region.states),
+            region.inits,
+            tuple(now[i] for i in region.nexts),
+        )
+        type_ = self._wide(node.type) if region.states[0] in wide else node.type
+        ids = [n.id for n in inputs]
+        made = self.world.put(
+            self.world.root, node.op, ids, type_, node.span, node.attrs, node.weights, node.scope, moved
+        )
+        self.with_batch[made.id] = frozenset(n for n, state in enumerate(region.states) if state in wide)
+        return made
+
+    def _within(self, node: Node, now: dict[int, int]) -> Region | None:
+        assert node.region is None, "scans do not nest"
+        return None
+
+    def _wide_in(self, region: Region, inputs: Iterable[int]) -> set[int]:
+        """The nodes of a region that get the batch's axis, given the scan's inputs that have it."""
+        having = set(inputs)
+        wide = {capture for n, capture in enumerate(region.captures) if n in having}
+        starts = zip(region.states, region.inits, strict=True)
+        wide |= {state for state, start in starts if start is not None and start in having}
+        while True:
+            before = len(wide)
+            wide |= {n.id for n in region.nodes if wide.intersection(n.inputs)}
+            wide |= {s for s, following in zip(region.states, region.nexts, strict=True) if following in wide}
+            if len(wide) == before:
+                return wide
+
+
+def key_field(world: World, path: str, span: Span) -> str:
+    """The path of a field that holds the keys of another, as 64 bits: they are equal where the keys are.
+    Raises Fault for a field that has no key."""
+    spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
+    if spec.encoding not in ("ids", "vocab", "hash"):
+        raise world.fault(
+            "E0517",
+            f"`{path}` holds no keys",
+            span,
+            found=f"`{spec.encoding}`",
+            help="keys are what `ids`, `vocab` and `hash` read",
+        )
+    own = f"{path}:key"
+    if own not in world.keys:
+        options = {k: v for k, v in spec.options.items() if k == "default"}
+        world.keys[own] = replace(
+            spec, path=own, name=f"{spec.name}:key", encoding="key", options=options, table=None,
+            vocabulary=None, width=1,
+        )  # fmt: skip
+    return own

@@ -1,0 +1,54 @@
+"""What sees a whole batch: the values of all its examples side by side, and which of them is one's own.
+
+All of them have a static axis whose size is that of the batch: `size` is what the recipe says, and any other
+batch is as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from specc.ops import op
+from specc.ops.definition import Effect, OpDef, Origin, Traits, slots
+from specc.ops.rules import Inputs
+from specc.types.axis import Axis, Type, union
+
+if TYPE_CHECKING:
+    from specc.ir.graph import Node
+    from specc.ops.checker import Checker
+
+
+def batch_axis(size: int) -> Axis:
+    """The axis along which a batch's examples stand, each a request with a candidate."""
+    return Axis(("batch", "examples"), "batch", size, size)
+
+
+def _across(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (x,), axis = inputs, node.attrs["axis"]
+    check.require(node, axis.kind == "batch" and not x.has(axis), f"`{axis}` is not of the batch")
+    check.require(node, all(not a.ragged for a in x.axes), f"{x} has a ragged axis")
+    return Type(union(x, Type((axis,), 1)), x.width)
+
+
+def _of_batch(check: Checker, node: Node, inputs: Inputs) -> Type:
+    return Type((node.attrs["axis"],), 1)
+
+
+_COUPLES = Traits(effect=Effect.STATISTICS)
+DEFINITIONS = (
+    OpDef(
+        op.ACROSS, "batch", "The values of all examples of the batch, along its axis.", slots("x"), _across,
+        attrs={"axis": Axis}, traits=_COUPLES, noun="all",
+    ),
+    OpDef(
+        op.OWN, "batch", "1 where the position along the batch is the example itself, else 0.", (), _of_batch,
+        attrs={"axis": Axis}, traits=Traits(effect=Effect.STATISTICS, source=Origin.DATA, condition=True),
+        noun="own",
+    ),
+    OpDef(
+        op.ALIKE, "batch",
+        "1 where an example of the batch has the same key in a field, else 0; null is like no key.",
+        (), _of_batch, attrs={"field": str, "axis": Axis},
+        traits=Traits(effect=Effect.STATISTICS, source=Origin.DATA, condition=True), noun="alike",
+    ),
+)  # fmt: skip
