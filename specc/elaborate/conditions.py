@@ -69,12 +69,12 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
                 # An axis the value lacks: the condition brings it in, as in a running mean.
                 axes = [axis_by_name(name, expr.span, site)]
             return position(axes[0], site, expr.span) if axes else site.value(expr)
-        case tree.Binary(op=sign) if sign in ("+", "-", "*", "/") and not is_static(expr, site.scope):
+        case tree.Binary(op=sign) if sign in ("+", "-", "*", "/", "%") and not is_static(expr, site.scope):
             left, right = all_of(
                 lambda: _operand(expr.left, site, type_), lambda: _operand(expr.right, site, type_)
             )
             result = broadcast(site, expr.span, (left, expr.left.span), (right, expr.right.span))
-            name = {"+": op.ADD, "-": op.SUB, "*": op.MUL, "/": op.DIV}[sign]
+            name = {"+": op.ADD, "-": op.SUB, "*": op.MUL, "/": op.DIV, "%": op.MOD}[sign]
             return site.world.add(site, name, [left, right], result, expr.span)
         case _ if is_static(expr, site.scope):
             number = static(expr, site)

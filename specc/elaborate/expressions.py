@@ -25,7 +25,7 @@ from specc.types.axis import Type
 from specc.types.static import Symbol, describe, is_number, kind_of
 
 T = TypeVar("T")
-ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow"}
+ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "%": "mod"}
 
 
 def value(expr: tree.Expr, site: Site) -> Node:
@@ -81,7 +81,7 @@ def _static_value(expr: tree.Expr, site: Site) -> Node:
                 "E0312",
                 f"`{expr.op}` is not for values of an example here",
                 expr.span,
-                why="conditions and remainders of values stand only in `where`; elsewhere they are static",
+                why="conditions on values stand only in `where`; elsewhere they are static",
                 help="use it on params, or inside `over t where …`",
             )
         case tree.Quantity():

@@ -87,6 +87,20 @@ def _log_softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, share)
 
 
+@means(op.CUMSUM)
+def _cumsum(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The sum of the positions that count up to each."""
+    x, axis = inputs[0], node.attrs["axis"]
+
+    def total(place: Place) -> Tensor:
+        if axis is None:
+            return x[place].cumsum(0)
+        found = [x[{**place, axis: p}] for p in _counted(inputs, axis, place, s) if p <= place[axis]]
+        return torch.stack(found).sum(0) if found else s.number(0).expand(node.type.width)
+
+    return s.value(node.type, total)
+
+
 @means(op.WEIGHTED_SUM)
 def _weighted_sum(node: Node, inputs: Inputs, s: Setting) -> Value:
     weight, x = inputs

@@ -13,6 +13,7 @@ from specc.ops import (
     arithmetic,
     axes,
     batches,
+    functions,
     fused,
     layers,
     losses,
@@ -41,7 +42,19 @@ __all__ = [
     "traits",
 ]
 
-_GROUPS = (sources, arithmetic, widths, axes, reductions, layers, losses, batches, recurrence, fused)
+_GROUPS = (
+    sources,
+    arithmetic,
+    functions,
+    widths,
+    axes,
+    reductions,
+    layers,
+    losses,
+    batches,
+    recurrence,
+    fused,
+)
 OPS: dict[str, OpDef] = {definition.name: definition for group in _GROUPS for definition in group.DEFINITIONS}
 
 _named = {value for key, value in vars(op).items() if key.isupper()}

@@ -15,7 +15,7 @@ from specc.ops import op
 from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Pointwise, Positions, Traits, slots
 from specc.ops.rules import broadcast, same
 
-_POINTWISE = Traits(effect=Effect.PURE, positions=Positions.SAME, pointwise=True)
+POINTWISE = Traits(effect=Effect.PURE, positions=Positions.SAME, pointwise=True)
 
 
 def _binary(
@@ -44,7 +44,7 @@ def _binary(
     )  # fmt: skip
 
 
-_CONDITION = replace(_POINTWISE, condition=True)
+_CONDITION = replace(POINTWISE, condition=True)
 
 
 def _comparison(name: str, infix: str, doc: str, commutative: bool = False) -> OpDef:
@@ -62,7 +62,7 @@ def _function(
     fold: Callable[..., float] | None = None,
 ) -> OpDef:
     return OpDef(
-        name, "arithmetic", doc, slots("x"), same, traits=replace(_POINTWISE, activation=activation),
+        name, "arithmetic", doc, slots("x"), same, traits=replace(POINTWISE, activation=activation),
         call=Call(("x",)), derivative=derivative, lowering=lowering, examples=examples, fold=fold,
     )  # fmt: skip
 
@@ -92,16 +92,16 @@ _GELU_SLOPE = (
 DEFINITIONS = (
     _binary(
         op.ADD, "+", "a + b", Derivative(python=("{d}", "{d}"), c=("{d}", "{d}")),
-        replace(_POINTWISE, commutative=True, terms=(1.0, 1.0)), "+", "total", operator.add, 0.0,
+        replace(POINTWISE, commutative=True, terms=(1.0, 1.0)), "+", "total", operator.add, 0.0,
     ),
     _binary(
         op.SUB, "-", "a - b", Derivative(python=("{d}", "-{d}"), c=("{d}", "-{d}")),
-        replace(_POINTWISE, terms=(1.0, -1.0)), "−", "difference", operator.sub, 0.0,
+        replace(POINTWISE, terms=(1.0, -1.0)), "−", "difference", operator.sub, 0.0,
     ),
     _binary(
         op.MUL, "*", "a * b",
         Derivative(inputs=True, python=("{d} * {b}", "{d} * {a}"), c=("{d} * {b}", "{d} * {a}")),
-        replace(_POINTWISE, commutative=True), "×", "product", operator.mul, 1.0,
+        replace(POINTWISE, commutative=True), "×", "product", operator.mul, 1.0,
     ),
     _binary(
         op.DIV, "/", "a / b",
@@ -109,10 +109,10 @@ DEFINITIONS = (
             inputs=True, output=True,
             python=("{d} / {b}", "-({d} * {y} / {b})"), c=("{d} / {b}", "-({d} * {y} / {b})"),
         ),
-        _POINTWISE, "÷", "ratio", operator.truediv, 1.0,
+        POINTWISE, "÷", "ratio", operator.truediv, 1.0,
     ),
     _binary(
-        op.POW, "**", "a ^ b", Derivative(inputs=True, output=True), _POINTWISE, "^", "", operator.pow, 1.0,
+        op.POW, "**", "a ^ b", Derivative(inputs=True, output=True), POINTWISE, "^", "", operator.pow, 1.0,
     ),
     _comparison(op.LT, "<", "1 where a < b, else 0"),
     _comparison(op.LE, "<=", "1 where a <= b, else 0"),
@@ -127,7 +127,7 @@ DEFINITIONS = (
         lowering=Pointwise(prefix="~", c="({x} == 0 ? 1 : 0)"),
     ),
     OpDef(
-        op.NEG, "arithmetic", "-x", slots("x"), same, traits=replace(_POINTWISE, terms=(-1.0,)),
+        op.NEG, "arithmetic", "-x", slots("x"), same, traits=replace(POINTWISE, terms=(-1.0,)),
         derivative=Derivative(python=("-{d}",), c=("-{d}",)),
         lowering=Pointwise(prefix="-", out="torch.neg({x}, out={out})", over="{x}.neg_()", c="-{x}"),
         symbol="−", examples=("(-{x})",), fold=operator.neg,
@@ -183,12 +183,12 @@ DEFINITIONS = (
     ),
     OpDef(
         op.STOP_GRADIENT, "arithmetic", "x itself, through which no gradient flows.", slots("x"), same,
-        traits=replace(_POINTWISE, view=True, passes_gradient=False), call=Call(("x",)),
+        traits=replace(POINTWISE, view=True, passes_gradient=False), call=Call(("x",)),
         derivative=Derivative(), lowering=Pointwise(python="{x}.detach()", c="{x}"),
     ),
     OpDef(
         op.LEAKY_RELU, "arithmetic", "x where it is positive, else slope * x (Maas et al. 2013).", slots("x"),
-        same, attrs={"slope": float}, traits=replace(_POINTWISE, activation=True),
+        same, attrs={"slope": float}, traits=replace(POINTWISE, activation=True),
         call=Call(("x",), (Option("slope", "number", 0.01),)),
         derivative=_of_input(
             "{d} * torch.where({x} > 0, 1.0, {slope})", "({x} > 0 ? {d} : {d} * {slope})"

@@ -1,5 +1,5 @@
 """Reductions over an axis or over channels, and softmax: `sum mean max min last first softmax
-log_softmax logsumexp`.
+log_softmax cumsum logsumexp`.
 
 Over an axis a second input, of one channel, keeps those positions at which it is not 0.
 """
@@ -68,6 +68,10 @@ DEFINITIONS = (
         op.LOG_SOFTMAX, "The logarithm of softmax, exact where that is 0 in floating point.",
         "{x}.log_softmax(-1)", "{x}.log_softmax({dim})", Derivative(output=True),
         replace(_ALONG, keeps_axis=True), along,
+    ),
+    _reduction(
+        op.CUMSUM, "At each position the sum of those up to it.", "{x}.cumsum(-1)", "{x}.cumsum({dim})",
+        Derivative(), replace(_ALONG, keeps_axis=True), along,
     ),
     _reduction(
         op.LOGSUMEXP, "Logarithm of the sum of exp(x); 0 over nothing.", "{x}.logsumexp(-1, keepdim=True)",

@@ -112,6 +112,11 @@ def log_softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
     return torch.where(where, x - logsumexp(x, dim, where).unsqueeze(dim), 0)
 
 
+def cumsum(x: Tensor, dim: int, where: Tensor) -> Tensor:
+    """At each position the sum of those up to it that `where` keeps."""
+    return torch.where(where, x, 0).cumsum(dim)
+
+
 def logsumexp(x: Tensor, dim: int, where: Tensor) -> Tensor:
     """Logarithm of the sum of exp(x) along a dimension; 0 over nothing."""
     there = where.any(dim)

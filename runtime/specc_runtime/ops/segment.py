@@ -92,6 +92,17 @@ def _at(x: Tensor, rows: Rows, axis: Axis, position: Tensor) -> Tensor:
     return torch.where(there, torch.take_along_dim(x, index, 0), 0)
 
 
+def cumsum(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
+    """At each position the sum of those up to it that `where` keeps: [rows.count, ...]."""
+    if where is not None:
+        x = torch.where(where, x, 0)
+    ids, count = _ids(x, rows, axis)
+    place = ids * axis.bound + rows.position(axis).to(x.device)
+    whole = x.new_zeros(count * axis.bound, *x.shape[1:]).index_copy(0, place, x)
+    sums = whole.reshape(count, axis.bound, *x.shape[1:]).cumsum(1)
+    return sums.reshape(whole.shape).index_select(0, place)
+
+
 def logsumexp(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
     """Logarithm of the sum of exp(x): 0 over nothing."""
     ids, count = _ids(x, rows, axis)

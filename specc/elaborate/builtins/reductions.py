@@ -53,7 +53,7 @@ def _checked(known: OpDef) -> Rule:
 
     def rule(args: Arguments) -> Node:
         node = make(args)
-        axis, softmax = node.attrs["axis"], known.traits.keeps_axis
+        axis, softmax = node.attrs["axis"], known.name in (op.SOFTMAX, op.LOG_SOFTMAX)
         if softmax and axis is None and args.x.type.width == 1:
             _softmax_of_one(args, "channels, and there is only one")
         if softmax and axis is not None and axis.size is not None and nowhere(axis.size - 1):
