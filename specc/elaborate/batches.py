@@ -7,7 +7,6 @@ candidate; only what is of both is computed for each pair. Leaves losses' means 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from specc.elaborate.world import Frame, World
 from specc.ir.graph import Node, Region, fields_of
@@ -48,8 +47,9 @@ def among(world: World, score: Node, all_scores: Node, span: Span, alike: str | 
     own = world.put(world.root, op.OWN, [], Type((axis,), 1), span, {"axis": axis})
     inputs = [all_scores.id]
     if alike is not None:
-        attrs = {"field": alike, "axis": axis}
-        same = world.put(world.root, op.ALIKE, [], Type((axis,), 1), span, attrs)
+        key = world.put(world.root, op.KEY, [], Type((), 1), span, {"field": alike})
+        all_keys = across(world, key, span)
+        same = world.put(world.root, op.SAME_KEY, [key.id, all_keys.id], all_keys.type, span)
         other = world.put(world.root, op.NOT, [same.id], same.type, span)
         kept = world.put(world.root, op.OR, [own.id, other.id], same.type, span)
         inputs.append(kept.id)
@@ -188,25 +188,3 @@ class _Pairs:
             wide |= {s for s, following in zip(region.states, region.nexts, strict=True) if following in wide}
             if len(wide) == before:
                 return wide
-
-
-def key_field(world: World, path: str, span: Span) -> str:
-    """The path of a field that holds the keys of another, as 64 bits: they are equal where the keys are.
-    Raises Fault for a field that has no key."""
-    spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
-    if spec.encoding not in ("ids", "vocab", "hash"):
-        raise world.fault(
-            "E0517",
-            f"`{path}` holds no keys",
-            span,
-            found=f"`{spec.encoding}`",
-            help="keys are what `ids`, `vocab` and `hash` read",
-        )
-    own = f"{path}:key"
-    if own not in world.keys:
-        options = {k: v for k, v in spec.options.items() if k == "default"}
-        world.keys[own] = replace(
-            spec, path=own, name=f"{spec.name}:key", encoding="key", options=options, table=None,
-            vocabulary=None, width=1,
-        )  # fmt: skip
-    return own

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specc.elaborate.batches import among, every_pair, key_field
+from specc.elaborate.batches import among, every_pair
 from specc.elaborate.declarations import LARGEST_WIDTH
+from specc.elaborate.keys import key_field
 from specc.elaborate.statics import static
 from specc.elaborate.world import Scope, Site
 from specc.frozen import dataclass

@@ -154,6 +154,7 @@ _FORMS: dict[str, Form] = {
     "nonzero": _nonzero,
     "same": lambda args: args[0],
     "real": _template("{0}.to(self.dtype)"),
+    "keys": _template("{0}"),
     "input": _template("{0}.to(self.dtype)"),
     "slice": _template("{0}[..., {1}:{2}]"),
     "split": _split,

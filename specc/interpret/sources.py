@@ -93,6 +93,30 @@ def _learned(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: parameter[tuple(place[a] for a in axes)])
 
 
+NO_KEY = -(2**63)
+
+
+@means(op.KEY)
+def _key(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The key itself, an integer."""
+
+    def key(place: Place) -> Tensor:
+        held = _held(node, place, s)
+        assert isinstance(held, Tensor)
+        return held
+
+    return s.value(node.type, key)
+
+
+@means(op.SAME_KEY)
+def _same_key(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """1 where both are one key; a key that is missing is like none, not even itself."""
+    a, b = inputs
+    return s.value(
+        node.type, lambda place: s.number(int(a[place]) == int(b[place]) and int(a[place]) != NO_KEY)
+    )
+
+
 @means(op.LABEL)
 def _label(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The example's label, a class by its number; 0 where there is none, for what is left out."""

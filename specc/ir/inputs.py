@@ -61,7 +61,7 @@ def labels_read(graph: Graph, node: int) -> list[Node]:
 
 def coupled(graph: Graph, node: int) -> Node | None:
     """The first node that a node is computed from and that sees other examples of the batch."""
-    seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.OWN, op.ALIKE))
+    seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.OWN))
     return min(seen, key=lambda n: n.id, default=None)
 
 

@@ -101,8 +101,8 @@ def _own(body: Body, node: Node) -> Value:
     return body.make("own", body.rows(_EXAMPLE, node), like=node, dtype="mask")
 
 
-def _alike(body: Body, node: Node) -> Value:
-    return body.make("alike", body.field(node.attrs["field"], node), like=node, dtype="mask")
+def _key(body: Body, node: Node) -> Value:
+    return body.make("keys", body.field(node.attrs["field"], node), like=node)
 
 
 def _index(body: Body, node: Node) -> Value:
@@ -348,7 +348,7 @@ _LOWERINGS: dict[str, Lowering] = {
     op.LABEL: _label,
     op.ACROSS: _across,
     op.OWN: _own,
-    op.ALIKE: _alike,
+    op.KEY: _key,
     op.INDEX: _index,
     op.LENGTH: _length,
     op.ADD: _add,

@@ -45,10 +45,4 @@ DEFINITIONS = (
         attrs={"axis": Axis}, traits=Traits(effect=Effect.STATISTICS, source=Origin.DATA, condition=True),
         noun="own",
     ),
-    OpDef(
-        op.ALIKE, "batch",
-        "1 where an example of the batch has the same key in a field, else 0; null is like no key.",
-        (), _of_batch, attrs={"field": str, "axis": Axis},
-        traits=Traits(effect=Effect.STATISTICS, source=Origin.DATA, condition=True), noun="alike",
-    ),
 )  # fmt: skip

@@ -95,7 +95,8 @@ CROSS_ENTROPY = "cross_entropy"
 # batch
 ACROSS = "across"
 OWN = "own"
-ALIKE = "alike"
+KEY = "key"
+SAME_KEY = "same_key"
 # recurrence
 SCAN = "scan"
 SCAN_OUT = "scan_out"

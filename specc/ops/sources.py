@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from specc.ops import op
-from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Origin, Traits, slots
+from specc.ops.definition import (
+    Call,
+    Derivative,
+    Effect,
+    OpDef,
+    Option,
+    Origin,
+    Pointwise,
+    Positions,
+    Traits,
+    slots,
+)
 from specc.ops.rules import Inputs, line
 from specc.types.axis import Axis, Type, union
 
@@ -45,6 +56,18 @@ def _constant(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
 
+def _key(check: Checker, node: Node, inputs: Inputs) -> Type:
+    spec = check.fields[node.attrs["field"]]
+    check.require(node, spec.encoding == "key", f"`{spec.path}` holds no keys")
+    return Type(spec.axes, 1)
+
+
+def _same_key(check: Checker, node: Node, inputs: Inputs) -> Type:
+    both = check.broadcast(node, *inputs)
+    check.require(node, both.width == 1, "a key is one number")
+    return both
+
+
 def _label(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
@@ -68,6 +91,19 @@ DEFINITIONS = (
         op.EMBED_BAG, "sources", "A multi-valued field: sum, mean or max over its ids' rows; 0 for none.", (),
         _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Origin.DATA),
         derivative=_NO_INPUT, noun="found",
+    ),
+    OpDef(
+        op.KEY, "sources", "A key, 64 bits: what `same_key` compares, and nothing else may read.", (), _key,
+        attrs={"field": str}, traits=_traits(Origin.DATA), derivative=_NO_INPUT, noun="key", drawn=False,
+    ),
+    OpDef(
+        op.SAME_KEY, "sources", "1 where two keys are the same, else 0; null is like no key.", slots("a b"),
+        _same_key,
+        traits=Traits(
+            effect=Effect.PURE, positions=Positions.SAME, pointwise=True, condition=True,
+            passes_gradient=False,
+        ),
+        lowering=Pointwise(python="ops.same_key({a}, {b})"), noun="same",
     ),
     OpDef(
         op.LABEL, "losses",

@@ -2,7 +2,7 @@
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
-from specc_runtime.ops.across import across, alike, own
+from specc_runtime.ops.across import across, own, same_key
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.cell import (
     ALL,
@@ -49,7 +49,6 @@ __all__ = [
     "Projected",
     "across",
     "add_product",
-    "alike",
     "along",
     "append",
     "attend",
@@ -78,6 +77,7 @@ __all__ = [
     "rename",
     "repeat",
     "rows",
+    "same_key",
     "scan",
     "scan_along",
     "scan_together",

@@ -1,4 +1,4 @@
-"""All examples of a batch side by side: for losses that compare them.
+"""Keys that are compared, and all examples of a batch side by side, for losses that compare them.
 
 A value of all examples is [1, ..., examples, ..., width], the same for every row.
 """
@@ -22,7 +22,6 @@ def own(rows: Rows) -> Tensor:
     return torch.eye(rows.count, dtype=torch.bool, device=rows.layout.device).unsqueeze(-1)
 
 
-def alike(keys: Tensor) -> Tensor:
-    """Which of the examples have one's own key, int64 [examples]: bool [examples, examples, 1]."""
-    keys = keys.reshape(-1)
-    return ((keys.unsqueeze(1) == keys) & (keys != NO_KEY)).unsqueeze(-1)
+def same_key(a: Tensor, b: Tensor) -> Tensor:
+    """Where two keys, int64 [..., 1], are the same; a key that is missing is like none."""
+    return (a == b) & (a != NO_KEY)
