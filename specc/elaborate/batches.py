@@ -73,6 +73,7 @@ class _Pairs:
         self.index = {n.id: n for n in world.root.nodes}
         self.spaces = {name: spec.role for name, spec in world.spaces.items()}
         self.fields = {f.path: f.role for spec in world.spaces.values() for f in spec.fields}
+        self.fields |= {f.path: f.role for f in world.keys.values()}
         self.roles: dict[int, frozenset[str]] = {}
         self.made: dict[int, Node] = {}
         self.with_batch: dict[int, frozenset[int]] = {}  # by scan that was made: its states with the axis
