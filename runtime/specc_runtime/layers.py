@@ -141,6 +141,16 @@ def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> tuple[Tensor, Tensor |
     return ordered, share
 
 
+class Counts(nn.Module):
+    """How often each of some rows occurs in the training data, [rows]: 1 until it is known."""
+
+    counts: Tensor
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.register_buffer("counts", torch.ones(rows))
+
+
 class Linear(nn.Module):
     """x W^T + b, weight [n, width]."""
 

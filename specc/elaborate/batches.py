@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from specc.elaborate.world import Frame, World
-from specc.ir.graph import Node, Region, fields_of
+from specc.ir.graph import Node, Region, Weight, fields_of
 from specc.ir.inputs import axis_role
 from specc.ops import op
 from specc.ops.batches import batch_axis
@@ -58,6 +58,17 @@ def among(world: World, score: Node, all_scores: Node, span: Span, alike: str | 
     if score is all_scores:
         score = world.put(world.root, op.SUM, [all_scores.id, own.id], flat, span, {"axis": axis})
     return world.put(world.root, op.SUB, [total.id, score.id], flat, span)
+
+
+def log_frequency(world: World, path: str, owner: str, span: Span) -> Node:
+    """The logarithm of the share of the training data that has a field's key. Raises Fault."""
+    spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
+    assert spec.table is not None
+    rows = world.weights[spec.table].shape[0]
+    counts = Weight(f"{owner}.choice.counts", (rows,), "buffer", ("ones",), span, owner, counts=path)
+    return world.put(
+        world.root, op.LOG_FREQUENCY, [], Type((), 1), span, {"field": path}, (world.weight(counts),)
+    )
 
 
 def every_pair(world: World, score: Node, span: Span) -> Node:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from specc.elaborate.batches import among, every_pair
+from specc.elaborate.batches import across, among, every_pair, log_frequency
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.keys import key_field
-from specc.elaborate.statics import static
+from specc.elaborate.statics import static, truth
 from specc.elaborate.world import Scope, Site
 from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
 from specc.ir.inputs import coupled, fields_of_losses, labels_read
+from specc.ops import op
 from specc.report import Label, Report
 from specc.report.suggest import nearest, suggestion
 from specc.source import Span
@@ -62,8 +63,12 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[Extra
     losses = [] if kind.weight is None else [_weight(scope, name, kind.weight)]
     if kind.word == "choice":
         span = item.value.span
-        scores = every_pair(scope.world, node, span)
-        loss = among(scope.world, scores, scores, span, kind.alike)
+        world = scope.world
+        scores = every_pair(world, node, span)
+        if kind.correct is not None:
+            often = across(world, log_frequency(world, kind.correct, name, span), span)
+            scores = world.put(world.root, op.SUB, [scores.id, often.id], scores.type, span)
+        loss = among(world, scores, scores, span, kind.alike)
         losses.append(ExtraLoss(f"{name}.choice", loss.id, item.ident.span, chooses=name))
     return found, losses
 
@@ -113,12 +118,13 @@ class _Kind:
     range: tuple[float, float] | None = None
     loss: tuple[Any, ...] = ("mse",)
     alike: str | None = None
+    correct: str | None = None
 
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "binary": ("weight", "positive"),
     "real": ("weight", "range", "loss"),
-    "choice": ("among", "of", "weight"),
+    "choice": ("among", "of", "correct", "weight"),
     "class": ("weight",),
 }
 
@@ -170,12 +176,13 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
     between = _range(scope, options["range"]) if "range" in options else None
     loss = _distance(scope, options["loss"]) if "loss" in options else ("mse",)
-    alike = _choice(scope, expr, options) if word == "choice" else None
-    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike)
+    alike, correct = _choice(scope, expr, options) if word == "choice" else (None, None)
+    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike, correct)
 
 
-def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> str | None:
-    """What `choice` says: it is among the batch, and which field tells candidates apart."""
+def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> tuple[str | None, str | None]:
+    """What `choice` says: it is among the batch; the field of keys that tells candidates apart; and the field
+    for whose frequencies the scores are corrected."""
     world, said = scope.world, options.get("among")
     if not (isinstance(said, tree.Ref) and said.name == "batch"):
         raise world.fault(
@@ -185,8 +192,17 @@ def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> 
             why="an example's candidate is chosen among all candidates of the batch",
         )
     of = options.get("of")
+    corrects = "correct" in options and truth(options["correct"], Site(scope, scope.frame, ""), "`correct`")
     if of is None:
-        return None
+        if corrects:
+            raise world.fault(
+                "E0404",
+                "`correct` needs to know what tells candidates apart",
+                options["correct"].span,
+                why="the logarithm of a candidate's share of the training data is subtracted from its scores",
+                help="say which field does: `of = ad.item`",
+            )
+        return None, None
     path = f"{of.base.name}.{of.ident.name}" if isinstance(of, tree.Attribute) else ""
     spaces = [e.statement for e in scope.entries.values() if isinstance(e.statement, tree.Space)]
     known = [
@@ -205,7 +221,7 @@ def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> 
             help=help,
             fix=fix,
         )
-    return key_field(world, path, of.span)
+    return key_field(world, path, of.span), path if corrects else None
 
 
 def _classes(scope: Scope, expr: tree.Expr) -> int:

@@ -113,7 +113,8 @@ class OutputEntry(TypedDict):
 
 class WeightEntry(TypedDict):
     """device: the name of a device of the spec, or None for a model without places. vocabulary: of a table
-    whose rows stand for learned keys, the name of the vocabulary that has them."""
+    whose rows stand for learned keys, the name of the vocabulary that has them. counts: the path of a field,
+    how often each row of whose table the training data have in it."""
 
     path: str
     shape: list[int]
@@ -123,6 +124,7 @@ class WeightEntry(TypedDict):
     frozen: bool
     pretrained: str | None
     vocabulary: str | None
+    counts: str | None
     device: str | None
 
 
@@ -224,6 +226,7 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
                 frozen=w.frozen,
                 pretrained=w.pretrained,
                 vocabulary=w.vocabulary,
+                counts=w.counts,
                 device=homes.get(w.path),
             )
             for w in graph.weights.values()

@@ -55,6 +55,8 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
             if "running_mean" in weights:
                 return f"layers.Dice({sizes}, {_statistics(attrs)})"
             return f"layers.PReLU({sizes}, {_tuple(first)})"
+        case "buffer" if "counts" in weights:
+            return f"layers.Counts({sizes})"
         case "buffer":
             return f"layers.BatchNorm({sizes}, {_statistics(attrs)}, affine=False)"
     raise AssertionError(first.kind)

@@ -117,6 +117,15 @@ def _same_key(node: Node, inputs: Inputs, s: Setting) -> Value:
     )
 
 
+@means(op.LOG_FREQUENCY)
+def _log_frequency(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """log(count of the row / all counts); what was never met counts as met once."""
+    counts = s.weights[node.weights[0]].clamp(min=1)
+    return s.value(
+        node.type, lambda place: (_row(counts, _held(node, place, s)) / counts.sum()).log().unsqueeze(0)
+    )
+
+
 @means(op.LABEL)
 def _label(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The example's label, a class by its number; 0 where there is none, for what is left out."""

@@ -29,6 +29,7 @@ class Weight:
         its count in the training data (DIN, eq. 6).
     pretrained: the file or trained model that it starts from.
     vocabulary: of a table whose rows stand for learned keys, the name of the vocabulary that has them.
+    counts: the path of a field, how often each row of whose table the training data have in it.
     owner: the declared table, learned, layer or binding it belongs to; `place` goes by it.
     """
 
@@ -43,6 +44,7 @@ class Weight:
     frozen: bool = False
     pretrained: str | None = None
     vocabulary: str | None = None
+    counts: str | None = None
 
 
 @dataclass(frozen=True)

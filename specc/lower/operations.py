@@ -101,6 +101,11 @@ def _own(body: Body, node: Node) -> Value:
     return body.make("own", body.rows(_EXAMPLE, node), like=node, dtype="mask")
 
 
+def _log_frequency(body: Body, node: Node) -> Value:
+    field = body.field(node.attrs["field"], node)
+    return body.make("log_frequency", Parameter(node.weights[0]), field, like=node)
+
+
 def _key(body: Body, node: Node) -> Value:
     return body.make("keys", body.field(node.attrs["field"], node), like=node)
 
@@ -349,6 +354,7 @@ _LOWERINGS: dict[str, Lowering] = {
     op.ACROSS: _across,
     op.OWN: _own,
     op.KEY: _key,
+    op.LOG_FREQUENCY: _log_frequency,
     op.INDEX: _index,
     op.LENGTH: _length,
     op.ADD: _add,

@@ -97,6 +97,7 @@ ACROSS = "across"
 OWN = "own"
 KEY = "key"
 SAME_KEY = "same_key"
+LOG_FREQUENCY = "log_frequency"
 # recurrence
 SCAN = "scan"
 SCAN_OUT = "scan_out"

@@ -68,6 +68,12 @@ def _same_key(check: Checker, node: Node, inputs: Inputs) -> Type:
     return both
 
 
+def _log_frequency(check: Checker, node: Node, inputs: Inputs) -> Type:
+    weight = check.weights[node.weights[0]]
+    check.require(node, weight.counts == node.attrs["field"], f"`{weight.path}` counts something else")
+    return Type(check.fields[node.attrs["field"]].axes, 1)
+
+
 def _label(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
@@ -104,6 +110,12 @@ DEFINITIONS = (
             passes_gradient=False,
         ),
         lowering=Pointwise(python="ops.same_key({a}, {b})"), noun="same",
+    ),
+    OpDef(
+        op.LOG_FREQUENCY, "sources",
+        "Logarithm of the share of the training data that has the field's row, at least one example.", (),
+        _log_frequency, attrs={"field": str}, weights=slots("counts"), traits=_traits(Origin.DATA),
+        derivative=_NO_INPUT, noun="log_frequency",
     ),
     OpDef(
         op.LABEL, "losses",

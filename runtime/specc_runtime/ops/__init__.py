@@ -2,7 +2,7 @@
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
-from specc_runtime.ops.across import across, own, same_key
+from specc_runtime.ops.across import across, log_frequency, own, same_key
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.cell import (
     ALL,
@@ -64,6 +64,7 @@ __all__ = [
     "flatten",
     "head",
     "heads",
+    "log_frequency",
     "lookup",
     "mse",
     "own",

@@ -22,6 +22,13 @@ def own(rows: Rows) -> Tensor:
     return torch.eye(rows.count, dtype=torch.bool, device=rows.layout.device).unsqueeze(-1)
 
 
+def log_frequency(counts: Tensor, ids: Tensor) -> Tensor:
+    """Logarithm of the share that each of some rows [n] has of all counts [rows]: [n, 1]. What was never met
+    counts as met once."""
+    counts = counts.clamp(min=1)
+    return (counts.index_select(0, ids).log() - counts.sum().log()).unsqueeze(-1)
+
+
 def same_key(a: Tensor, b: Tensor) -> Tensor:
     """Where two keys, int64 [..., 1], are the same; a key that is missing is like none."""
     return (a == b) & (a != NO_KEY)

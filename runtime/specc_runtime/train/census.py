@@ -77,13 +77,16 @@ class Baselines:
 
 def count(model: Model, stream: Stream) -> Baselines:
     """Count the training data, and tell the model's tables how often their rows occur, where their
-    penalty asks for it (`l2 = by_frequency(…)`)."""
+    penalty asks for it (`l2 = by_frequency(…)`); and how often a field's rows occur, what a corrected choice
+    asks for."""
     manifest = model.manifest
     item = item_of(manifest)
     wanted = {w["path"]: w["shape"][0] for w in manifest["weights"] if w["l2_by_frequency"]}
     readers = (*manifest["fields"], *manifest.get("crosses", ()))
     tables = {f["path"]: f["table"] for f in readers if f["table"] in wanted}
     rows = {path: torch.zeros(n, dtype=torch.int64) for path, n in wanted.items()}
+    kept = {w["path"]: w["counts"] for w in manifest["weights"] if w.get("counts")}
+    shares = {path: torch.zeros(model.state_dict()[path].shape) for path in kept}
     positives: dict[str, Tensor] = {}
     sums: dict[str, float] = {}
     examples: dict[str, int] = {}
@@ -92,6 +95,9 @@ def count(model: Model, stream: Stream) -> Baselines:
             values = batch.fields[path]
             ids = values.values if isinstance(values, Bag) else values
             rows[table] += torch.bincount(ids, minlength=len(rows[table]))
+        for path, field_ in kept.items():
+            ids = batch.column(field_)
+            shares[path] += torch.bincount(ids, minlength=len(shares[path]))
         for prediction in manifest["predictions"]:
             name, labels = prediction["name"], batch.labels[prediction["name"]]
             if prediction["kind"] == "class":
@@ -104,6 +110,8 @@ def count(model: Model, stream: Stream) -> Baselines:
                 found = torch.bincount(taken, minlength=len(positives.get(name, taken[:0])))
                 found[: len(positives.get(name, taken[:0]))] += positives.get(name, taken[:0])
                 positives[name] = found
+    for path, found in shares.items():
+        model.state_dict()[path].copy_(found)
     for path, counts in rows.items():
         model.set_row_counts(path, counts)
     return Baselines(

@@ -97,11 +97,11 @@ def evaluate(
 
 
 def _beside(table: _Table, name: str, kind: str, baselines: Baselines, batch: Batch) -> None:
-    popular = baselines.popularity(name, batch) if kind == "binary" else None
+    popular = baselines.popularity(name, batch) if kind in ("binary", "choice") else None
     if popular is not None:
         table.add(name, "popularity", "rank", popular, batch)
     mean = baselines.means.get(name)
-    if mean is not None:
+    if mean is not None and kind != "choice":
         same = torch.full((batch.size,), logit(mean) if kind == "binary" else mean, dtype=torch.float64)
         table.add(name, "mean", kind, same, batch)
 
