@@ -56,8 +56,8 @@ def check_choices(program: Program, params: Mapping[str, Any], report: Report) -
 def _look_at(
     program: Program, params: Mapping[str, Any], choices: list[_Choice], found: Report
 ) -> tuple[Report, list[_Choice]]:
-    """What is said of the first of some choices, and those that it is said of: others of numbers, too, as
-    long as nothing is to be said of the first, and they take its course."""
+    """What is said of the first of some choices, and those that it is said of: others of numbers, too, for as
+    long as they take its course."""
     first = choices[0]
     alike = [c for c in choices if c is first or (c.is_number and first.is_number)]
     together = Variants(len(alike))
@@ -67,8 +67,6 @@ def _look_at(
     one = {first.item.ident.name: first.value}
     many = {name: Chosen(together, own) for name, own in values.items()}
     look_at(program, {**params, **(one if len(alike) == 1 else many)}, found)
-    if found.has_errors:
-        return found, [first]
     return found, [c for index, c in enumerate(alike) if index not in together.apart]
 
 
