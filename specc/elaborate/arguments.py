@@ -10,7 +10,7 @@ from typing import Any
 
 from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.lookup import axis_of_value
-from specc.elaborate.options import static_or_layer
+from specc.elaborate.options import COUNT, is_count, static_or_layer
 from specc.elaborate.statics import describe_domain, in_domain, static
 from specc.elaborate.world import Entry, Fault, Given, LayerValue, Scope, Site, World, all_of
 from specc.ir.graph import Node
@@ -228,12 +228,26 @@ def _bind_width_variables(block: tree.Block, scope: Scope) -> None:
                 scope.bind(expr.name, node.type.width, item.span)
 
 
+def declared_width(expr: tree.Expr, site: Site) -> int:
+    """A width as a signature declares it. Raises Fault unless it can be one."""
+    width = static(expr, site)
+    if not is_count(width):
+        raise site.world.fault(
+            "E0403",
+            f"a width is {COUNT}",
+            expr.span,
+            found=describe(width),
+            help="write a number, or a name that nothing else has: it stands for any width",
+        )
+    return width  # type: ignore[no-any-return]
+
+
 def check_widths(block: tree.Block, inputs: dict[str, Given], scope: Scope) -> None:
     site = Site(scope, scope.frame, scope.path)
 
     def one(item: tree.Input) -> None:
         node, place = inputs[item.ident.name]
-        wanted = static(item.type.width, site)
+        wanted = declared_width(item.type.width, site)
         if wanted != node.type.width:
             text = item.type.width.span.text
             shown = f"{text} = {describe(wanted)}" if not isinstance(item.type.width, tree.Number) else text

@@ -5,8 +5,7 @@ Promises: what breaks a promise is reported where it is made; an attention leave
 
 from __future__ import annotations
 
-from specc.elaborate.arguments import is_ancestor
-from specc.elaborate.statics import static
+from specc.elaborate.arguments import declared_width, is_ancestor
 from specc.elaborate.world import AttentionUse, Fault, Given, Scope, Site, World
 from specc.ir.graph import AttentionRecord, Node
 from specc.report import Label
@@ -48,7 +47,7 @@ def check_result(block: tree.Block, node: Node, scope: Scope, passing: frozenset
             )
     if isinstance(declared.width, tree.Ref) and scope.find(declared.width.name) is None:
         return  # a width that only the body decides
-    wanted = static(declared.width, site)
+    wanted = declared_width(declared.width, site)
     if wanted != node.type.width:
         text = declared.width.span.text
         raise wrong(

@@ -26,7 +26,7 @@ from specc.report import Label
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 from specc.types.many import Chosen, asked
-from specc.types.static import Symbol, describe, is_number, kind_of
+from specc.types.static import Symbol, describe, is_number, kind_of, whole_between
 
 LARGEST_WIDTH = 10**6
 
@@ -188,6 +188,7 @@ def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
             f"the width of `{item.ident.name}` must be an integer of at least 1",
             item.width.span,
             found=describe(width),
+            help=whole_between(width, 1, LARGEST_WIDTH),
         )
     init = initializer(item.init, site) if item.init is not None else ("normal", 0.01)
     shape = (*(axis.bound for axis in axes), width)
@@ -208,7 +209,7 @@ def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_WIDTH:
         raise scope.world.fault(
             "E0403", f"the size of `{name}` must be an integer of at least 1", item.size.span,
-            found=describe(size),
+            found=describe(size), help=whole_between(size, 1, LARGEST_WIDTH),
         )  # fmt: skip
     if scope.axes_named(name):
         raise scope.world.fault(

@@ -14,7 +14,7 @@ from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Site
 from specc.frozen import dataclass
 from specc.syntax import tree
-from specc.types.static import describe
+from specc.types.static import describe, whole_between
 
 LARGEST_TABLE = 10**10
 
@@ -63,6 +63,7 @@ class Call:
                 f"`{name}` must be an integer from 1 to {most:,}",
                 expr.span,
                 found=describe(result),
+                help=whole_between(result, 1, most),
             )
         return result
 

@@ -15,7 +15,7 @@ from specc.elaborate.world import Fault
 from specc.report.elsewhere import SAME
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import describe, is_number, real
+from specc.types.static import describe, is_number, real, whole_between
 
 OF_FIELDS = ("default", "split")
 OF_TABLES = ("init", "l2", "pretrained", "frozen")
@@ -112,6 +112,7 @@ def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
             f"the default of `{plain.shared or plain.name}` is a {'number or a text' if texts else 'number'}",
             expr.span,
             found=describe(result),
+            help="write the value that is read where one is missing, such as `default = 0`, or leave it out",
         )
     rows = {"ids": "one of the ids", "time": f"a row of `time({plain.options.get('part')})`"}
     if plain.name in rows and not (isinstance(result, int) and 0 <= result < plain.rows):
@@ -121,6 +122,7 @@ def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
             expr.span,
             expected=f"an integer from 0 to {plain.rows - 1}",
             found=describe(result),
+            help=whole_between(result, 0, plain.rows - 1),
         )
     return result
 

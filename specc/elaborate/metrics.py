@@ -32,6 +32,8 @@ AT: Mapping[str, tuple[str, ...]] = {
     "hit_rate": ("binary", "choice"),
     "accuracy": ("class",),
 }
+# Those that compare the examples of a group with each other.
+GROUPED = frozenset(["gauc", "mrr", "ndcg", "hit_rate"])
 MOST = 1000  # the largest k
 _SPELT = (*METRICS, *(f"{name}(k)" for name in AT))
 

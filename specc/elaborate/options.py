@@ -15,9 +15,10 @@ from specc.ops.definition import Option
 from specc.ops.plugins import offered
 from specc.report.suggest import suggestion
 from specc.syntax import tree
-from specc.types.static import Symbol, describe, is_number, real
+from specc.types.static import Symbol, describe, is_number, real, whole_between
 
 _LARGEST = 10**6  # width, or number of parts
+COUNT = f"an integer from 1 to {_LARGEST:,}"
 _COPIES = 1_000  # of a layer
 
 
@@ -48,8 +49,8 @@ def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
 
 # By kind of option what it must be, in words, and whether a value is.
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "count": (f"an integer from 1 to {_LARGEST:,}", lambda v: _is_count(v)),
-    "copies": (f"an integer from 1 to {_COPIES:,}", lambda v: _is_count(v) and v <= _COPIES),
+    "count": (COUNT, lambda v: is_count(v)),
+    "copies": (f"an integer from 1 to {_COPIES:,}", lambda v: is_count(v) and v <= _COPIES),
     "int": ("an integer", lambda v: isinstance(v, int) and not isinstance(v, bool)),
     "number": ("a number", is_number),
     "rate": ("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1),
@@ -80,7 +81,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
         return choice(option.name, expr, option.choices, site)
     result = static(expr, site)
     if option.kind == "sizes" and isinstance(result, tuple):
-        bad = next((v for v in result if not _is_count(v)), None)
+        bad = next((v for v in result if not is_count(v)), None)
         if bad is None:
             return result
         result = bad
@@ -129,17 +130,28 @@ def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> st
     return result.name
 
 
-def _about_number(kind: str, result: object, expr: tree.Expr) -> str:
+def _about_number(kind: str, result: Any, expr: tree.Expr) -> str:
+    if kind == "bool" and result in (0, 1):
+        return f"write `{'true' if result else 'false'}`"
     if kind in ("count", "sizes") and isinstance(result, float) and not isinstance(expr, tree.Number):
         return "`/` gives a fraction where the one does not divide the other"
-    if kind == "sizes" and _is_count(result):
+    if kind == "sizes" and is_count(result):
         return f"write a list, even for one layer: `[{describe(result)}]`"
+    if kind in ("count", "copies"):
+        return whole_between(result, 1, _LARGEST if kind == "count" else _COPIES)
+    if kind == "sizes" and is_number(result):
+        return f"write a list of numbers from 1 to {_LARGEST:,}"
+    if kind == "rate" and is_number(result) and result in (0, 1):
+        return "at a rate of 1 nothing is left: write less, such as 0.5"
+    if kind == "rate" and is_number(result) and result < 0:
+        return "write a share of what is dropped, such as 0.5; 0 drops nothing"
     if kind == "rate" and is_number(result) and 1 < float(str(result)) <= 100:
         return f"a rate is a share: for {describe(result)} %, write {float(str(result)) / 100:g}"
     return ""
 
 
-def _is_count(number: object) -> bool:
+def is_count(number: object) -> bool:
+    """Whether a value can be a width, or a number of parts."""
     return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= _LARGEST
 
 

@@ -229,7 +229,7 @@ def _classes(scope: Scope, expr: tree.Expr) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= LARGEST_WIDTH:
         raise scope.world.fault(
             "E0403", "the number of classes must be an integer of at least 2", expr.span,
-            found=describe(count),
+            found=describe(count), help="of two classes, or of one that is there or not, predict `binary`",
         )  # fmt: skip
     return count
 
@@ -243,6 +243,7 @@ def _positive(scope: Scope, expr: tree.Expr) -> float:
             expr.span,
             found=describe(found),
             why="the part of a positive label in the loss is multiplied with it",
+            help="leave it out for 1, or write how much more a positive label counts, such as `positive = 4`",
         )
     return real(found)
 

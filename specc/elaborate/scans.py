@@ -16,7 +16,7 @@ from specc.report import Fix, Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
-from specc.types.static import describe
+from specc.types.static import describe, whole_between
 
 
 def scan_value(scope: Scope, scan: tree.Scan, name: str) -> Node:
@@ -99,6 +99,7 @@ def _width(state: tree.State, site: Site) -> int:
             f"the width of state `{state.ident.name}` must be an integer of at least 1",
             state.width.span,
             found=describe(width),
+            help=whole_between(width, 1),
         )
     return width
 

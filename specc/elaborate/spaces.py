@@ -19,7 +19,7 @@ from specc.report import Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.axis import Axis, Type
-from specc.types.static import describe
+from specc.types.static import describe, whole_between
 
 ROLES = ("request", "candidate")
 LONGEST = 10**6
@@ -67,6 +67,7 @@ def _own_axis(space: tree.Space, item: tree.AxisDecl, parent: Axis | None, scope
             f"the bound of `{name}` must be an integer from 1 to {LONGEST:,}",
             item.bound.span,
             found=describe(bound),
+            help=whole_between(bound, 1, LONGEST),
         )
     axis = Axis(("space", space.ident.name, name), name, bound, None, parent)
     if axis in scope.axes.get(name, []):

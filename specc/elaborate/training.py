@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from specc.elaborate.metrics import default_metric, metric_of
+from specc.elaborate.metrics import GROUPED, default_metric, metric_of
 from specc.elaborate.schedules import decay, duration
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Scope, Site
-from specc.report.suggest import suggestion
+from specc.report.suggest import nearest, suggestion
 from specc.syntax import tree
-from specc.types.static import describe, is_number, real
+from specc.types.static import describe, is_number, real, whole_between
 
 # Options of each optimizer with their defaults, named as in torch.
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
@@ -34,6 +34,7 @@ _DOMAINS: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "initial": (lambda x: x >= 0, "that is not negative"),
     **dict.fromkeys(("beta1", "beta2", "alpha", "momentum"), (lambda x: 0 <= x < 1, "from 0 to below 1")),
 }
+_USUAL = {"momentum": 0.9, "weight_decay": 0.01, "initial": 0.1}
 PRECISIONS = ("fp32", "bf16")
 KEYS = (
     "optimizer", "batch", "epochs", "metric", "group", "clip", "seed", "patience", "precision",
@@ -67,6 +68,8 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
                 failed = True
     if failed:
         raise Fault
+    if settings["group"] is None and settings["metric"].partition("@")[0] in GROUPED:
+        raise _needs_a_group(scope, last["metric"])
     return settings
 
 
@@ -77,6 +80,27 @@ def batch_of(scope: Scope, items: list[tree.Train]) -> int:
             if entry.ident.name == "batch" and isinstance(entry.value, tree.Number):
                 return max(int(entry.value.value), 1)
     return 512
+
+
+def _needs_a_group(scope: Scope, entry: tree.Entry) -> Fault:
+    """The fault of `metric = gauc` where no `group` is said."""
+    known = _could_group(scope)
+    usual = next((path for path in known if path.startswith(("user.", "request."))), *known[:1])
+    return scope.world.fault(
+        "E0403",
+        f"`{entry.value.span.text}` needs a `group`",
+        entry.value.span,
+        why="it compares the examples of a group with each other, such as those of a user",
+        help=f"write what they are grouped by as well: `group = {usual}`"
+        if usual
+        else "give a space without axes a field that names the user, and write `group = user.id`",
+    )
+
+
+def _could_group(scope: Scope) -> list[str]:
+    """The fields that examples can be grouped by."""
+    spaces = scope.world.spaces.values()
+    return [f"{s.name}.{f.name}" for s in spaces if not s.axes for f in s.fields if f.table]
 
 
 def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, Any]) -> None:
@@ -114,6 +138,7 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
                 raise world.fault(
                     "E0403", f"there is no precision `{word}`", entry.value.span,
                     expected=" or ".join(f"`{p}`" for p in PRECISIONS),
+                    help=f"did you mean `{nearest(word, PRECISIONS)}`?" if nearest(word, PRECISIONS) else "",
                 )  # fmt: skip
             settings[key] = word
         case "metric":
@@ -126,6 +151,7 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
                 raise world.fault(
                     "E0403", "`clip` is the largest norm of the gradient, above 0", entry.value.span,
                     found=describe(number),
+                    help="leave it out to clip nothing, or write a norm such as `clip = 5`",
                 )  # fmt: skip
             settings[key] = real(number)
 
@@ -134,7 +160,11 @@ def _count(key: str, expr: tree.Expr, site: Site, least: int = 1) -> int:
     number = static(expr, site)
     if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise site.world.fault(
-            "E0403", f"`{key}` must be an integer of at least {least}", expr.span, found=describe(number)
+            "E0403",
+            f"`{key}` must be an integer of at least {least}",
+            expr.span,
+            found=describe(number),
+            help=whole_between(number, least),
         )
     return number
 
@@ -194,11 +224,21 @@ def _option(key: str, expr: tree.Expr, site: Site) -> Any:
     value = static(expr, site)
     if key in ("nesterov", LAZY):
         if not isinstance(value, bool):
-            raise site.world.fault("E0403", f"`{key}` is `true` or `false`", expr.span, found=describe(value))
+            raise site.world.fault(
+                "E0403", f"`{key}` is `true` or `false`", expr.span, found=describe(value),
+                help=f"write `{key} = true`, or leave it out",
+            )  # fmt: skip
         return value
     fits, what = _DOMAINS[key]
     if not is_number(value) or not fits(value):
-        raise site.world.fault("E0403", f"`{key}` must be a number {what}", expr.span, found=describe(value))
+        usual = next(known[key] for known in OPTIMIZERS.values() if key in known) or _USUAL.get(key, 0)
+        raise site.world.fault(
+            "E0403",
+            f"`{key}` must be a number {what}",
+            expr.span,
+            found=describe(value),
+            help=f"write a number {what}, such as `{key} = {usual}`",
+        )
     return real(value)
 
 
@@ -232,11 +272,12 @@ def _group(scope: Scope, expr: tree.Expr) -> str:
             raise world.unknown("E0201", f"field of `{space.name}`", expr.ident.name, expr.ident.span, names)
         if not space.axes:
             return f"{space.name}.{expr.ident.name}"
-    known = [f"{s.name}.{f.name}" for s in world.spaces.values() if not s.axes for f in s.fields if f.table]
+    known = _could_group(scope)
     raise world.fault(
         "E0403",
         "`group` is a field of a space without axes",
         expr.span,
         expected=", ".join(known[:4]) or "such as `user.id`",
+        help=f"write one of them, such as `group = {known[0]}`" if known else "",
         why="the examples of a group are compared with each other, so each example is in one",
     )

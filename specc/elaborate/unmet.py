@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from specc.elaborate.arguments import declared_width
 from specc.elaborate.blame import is_standard
 from specc.elaborate.blocks import call_block, module_scope
 from specc.elaborate.statics import static
@@ -66,12 +67,13 @@ def _branches(world: World) -> None:
 @contextlib.contextmanager
 def _aside(world: World) -> Iterator[Report]:
     """What is reported here stays here."""
-    report, own, calls, sites = world.report.sibling(), world.report, world.calls, world.call_sites
-    world.report, world.calls, world.call_sites = report, list(calls), list(sites)
+    report, own = world.report.sibling(), world.report
+    calls, sites, refused = world.calls, world.call_sites, world.refused
+    world.report, world.calls, world.call_sites, world.refused = report, [*calls], [*sites], {*refused}
     try:
         yield report
     finally:
-        world.report, world.calls, world.call_sites = own, calls, sites
+        world.report, world.calls, world.call_sites, world.refused = own, calls, sites, refused
 
 
 def _told_always(world: World, tries: Iterable[Report]) -> None:
@@ -116,7 +118,7 @@ def _inputs(block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...]
         if isinstance(width, tree.Ref) and scope.find(width.name) is None and width.name not in variables:
             variables[width.name] = widths[len(variables) % len(widths)]
             scope.bind(width.name, variables[width.name], item.span)
-        size = static(width, site)
+        size = declared_width(width, site)
         type_ = Type(tuple(axes[ident.name] for ident in item.type.axes), size)
         name = f" {item.ident.name}"  # no name of a spec
         scope.bind(name, _node(scope.world, site, type_, item), item.span)

@@ -64,6 +64,16 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def whole_between(value: object, least: int, most: int | None = None) -> str:
+    """What to write instead of a value that is no integer between two bounds."""
+    if not is_number(value):
+        return f"write a number without quotes, such as {least or 1}" if isinstance(value, str) else ""
+    assert isinstance(value, int | float)
+    if most is not None and value > most:
+        return f"write {most:,} at most"
+    return f"write {least} or more" if value < least else f"write a whole number, such as {int(value)}"
+
+
 def real(number: float) -> float:
     """A number as one that is no integer; of many variants, in each."""
     return number * 1.0

@@ -198,7 +198,7 @@ def test_a_metric_that_cannot_be_had_is_told_before_the_first_step(folder: Path,
     ungrouped = write_spec(tmp_path, SPEC.replace("metric = auc, group = user.id", "metric = ndcg(5)"))
     done = run("train", ungrouped, train, "--valid", train, "-o", tmp_path / "b")
     assert done.exit_code == 1
-    assert "the metric ndcg@5 is of groups" in done.output
+    assert "`ndcg(5)` needs a `group`" in done.output
     grouped = write_spec(tmp_path, SPEC.replace("metric = auc", "metric = ndcg(5)"))
     done = run("train", grouped, train, "--valid", train, "-o", tmp_path / "b", "--epochs", "2")
     assert done.exit_code == 0, done.output

@@ -24,6 +24,7 @@ from sklearn.metrics import (
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from specc.elaborate.metrics import AT as AT_OF_SPECS
+from specc.elaborate.metrics import GROUPED
 from specc.elaborate.metrics import METRICS as OF_SPECS
 from specc_runtime.train.metrics import METRICS, Measured, Scores, log_loss, metric_of, sigmoid
 from specc_runtime.train.spill import Sorted
@@ -319,3 +320,4 @@ def test_the_compiler_knows_the_same_metrics() -> None:
         f"{n}@10": tuple(k for k in metric_of(f"{n}@10").kinds if k != "rank") for n in AT_OF_SPECS
     }
     assert all(metric_of(f"{n}@10").at for n in AT_OF_SPECS)
+    assert {n for n in [*OF_SPECS, *AT_OF_SPECS] if metric_of(n).grouped} == GROUPED
