@@ -213,9 +213,9 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
 
 def _require_packages(manifest: str, origin: str) -> None:
     """Raises ArtefactError unless the packages whose operations a model calls are installed."""
-    if lacking := missing(json.loads(manifest).get("operations", ())):
+    if lacking := missing(json.loads(manifest).get("packages", ())):
         raise ArtefactError(
-            f"{origin} calls operations of other packages: {'; '.join(lacking)}. Install what is missing "
+            f"{origin} needs other packages: {'; '.join(lacking)}. Install what is missing "
             "with pip, if you know where it comes from"
         )
 

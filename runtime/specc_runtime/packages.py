@@ -1,7 +1,8 @@
-"""The packages of others that a compiled model calls: whether they are installed here.
+"""What packages of others bring to a model: operations that its code calls, metrics, encodings.
 
 Promises: a package that is missing is told before any code of the model is run, in words. What an artefact
-names is looked up among what is installed, by its name, and nothing is imported for it.
+names is looked up by its name among what is installed; nothing is imported but what a package that somebody
+installed here offers by an entry point.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from typing import Any, TypeVar
 
+METRICS, ENCODINGS = "arec.metrics", "arec.encodings"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+T = TypeVar("T")
 
 
-def missing(operations: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What of the operations in a manifest lacks its package, a sentence each. Warns of packages that are
+class PackageError(ValueError):
+    """A package whose metric or encoding cannot be used; the message names both, and says why."""
+
+
+def missing(needed: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a manifest needs of packages that are not installed, a sentence each. Warns of packages that are
     installed in another version than the model was compiled with."""
     found: list[str] = []
-    for entry in operations:
+    for entry in needed:
         name, package, then = (str(entry.get(key, "")) for key in ("name", "package", "version"))
         if not _NAME.fullmatch(package):
             found.append(f"`{name}` is of a package with the impossible name {package!r}")
@@ -36,3 +44,39 @@ def missing(operations: Iterable[Mapping[str, Any]]) -> list[str]:
                 stacklevel=2,
             )
     return found
+
+
+@cache
+def offered(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
+    """By name the entry points of a group: one, unless several packages offer the same name."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=group):
+        found[point.name] = (*found.get(point.name, ()), point)
+    return found
+
+
+def loaded(group: str, name: str, kind: type[T]) -> T:
+    """The object that an installed package offers by a name. Raises PackageError."""
+    first, *others = offered(group).get(name, (None,))
+    if first is None:
+        raise PackageError(f"no package that is installed here has `{name}` ({group})")
+    if others:
+        owners = " and ".join(_owner(point) for point in (first, *others))
+        raise PackageError(f"{owners} have both `{name}` ({group}): remove one")
+    found = _object(first)
+    if not isinstance(found, kind):
+        raise PackageError(f"`{name}` of {_owner(first)} is {found!r}, and no {kind.__name__}")
+    return found
+
+
+@cache
+def _object(point: EntryPoint) -> object:
+    try:
+        return point.load()
+    except Exception as error:  # whatever the package's code does
+        told = f"{type(error).__name__}: {error}"
+        raise PackageError(f"`{point.name}` of {_owner(point)} cannot be loaded: {told}") from error
+
+
+def _owner(point: EntryPoint) -> str:
+    return "a package" if point.dist is None else f"the package {point.dist.name} {point.dist.version}"

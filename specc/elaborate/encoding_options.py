@@ -26,7 +26,7 @@ _OWN = {
     "bucket": ("of",),
     "bag": ("weight",),
 }
-_TEXTS = ("vocab", "hash", "bag")  # whose columns may hold texts
+_NUMBERS = ("ids", "bucket", "time", "number", "vector")  # whose columns hold no texts
 
 
 def with_options(call: Call, plain: Encoding, known: tuple[str, ...] | None = None) -> Encoding:
@@ -95,7 +95,7 @@ def _truth(call: Call, expr: tree.Expr) -> bool:
 
 def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
     """What stands for a missing raw value: of the kind that the column has."""
-    texts = plain.name in _TEXTS
+    texts = plain.name not in _NUMBERS
     if isinstance(expr, tree.Ref) and SAME.get(expr.name, expr.name) == "none":
         raise call.site.world.fault(
             "E0403",

@@ -16,6 +16,8 @@ from specc.elaborate.encoding_options import OF_FIELDS, OF_TABLES, with_options
 from specc.elaborate.options import choice
 from specc.elaborate.statics import static
 from specc.elaborate.world import Entry, Site
+from specc.packages import ENCODINGS as OF_PACKAGES
+from specc.packages import offered
 from specc.report import Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
@@ -130,15 +132,18 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
     bare = isinstance(expr, tree.Ref) and (expr.name not in ENCODINGS or _is_table(expr.name, site))
     if bare or isinstance(expr, tree.Attribute):
         return _shared(expr, site)
-    if name not in ENCODINGS:
-        raise site.world.unknown("E0201", "encoding", name or expr.span.text, callee.span, ENCODINGS)
+    others = offered(OF_PACKAGES) if name not in ENCODINGS else {}
+    if name not in ENCODINGS and name not in others:
+        among = (*ENCODINGS, *others)
+        raise site.world.unknown("E0201", "encoding", name or expr.span.text, callee.span, among)
     call = read(expr, site)
     if name == "cross":
         return _cross(call)
     _nothing_into(call, name)
     if name == "bag":
         return _bag(call)
-    reader, names, least = _READERS[name]
+    # One of another package has rows and a width, as `ids` has.
+    reader, names, least = _READERS.get(name, _READERS["ids"])
     call.name_values(names)
     if not least <= len(call.given) <= len(names):
         for option, (_, ident) in call.options.items():

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from specc.elaborate.statics import static
 from specc.elaborate.world import Scope, Site
+from specc.packages import METRICS as OF_PACKAGES
+from specc.packages import offered
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import describe
@@ -43,6 +45,8 @@ def metric_of(scope: Scope, expr: tree.Expr, site: Site) -> str:
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     word = callee.name if isinstance(callee, tree.Ref) else callee.span.text
     table = AT if isinstance(expr, tree.Call) else METRICS
+    if word not in {*AT, *METRICS} and not isinstance(expr, tree.Call) and word in offered(OF_PACKAGES):
+        return word  # what predictions have it, training says
     if word not in table:
         close = nearest(word, table)
         if word in AT:

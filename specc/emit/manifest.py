@@ -7,16 +7,19 @@ and to whoever checks a manifest that was read (`pydantic.TypeAdapter`); writing
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, NotRequired, cast
 
 from typing_extensions import TypedDict
 
+from specc.elaborate.encodings import ENCODINGS as OWN_ENCODINGS
 from specc.emit.axes import axis_id
 from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, walk
 from specc.ir.inputs import fields_for, fields_of_losses
 from specc.lower.shape import Shapes
 from specc.ops import definition
-from specc.ops.plugins import package
+from specc.ops.plugins import Package, package
+from specc.packages import ENCODINGS, offered
 from specc.passes.placement import device_of_weight
 from specc.types.axis import Axis
 from specc.version import INTERFACE, __version__
@@ -143,8 +146,9 @@ class VersionsEntry(TypedDict):
     interface: int
 
 
-class OperationEntry(TypedDict):
-    """An operation whose code is in another package, which model.py imports: its distribution and version."""
+class PackageEntry(TypedDict):
+    """What another package brings that the model cannot do without, an operation whose code model.py imports
+    or an encoding: the distribution and its version."""
 
     name: str
     package: str
@@ -152,7 +156,7 @@ class OperationEntry(TypedDict):
 
 
 class Manifest(TypedDict):
-    """operations: left out where model.py calls nothing but torch and the runtime."""
+    """packages: left out where the model needs nothing but torch and the runtime."""
 
     format: int
     versions: VersionsEntry
@@ -173,7 +177,7 @@ class Manifest(TypedDict):
     devices: dict[str, str]
     places: dict[str, str]
     train: dict[str, Any]
-    operations: NotRequired[list[OperationEntry]]
+    packages: NotRequired[list[PackageEntry]]
 
 
 def manifest_of(graph: Graph) -> dict[str, Any]:
@@ -235,17 +239,28 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
         places=dict(graph.places),
         train=dict(graph.train),
     )
-    called = _operations(graph)
-    return {**manifest, **({"operations": called} if called else {})}
+    needed = _packages(graph)
+    return {**manifest, **({"packages": needed} if needed else {})}
 
 
-def _operations(graph: Graph) -> list[OperationEntry]:
-    """The operations for which model.py imports another package."""
-    names = dict.fromkeys(n.op for n in walk(graph.nodes) if definition(n).imports)
-    found = ((name, package(name)) for name in names)
+def _packages(graph: Graph) -> list[PackageEntry]:
+    """What is needed of other packages: operations for which model.py imports them, and encodings."""
+    operations = dict.fromkeys(n.op for n in walk(graph.nodes) if definition(n).imports)
+    found = [(name, package(name)) for name in operations]
+    for points in (offered(ENCODINGS).get(name, ()) for name in _encodings(graph)):
+        found += [(p.name, Package(p.dist.name, p.dist.version)) for p in points[:1] if p.dist is not None]
     return [
-        OperationEntry(name=name, package=of.name, version=of.version) for name, of in found if of is not None
+        PackageEntry(name=name, package=of.name, version=of.version) for name, of in found if of is not None
     ]
+
+
+def _encodings(graph: Graph) -> Iterable[str]:
+    """The names of encodings that are not the language's own."""
+    fields = [f for s in graph.spaces for f in s.fields]
+    names = [f.encoding for f in fields] + [
+        f.options["of"]["encoding"] for f in fields if f.encoding == "bag"
+    ]
+    return dict.fromkeys(name for name in names if name not in OWN_ENCODINGS)
 
 
 def _axes(graph: Graph) -> list[AxisEntry]:

@@ -13,17 +13,16 @@ installed here, found by its name; no file that is read says what to import.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING
 
 from specc.frozen import dataclass
 from specc.ops import OPS
 from specc.ops.definition import OpDef
+from specc.packages import OPERATIONS
+from specc.packages import offered as _points
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
-
-GROUP = "arec.operations"
 
 
 class PluginError(ValueError):
@@ -46,13 +45,13 @@ _loaded: dict[str, Package] = {}
 
 def offered() -> Iterable[str]:
     """The operations that installed packages offer."""
-    return _found().keys()
+    return _points(OPERATIONS).keys()
 
 
 def operation(name: str) -> OpDef | None:
     """The operation of an installed package, None where none has one of this name. Raises PluginError."""
     if name not in _loaded:
-        among = _found().get(name)
+        among = _points(OPERATIONS).get(name)
         if among is None:
             return None
         OPS[name], _loaded[name] = _load(name, among)
@@ -69,16 +68,6 @@ def every() -> Mapping[str, OpDef]:
     for name in offered():
         operation(name)
     return OPS
-
-
-@cache
-def _found() -> dict[str, tuple[EntryPoint, ...]]:
-    from importlib.metadata import entry_points
-
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in entry_points(group=GROUP):
-        found[point.name] = (*found.get(point.name, ()), point)
-    return found
 
 
 def _load(name: str, among: tuple[EntryPoint, ...]) -> tuple[OpDef, Package]:

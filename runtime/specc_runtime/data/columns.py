@@ -71,7 +71,7 @@ def _kind_of(encoding: str, options: Mapping[str, Any]) -> Kind:
         return _kind_of(options["of"]["encoding"], options["of"])
     if encoding == "time" or options.get("time"):
         return "time"
-    return "key" if encoding in ("ids", "vocab", "hash", "key") else "number"
+    return "number" if encoding in ("number", "vector", "bucket") else "key"
 
 
 def _kind_of_label(prediction: Mapping[str, Any]) -> Kind:

@@ -2,6 +2,7 @@
 
 from specc_runtime.encode.encoders import KEYS, Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin
+from specc_runtime.encode.kinds import TableEncoding
 from specc_runtime.encode.pretrained import load_pretrained
 from specc_runtime.encode.store import load_encoders, load_trained, save_encoders, write_encoders
 from specc_runtime.encode.unknown import Unknown
@@ -13,6 +14,7 @@ __all__ = [
     "Encoders",
     "Fault",
     "Origin",
+    "TableEncoding",
     "Unknown",
     "Vocabulary",
     "load_encoders",

@@ -19,7 +19,7 @@ empty bag or history, and a fault anywhere else. NaN counts as null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from specc_runtime.encode.keys import canonical, integers, is_text, texts
 from specc_runtime.encode.numbers import numbers_in, short
 from specc_runtime.encode.times import part_of, times_of
 from specc_runtime.encode.vocabulary import Rows, Vocabulary, hashed
+from specc_runtime.packages import ENCODINGS, PackageError, loaded
 
 Floats = npt.NDArray[np.float64]
 LARGEST = float(np.finfo(np.float32).max)
@@ -161,7 +162,34 @@ def table_rows(
             return _bucket(options, numbers_of(filled(measured(options, values), default)))
         case "time":
             return _part(options, times_of(values))
-    raise AssertionError(encoding)
+        case _:
+            return _of_package(encoding, options["n"], keys_of(values, default))
+
+
+@dataclass(frozen=True)
+class TableEncoding:
+    """An encoding of another package, which offers it by an entry point of the group `arec.encodings`; a spec
+    writes `name(n, width)`.
+
+    rows: from keys (int64 or large_string, none of them null) and n to the row of each, an integer from 0 to
+        n - 1.
+    """
+
+    rows: Callable[[pa.Array, int], npt.ArrayLike]
+
+
+def _of_package(encoding: str, n: int, keys: pa.Array) -> Rows:
+    """The rows that an encoding of another package gives. Raises Unfit."""
+    try:
+        found = loaded(ENCODINGS, encoding, TableEncoding)
+    except PackageError as error:
+        raise Unfit(str(error)) from None
+    _present(keys)
+    rows = np.asarray(found.rows(keys, n))
+    if rows.shape != (len(keys),) or rows.dtype.kind not in "iu":
+        raise Unfit(f"`{encoding}` gives {rows.dtype} {list(rows.shape)}, not an integer for each value")
+    refuse((rows < 0) | (rows >= n), keys, f"has no row from 0 to {n - 1:,}, by `{encoding}`")
+    return rows.astype(np.int64)
 
 
 def _part(options: Mapping[str, Any], micros: pa.Array) -> Rows:

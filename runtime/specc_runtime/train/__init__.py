@@ -6,6 +6,7 @@ from specc_runtime.train.choice import TrainingError, first_of
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
 from specc_runtime.train.lazy import build_optimizer, clip_gradients
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
+from specc_runtime.train.metrics import Metric
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.session import evaluate_files, fit, has_trained, is_start
 
@@ -13,6 +14,7 @@ __all__ = [
     "Baselines",
     "Evaluation",
     "Interrupted",
+    "Metric",
     "Outcome",
     "Progress",
     "Recipe",

@@ -9,11 +9,13 @@ Memory: the budget; scores that do not fit lie in a temporary file (spill).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from specc_runtime.packages import METRICS as OF_PACKAGES
+from specc_runtime.packages import PackageError, loaded, offered
 from specc_runtime.train.rankings import Rankings
 from specc_runtime.train.thresholds import Curve, Floats, Ints, Thresholds, summed
 
@@ -23,6 +25,9 @@ class Metric:
     """kinds: the predictions that have it. higher: whether more is better. says: what it is, in few words.
 
     grouped: it needs groups. at: it is of the first k, and its name "ndcg@10".
+    each: of a metric of another package, which offers it by an entry point of the group `arec.metrics`: from
+        outputs (logits [n], values [n], or logits [n, classes]) and labels [n] a number for each example, of
+        which it is the mean.
     """
 
     kinds: tuple[str, ...]
@@ -30,6 +35,7 @@ class Metric:
     says: str
     grouped: bool = False
     at: bool = False
+    each: Callable[[Floats, Floats], Floats] | None = None
 
 
 # "rank" is the kind of scores that only rank, such as an item's popularity.
@@ -58,7 +64,25 @@ METRICS = {
 def metric_of(name: str) -> Metric:
     """The metric of a name as results have it ("ndcg@10"). Raises KeyError."""
     base, at, _ = name.partition("@")
+    if name not in METRICS and name in offered(OF_PACKAGES):
+        return _of_package(name)
     return METRICS[base + at] if base + at in METRICS else METRICS[base]
+
+
+def _of_package(name: str) -> Metric:
+    """A metric of another package. Raises PackageError."""
+    found = loaded(OF_PACKAGES, name, Metric)
+    if found.each is None or found.grouped or found.at:
+        raise PackageError(
+            f"the metric `{name}` of another package is no mean over examples: it lacks `each`"
+        )
+    return found
+
+
+def others(kind: str) -> dict[str, Metric]:
+    """The metrics of a kind of prediction that installed packages offer. Raises PackageError."""
+    found = {name: _of_package(name) for name in offered(OF_PACKAGES) if name not in METRICS}
+    return {name: metric for name, metric in found.items() if kind in metric.kinds}
 
 
 @dataclass
@@ -107,6 +131,7 @@ class Scores:
         self.thresholds = Thresholds(budget // 2, probability) if two else None
         self.rankings = Rankings(budget // 2, self.at) if two else None
         self.grouped = False
+        self.others = others(kind)
 
     def add(self, slices: Ints, outputs: Floats, labels: Floats, groups: Ints | None = None) -> None:
         """outputs: logits [n] (binary), values [n] (real, rank) or logits [n, classes] (class). labels: [n].
@@ -135,6 +160,9 @@ class Scores:
                 self._note("rmse", slices, (outputs - labels) ** 2)
                 self._note("mae", slices, np.abs(outputs - labels))
                 self._note("@predicted", slices, outputs)
+        for name, metric in self.others.items():
+            assert metric.each is not None
+            self._note(name, slices, metric.each(outputs, labels))
 
     def _note(self, name: str, slices: Ints, values: Iterable[object]) -> None:
         self.means.setdefault(name, Means()).add(slices, np.asarray(values, np.float64))
@@ -159,7 +187,7 @@ class Scores:
             found |= ranked
             counts |= {name: values.astype(np.float64) for name, values in groups.items()}
         self.close()
-        order = [*METRICS]
+        order = [*METRICS, *self.others]
         names = sorted(found, key=lambda name: (_place(name, order), name.partition("@")[2].zfill(9)))
         return [
             Measured(

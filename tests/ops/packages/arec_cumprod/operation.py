@@ -1,13 +1,13 @@
-"""Running sums as an operation."""
+"""Running products as an operation."""
 
 from specc.ops.definition import Along, Call, Derivative, Effect, OpDef, Positions, Traits, slots
 from specc.ops.rules import along
 from specc.types.axis import Axis
 
-CUMSUM = OpDef(
-    "cumsum",
+CUMPROD = OpDef(
+    "cumprod",
     "reductions",
-    "The sum of each position and of those before it.",
+    "The product of each position and of those before it.",
     slots("x"),
     along,
     attrs={"axis": Axis},
@@ -15,9 +15,9 @@ CUMSUM = OpDef(
     call=Call(("x",), clauses={"over": True}),
     derivative=Derivative(),
     lowering=Along(
-        dense="{x}.cumsum({dim})",
-        ragged="arec_cumsum.kernel.cumsum({x}, {rows}, {axis}{where})",
+        dense="{x}.cumprod({dim})",
+        ragged="arec_cumprod.kernel.cumprod({x}, {rows}, {axis}{where})",
     ),
-    imports=("arec_cumsum.kernel",),
-    meaning="arec_cumsum.meaning",
+    imports=("arec_cumprod.kernel",),
+    meaning="arec_cumprod.meaning",
 )

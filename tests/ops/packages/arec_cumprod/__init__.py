@@ -1,0 +1,1 @@
+"""Running products, for compiled models and for the compiler."""

@@ -1,1 +1,0 @@
-"""Running sums, for compiled models and for the compiler."""
