@@ -142,7 +142,9 @@ def test_two_packages_with_one_name_are_told(tmp_path: Path) -> None:
 
 def test_what_is_installed_changes_no_name_of_the_spec_or_the_library(tmp_path: Path) -> None:
     """`gru` is the library's, `smoothed` the spec's own."""
-    install(tmp_path, "arec_erfc", {"arec.operations": {"gru": "arec_erfc:ERFC", "smoothed": "arec_erfc:ERFC"}})
+    install(
+        tmp_path, "arec_erfc", {"arec.operations": {"gru": "arec_erfc:ERFC", "smoothed": "arec_erfc:ERFC"}}
+    )
     text = SPEC.replace("erfc", "tanh").replace("cumprod(history", "gru(history")
     (tmp_path / "shop.arec").write_text(text.replace("cumprod(", "softmax("))
     done = run(tmp_path, "-m", "specc", "check", "shop.arec")
