@@ -16,6 +16,8 @@ from specc.elaborate.written import references
 from specc.emit import source_of
 from specc.ir.graph import Graph, walk
 from specc.ir.print import print_graph
+from specc.lower import lower
+from specc.lower.print import print_program
 from specc.names.program import Module, Program
 from specc.passes import Selection, optimise, stages
 from specc.report import Report
@@ -26,7 +28,7 @@ from specc.syntax.parse import parse
 from specc.syntax.pretty import Line
 from specc.syntax.print import print_statement
 
-STAGES = ("tree", "program", "graph", "passes", "source")
+STAGES = ("tree", "program", "graph", "passes", "lowered", "source")
 
 
 def dump(path: Path | str, stage: str, params: Mapping[str, Any], passes: Selection, report: Report) -> str:
@@ -56,7 +58,10 @@ def dump_source(
         return ""
     if stage == "graph":
         return print_graph(graph)
-    return passes_text(graph, passes) if stage == "passes" else source_of(optimise(graph, passes))
+    if stage == "passes":
+        return passes_text(graph, passes)
+    optimised = optimise(graph, passes)
+    return print_program(lower(optimised)) if stage == "lowered" else source_of(optimised)
 
 
 def program_text(program: Program) -> str:

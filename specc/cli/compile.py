@@ -28,6 +28,12 @@ from specc.cli.common import FAULTS, fail, place_options, placement_from, set_op
 @click.option("--overwrite", is_flag=True, help="Also where a trained model is, which is lost then.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="No summary.")
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Also which loops and attentions have a fast kernel, and what keeps the others from one.",
+)
 def command(
     file: str,
     out: str | None,
@@ -39,6 +45,7 @@ def command(
     overwrite: bool,
     as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Compile FILE to a directory: model.py, manifest.json and spec.arec, the spec as it was compiled.
 
@@ -48,6 +55,8 @@ def command(
     """
     from specc.cli.summary import as_data, as_text
     from specc.driver import compiled
+    from specc.lower import lower
+    from specc.lower.speed import speeds
     from specc.passes import PassError, selected
     from specc.report import Report
 
@@ -63,10 +72,20 @@ def command(
         sys.exit(FAULTS)
     directory = Path(out) if out else Path("build") / found.graph.name
     written(found.texts, directory, overwrite)
+    kernels = speeds(lower(found.graph)) if verbose else []
     if as_json:
-        click.echo(json.dumps({"directory": str(directory), **as_data(found)}, indent=2))
-    elif not quiet:
+        data = {"directory": str(directory), **as_data(found)}
+        if verbose:
+            data["kernels"] = [
+                {"name": s.name, "place": s.place, "fast": s.fast, "what": s.what} for s in kernels
+            ]
+        click.echo(json.dumps(data, indent=2))
+        return
+    if not quiet:
         click.echo(as_text(found, file, directory), nl=False)
+    if verbose:
+        said = [f"  {'fast' if s.fast else 'slow'}  {s}" for s in kernels]
+        click.echo("\n".join(["", "loops and attentions", *(said or ["  none"])]))
 
 
 def written(texts: Mapping[str, str], directory: Path, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from specc.cli.common import FAULTS, set_option, show
 
-_STAGES = ("tree", "program", "graph", "passes", "source")
+_STAGES = ("tree", "program", "graph", "passes", "lowered", "source")
 
 
 @click.command()
@@ -20,7 +20,8 @@ _STAGES = ("tree", "program", "graph", "passes", "source")
     type=click.Choice(_STAGES),
     default="graph",
     show_default=True,
-    help="The syntax tree, all declarations by name, the typed graph, what each pass changed, or model.py.",
+    help="The syntax tree, all declarations by name, the typed graph, what each pass changed, kernels and "
+    "their buffers, or model.py.",
 )
 @set_option
 @click.option(
@@ -28,7 +29,7 @@ _STAGES = ("tree", "program", "graph", "passes", "source")
     default="default",
     show_default=True,
     metavar="none|default|LIST",
-    help="The optimising passes, for the stages passes and source.",
+    help="The optimising passes, for the stages passes, lowered and source.",
 )
 def command(file: str, stage: str, params: dict[str, Any], passes: str) -> None:
     """Print a stage of the compilation of FILE as text. `-` reads a spec from standard input.

@@ -16,6 +16,7 @@ from specc.lower.cell import cell_of
 from specc.lower.program import Function, Record, Symbol, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape, whole_shape
 from specc.ops import op
+from specc.passes.recurrence import obstacle
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
 
@@ -30,6 +31,7 @@ def scan(body: Body, node: Node) -> None:
         _sequences(body, node, region, axis)
     else:
         _together(body, node, region, axis)
+    body.kernels[-1].why = obstacle(node) or ""
 
 
 def scan_out(body: Body, node: Node) -> None:

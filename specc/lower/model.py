@@ -12,7 +12,7 @@ from specc.ir.inputs import fields_for, labels_read
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
 from specc.lower.operations import lowered
-from specc.lower.program import Field, Function, Parameter, Program, Record, Value
+from specc.lower.program import Device, Field, Function, Parameter, Program, Record, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape
 from specc.ops import op
 
@@ -249,8 +249,6 @@ def _loss_function(prediction: Prediction) -> str:
 
 
 def _on(value: Value) -> tuple[object, ...]:
-    from specc.lower.program import Device
-
     return () if value.device is None else (Device(value.device),)
 
 

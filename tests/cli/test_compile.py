@@ -24,7 +24,8 @@ def run(*args: str | Path) -> Result:
 def test_a_compiled_directory_is_a_model(tmp_path: Path) -> None:
     found = run("compile", SPECS / "dsin.arec", "-o", tmp_path, "--set", "dim=8")
     assert found.exit_code == 0, found.output
-    assert {p.name for p in tmp_path.iterdir()} == {"artefact.json", "model.py", "manifest.json", "spec.arec"}
+    written = {"artefact.json", "model.py", "kernels.c", "manifest.json", "spec.arec"}
+    assert {p.name for p in tmp_path.iterdir()} == written
     for said in ("visits_item", "[session <= 5, step <= 10, 8]", "interests", "host -> dense", "scoring"):
         assert said in found.stdout
     model = load(tmp_path, "cpu", untrained=True)
@@ -46,6 +47,14 @@ def test_a_warning_is_for_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     run("compile", "--help")
     assert warnings.formatwarning("slower", UserWarning, "cells.py", 3) == "warning: slower\n"
+
+
+def test_loops_and_attentions_say_what_they_run_on(tmp_path: Path) -> None:
+    found = run("compile", SPECS / "dien.arec", "-o", tmp_path, "-q", "-v")
+    assert "fast  h (recurrent.arec:" in found.stdout
+    assert "slow  weight (dien.arec:44): softmax by itself: its scores come of `paired`" in found.stdout
+    data = json.loads(run("compile", SPECS / "dien.arec", "-o", tmp_path, "--json", "-v").stdout)
+    assert [k["fast"] for k in data["kernels"]] == [True, False, True]
 
 
 def test_quiet_is_quiet(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""What every lowered program keeps to, after each step of lowering.
+
+Promises: `verify` raises LoweringError for the first kernel that is unsound: one that reads what is not there
+yet, or what has been written over; a result that is made twice; rows that do not fit; a value that no local
+holds though it is not read just once, or later than what it is computed of is written over.
+
+A fault found here is the compiler's own, never a user's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from specc.lower.buffers import REPEATED, reads_of
+from specc.lower.cell import Cell
+from specc.lower.print import shape_text
+from specc.lower.program import Function, Kernel, Program, Rows, Value
+from specc.lower.rows import cuts_of, place_of
+from specc.lower.shape import Domain
+from specc.ops import OPS
+from specc.ops.definition import Pointwise
+
+# What a loop gives a step to write to.
+PLACES = ("nexts", "d_values", "d_products")
+
+
+class LoweringError(AssertionError):
+    """A program that may not be emitted. `kernel` is where it fails."""
+
+    def __init__(self, message: str, kernel: Kernel | None = None) -> None:
+        where = "" if kernel is None else f" ({kernel.name})"
+        if kernel is not None and kernel.span is not None:
+            where += f", {kernel.span.source.name}:{kernel.span.line}"
+        super().__init__(message + where)
+        self.kernel = kernel
+
+
+def verify(program: Program, held: bool = True) -> None:
+    """Raises LoweringError if the program is unsound. held: whether it says what locals hold."""
+    shared: list[Value] = []
+    for function in program.functions:
+        _Function(function, shared, held).check()
+        if function is program.shared:
+            shared = function.results
+        for kernel in function.kernels:
+            for cell in (a for a in kernel.args if isinstance(a, Cell)):
+                _check_cell(cell)
+
+
+def _check_cell(cell: Cell) -> None:
+    """Both functions; what `back` reads of the step's values is not written over after it is computed."""
+    cuts = cuts_of([*cell.step.kernels, *cell.back.kernels])
+    for function in (cell.step, cell.back):
+        given = [v for values in function.groups.values() for v in values]
+        _Function(function, given, held=False, rows=False, cuts=cuts).check()
+    order = {k.result: n for n, k in enumerate(cell.step.kernels)}
+    for value in cell.kept:
+        for kernel in cell.step.kernels[order.get(value, -1) + 1 :]:
+            if kernel.over is not None and _overlap(value, kernel.over, cuts):
+                raise LoweringError("what the derivative reads is written over", kernel)
+
+
+def _overlap(a: Value, b: Value, cuts: dict[Value, Kernel]) -> bool:
+    """Whether two values have memory in common."""
+    (root, start), (other, begin) = place_of(a, cuts), place_of(b, cuts)
+    return root is other and start < begin + b.width and begin < start + a.width
+
+
+class _Function:
+    """given: what may be read from outside. rows: whether values have the rows that their shapes say; in a
+    step or a tile all have those of the step. cuts: what made views of channels, where parts of buffers are
+    written by themselves."""
+
+    def __init__(
+        self,
+        function: Function,
+        given: Iterable[Value],
+        held: bool,
+        rows: bool = True,
+        cuts: dict[Value, Kernel] | None = None,
+    ) -> None:
+        self.function, self.held, self.rows, self.cuts = function, held, rows, cuts
+        self.places = {v for name in PLACES for v in function.groups.get(name, ())}
+        self.known = {*given, *function.parameters}
+        # What may not be read any more.
+        self.gone: set[Value] = set()
+
+    def check(self) -> None:
+        function = self.function
+        for kernel in function.kernels:
+            for value in kernel.operands():
+                self._readable(value, kernel)
+            for inner in kernel.functions():
+                given = [] if inner.closed else self.known
+                _Function(inner, given, self.held, rows=False).check()
+            if kernel.over is not None:
+                self._write(kernel)
+            for result in kernel.results:
+                if result is not None:
+                    if result in self.known:
+                        raise LoweringError("a value is made twice", kernel)
+                    self._view(result, kernel)
+                    self.known.add(result)
+            if self.rows:
+                _fits(kernel)
+        for result in function.results:
+            self._readable(result, None)
+        if self.held:
+            self._once()
+
+    def _readable(self, value: Value, kernel: Kernel | None) -> None:
+        if value.dtype == "number":
+            return
+        if value not in self.known:
+            raise LoweringError("a value is read that is not there", kernel)
+        if value in self.gone:
+            raise LoweringError("a value is read that has been written over", kernel)
+
+    def _view(self, result: Value, kernel: Kernel) -> None:
+        if result.base is not None and result.base.dtype != "number" and result.base not in self.known:
+            raise LoweringError("a value lies in one that is not there", kernel)
+
+    def _write(self, kernel: Kernel) -> None:
+        """What lies where a result is written is gone."""
+        assert kernel.over is not None
+        for value in self.known:
+            there = value.buffer is kernel.over.buffer
+            if self.cuts is not None:
+                there = _overlap(value, kernel.over, self.cuts)
+            # A place that the loop gives holds nothing before.
+            place = not value.written and value.buffer in self.places
+            if there and not place and not (value is kernel.over and value not in kernel.operands()):
+                self.gone.add(value)
+
+    def _once(self) -> None:
+        """What no local holds is read once, and nothing that it is computed of is written over before."""
+        kernels = self.function.kernels
+        reads = reads_of(self.function)
+        order = {r: n for n, k in enumerate(kernels) for r in k.results if r is not None}
+        readers = {x: n for n, k in enumerate(kernels) for x in k.operands()}
+        for number, kernel in enumerate(kernels):
+            for result in kernel.results:
+                if result is None or result.held or kernel.name in REPEATED:
+                    continue
+                if reads[result] > 1:
+                    raise LoweringError("a value is read twice, and computed each time", kernel)
+                late = [k for k in kernels[number + 1 : readers.get(result, number)] if k.over is not None]
+                for other in late:
+                    over = other.over
+                    assert over is not None
+                    if any(
+                        x.buffer is over.buffer and order.get(over, -1) < number for x in kernel.operands()
+                    ):
+                        raise LoweringError("a value is computed of what has been written over", kernel)
+
+
+def _fits(kernel: Kernel) -> None:
+    """Whether operands have the rows that a kernel takes them to have."""
+    if kernel.name == "expand":
+        x, of, to = kernel.args
+        _same(kernel, x.shape.domain, of)
+        _same(kernel, kernel.result.shape.domain, to)
+    elif kernel.name in OPS and isinstance(OPS[kernel.name].lowering, Pointwise):
+        result = kernel.result
+        for x in kernel.operands():
+            rows = x.shape.domain is None or x.shape.domain == result.shape.domain
+            if not (rows and set(x.shape.dims) <= set(result.shape.dims) and x.width in (1, result.width)):
+                raise LoweringError(
+                    f"{shape_text(x.shape, x.width)} does not broadcast to "
+                    f"{shape_text(result.shape, result.width)}",
+                    kernel,
+                )
+
+
+def _same(kernel: Kernel, own: Domain | None, rows: Rows) -> None:
+    if own != rows.domain:
+        raise LoweringError("it has other rows than it is said to have", kernel)
