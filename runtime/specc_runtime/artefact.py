@@ -79,7 +79,7 @@ def save(model: Model, directory: str | Path, beside: Iterable[Callable[[Path], 
 
 
 def write_model(model: Model, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Write a model's texts and weights, or others in their place, into a folder, and record nothing."""
+    """Write a model's texts and weights, or other weights, into a folder that is being filled."""
     for name, text in model.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -183,10 +183,11 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
 
 
 def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
-    """The model of an artefact's texts (`model.py`, `manifest.json` and what belongs to them), untrained.
+    """Return the untrained model of an artefact's texts (`model.py`, `manifest.json` and what belongs to
+    them).
 
-    origin: what tracebacks call the source. It is on the CPU until `place` puts it elsewhere.
-    Raises ArtefactError where they were compiled for a runtime that is too new or too old for this one.
+    It is on the CPU until `place` puts it elsewhere. origin: what tracebacks call the source. Raises
+    ArtefactError where the texts were compiled for a runtime that is too new or too old for this one.
     """
     _require_packages(files[MANIFEST], origin)
     compiled = compiled_by(files[MANIFEST])

@@ -1,6 +1,6 @@
-"""A fault while a model runs, with the place in the spec that it comes from.
+"""Exceptions while a model runs say which line of the spec they come from.
 
-Promises: the fault itself, with one note more; nothing happens where there is none.
+Promises: the exception itself, with one note more, or none where the line is not known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLACE = re.compile(r"# ((?:\S+\.arec|<text>):\d+)$")
 
 
 def cited(method: Callable[..., T]) -> Callable[..., T]:
-    """A method of a compiled model that says where in the spec a fault comes from."""
+    """Wrap a method of a compiled model so that its exceptions cite the spec."""
     name = method.__code__.co_filename
 
     @wraps(method)
@@ -46,7 +46,7 @@ def _note(fault: Exception, trace: TracebackType | None, name: str) -> None:
 
 
 def place_of(file: str, line: int) -> str:
-    """Where in the spec a line of a compiled model comes from, "din.arec:25"; "" if nothing says so."""
+    """Return where in the spec a line of a compiled model comes from, "din.arec:25", or ""."""
     for number in range(line, 0, -1):
         text = linecache.getline(file, number).rstrip()
         found = _PLACE.search(text)

@@ -35,12 +35,13 @@ _LARGEST = 2**25 - 2**17
 
 @cache
 def keep_freed() -> None:
-    """Have what is freed in main memory kept for what comes next.
+    """Make glibc keep freed memory for the next allocation.
 
-    A step frees what the next one takes again. glibc gives all of that back to the system which is more than
-    twice the largest block freed so far (mallopt(3), M_TRIM_THRESHOLD), and each page that comes anew is
-    filled with zeros first: up to a sixth of a step. A block that is never written to costs nothing. Where
-    the environment has a threshold of its own, or the allocator is another, this changes nothing.
+    A step frees what the next one allocates again. glibc returns freed memory to the system once it is
+    more than twice the largest block freed so far (mallopt(3), M_TRIM_THRESHOLD), and every page that is
+    allocated anew is first filled with zeros: up to a sixth of a step. Freeing one large block, never
+    written to, raises that threshold. Where the environment sets a threshold, or the allocator is another
+    one, this changes nothing.
     """
     torch.empty(_LARGEST, dtype=torch.uint8, device="cpu")
 
@@ -77,7 +78,7 @@ def resolve(devices: Mapping[str, str], wanted: Wanted = None) -> dict[str, torc
 
 
 def only(wanted: str | torch.device | Mapping[str, str | torch.device]) -> str | torch.device:
-    """The one target that is asked of a model without places. Raises DeviceError for several."""
+    """Return the one target that was given for a model without places. Raises DeviceError for several."""
     if isinstance(wanted, str | torch.device):
         return wanted
     targets = {str(target) for target in wanted.values()}
@@ -90,7 +91,7 @@ def only(wanted: str | torch.device | Mapping[str, str | torch.device]) -> str |
 
 
 def one(target: str | torch.device) -> torch.device:
-    """A device by its name, `auto` included. Raises DeviceError if this machine does not have it."""
+    """Return a device by its name, `auto` included. Raises DeviceError if this machine does not have it."""
     device = _device(str(target))
     if device is None:
         raise DeviceError(

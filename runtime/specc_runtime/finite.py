@@ -1,8 +1,8 @@
-"""The first value that is not a finite number: in what a model reads, computes, or learns by.
+"""Find the first value that is not finite: in what a model reads, computes, or learns from.
 
-Promises: a batch is run once more, slowly, and each named value of the compiled model is looked at as soon as
-it is computed; what is found is said with its name, its line of the spec, and how many of its numbers are not
-finite. Infinities on the way that end in finite numbers (masks before a softmax) are not blamed.
+Promises: a batch is run once more, slowly, and each named value of the compiled model is checked as soon
+as it is computed; the message has its name, its line of the spec, and how many of its numbers are not
+finite. Infinities on the way that end in finite numbers (masks before a softmax) are not reported.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def largest_gradient(model: Model) -> Tensor | None:
 
 
 def _given(model: Model, batch: Batch) -> list[str]:
-    """What the model is given: its weights, and the numbers of the data."""
+    """Check what the model is given: its weights, and the numbers of the batch."""
     weights = model.state_dict()
     found = [f"the weight {path} is not finite: {_how_many(weights[path])}" for path in broken_weights(model)]
     for path, values in batch.fields.items():
@@ -102,7 +102,7 @@ def _labelled(batch: Batch) -> list[str]:
 
 
 def _computed(values: list[Named]) -> list[str]:
-    """The first value with a NaN, else the first infinite one; "" of no value is not finite."""
+    """Return the first value with a NaN, else the first infinite one; "" if every value is finite."""
     bad = [v for v in values if not _finite(v.tensor)]
     if not bad:
         return []
@@ -121,7 +121,7 @@ def _lost(losses: Mapping[str, Tensor]) -> list[str]:
 
 
 def _learnt(model: Model, values: list[Named], losses: Mapping[str, Tensor]) -> list[str]:
-    """Where the gradient, on its way back, stops being finite."""
+    """Return where the gradient, on its way back, stops being finite."""
     lines = ["every value and loss is finite, but not the gradient"]
     for value in values:
         if value.tensor.requires_grad:
@@ -147,7 +147,7 @@ def _learnt(model: Model, values: list[Named], losses: Mapping[str, Tensor]) -> 
 def _watched(
     model: Model, batch: Batch, method: Callable[[Batch], dict[str, Tensor]]
 ) -> tuple[list[Named], dict[str, Tensor]]:
-    """Run a compiled method, and give every value that its lines named, in order, and what it returned."""
+    """Run a compiled method; pass each value to `watch` when a line has named it. Return its result."""
     file = _code(type(model)).co_filename
     values: list[Named] = []
     seen: dict[int, Tensor] = {}  # by id, and kept, so that no other gets that id
@@ -190,7 +190,7 @@ def _watched(
 
 
 def _code(model: type[Model]) -> CodeType:
-    """That of the compiled forward, without what is wrapped around it."""
+    """Return the code of the compiled forward, without what wraps it."""
     method: Any = model.forward
     while hasattr(method, "__wrapped__"):
         method = method.__wrapped__

@@ -38,9 +38,12 @@ class ArtefactError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """trained: whether the files are those of a trained model. files: by name, with `/`, the sha256.
-    versions: "arec" (the compiler's), "interface" (that model.py calls), "runtime" and "torch" (that wrote
-    the folder)."""
+    """What artefact.json says.
+
+    trained: whether the files are those of a trained model. files: by name, with `/`, the sha256.
+    versions: "arec" (the compiler's), "interface" (that model.py calls), "runtime" and "torch" (that
+    wrote the folder).
+    """
 
     trained: bool
     files: Mapping[str, str]
@@ -69,12 +72,12 @@ class Held:
         return name in self.names()
 
     def path(self, name: str) -> Path:
-        """Where a file is whose content is as recorded. Raises ArtefactError."""
+        """Return the path of a file whose content is as recorded. Raises ArtefactError."""
         self.check([name])
         return _place(self.folder, name)
 
     def text(self, name: str) -> str:
-        """A file's text, of the very bytes that were compared. Raises ArtefactError."""
+        """Return a file's text, from the same bytes whose hash was compared. Raises ArtefactError."""
         path = _place(self.folder, name)
         try:
             content = path.read_bytes()
@@ -101,14 +104,14 @@ class Held:
 
 
 def held(folder: str | Path) -> Held:
-    """What a folder holds. Raises ArtefactError where its record is damaged, or of a newer version."""
+    """Return what a folder holds. Raises ArtefactError where its record is damaged, or of a newer version."""
     folder = Path(folder)
     text = _record_text(folder)
     return Held(folder, None if text is None else _parsed(folder, text))
 
 
 def consistent(folder: str | Path, read: Callable[[Held], T]) -> T:
-    """What `read` makes of a folder, none of whose files was replaced meanwhile."""
+    """Return what `read` makes of a folder; read again if its files were replaced meanwhile."""
     folder = Path(folder)
     while True:
         before = _record_text(folder)
@@ -132,7 +135,7 @@ def damaged(folder: Path, faults: list[str]) -> ArtefactError:
 
 @contextmanager
 def replace_recorded(folder: str | Path, trained: bool, keep: Iterable[str] = ()) -> Iterator[Path]:
-    """Give an empty folder, whose files at the end take the place of all that are recorded in `folder`.
+    """Give an empty folder, whose files replace, at the end, all those that are recorded in `folder`.
 
     keep: names of recorded files that stay among them. Raises FileError.
     """
@@ -196,7 +199,7 @@ def compiled_by(manifest: str) -> CompiledBy:
 
 
 def settle(folder: Path) -> None:
-    """Move what stands in `.next` to where it belongs, as a killed process may have left it to others."""
+    """Move what a killed process has left in `.next` to where it belongs."""
     fresh = folder / NEXT
     if not fresh.is_dir():
         return
@@ -226,7 +229,7 @@ def settle(folder: Path) -> None:
 
 
 def link(file: Path, path: Path) -> None:
-    """Another name for a file that nobody writes to any more; a copy where the disk has no such names."""
+    """Hard-link a file that nobody writes to any more; copy it where the file system has no hard links."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file, path)

@@ -1,9 +1,9 @@
-"""Tables whose rows may be behind: brought up to date when they are read.
+"""Tables whose rows may have skipped optimizer steps, and are brought up to date when they are read.
 
-An optimizer that visits only the rows of a batch owes the others the steps that they missed. It owns the
-table here, by its weight; whoever reads rows asks for them to be caught up first (`ops.lookup`,
-`layers.Table`), and so does whoever takes the weight as a whole. Promises: what is not owned costs a look
-into a dictionary; a weight that is no longer used is forgotten.
+An optimizer that visits only the rows of a batch owes the others the steps that they skipped. It
+registers here as the owner of a table's weight; whoever reads rows asks for them to be brought up to date
+first (`ops.lookup`, `layers.Table`), and so does whoever reads the weight as a whole. Promises: a weight
+without owner costs one dictionary lookup; a weight that is no longer referenced is forgotten.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OWNERS = WeakTensorKeyDictionary()
 
 
 def own(weight: Tensor, owner: Owner | None) -> None:
-    """Give a table another owner, or none. What the one before owes is done first."""
+    """Give a table another owner, or none. Steps that the owner before still owes are carried out first."""
     catch_up(weight)
     if owner is not None:
         _OWNERS[weight] = owner
@@ -34,7 +34,7 @@ def own(weight: Tensor, owner: Owner | None) -> None:
 
 
 def owner_of(weight: Tensor) -> Owner | None:
-    """The owner: a table that has one has a gradient that holds only the rows that are named."""
+    """Return a table's owner, or None. The gradient of a table with an owner is sparse."""
     found: Owner | None = _OWNERS.get(weight)
     return found
 
@@ -51,9 +51,10 @@ _kept: list[None] = []
 
 @contextmanager
 def as_it_is() -> Iterator[None]:
-    """Leave rows behind: what is written within, weights with what they owe, is where training stands.
+    """Leave rows as far behind as they are: what is written meanwhile is the state of a training, steps owed
+    included.
 
-    A row that is carried on in two parts is rounded twice: training would not go on exactly as it did.
+    A row that is brought up to date in two parts is rounded twice: a resumed training would differ.
     """
     _kept.append(None)
     try:

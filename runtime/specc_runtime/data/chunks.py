@@ -46,10 +46,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Quoting:
-    """What tells records apart: a quote that begins a cell, which a separator or line end comes before.
-
-    separator: one byte, or None where a line is a record.
-    """
+    """How records are told apart: where a quote opens a cell, separators and line ends do not count."""
 
     separator: bytes | None
 
@@ -80,7 +77,7 @@ def chunks(file: Path, quoting: Quoting, size: int = SIZE, *, header: bool = Fal
 
 
 def reread(chunk: Chunk) -> Chunk:
-    """A part whose bytes were let go, with its bytes. Raises DataError if the file is not what it was."""
+    """Return a part with its bytes, which had been released. Raises DataError if the file has changed."""
     try:
         with stream(chunk.file) as raw:
             left = chunk.start
@@ -220,7 +217,7 @@ def record_ends(data: bytes, quoting: Quoting) -> tuple[Ints, Ints, int | None]:
 
 
 def _opening_and_closing(data: bytes, quotes: Ints, edges: npt.NDArray[np.bool_]) -> Ints:
-    """The quotes that open and close cells, in turn: a quote within a cell that none opened is a letter."""
+    """Return the quotes that open and close cells, in turn; one inside an unquoted cell is a character."""
     kept: list[int] = []
     skip = -1
     opened = False

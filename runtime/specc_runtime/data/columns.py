@@ -82,7 +82,7 @@ def _kind_of_label(prediction: Mapping[str, Any]) -> Kind:
 
 
 def _add(found: dict[str, Column], name: str, column: Column) -> None:
-    """A column that several read is wanted as each of them does: a key may be a number, too."""
+    """Add a column; one that several fields read is kept in every kind that they ask for."""
     before = found.setdefault(name, column)
     kind = before.kind if column.kind != "key" else "key"
     # Columns that are always read are not there instead of any.
@@ -97,7 +97,7 @@ def present(columns: Mapping[str, Column], names: Iterable[str]) -> dict[str, Co
 
 
 class Typing:
-    """Gives columns their forms, part after part of the same data; what holds for all parts is kept here."""
+    """Converts columns to their kinds, part after part; remembers what must be the same in all parts."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -193,7 +193,7 @@ class Typing:
         return _numbers(values)
 
     def _note(self, name: str, keys: pa.Array) -> None:
-        """Keep in mind whether all texts of a column look like 7.0."""
+        """Remember whether all texts of a column look like 7.0."""
         if self._decimal.get(name, True) and keys.null_count < len(keys):
             all_of = pa.types.is_large_string(keys.type) and pc.all(pc.match_substring_regex(keys, _DECIMAL))
             self._decimal[name] = bool(all_of and all_of.as_py())

@@ -93,7 +93,7 @@ def _run(lengths: Tensor, of: slice) -> tuple[int, int]:
 
 
 def runs(starts: Tensor, lengths: Tensor) -> Tensor:
-    """The positions of runs, one run after another."""
+    """Return the positions of runs of consecutive rows, one run after another."""
     before = lengths.cumsum(0) - lengths
     total = int(lengths.sum())
     offset = torch.repeat_interleave(starts - before, lengths, output_size=total)

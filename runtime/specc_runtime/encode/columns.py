@@ -61,7 +61,7 @@ def unpack(column: pa.Array | pa.ChunkedArray, bounds: Sequence[int | None]) -> 
 
 
 def picked(starts: Ints, lengths: Ints) -> Ints:
-    """The positions of runs, one run after another."""
+    """Return the positions of runs of consecutive values, one run after another."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 

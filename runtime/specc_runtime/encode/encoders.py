@@ -54,9 +54,12 @@ KEYS = "@keys"
 
 @dataclass(frozen=True, eq=False)
 class Encoders:
-    """vocabularies: by the manifest's names of them. scales: by path of the number fields that need one.
-    classes: by class prediction whose labels are texts, what each class is called. format: that of the file
-    they were read from."""
+    """Turns tables into batches, with what was learned from the training data for it.
+
+    vocabularies: by the manifest's names of them. scales: by path of the number fields that need one.
+    classes: by class prediction whose labels are texts, what each class is called. format: that of the
+    file they were read from.
+    """
 
     manifest: Mapping[str, Any]
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
@@ -71,10 +74,10 @@ class Encoders:
 
     @staticmethod
     def learn(manifest: Mapping[str, Any], tables: Iterable[tuple[pa.Table, Origin]]) -> Encoders:
-        """What the encodings need to know, from the training data, in one pass.
+        """Learn vocabularies, scales and classes from the training data, in one pass.
 
-        Labels are learned from as far as the tables have them. Raises DataError, with the faults of all
-        tables up to a bound.
+        Labels are read where the tables have them. Raises DataError, with the faults of all tables up to
+        a bound.
         """
         tallies: dict[str, Tally] = {}
         moments: dict[str, Moments] = {}
@@ -131,12 +134,12 @@ class Encoders:
         return self.vocabularies[name]
 
     def notes(self) -> list[str]:
-        """What was left out of vocabularies and why, a sentence a table that is worth one."""
+        """Return which keys vocabularies left out and why, a sentence for each table that left out some."""
         found = ((name, v.learnt) for name, v in self.vocabularies.items())
         return [note for name, learnt in found if learnt is not None for note in _notes(name, learnt)]
 
     def columns(self, present: Iterable[str], labels: bool = True) -> list[str]:
-        """Those of a table's columns that the model reads."""
+        """Return which of a table's columns the model reads."""
         names = set(present)
         wanted = [c for f in self.manifest["fields"] if (c := column_of(f, names)) is not None]
         weights = (f["options"].get("weight") for f in self.manifest["fields"])
@@ -240,7 +243,7 @@ def _needs_scale(entry: Mapping[str, Any]) -> bool:
 
 
 def _owned(values: Ints) -> Tensor:
-    """A tensor of integers that may be a view of the table's own, which are not to be written to."""
+    """Return integers as a tensor, copied where they are a read-only view of the table's memory."""
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 

@@ -49,8 +49,10 @@ class Reading:
         return self.table.column(name)
 
     def fields(self) -> Iterator[tuple[Mapping[str, Any], Packed]]:
-        """Every field whose column could be taken apart, and agrees with those of its axes. A column that is
-        absent is null everywhere, along what the others say of its axes."""
+        """Yield every field whose column can be taken apart and has the lengths of its axes' other columns.
+
+        An absent column is null everywhere, with the lengths of the others.
+        """
         wanted = [f for f in self.manifest["fields"] if self.training or not f.get("training")]
         if wanted and not any(column_of(entry, self.names) for entry in wanted):
             self.faults.append(self._no_column())
@@ -85,13 +87,14 @@ class Reading:
         return Along(name or entry["column"], tuple(axes), packed)
 
     def _refuses(self, entry: Mapping[str, Any]) -> bool:
-        """Whether a field's column has to be there. What is trained on has its column of keys; a request
-        without has the unknown key."""
+        """Return whether a field's column must be there: it has no default, and is no vocabulary's, whose
+        null is the unknown key when scoring.
+        """
         return _default(entry) is None and (self.training or encoding_of(entry)[0] != "vocab")
 
     @property
     def _has_candidates(self) -> bool:
-        """Whether a column of candidates is there."""
+        """Return whether the table has a column of candidates."""
         own = (f for f in self.manifest["fields"] if f["role"] == "candidate")
         return any(column_of(f, self.names) is not None for f in own)
 

@@ -51,18 +51,18 @@ class Baselines:
         return torch.log1p(known[ids].double())
 
     def write(self, directory: Path) -> None:
-        """Write them into a folder, and record nothing."""
+        """Write the baselines into a folder that is being filled."""
         about = {"item": self.item, "means": dict(self.means), "unknown_first": self.unknown_first}
         save_file(dict(self.positives), directory / BASELINES, metadata={"about": json.dumps(about)})
 
     @staticmethod
     def load(directory: Path) -> Baselines | None:
-        """None where a model has been trained without."""
+        """Return the baselines of a trained model's folder, or None if it was trained without."""
         return consistent(directory, Baselines.among)
 
     @staticmethod
     def among(files: Held) -> Baselines | None:
-        """Those among a folder's files."""
+        """Return the baselines among a folder's files, or None."""
         if not files.has(BASELINES):
             return None
         path = files.path(BASELINES)
@@ -123,7 +123,9 @@ def count(model: Model, stream: Stream) -> Baselines:
 
 
 def item_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The candidate's field that says which item it is: the one called so, else that of the most rows."""
+    """Return the candidate's field that identifies the item: the one called `item`, else that with the
+    largest table.
+    """
     shapes = {w["path"]: w["shape"][0] for w in manifest["weights"]}
     found = [
         f

@@ -38,13 +38,15 @@ _OWN = (STATE, OPTIMIZER, BEST, WEIGHTS, RECORD)
 
 @dataclass
 class State:
-    """place: what of the data comes next. step: optimizer steps so far. total, seen: the sum of the losses
-    of the epoch's examples, and their number, and told_total, told_seen: of those that loggers were told of;
-    seconds: how long they took. epochs: what the epochs before
-    gave.
-    best: the best value of the metric, and stale: epochs since then; best_step: after which step the weights
-    were those of the best epoch. about: the recipe, and "data" and "valid" by content, which a training that
-    goes on must share."""
+    """Where a training stands.
+
+    place: which example comes next. step: optimizer steps so far. total, seen: sum of the losses and
+    number of the examples of this epoch so far; told_total, told_seen: the same as of the last note to
+    loggers. seconds: time spent in this epoch. epochs: the results of the epochs before. best: the best
+    value of the metric so far; stale: epochs since then; best_step: the step after which the weights were
+    those of the best epoch. about: the recipe, and "data" and "valid" by content, which a training that
+    goes on must share.
+    """
 
     place: Place = field(default_factory=Place)
     step: int = 0
@@ -75,8 +77,8 @@ class Checkpoints:
         self._step = 0  # and its step
 
     def write(self, model: Model, optimizer: Optimizer, state: State) -> None:
-        """Raises FileError."""
-        # Rows are written as far as they are: carried on here, they would be rounded once more.
+        """Replace the checkpoint by one of now. Raises FileError."""
+        # Rows are written with the steps that they skipped: carried out here, they would be rounded twice.
         with stale.as_it_is(), replace_folder(self.folder, lambda name: True) as fresh:
             known: dict[str, str] = {}
             if self._hashes is None:

@@ -1,13 +1,14 @@
-"""The optimizer of a recipe: dense for the layers, by row for the tables.
+"""The optimizer of a recipe: torch's own for the layers, one by row for the tables.
 
-A dense gradient has every row of a table, and a dense optimizer reads and writes every row's weight
-and state at every step, so that a step takes as long as the tables are large. Here a table's gradient
-holds the rows that the batch names, and the optimizer visits those.
+A dense gradient has every row of a table, so that a dense optimizer reads and writes every row's weight
+and state at every step, and a step takes time in proportion to the tables. Here a table's gradient holds
+the rows that the batch names, and the optimizer visits those.
 
-Promises: "exact" tables are those of the dense optimizer, as far as their type can show: what the other rows
-have missed is done when they are read, or the table is as a whole (`model.eval()`, any state_dict, a copy).
-"lazy" ones have never missed anything: for SGD and Adagrad that is the same, but for Adam a row's moments
-decay only at the steps that name the row, and only then does it move, and tables have no weight decay.
+Promises: "exact" tables equal those of the dense optimizer, up to rounding: the steps that other rows
+skipped are carried out when they are read, or when the table is read as a whole (`model.eval()`, any
+state_dict, a copy). "lazy" tables never carry them out: for SGD and Adagrad that is the same, but with
+Adam a row's moments decay, and the row moves, only in the steps that name it; and tables have no weight
+decay.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ BY_ROW: Mapping[str, type[ByRow]] = {
     "rmsprop": RowRMSprop,
     "sgd": RowSGD,
 }
-# By rule that can be lazy, the rows' and the options that it has in common with the dense one.
+# By rule that can be lazy: its optimizer by row, and the options that it shares with the dense one.
 LAZY: Mapping[str, tuple[type[ByRow], frozenset[str]]] = {
     "adagrad": (RowAdagrad, frozenset({"lr", "lr_decay", "eps", "initial_accumulator_value"})),
     "adam": (RowAdam, frozenset({"lr", "betas", "eps"})),
     "adamw": (RowAdam, frozenset({"lr", "betas", "eps"})),
     "sgd": (RowSGD, frozenset({"lr"})),
 }
-# Those of which torch has a kernel that does a whole step of a weight at once.
+# Rules with a fused kernel in torch.
 FUSED = frozenset({"adagrad", "adam", "adamw", "sgd"})
 
 
@@ -63,9 +64,9 @@ class Lazy(Optimizer):
     def __init__(self, layers: Optimizer, tables: ByRow) -> None:
         self.layers, self.tables = layers, tables
         super().__init__([*layers.param_groups, *tables.param_groups], {})
-        # By which schedules see what there is.
+        # Learning rate schedules read these.
         self.defaults = layers.defaults
-        # The very same groups: a change of `lr` here is a change there.
+        # The same objects: a schedule that changes `lr` here changes it there.
         self.param_groups = [*layers.param_groups, *tables.param_groups]
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -126,7 +127,7 @@ def build_optimizer(
         raise ValueError(
             f'{why} cannot go by row: it moves rows that a batch does not name; use "dense" or "exact"'
         )
-    # The default, said aloud: torch warns wherever a sparse gradient leaves it unsaid.
+    # The default, passed explicitly: torch warns where a sparse gradient leaves it out.
     torch.sparse.check_sparse_tensor_invariants.disable()
     if tables == "exact":
         by_row = _made(BY_ROW[name], found, options, name)
@@ -144,7 +145,7 @@ def build_optimizer(
 
 
 def _tables(model: nn.Module) -> list[Tensor]:
-    """The tables that are trained, and that nothing but lookups reads."""
+    """Return the tables that are trained and read by lookups alone."""
     held = [(module, weight) for module in model.modules() for weight in module._parameters.values()]
     elsewhere = {id(weight) for module, weight in held if not isinstance(module, Table)}
     found = {
@@ -172,24 +173,24 @@ def _made(
 
 
 def _has_kernels(weight: Tensor) -> bool:
-    """Whether torch's fused optimizers are for such a weight: on `meta`, without values, there are none."""
+    """Return whether torch's fused optimizers support a weight: on `meta`, without values, they do not."""
     return weight.is_floating_point() and weight.device.type != "meta"
 
 
 def _summed(grad: Tensor) -> Tensor:
-    """What a gradient by row says of its rows, added up; on a device with rows of 0 after them."""
+    """Return a sparse gradient's values, summed by row; on an accelerator padded with rows of 0."""
     if grad.device.type == "cpu":
         return grad.coalesce().values()
     return fields.summed_in_as_many(grad._indices()[0], grad._values())[1]
 
 
 def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:
-    """Scale all gradients, by row ones too, so that their joint norm is at most `largest`.
+    """Scale all gradients, sparse ones too, so that their joint norm is at most `largest`.
 
-    Returns the norm that they had, a scalar.
+    Returns the norm before, a scalar.
     """
     found = [w.grad for w in weights if w.grad is not None]
-    # The parts of a row add up before they count.
+    # Values of duplicate rows are summed before the norm is taken.
     values = [_summed(g) if g.is_sparse else g for g in found]
     if not values:
         return torch.zeros(())

@@ -56,7 +56,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """loss: the mean over the epoch so far. speed: examples a second."""
+    """How far a training is. loss: the mean over the epoch so far. speed: examples a second."""
 
     epoch: int
     epochs: int
@@ -68,10 +68,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the epochs gave, each {"epoch", "loss", "seconds", "best" (so far), and with validation data
-    "valid" and "value", that of the metric}; best is the number of the epoch whose weights the model has.
+    """The results of a training.
 
-    before: how many of the epochs were there when the run began, of an earlier one.
+    epochs: of each {"epoch", "loss", "seconds", "best" (so far), and with validation data "valid" and
+    "value", the metric's}. best: the number of the epoch whose weights the model has. before: how many of
+    the epochs an earlier run had done, which this one resumed.
     """
 
     epochs: list[dict[str, Any]]
@@ -189,7 +190,7 @@ def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, stat
 
 
 def _read(loss: Tensor, largest: Tensor | None) -> tuple[float, float]:
-    """Two numbers, 0 for None, in one copy: all that a step reads back from the device."""
+    """Return two numbers, 0 for None, copied together: the only transfer from the device in a step."""
     if largest is None:
         return float(loss), 0.0
     value, gradient = torch.stack([loss, transfer(largest, loss.device)]).tolist()
@@ -226,7 +227,7 @@ def _enough(recipe: Recipe, state: State) -> bool:
 
 
 def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides on the course of training: all of it must be the same when it is taken up again."""
+    """Return what decides the course of a training, and must be the same when it is resumed."""
     kept = {k: v for k, v in asdict(recipe).items() if k not in ("patience", "every")}
     if not recipe.over_all:
         del kept["epochs"]
@@ -251,7 +252,7 @@ def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: St
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], int | None]]:
-    """The signal, Ctrl-C or SIGTERM, that came meanwhile, if one did; a second Ctrl-C ends at once."""
+    """Catch the first SIGINT or SIGTERM, and hold it for the loop to see; a second Ctrl-C ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return

@@ -1,12 +1,12 @@
-"""Optimizers that visit the rows of a table that a gradient names, and no others.
+"""Optimizers that visit only the rows of a table that a gradient names.
 
 Promises: the rules, the names of their options and their states are torch's own (torch.optim.Adam, AdamW,
-Adagrad, SGD, RMSprop, Adadelta). A gradient that names a row several times counts as their sum; dense ones
-are taken as naming every row. What the steps do to rows that they do not name is done when these are read
-(`rows = "exact"`, see skipped and stale), or never (`rows = "lazy"`: such a row keeps weight and state).
+Adagrad, SGD, RMSprop, Adadelta). Gradients of a row that is named several times are added up; a dense
+gradient names every row. Steps that a row skips are carried out when it is next read (`rows = "exact"`,
+see skipped and stale), or never (`rows = "lazy"`: such a row keeps weight and state).
 
-Rows are moved a few at a time: what is read of the table and of its state stays in the processor's cache
-until it is written back, and no copy as large as a batch's rows is made.
+Rows are updated in blocks, so that what is read of the table and its state stays in the processor's cache
+until it is written back, and no copy of all of a batch's rows is made.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from specc_runtime.native import rows as native_rows
 from specc_runtime.ops import fields
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
 
-# Numbers of each tensor that are moved at once on a CPU, as measured: many calls cost more than misses.
+# Elements of each tensor in a block on a CPU, as measured: below it calls dominate, above it cache misses.
 _PIECE = 2**16
 
 
 class Behind:
-    """How far the rows of one table are, and what they have missed. It owns the table (see stale).
+    """For each row of one table, up to which step it is up to date. It is the table's owner (see stale).
 
-    seen: by row, the index in the history up to which it is carried on, int32 [rows]. whole: an index up to
-    which all rows are.
+    seen: by row, the index in the history up to which it is up to date, int32 [rows]. whole: an index up
+    to which all rows are.
     """
 
     def __init__(self, rule: str, state: dict[str, Any], kept: tuple[str, ...]) -> None:
@@ -43,7 +43,7 @@ class Behind:
         self.whole = 0
 
     def begin(self, history: History | None, weight: Tensor) -> None:
-        """Start another history; all rows are up to date."""
+        """Start a new history, in which all rows are up to date."""
         self.history, self.whole = history, 0
         if history is not None:
             self.seen = pages.large(torch.zeros(len(weight), dtype=torch.int32, device=weight.device))
@@ -52,8 +52,7 @@ class Behind:
         history = self.history
         if history is None or self.whole == history.steps:
             return
-        # Rows that something was computed of are not among those that change: not a change of the weight for
-        # what autograd keeps.
+        # No row that autograd has saved is changed here, so the weight's version counter stays (`.data`).
         held = [weight.data, *(self.state[name] for name in self.kept)]
         with torch.no_grad():
             if rows is None:
@@ -76,14 +75,15 @@ class Behind:
             self.seen.index_fill_(0, rows, history.steps)
 
     def _carried(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
-        """Carry rows on by the kernel in C; False without it."""
+        """Bring rows up to date with the C kernel. Return False where there is none."""
         assert self.history is not None
         on_cpu = seen.device.type == "cpu"
         return on_cpu and native_rows.run(self.rule, self.kept, rows, held, seen, self.history.in_c())
 
     def moved(self, weight: Tensor, rows: Tensor, grad: Tensor, numbers: Sequence[float] | None) -> bool:
-        """Bring distinct rows up to date and move them by a step that the history is about to note, by the
-        kernel in C; False without it."""
+        """Bring distinct rows up to date and update them by the coming step, which the history is about to
+        record, with the C kernel. Return False where there is none.
+        """
         if numbers is None or weight.device.type != "cpu":
             return False
         held = [weight, *(self.state[name] for name in self.kept)]
@@ -94,19 +94,21 @@ class Behind:
         return True
 
     def done(self, rows: Tensor) -> None:
-        """Rows have been moved by a step that the history is about to note."""
+        """Note that rows have been updated by the step that the history is about to record."""
         if self.history is not None:
             self.seen.index_fill_(0, rows, self.history.steps + 1)
 
     def _behind(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Those that are behind, each once, and since when; on a device all, as asking would wait for it."""
+        """Return the rows that are not up to date, without duplicates, and their indices in the history. On
+        an accelerator return all rows, as counting them would wait for it.
+        """
         assert self.history is not None
         since = self.seen.index_select(0, rows)
         if rows.device.type != "cpu":
             return rows, since.long()
         behind = (since != self.history.steps).nonzero().squeeze(1)
         rows, since = rows[behind], since[behind]
-        # Each leaves its mark, and of those that name one row the last one finds it.
+        # Of duplicates keep the last: each writes its mark, and the last one written is the one that is read.
         marks = torch.arange(-1, -1 - len(rows), -1, dtype=torch.int32)
         self.seen.index_copy_(0, rows, marks)
         last = (self.seen.index_select(0, rows) == marks).nonzero().squeeze(1)
@@ -115,11 +117,11 @@ class Behind:
 
 
 class ByRow(Optimizer):
-    """What the rules have in common.
+    """What the update rules have in common.
 
-    kept: the names of the states that are as large as the weight. `_start` makes them, `_move` changes
-    rows of the weight, and of the states in this order, in place. `_history` and `_note` say what a step does
-    to the others; without history it does nothing.
+    kept: the names of the states that are as large as the weight. `_start` allocates them, `_move`
+    updates rows of the weight, and of the states in this order, in place. `_history` and `_note` say what
+    a step does to the other rows; without history it does nothing to them.
     """
 
     name: ClassVar[str]  # as build_optimizer has it
@@ -137,7 +139,9 @@ class ByRow(Optimizer):
                 stale.own(weight, self.behind[weight])
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Raises ValueError where options have become what cannot go by row."""
+        """Update rows by their gradients. Raises ValueError where options were changed to what cannot go by
+        row.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -168,7 +172,7 @@ class ByRow(Optimizer):
         state["step"] += 1
 
     def _open(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
-        """Give tables a history that the coming step belongs in."""
+        """Give the tables a history to which the coming step can be added."""
         why = without_closed_form(self.name, group)
         if why is not None:
             raise ValueError(f"{why}: train tables as a whole")
@@ -186,14 +190,14 @@ class ByRow(Optimizer):
                     behind.begin(made[key], weight)
 
     def _close(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
-        """Note a step in the histories of its tables."""
+        """Add a step to the histories of its tables."""
         self._part(group, found)
         for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
             number = next(int(self.state[w]["step"]) for w in found if self.behind[w].history is history)
             self._note(group, history, number)
 
     def _part(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
-        """Tables without gradient take no step: the history that they had is theirs alone from now on."""
+        """Give tables without gradient the history that they had for themselves: they take no step."""
         others = [w for w in group["params"] if w not in found and self.behind[w].history is not None]
         for history in {id(h): h for w in found if (h := self.behind[w].history) is not None}.values():
             sharing = [w for w in others if self.behind[w].history is history]
@@ -221,7 +225,9 @@ class ByRow(Optimizer):
             stale.catch_up(weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """Torch's, of rows that are all up to date; or with what they owe, where they are left."""
+        """Return torch's state dict, after bringing all rows up to date; under `stale.as_it_is` with the
+        skipped steps instead.
+        """
         self.catch_up()
         found: dict[str, Any] = super().state_dict()
         if stale.is_left():
@@ -251,7 +257,7 @@ class ByRow(Optimizer):
             self._owe(state_dict["histories"], state_dict["behind"])
 
     def _owe(self, histories: list[dict[str, Any]], behind: list[dict[str, Any] | None]) -> None:
-        """Leave rows as far behind as they were."""
+        """Restore how far rows are behind, from a saved state."""
         made: dict[tuple[int, torch.device], History] = {}
         for (weight, own), theirs in zip(self.behind.items(), behind, strict=True):
             if theirs is not None:
@@ -280,15 +286,19 @@ class ByRow(Optimizer):
         raise NotImplementedError
 
     def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
-        """What the kernel in C of the rule needs for a step; None if that does not have these options."""
+        """Return the scalars that the rule's C kernel needs for a step; None if it does not support the
+        options.
+        """
         raise NotImplementedError
 
     def _history(self, group: dict[str, Any], step: int, weight: Tensor) -> History | None:
-        """One that begins after a step; None if nothing happens to rows that are not named."""
+        """Return a history that begins after a step; None if a step leaves rows that are not named as they
+        are.
+        """
         return None
 
     def _fits(self, group: dict[str, Any], history: History) -> bool:
-        """Whether a step with these options belongs in a history."""
+        """Return whether a step with these options can be added to a history."""
         return True
 
     def _note(self, group: dict[str, Any], history: History, step: int) -> None:
@@ -300,12 +310,12 @@ def _named(rows: set[str]) -> str:
 
 
 def _size(weight: Tensor) -> int:
-    """How many rows are moved at once."""
+    """Return how many rows to update at once."""
     return max(_PIECE // weight[0].numel(), 1) if weight.device.type == "cpu" else 2**31
 
 
 def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], held: Sequence[Tensor]) -> None:
-    """Move some rows of tensors, in place. given: what `move` is to know of each row."""
+    """Update some rows of tensors with `move`, in place. given: per-row arguments of `move`."""
     size = min(_size(held[0]), len(rows))
     pieces = [x.new_empty(size, *x.shape[1:]) for x in held]
     for some, *parts in zip(rows.split(size), *(g.split(size) for g in given), strict=True):
@@ -316,10 +326,11 @@ def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], hel
 
 
 def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of a gradient, ascending, and the sum of what it says for each: [rows], [rows, w].
+    """Return the distinct rows of a gradient, ascending, and the sum of its values for each: [rows], [rows,
+    w].
 
-    On a device, which is not asked how many these are, each may come again, with the same sum: where all rows
-    are read before any is written, each is moved once.
+    On an accelerator, which is not asked how many they are, duplicates remain, each with the whole sum:
+    as all rows are read before any is written, each is still updated once.
     """
     if not grad.is_sparse:
         return torch.arange(len(grad), device=grad.device), grad
@@ -328,7 +339,7 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
         rows, sums, count = fields.summed_in_as_many(ids, values)
         again = torch.arange(len(rows), device=rows.device).remainder_(count.clamp(min=1))
         return rows.index_select(0, again), sums.index_select(0, again)
-    # Autograd forgets that a gradient is coalesced where it hands it over.
+    # Autograd drops the flag that a gradient is coalesced when it accumulates it.
     if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
     return fields.summed(ids, values)

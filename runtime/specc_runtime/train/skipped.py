@@ -1,10 +1,10 @@
-"""What the steps do to a row that they do not name: all at once, when the row is next read.
+"""What an optimizer does to a table's row in the steps whose batches do not name it.
 
-At such a step a row's gradient is 0, and what the optimizer does then is known in advance: velocities and
-means shrink by a constant, weights decay, and a remembered mean goes on moving the weight. A history notes of
-each step what all rows have in common (the learning rate), and carries a row over any number of steps
-at a cost that does not depend on it. Everything in common is kept in double precision; what is left out is
-below what the weights' type can show.
+In such a step the row's gradient is 0, so that the update is known in advance: momentum and second
+moments decay by a constant factor, weight decay shrinks the weight, and momentum goes on moving it. A
+history records what each step has in common for all rows (the learning rate), and brings a row up to date
+over any number of steps at a cost that does not depend on that number. What is common is kept in double
+precision; what is left out is below the resolution of the weights' type.
 
 An index into a history is a number of its steps: a row that is up to date after the first 5 has index 5.
 """
@@ -21,19 +21,19 @@ from torch import Tensor
 
 from specc_runtime.native import rows as native_rows
 
-# Steps in one history. When it is full all rows are caught up, and another begins.
+# Steps in one history. When it is full, all rows are brought up to date and a new one begins.
 LENGTH = 2**16
 _BLOCK = 2**8
 
-# What is smaller than this part of a number is not seen beside it, and would be slow to compute with.
+# Relative size below which a summand is lost to rounding; denormals would be slow to compute with.
 _NOTHING = 2.0**-64
 
 
 class Products:
-    """Of each step a matrix [k, k]; the product of those from any step to the newest.
+    """Products of the steps' matrices [k, k]: for each step the product from it to the newest.
 
-    Two levels: products within a block of steps, and products of whole blocks. A step changes the one block
-    that it is in, and one product for each block before.
+    Two levels: products within a block of steps, and products of whole blocks. Adding a step changes the
+    products of its own block, and one product for each block before it.
     """
 
     def __init__(self, k: int, device: torch.device) -> None:
@@ -65,13 +65,15 @@ class Products:
         self.count += 1
 
     def since(self, index: Tensor) -> Tensor:
-        """The product of the matrices after those steps, newest first: [n, k, k] of int64 [n]."""
+        """Return the products of the matrices after the steps of some indices, newest first: [n, k, k] of
+        int64 [n].
+        """
         block = index.div(_BLOCK, rounding_mode="floor")
         return self.outer[block] @ self.inner[index]
 
 
 class Linear:
-    """A weight and its velocity, of which a step makes linear combinations, and states that shrink.
+    """Optimizers whose step is linear in a weight and its velocity; their other states decay.
 
     held: the weight [n, w], its velocity if there is one, and a state for each of `factors`.
     """
@@ -82,7 +84,7 @@ class Linear:
         self.device = device
         self._factors = torch.tensor(self.settings, dtype=torch.float64)
         self.products = Products(2 if velocity else 1, device)
-        # Whether a step has ever moved a weight by itself, and given a velocity something of the weight.
+        # Whether any step so far had weight decay, and whether one added the weight to the velocity.
         self.decays = self.feeds = False
         self.steps = 0
 
@@ -98,7 +100,7 @@ class Linear:
         self.products.restore(state["products"])
 
     def note(self, matrix: Sequence[Sequence[float]]) -> None:
-        """A step: what becomes of (weight, velocity), or of the weight alone."""
+        """Record a step: how (weight, velocity), or the weight alone, is transformed."""
         self.decays |= matrix[0][0] != 1.0
         self.feeds |= self.velocity and matrix[1][0] != 0.0
         self.products.note(torch.tensor(matrix, dtype=torch.float64, device=self.device))
@@ -113,7 +115,7 @@ class Linear:
         yield rows, since
 
     def move(self, since: Tensor, *held: Tensor) -> None:
-        """Carry rows on from an index each, int64 [n], in place."""
+        """Bring rows up to date from an index each, int64 [n], in place."""
         weight, *others = held
         if self.velocity:
             velocity, *others = others
@@ -137,16 +139,16 @@ class Linear:
 
 
 class Moments:
-    """Adam's weight, mean and square [n, w]: what the remembered mean goes on doing.
+    """Adam without gradient: what its first moment goes on doing to weight, mean and square [n, w].
 
-    j steps after index s the weight moves by m times
+    In step j after index s the weight moves by m times
 
         c / (r a + eps),  c = lr b1^j / (1 - b1^(s+j)),  r = sqrt(b2^j / (1 - b2^(s+j))),  a = sqrt(v).
 
-    Sums of these over j are wanted for every a. As a function of log r the fraction has no singularity closer
-    than pi to the real axis, whatever a is, so that a polynomial through few points of log r (those of
-    Chebyshev) stands for it, and the sum over j is one over the points: of each index the share of each point
-    is kept, and a step adds to those of the last `window` indices. Before them c is nothing.
+    The sum over j is wanted for every a. As a function of log r the fraction has no singularity closer
+    than pi to the real axis, whatever a is; so it is interpolated by a polynomial in a few Chebyshev
+    points of log r, and the sum over j becomes a sum over these points. For each index the coefficient of
+    each point is kept; a step adds to those of the last `window` indices, before which c is negligible.
     """
 
     def __init__(
@@ -195,7 +197,7 @@ class Moments:
         self.shares[: self.steps + 1] = state["shares"]
 
     def note(self, lr: float, weight_decay: float = 0.0) -> None:
-        """A step: its learning rate, and by what part of it times that a weight decays."""
+        """Record a step: its learning rate, and which multiple of it is the weight decay."""
         first, second, _ = self.settings
         now = self.begin + self.steps + 1
         kept = 1 - lr * weight_decay
@@ -225,7 +227,7 @@ class Moments:
             self._grow(2 * len(self.shares))
 
     def _grow(self, size: int) -> None:
-        """Have room for so many indices."""
+        """Allocate space for so many indices."""
         first, second, _ = self.settings
         skipped = torch.arange(size, dtype=torch.float64, device=self.device)
         self._powers = [_power(base, skipped) for base in (first, second)]
@@ -254,7 +256,7 @@ class Moments:
         )  # fmt: skip
 
     def groups(self, rows: Tensor, since: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows that take as many points."""
+        """Return the rows by how many points their sums take."""
         if self.points[0] == self.points[1] or rows.device.type != "cpu":
             yield rows, since
             return
@@ -264,7 +266,7 @@ class Moments:
                 yield rows[some], since[some]
 
     def move(self, since: Tensor, weight: Tensor, mean: Tensor, square: Tensor) -> None:
-        """Carry rows on from an index each, int64 [n], in place."""
+        """Bring rows up to date from an index each, int64 [n], in place."""
         first, second, eps = self.settings
         on_cpu = weight.device.type == "cpu"
         late = on_cpu and bool(since.min() >= self.late)
@@ -290,7 +292,7 @@ History = Linear | Moments
 
 
 def restored(state: Mapping[str, Any], device: torch.device) -> History:
-    """A history from its state."""
+    """Return a history from its saved state."""
     made = state["made"]
     found: History
     if "betas" in made:
@@ -302,7 +304,7 @@ def restored(state: Mapping[str, Any], device: torch.device) -> History:
 
 
 def without_closed_form(name: str, options: Mapping[str, Any]) -> str | None:
-    """Why an optimizer cannot leave out rows and catch up with them; None if it can.
+    """Return why skipped steps of an optimizer cannot be carried out later in one go; None if they can.
 
     options: by torch's names, those that are not the defaults.
     """
@@ -321,7 +323,7 @@ def without_closed_form(name: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _window(betas: tuple[float, float], error: float) -> int:
-    """After how many steps what a mean still does is nothing beside what it did."""
+    """Return after how many steps the contribution of a decaying mean is negligible."""
     shrinks = betas[0] / math.sqrt(betas[1])
     if shrinks >= 1:
         return 2**31
@@ -329,26 +331,27 @@ def _window(betas: tuple[float, float], error: float) -> int:
 
 
 def _points(betas: tuple[float, float], s: int, error: float) -> int:
-    """How many points it takes for the steps after step s."""
+    """Return how many Chebyshev points the sum after step s takes."""
     window, second = _window(betas, error), betas[1]
     ends = [j * math.log(second) / 2 - 0.5 * math.log1p(-(second ** (s + j))) for j in (1, window)]
     half = (ends[0] - ends[1]) / 2
     if half < 1e-9:
         return 1
-    # The ellipse of Bernstein that goes through the singularity at a distance of pi.
+    # The Bernstein ellipse through the singularity at a distance of pi bounds the error.
     ellipse = math.pi / half + math.hypot(1, math.pi / half)
     return math.ceil(math.log(1 / error) / math.log(ellipse)) + 1
 
 
 def _roots(count: int, device: torch.device) -> Tensor:
-    """The roots of Chebyshev's polynomial of a degree."""
+    """Return the Chebyshev points of a degree."""
     q = torch.arange(count, dtype=torch.float64, device=device)
     return torch.cos((2 * q + 1) * (math.pi / (2 * count)))
 
 
 def _values(count: int, device: torch.device) -> Tensor:
-    """From the values of the polynomials [count] to those of the ones that are 1 at a root each and 0 at the
-    others, [count, count]."""
+    """Return the matrix [count, count] from the values of the first `count` Chebyshev polynomials to the
+    Lagrange polynomials, each of which is 1 at one point and 0 at the others.
+    """
     k = torch.arange(count, dtype=torch.float64, device=device).unsqueeze(1)
     found = torch.cos(k * torch.acos(_roots(count, device))) * (2 / count)
     found[0] /= 2
@@ -356,7 +359,7 @@ def _values(count: int, device: torch.device) -> Tensor:
 
 
 def _power(base: float, exponent: Tensor) -> Tensor:
-    """Powers of a number from 0 to 1, in double precision; 0 where they are nothing."""
+    """Return powers of a number from 0 to 1 in double precision; 0 where they underflow."""
     return _visible(torch.pow(torch.tensor(base, dtype=torch.float64, device=exponent.device), exponent))
 
 

@@ -29,7 +29,7 @@ class Slices:
     _numbers: dict[str | None, int] = field(default_factory=dict)
 
     def of(self, values: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.int64]:
-        """The number of each value's slice. Raises Unfit for values that are no single ones."""
+        """Return the number of each value's slice. Raises Unfit for lists."""
         whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         if pa.types.is_nested(whole.type):
             raise Unfit(f"the column is {whole.type}, and slices are by one value a row")

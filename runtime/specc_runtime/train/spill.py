@@ -23,7 +23,7 @@ from specc_runtime.files import FileError, unwritable
 
 Column = npt.NDArray[Any]
 Columns = tuple[Column, ...]
-# While columns are sorted there are the parts, the whole, the order and the sorted ones.
+# Copies while columns are sorted: the parts, their concatenation, the permutation, the result.
 _COPIES = 5
 _FEWEST = 16  # rows of a run that are read at once
 
@@ -70,7 +70,7 @@ class Sorted:
             first = min(runs, key=lambda run: run.last)
             bound = first.last
             taken = [run.take(bound) for run in runs]
-            # Where runs hardly overlap the one that ends first gives most rows: it may read more at once.
+            # Where runs hardly overlap, most rows come from the run that ends first: it may read ahead.
             first.block = min(2 * first.block, self.most)
             runs = [run for run in runs if not run.done]
             parts = zip(*(part for part in taken if len(part[0])), strict=True)
@@ -83,14 +83,14 @@ class Sorted:
             self._spilled = None
 
     def _together(self) -> Columns:
-        """The rows in memory as one sorted part, as which they are kept."""
+        """Merge what is in memory into one sorted part, and keep that."""
         parts = [tuple(np.zeros(0, t) for t in self.types), *self._parts]
         whole = self._combined(tuple(np.concatenate(column) for column in zip(*parts, strict=True)))
         self._parts, self._rows = [whole], len(whole[0])
         return whole
 
     def _combined(self, columns: Columns) -> Columns:
-        """Sorted, and the values of equal keys added up."""
+        """Return rows sorted, with the values of equal keys added up."""
         if not len(columns[0]):
             return columns
         order = np.lexsort(columns[: self.keys][::-1])
@@ -159,7 +159,7 @@ class _Spilled:
 
 @dataclass
 class _Head:
-    """The next rows of a run while it is merged. block: how many to hold."""
+    """The next rows of a run while runs are merged. block: how many to hold."""
 
     spilled: _Spilled
     start: int
@@ -185,7 +185,7 @@ class _Head:
         return tuple(key[-1] for key in self.held[: self.keys])
 
     def take(self, bound: tuple[Any, ...]) -> Columns:
-        """The held rows up to a key, which are held no longer."""
+        """Return and drop the held rows up to a key."""
         low, high = 0, len(self.held[0])
         for key, value in zip(self.held, bound, strict=False):
             part = key[low:high]
