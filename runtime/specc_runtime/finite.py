@@ -147,7 +147,7 @@ def _learnt(model: Model, values: list[Named], losses: Mapping[str, Tensor]) -> 
 def _watched(
     model: Model, batch: Batch, method: Callable[[Batch], dict[str, Tensor]]
 ) -> tuple[list[Named], dict[str, Tensor]]:
-    """Run a compiled method; pass each value to `watch` when a line has named it. Return its result."""
+    """Run a compiled method. Return each value, with its name and place, in order, and the result."""
     file = _code(type(model)).co_filename
     values: list[Named] = []
     seen: dict[int, Tensor] = {}  # by id, and kept, so that no other gets that id
