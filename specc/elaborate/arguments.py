@@ -71,7 +71,7 @@ def bind_arguments(
     for slip in binding.slips:
         tell(signature, slip, binding, site, told=False)
     if binding.missing and not binding.slips:
-        tell_missing(signature, binding.missing, expr.span, site)
+        tell_missing(signature, binding.missing, expr, site)
     if failed or binding.slips or binding.missing:
         raise Fault
     over = binding.clauses.get("over")

@@ -197,8 +197,11 @@ def tell(signature: Signature, slip: Slip, bound: Bound, site: Site, told: bool)
             )
 
 
-def tell_missing(signature: Signature, missing: tuple[str, ...], span: Span, site: Site) -> None:
+def tell_missing(signature: Signature, missing: tuple[str, ...], call: tree.Call, site: Site) -> None:
     """Report what a call lacks."""
+    span = call.span
+    values = [a.value for a in call.args if isinstance(a, tree.Positional)]
+    for_value = len(values) == 1 and isinstance(values[0], tree.Number | tree.List) and signature.inputs
     input = next((name for name in missing if name not in signature.options), None)
     site.world.fault(
         "E0404",
@@ -208,7 +211,11 @@ def tell_missing(signature: Signature, missing: tuple[str, ...], span: Span, sit
         span,
         expected=signature.usage,
         secondary=signature.declared,
-        help="pipe a value in, or write it as the first argument" if input is not None else "",
+        help="pipe a value in, or write it as the first argument"
+        if input is not None
+        else f"its first argument is the value: write `x |> {span.text}`, or `{signature.name}(x, …)`"
+        if for_value
+        else "",
     )
 
 
@@ -219,7 +226,12 @@ def unknown_option(signature: Signature, slip: Slip, site: Site) -> Fault:
     if site.report.lost(ident):
         return Fault(ident)
     help, fix = suggestion(ident, slip.span, known)
-    if ident in ("axis", "axes", "dim", "over") and "over" in signature.clauses:
+    if ident in ("act", "activation") and "act" not in known:
+        word = argument.value.span.text if isinstance(argument, tree.Keyword) else "relu"
+        help, fix = f"an activation is a layer of its own: `{signature.name}(…) |> {word}`", None
+    elif ident in ("axis", "axes", "dim") and not signature.clauses and not signature.declared:
+        help, fix = "leave it out: it works on channels, at each position", None
+    elif ident in ("axis", "axes", "dim", "over") and "over" in signature.clauses:
         help = "an axis is given as `over AXIS`"
         if isinstance(argument, tree.Keyword) and isinstance(argument.value, tree.Ref):
             written = f"over {argument.value.name}"

@@ -135,11 +135,12 @@ def _no_library(callee: tree.Attribute, site: Site) -> Fault:
             why="blocks of the standard library have their plain names everywhere",
         )
     if site.scope.find(name) is not None:
+        piped = f"{name} |> {callee.ident.name}{_arguments_after(callee.span)}"
         return site.world.fault(
             "E0211",
             f"`{callee.span.text}` is no block of a library",
             callee.span,
-            help=f"values have no methods: write `{name} |> {callee.ident.name}`"
+            help=f"values have no methods: write `{piped}`"
             if known_callable(callee.ident.name, site)
             else "a value is given to a layer as `f(x)` or `x |> f`",
         )
@@ -152,6 +153,12 @@ def _no_library(callee: tree.Attribute, site: Site) -> Fault:
             help=f"write `use {name}` at the top of the file",
         )
     return site.world.unknown("E0201", "library", name, callee.base.span, site.scope.module.uses)
+
+
+def _arguments_after(span: Span) -> str:
+    """What stands in brackets behind a callee, in one line."""
+    behind = span.source.text[span.stop : span.stop + 80].split("\n")[0]
+    return behind[: behind.find(")") + 1] if behind.startswith("(") and behind.find("(", 1) < 0 else ""
 
 
 def _bare_inputs(name: str, declared: Span, expr: tree.Call, site: Site) -> list[Given]:
@@ -251,7 +258,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
         failed = told = True
     if not told:
         if binding.missing:
-            tell_missing(signature, binding.missing, expr.span, site)
+            tell_missing(signature, binding.missing, expr, site)
             failed = True
         for clause, required in builtin.clauses.items():
             if required and clause not in clauses:

@@ -22,6 +22,12 @@ _PLACED = (
 )  # fmt: skip
 
 
+def _target(name: str) -> str:
+    """Where a device of this name is, as far as its name says."""
+    kind = name.rstrip("0123456789_")
+    return kind if TARGET.fullmatch(kind) else "cuda" if kind == "gpu" else "cpu"
+
+
 def devices(scope: Scope) -> dict[str, str]:
     """Declared devices by name; a target that is no device is reported (E0601)."""
     found: dict[str, str] = {}
@@ -61,7 +67,7 @@ def places(
                 label="unknown device",
                 help=f"did you mean `{close}`?"
                 if close
-                else f'declare it: `device {item.device.name} = "cpu"`',
+                else f'declare it: `device {item.device.name} = "{_target(item.device.name)}"`',
             )
         for ident in item.names or (tree.Ident("rest", span=item.span),):
             entry = scope.entries.get(ident.name)

@@ -57,8 +57,17 @@ def other_shape(builtin: Builtin, expr: tree.Call, site: Site) -> Fault | None:
         )
     second = positional[1].value if len(positional) == 2 else None
     axis = isinstance(second, tree.Ref) and site.scope.find(second.name) is None
-    if second is None or axis or builtin.name not in ("max", "min"):
+    if second is None or axis or builtin.name not in ("max", "min", "sum", "mean"):
         return None
+    if builtin.name in ("sum", "mean"):
+        a, b = (p.span.text for p in positional)
+        return site.world.fault(
+            "E0404",
+            f"`{builtin.name}` is of one value, along an axis",
+            second.span,
+            expected=builtin.usage,
+            help=f"the sum of two values is `{a} + {b}`; a weighted sum, `sum({a} * {b}, over t)`",
+        )
     word = "larger" if builtin.name == "max" else "smaller"
     a, b = (p.span.text for p in positional)
     written = f"{a} + relu({b} - {a})" if builtin.name == "max" else f"{a} - relu({a} - {b})"

@@ -15,10 +15,10 @@ from specc.elaborate.encoding_call import Call, Encoding, read
 from specc.elaborate.encoding_options import OF_FIELDS, OF_TABLES, with_options
 from specc.elaborate.options import choice
 from specc.elaborate.statics import static
-from specc.elaborate.world import Entry, Site
+from specc.elaborate.world import Entry, Fault, Site
 from specc.packages import ENCODINGS as OF_PACKAGES
 from specc.packages import offered
-from specc.report import Label
+from specc.report import Fix, Label
 from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import describe, is_number
@@ -53,7 +53,7 @@ def _bucket(call: Call) -> tuple[dict[str, Any], int, int]:
         n = call.count("n", call.given[1])
         return {"log2": n}, n, call.count("width", call.given[2])
     if len(call.given) != 2:
-        raise call.wrong_number("bucket", ("edges", "width"))
+        raise _edges_without_list(call) or call.wrong_number("bucket", ("edges", "width"))
     edges = static(first, site)
     if isinstance(edges, tuple) and "of" in call.options:
         edges = tuple(_moment(e, first, site) if isinstance(e, str) else e for e in edges)
@@ -68,6 +68,22 @@ def _bucket(call: Call) -> tuple[dict[str, Any], int, int]:
     if any(b <= a for a, b in itertools.pairwise(edges)):
         raise site.world.fault("E0403", "the edges of buckets must grow", first.span, found=describe(edges))
     return {"edges": list(edges)}, len(edges) + 1, call.count("width", call.given[1])
+
+
+def _edges_without_list(call: Call) -> Fault | None:
+    """The fault of `bucket(18, 25, 35, 8)`."""
+    *edges, width = [expr.span.text for expr in call.given]
+    if len(edges) < 2 or not all(isinstance(expr, tree.Number) for expr in call.given[:-1]):
+        return None
+    written = f"bucket([{', '.join(edges)}], {width})"
+    return call.site.world.fault(
+        "E0404",
+        "the edges of buckets are one list",
+        call.given[0].span.to(call.given[-2].span),
+        expected="bucket(edges, width)",
+        help=f"write `{written}`",
+        fix=Fix(call.given[0].span.to(call.given[-2].span), f"[{', '.join(edges)}]", f"write `{written}`"),
+    )
 
 
 def _moment(text: str, expr: tree.Expr, site: Site) -> float:
@@ -113,6 +129,11 @@ _READERS: dict[str, tuple[Reader, tuple[str, ...], int]] = {
 ENCODINGS = (*_READERS, "bag", "cross")
 
 
+# What other libraries call the first value of an encoding, and its second.
+_FIRST = frozenset(["size", "n", "num", "count", "vocab_size", "num_embeddings", "cardinality", "buckets"])
+_SECOND = frozenset(["dim", "d", "embedding_dim", "embed_dim", "output_dim", "emb_dim"])
+
+
 def encoding(expr: tree.Expr, site: Site) -> Encoding:
     """The encoding that a field's or table's expression says. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
@@ -148,6 +169,8 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
     if not least <= len(call.given) <= len(names):
         for option, (_, ident) in call.options.items():
             meant = nearest(option, names[len(call.given) :])
+            if "width" in names and option in _FIRST | _SECOND:
+                meant = names[0] if option in _FIRST else "width"
             if option not in (*OF_FIELDS, *OF_TABLES) and meant is not None:
                 raise site.world.fault(
                     "E0402",
@@ -157,7 +180,7 @@ def encoding(expr: tree.Expr, site: Site) -> Encoding:
                     expected=f"{name}({', '.join(names)})",
                     help=f"did you mean `{meant}`?",
                 )
-        raise call.wrong_number(name, names)
+        raise (_edges_without_list(call) if name == "bucket" else None) or call.wrong_number(name, names)
     options, rows, width = reader(call)
     return with_options(call, Encoding(name, options, rows, width, column=call.column))
 

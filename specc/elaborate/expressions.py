@@ -91,7 +91,10 @@ def _static_value(expr: tree.Expr, site: Site) -> Node:
                 "E0312",
                 f"{'a list' if isinstance(expr, tree.List) else 'a text'} is not a value of an example",
                 expr.span,
-                help="lists and texts are options of calls; a free vector is a `learned`",
+                help=f"values side by side are one: `concat({expr.span.text[1:-1].strip()})`"
+                if isinstance(expr, tree.List)
+                and any(isinstance(i, tree.Ref | tree.Attribute) for i in expr.items)
+                else "lists and texts are options of calls; a free vector is a `learned`",
             )
 
 

@@ -13,6 +13,7 @@ from specc.elaborate.statics import is_static, static, symbols_of
 from specc.elaborate.world import Site
 from specc.ops.definition import Option
 from specc.ops.plugins import offered
+from specc.report import Fix
 from specc.report.suggest import suggestion
 from specc.syntax import tree
 from specc.types.static import Symbol, describe, is_number, real, whole_between
@@ -124,6 +125,11 @@ def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> st
         raise site.world.fault(
             "E0403", f"`{name}` is one of {listed}", expr.span, found=f"`{word}`", help=help, fix=fix
         )
+    if isinstance(expr, tree.Text) and expr.value in choices:
+        raise site.world.fault(
+            "E0403", f"`{name}` is one of {listed}", expr.span, found=expr.span.text,
+            help=f"write `{expr.value}`", fix=Fix(expr.span, expr.value, f"write `{expr.value}`"),
+        )  # fmt: skip
     result = static(expr, site, choices)
     if not isinstance(result, Symbol) or result.name not in choices:
         raise site.world.fault("E0403", f"`{name}` is one of {listed}", expr.span, found=describe(result))

@@ -34,6 +34,15 @@ _DOMAINS: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "initial": (lambda x: x >= 0, "that is not negative"),
     **dict.fromkeys(("beta1", "beta2", "alpha", "momentum"), (lambda x: 0 <= x < 1, "from 0 to below 1")),
 }
+# What is meant by keys of other libraries.
+_ELSEWHERE = {
+    "loss": "the kind of a prediction says its loss; a further one is declared: `loss NAME = EXPRESSION`",
+    "early_stopping": "write `patience = 3`: so many epochs may pass that are not better",
+    "learning_rate": "it is the optimizer's: `optimizer = adam(lr = …)`",
+    "scheduler": "it is the optimizer's: `optimizer = adam(decay = …)`",
+    "gradient_clip": "write `clip = …`, the largest norm of the gradient",
+    "device": 'a device is declared, `device NAME = "cuda"`, or given as `specc train --device`',
+}
 _USUAL = {"momentum": 0.9, "weight_decay": 0.01, "initial": 0.1}
 PRECISIONS = ("fp32", "bf16")
 KEYS = (
@@ -114,10 +123,11 @@ def _entry(scope: Scope, entry: tree.Entry, seen: set[str], settings: dict[str, 
             f"`train` has no key `{key}`",
             entry.ident.span,
             label="unknown key",
-            help=help
+            help=_ELSEWHERE.get(key)
+            or help
             or (f"it is the optimizer's: `optimizer = adam({key} = …)`" if key in OPTIMIZERS["adam"] else "")
             or "it has " + ", ".join(f"`{k}`" for k in KEYS),
-            fix=fix,
+            fix=None if key in _ELSEWHERE else fix,
         )
     if key in seen:
         raise world.fault("E0404", f"`{key}` is given twice", entry.ident.span)

@@ -71,6 +71,12 @@ def _is_call(seen: Seen, opening: int) -> bool:
     return before.kind == "NAME" and before.stop == seen.tokens[opening].start
 
 
+def _is_value(seen: Seen, opening: int) -> bool:
+    """Whether a bracket stands right behind the `=` of a binding, prediction or loss."""
+    before = [token.kind for token in seen.tokens[seen.place.first : opening]]
+    return before[-1:] == ["="] and "(" not in before and seen.word in ("", "predict", "loss")
+
+
 def _round_list(seen: Seen, able: set[str]) -> Told | None:
     """`(128, 64)`: a list, or the choices of a domain, in the brackets of a tuple."""
     if seen.token.kind != "," or ")" not in able or "," in able:
@@ -85,6 +91,8 @@ def _round_list(seen: Seen, able: set[str]) -> Told | None:
     inner = span.text[1:-1].strip()
     if seen.tokens[opening - 1].text == "in":
         written, message = "{" + inner.rstrip(", ") + "}", "a domain's choices stand in `{ }`"
+    elif _is_value(seen, opening) and any(t.kind == "NAME" for t in seen.tokens[opening:closing]):
+        written, message = f"concat({inner})", "values side by side are one of `concat`"
     else:
         written, message = f"[{inner}]", "a list stands in `[ ]`"
     return Told("E0103", message, span, f"write `{written}`", "round brackets only say what "

@@ -161,6 +161,27 @@ def _numbers(seen: Seen, able: set[str]) -> Told | None:
     return None
 
 
+def _units(seen: Seen, able: set[str]) -> Told | None:
+    """`50%`, and `epochs = 10 epochs`."""
+    token, before = seen.token, seen.before
+    if before.kind == "%" and seen.index > 1 and seen.tokens[seen.index - 2].kind == "NUMBER":
+        if token.kind in (")", ",", "}", "]", "_NL", "$END"):
+            span = Span(seen.source, seen.tokens[seen.index - 2].start, before.stop)
+            try:
+                share = f"{float(seen.tokens[seen.index - 2].text.replace('_', '')) / 100:g}"
+            except ValueError:
+                return None
+            return Told("E0103", f"`{span.text}` is no number", span, f"write `{share}`",
+                        "`%` is the remainder of a division",
+                        fix=Fix(span, share, f"write `{share}`"))  # fmt: skip
+    if token.text in ("epoch", "epochs", "step", "steps") and before.kind == "NUMBER":
+        gap = Span(seen.source, before.stop, token.stop)
+        return Told("E0103", f"unexpected `{token.text}`", seen.span(token), f"write `{before.text}`",
+                    "units stand in schedules only, such as `decay = halve(every = 1 epoch)`",
+                    fix=Fix(gap, "", f"write `{before.text}`"))  # fmt: skip
+    return None
+
+
 def _texts(seen: Seen, able: set[str]) -> Told | None:
     token, following = seen.token, touching(seen, 1)
     span = seen.span(token)
@@ -202,6 +223,14 @@ def _expressions(seen: Seen, able: set[str]) -> Told | None:
         return Told("E0103", "a value is not indexed with `[ ]`", span,
                     "positions: `first(x, over t)`, `last`, `take(x, k, over t)`; channels: `split`",
                     "values have named axes, and no numbered ones")  # fmt: skip
+    if before.text == "if" and seen.index == seen.place.first + 1 and seen.place.depth is not None:
+        return Told("E0103", "`if` begins no statement", seen.span(before),
+                    "write `NAME = if CONDITION then A else B`",
+                    "a choice is a value, with one for either case")  # fmt: skip
+    if token.kind == "{" and "|>" in able and before.kind == ")":
+        return Told("E0103", "unexpected `{` behind a call", span,
+                    "give a layer as an argument, such as `repeat(3, linear(8))`",
+                    "what is called has all it is given in `( )`")  # fmt: skip
     if token.text == "if" and "|>" in able:
         return Told("E0103", "unexpected `if`", span, "write `if CONDITION then A else B`",
                     "the condition of a choice comes first")  # fmt: skip
@@ -318,6 +347,7 @@ _RULES: tuple[Callable[[Seen, set[str]], Told | None], ...] = (
     _names,
     _pipes,
     _numbers,
+    _units,
     _texts,
     _expressions,
     _comments_and_lines,

@@ -185,7 +185,9 @@ def unexpected(report: Report, seen: Seen) -> Outcome:
     if at_start and token.kind == "=" and first.text in seen.table.words:
         report.error("E0111", f"`{first.text}` cannot be the name of a binding",
                      seen.span(first), label="begins a declaration of its own",
-                     expected="a name", found=f"`{first.text}`", help="choose another name")  # fmt: skip
+                     expected="a name", found=f"`{first.text}`",
+                     help=f"choose another name, or write `{FORMS[first.text]}`" if first.text in FORMS
+                     else "choose another name")  # fmt: skip
         return Outcome()
     if at_start and first.text in IMPORTS and token.kind == "NAME":
         told = brings_in(seen)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import specc
+from specc.driver import check
 from specc_runtime import Model, save
 from specc_runtime.encode import Encoders, Origin, load_pretrained, save_encoders
 
@@ -99,3 +100,15 @@ def test_second_tables_start_from_a_trained_model_by_key(tmp_path: Path) -> None
         )
         path = "click.lookup.ad.item.weight"
         assert torch.equal(model.state_dict()[path][row], first.state_dict()[path][before])
+
+
+@pytest.mark.parametrize("start", ["xavier", "xavier()", "zeros()", "normal(0.1)", "identity()", "he()"])
+def test_starts_are_written_alike_inside_of_blocks(start: str) -> None:
+    """With or without brackets, as outside; whether or not the block is called."""
+    text = (
+        "model m\nspace user from request { id: vocab(500, 8) }\n"
+        f"block own(x[d]) -> [d] {{ return linear(x, d, init = {start}) }}\n"
+        f"predict click: binary = {{}} |> linear(8, init = {start}) |> linear(1)\n"
+    )
+    for called in ("own(user)", "user"):
+        assert not check(text.replace("{}", called)).has_errors
