@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
-from specc.ops import op, pure
+from specc.ops import Origin, op, pure, traits
 from specc.passes.roles import CANDIDATE
 from specc.types.axis import Axis, Type
 
@@ -31,8 +31,6 @@ class Domain:
 
 
 EXAMPLES = Domain(frozenset())
-# Draws and statistics are of every example, also where what they are given is the same in all.
-_EACH = (op.SCAN_OUT, op.DROPOUT, op.BATCH_NORM, op.DICE)
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,11 @@ class Shapes:
             elif node.region is not None:
                 pairs = zip(node.region.captures, node.inputs, strict=False)
                 self._find(node.region.nodes, frozenset(c for c, i in pairs if i in self._same))
-            elif node.op in (op.CONSTANT, op.LEARNED, op.INDEX, op.LENGTH):
+            elif traits(node).source not in (None, Origin.DATA):
                 if not any(a.ragged for a in node.type.axes) and not _measures(node):
                     self._same.add(node.id)
             elif node.id in captured or (
-                node.op not in _EACH
-                and pure(node)
+                pure(node)  # draws and statistics are of every example
                 and node.inputs
                 and all(i in self._same for i in node.inputs)
             ):

@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_compiled_is_what_it_means_after_every_pass(folder: Path) -> None:
-    done = run(folder, "-m", "tests.ops.ask", "agree", "shop.arec", "erfc", "cumprod")
+    done = run(folder, "-m", "tests.ops.ask", "agree", "shop.arec", "erfc", "cumprod", "recurrence")
     assert done.returncode == 0, done.stderr
 
 
