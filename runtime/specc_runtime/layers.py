@@ -28,7 +28,8 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
 
     init: ("normal", std), ("uniform", a) in [-a, a], ("xavier",) (Glorot and Bengio 2010, uniform),
     ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",), ("identity",) (1 where row and
-    column agree, else 0) or ("constant", c). For xavier and he a weight is (..., out, in).
+    column agree, else 0), ("constant", c), ("values", …), all of them in order, or ("sinusoid",), sines and
+    cosines of each position (Vaswani et al. 2017, section 3.5). For xavier and he a weight is (..., out, in).
     """
     with torch.no_grad():
         match init:
@@ -49,7 +50,18 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
                 return weight.copy_(torch.eye(weight.shape[-2], weight.shape[-1]))
             case ("constant", value):
                 return weight.fill_(value)
+            case ("values", *values):
+                return weight.copy_(torch.tensor(values, dtype=weight.dtype).reshape(weight.shape))
+            case ("sinusoid",):
+                return weight.copy_(_sinusoid(weight.shape[-2], weight.shape[-1]))
     raise ValueError(f"there is no initializer {init[0]!r}")
+
+
+def _sinusoid(positions: int, width: int) -> Tensor:
+    """[positions, width]: sin and cos, by turns, of the position over 10000 ^ (2 i / width)."""
+    rates = 10_000.0 ** (torch.arange(0, width, 2, dtype=torch.float64) / -width)
+    angles = torch.arange(positions, dtype=torch.float64).unsqueeze(1) * rates
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]
 
 
 def _fans(weight: Tensor) -> tuple[int, int]:

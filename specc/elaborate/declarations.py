@@ -14,7 +14,7 @@ from typing import Any
 from specc.elaborate.encodings import table_encoding
 from specc.elaborate.expressions import layer, value
 from specc.elaborate.lookup import axis_by_name
-from specc.elaborate.options import initializer
+from specc.elaborate.options import values
 from specc.elaborate.scans import scan_value
 from specc.elaborate.spaces import space_value
 from specc.elaborate.statics import describe_domain, in_domain, is_static, static, symbols_of
@@ -190,9 +190,12 @@ def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
             found=describe(width),
             help=whole_between(width, 1, LARGEST_WIDTH),
         )
-    init = initializer(item.init, site) if item.init is not None else ("normal", 0.01)
     shape = (*(axis.bound for axis in axes), width)
-    path = world.weight(Weight(site.path, shape, "learned", init, item.ident.span, site.owner))
+    init = values(item.init, shape, site) if item.init is not None else ("normal", 0.01)
+    weight = Weight(
+        site.path, shape, "learned", init, item.ident.span, site.owner, frozen=item.fixed
+    )  # fmt: skip
+    path = world.weight(weight)
     # A nested axis comes with its parent: the value is looked up by position in each of the parent's.
     type_ = Type(union(Type(tuple(a for axis in axes for a in axis.chain), 1)), width)
     node = world.add(site, op.LEARNED, [], type_, item.span, {"axes": tuple(axes)}, (path,))

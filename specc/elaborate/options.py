@@ -28,14 +28,14 @@ INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, 
                  "identity": 0}  # fmt: skip
 
 
-def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
+def initializer(expr: tree.Expr, site: Site, among: Iterable[str] = tuple(INITIALIZERS)) -> tuple[Any, ...]:
     """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     name = callee.name if isinstance(callee, tree.Ref) else ""
     if name not in INITIALIZERS:
         if is_static(expr, site.scope) and is_number(number := static(expr, site)):
             return ("constant", real(number)) if number else ("zeros",)
-        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, INITIALIZERS)
+        raise site.world.unknown("E0402", "initializer", name or expr.span.text, expr.span, among)
     given = expr.args if isinstance(expr, tree.Call) else ()
     if len(given) != INITIALIZERS[name] or not all(isinstance(a, tree.Positional) for a in given):
         count = INITIALIZERS[name]
@@ -46,6 +46,41 @@ def initializer(expr: tree.Expr, site: Site) -> tuple[Any, ...]:
     if not all((is_number(n) and n >= 0) or name == "constant" for n in numbers):
         raise site.world.fault("E0403", f"`{name}` needs a number that is not negative", expr.span)
     return (name, *(real(n) for n in numbers))
+
+
+def values(expr: tree.Expr, shape: tuple[int, ...], site: Site) -> tuple[Any, ...]:
+    """What a tensor of a shape starts from: an initializer, `sinusoid`, or a list of its numbers, of lists
+    for each axis. Raises Fault."""
+    if isinstance(expr, tree.Ref) and expr.name == "sinusoid" and site.scope.find("sinusoid") is None:
+        if len(shape) < 2:
+            raise site.world.fault(
+                "E0403",
+                "`sinusoid` is of the positions along an axis, and this is one vector",
+                expr.span,
+                help="give it an axis: `fixed place[t, 8] = sinusoid`",
+            )
+        return ("sinusoid",)
+    if not (is_static(expr, site.scope) and isinstance(found := static(expr, site), tuple)):
+        return initializer(expr, site, (*INITIALIZERS, "sinusoid"))
+    flat: list[float] = []
+    if not _flattened(found, shape, flat):
+        raise site.world.fault(
+            "E0403",
+            "the list does not have the numbers of this shape",
+            expr.span,
+            expected=" lists of ".join(map(str, shape)) + " numbers",
+            found=describe(found),
+        )
+    return ("values", *flat)
+
+
+def _flattened(found: Any, shape: tuple[int, ...], flat: list[float]) -> bool:
+    """Whether nested lists have a shape; their numbers, in order."""
+    if not shape:
+        flat += [real(found)] if is_number(found) else []
+        return is_number(found)
+    whole = isinstance(found, tuple) and len(found) == shape[0]
+    return whole and all(_flattened(part, shape[1:], flat) for part in found)
 
 
 # By kind of option what it must be, in words, and whether a value is.

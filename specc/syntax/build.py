@@ -240,6 +240,10 @@ class Builder:
         ident, *axes, width, init = kids
         return tree.Learned(self.ident(ident), tuple(axes), width, init, span=span, doc=doc)
 
+    def _fixed(self, kids: Kids, span: Span, doc: str | None) -> tree.Learned:
+        ident, *axes, width, init = kids
+        return tree.Learned(self.ident(ident), tuple(axes), width, init, True, span=span, doc=doc)
+
     def _learned_axis(self, kids: Kids, span: Span) -> tree.LearnedAxis:
         return tree.LearnedAxis(self.ident(kids[0]), kids[1], span=span)
 

@@ -24,6 +24,7 @@ FORMS = {
     "table": "table NAME = vocab(MAX, WIDTH)",
     "space": "space NAME[AXIS <= BOUND] from request { FIELD: ENCODING, … }",
     "learned": "learned NAME[WIDTH]` or `learned NAME[AXIS, WIDTH]",
+    "fixed": "fixed NAME[WIDTH] = VALUES` or `fixed NAME[AXIS, WIDTH] = VALUES",
     "layer": "layer NAME = LAYER",
     "block": "block NAME(INPUT[WIDTH]; STATIC = DEFAULT) -> [WIDTH] { return … }",
     "encoder": "encoder NAME(INPUT[AXIS, WIDTH]; STATIC = DEFAULT) -> [WIDTH] { return … }",

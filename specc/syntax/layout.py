@@ -24,6 +24,7 @@ _DECLARES = frozenset(
         "table",
         "space",
         "learned",
+        "fixed",
         "layer",
         "block",
         "encoder",

@@ -12,10 +12,11 @@ from specc.frozen import dataclass
 from specc.syntax.token import SAME_LINE, Token
 
 _AT_TOP = frozenset(
-    ["use", "extends", "drop", "param", "require", "table", "space", "learned", "layer", "block", "encoder",
+    ["use", "extends", "drop", "param", "require", "table", "space", "learned", "fixed", "layer", "block",
+    "encoder",
      "attention", "predict", "output", "loss", "device", "place", "train"]
 )  # fmt: skip
-_IN_BLOCK = frozenset(["return", "scan", "layer", "learned", "require"])
+_IN_BLOCK = frozenset(["return", "scan", "layer", "learned", "fixed", "require"])
 _IN_SCAN = frozenset(["next", "layer"])
 # What may begin a statement, by the list of the grammar that statements stand in.
 HERE: Mapping[str, frozenset[str]] = {":_item": _AT_TOP, ":_statement": _IN_BLOCK, ":_step": _IN_SCAN}
@@ -45,6 +46,7 @@ _HELP: Mapping[str, str] = {
 _IN_A_SCAN: Mapping[str, str] = {
     "return": "return the states behind the scan: `scan h[n] over t { … }`, then `return h`",
     "learned": "declare it in the block, above the scan",
+    "fixed": "declare it in the block, above the scan",
     "require": "write it in the block, above the scan",
     "scan": "scans do not nest: work along the other axis before this one, or in a block that is called here",
 }

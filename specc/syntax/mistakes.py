@@ -36,7 +36,8 @@ _TERMINALS = {
     "KIND_OF_BLOCK": "`block`, `encoder` or `attention`",
 }
 _DECLARATIONS = (
-    "use", "extends", "drop", "param", "require", "table", "space", "learned", "layer", "block", "encoder",
+    "use", "extends", "drop", "param", "require", "table", "space", "learned", "fixed", "layer", "block",
+    "encoder",
     "attention", "predict", "output", "loss", "device", "place", "train",
 )  # fmt: skip
 _LINES = (

@@ -51,10 +51,10 @@ _MADE_UP = {
 _DEEPEST = 2_000
 # Statements that declare no name right after their keyword, and those that declare several.
 _NAMELESS = frozenset(["return", "require", "place", "train"])
-_HOLDS_NAMES = frozenset(["space", "scan", "use", "learned"])
+_HOLDS_NAMES = frozenset(["space", "scan", "use", "learned", "fixed"])
 _BRINGS_IN = frozenset(["from", "import", "include", "using", "require_"])
 # Words that came later: keywords only before a name, so that a binding may be called so.
-_BEFORE_A_NAME = frozenset(["output"])
+_BEFORE_A_NAME = frozenset(["output", "fixed"])
 _STATEMENTS = frozenset(
     [
         "use",
@@ -65,6 +65,7 @@ _STATEMENTS = frozenset(
         "table",
         "space",
         "learned",
+        "fixed",
         "layer",
         "block",
         "binding",

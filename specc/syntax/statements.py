@@ -85,7 +85,12 @@ class Statements(Documents):
 
     def learned(self, item: tree.Learned) -> tuple[Doc, ...]:
         axes = tuple((self.learned_axis(axis), ", ") for axis in item.axes)
-        name = (f"learned {item.ident.name}[", axes, self.expr(item.width), "]")
+        name = (
+            f"{'fixed' if item.fixed else 'learned'} {item.ident.name}[",
+            axes,
+            self.expr(item.width),
+            "]",
+        )
         return (name, ("= ", self.value(item.init))) if item.init else (name,)
 
     # --------------------------------------------------------------- bodies

@@ -299,12 +299,13 @@ class LearnedAxis(Node):
 
 @dataclass(frozen=True)
 class Learned(Statement):
-    """`learned w_step[step, 1]`, `learned bias[1] = zeros`."""
+    """`learned w_step[step, 1]`, `learned bias[1] = zeros`; `fixed powers[4] = [1, 2, 4, 8]`, which stays."""
 
     ident: Ident
     axes: tuple[LearnedAxis, ...]
     width: Expr
     init: Expr | None = None
+    fixed: bool = False
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,11 @@ class _Program:
             static = env.fresh("slot")
             axis = Ax(("static", static, 2, ()), static, 2, True)
             env.register(static, axis)
-            self.body.append(f"learned {name}[{static} = 2, {n}]")
+            self.body.append(
+                f"fixed {name}[{static} = 2, {n}] = {[[0.5 * i + k for k in range(n)] for i in range(2)]}"
+                if env.chance()
+                else f"learned {name}[{static} = 2, {n}]"
+            )
         else:
             self.body.append(f"learned {name}[{f'{axis.name}, ' if axis else ''}{n}]")
         env.values.append(Val(name, Ty(closed([axis]) if axis else (), n)))

@@ -1,12 +1,13 @@
-"""Channels: `concat split join dot`."""
+"""Channels: `concat channels split join dot`."""
 
 from __future__ import annotations
 
 from specc.elaborate.broadcast import broadcast
-from specc.elaborate.builtins.signature import Arguments, built_in
+from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
 from specc.elaborate.lookup import axis_of_value
 from specc.ir.graph import Node
 from specc.ops import op
+from specc.ops.definition import Option
 from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
@@ -29,6 +30,34 @@ def without_axis_named(args: Arguments, node: Node, place: Span, ident: tree.Ide
             found=str(node.type),
             help="choose another name for the new axis",
         )
+
+
+def _channels(args: Arguments) -> Node:
+    start, stop, width = args.options["start"], args.options["stop"], args.x.type.width
+    if not 0 <= start < stop <= width:
+        raise args.world.fault(
+            "E0302",
+            f"there are no channels {start} to {stop} of {width}",
+            args.span,
+            expected=f"0 <= start < stop <= {width}",
+            found=str(args.x.type),
+            help="channels are counted from 0, and `stop` is the first that is left out",
+        )
+    if (start, stop) == (0, width):
+        return args.x
+    return args.add(op.SLICE, [args.x], args.x.type.with_width(stop - start), {"start": start, "stop": stop})
+
+
+declare(
+    Builtin(
+        "channels",
+        "widths",
+        ("x",),
+        _channels,
+        "The channels from `start` to before `stop`, counted from 0.",
+        options=(Option("start", "int"), Option("stop", "int")),
+    )
+)
 
 
 @built_in(op.CONCAT)
