@@ -36,6 +36,15 @@ def _stack(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: inputs[place[axis]][place])
 
 
+@means(op.FIRSTS, op.SECONDS)
+def _members(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """x_i, or x_j, for the pairs i < j in the order (0,1), (0,2), .., (1,2), .."""
+    (x,) = inputs
+    over, axis = node.attrs["over"], node.attrs["axis"]
+    members = [pair[node.op == op.SECONDS] for pair in itertools.combinations(range(over.size), 2)]
+    return s.value(node.type, lambda place: x[{**place, over: members[place[axis]]}])
+
+
 @means(op.PAIRS)
 def _pairs(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x_i * x_j for the pairs i < j in the order (0,1), (0,2), .., (1,2), .."""

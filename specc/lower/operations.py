@@ -365,6 +365,8 @@ _LOWERINGS: dict[str, Lowering] = {
     op.JOIN: _join,
     op.STACK: positions.stack,
     op.PAIRS: positions.pairs,
+    op.FIRSTS: positions.pairs,
+    op.SECONDS: positions.pairs,
     op.RENAME: positions.moved("rename"),
     op.INIT: positions.moved("head"),
     op.TAIL: positions.moved("tail"),

@@ -38,8 +38,9 @@ def _placed(body: Body, node: Node, value: Value, place: int) -> Value:
 
 
 def pairs(body: Body, node: Node) -> Value:
+    """pairs, firsts and seconds."""
     place = body.shape(body.nodes[node.inputs[0]]).dim(node.attrs["over"])
-    return _placed(body, node, body.make("pairs", body.of(node.inputs[0]), place, like=node), place)
+    return _placed(body, node, body.make(node.op, body.of(node.inputs[0]), place, like=node), place)
 
 
 def moved(function: str) -> Callable[[Body, Node], Value]:

@@ -1,4 +1,5 @@
-"""Axes made and unmade: `stack pairs rename init tail append take top flatten`; positions and lengths."""
+"""Axes made and unmade: `stack pairs firsts seconds rename init tail append take top flatten`;
+positions and lengths."""
 
 from __future__ import annotations
 
@@ -88,7 +89,17 @@ DEFINITIONS = (
     OpDef(
         op.PAIRS, "axes", "Products x_i * x_j of all pairs i < j of a static axis.", slots("x"), _pairs,
         attrs={"over": Axis, "axis": Axis}, traits=_PURE, derivative=Derivative(inputs=True),
-        call=Call(("x",), clauses={"over": True, "as": True}),
+        call=Call(("x",), clauses={"over": True, "as": False}),
+    ),
+    *(
+        OpDef(
+            name, "axes", doc, slots("x"), _pairs, attrs={"over": Axis, "axis": Axis}, traits=_PURE,
+            derivative=Derivative(), call=Call(("x",), clauses={"over": True, "as": False}),
+        )
+        for name, doc in (
+            (op.FIRSTS, "Of each pair i < j of a static axis the first, along the axis that `pairs` makes."),
+            (op.SECONDS, "Of each pair i < j of a static axis the second, along the same axis."),
+        )
     ),
     OpDef(
         op.RENAME, "axes", "The same values along a copy of the axis.", slots("x"), _derived,

@@ -63,6 +63,8 @@ DOT = "dot"
 # axes
 STACK = "stack"
 PAIRS = "pairs"
+FIRSTS = "firsts"
+SECONDS = "seconds"
 RENAME = "rename"
 INIT = "init"
 TAIL = "tail"

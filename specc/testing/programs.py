@@ -77,6 +77,8 @@ class _Program:
         more = env.one(("", ', split = "|"', ', weight = "shares"'))
         self.space("history", (first,), f"item: items, tags: bag(ids(4, {tags}), sum{more})", (items, tags))
         if env.chance():
+            env.values.append(Val("same(history.item, ad.item)", Ty((first,), 1)))
+        if env.chance():
             fields = ", ".join(f"{name}: ids(3, {tags})" for name in ("first", "second", "third"))
             self.space("fields", (), fields, (tags,) * 3, env.one(("request", "candidate")))
         if env.chance():

@@ -18,7 +18,18 @@ from specc_runtime.ops.cell import (
     tanh_,
     tanh_back,
 )
-from specc_runtime.ops.dense import add_product, bce, concat, cross_entropy, dot, mse, pairs, stack
+from specc_runtime.ops.dense import (
+    add_product,
+    bce,
+    concat,
+    cross_entropy,
+    dot,
+    firsts,
+    mse,
+    pairs,
+    seconds,
+    stack,
+)
 from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.products import product
@@ -61,6 +72,7 @@ __all__ = [
     "embed_bag",
     "expand",
     "fan",
+    "firsts",
     "flatten",
     "head",
     "heads",
@@ -82,6 +94,7 @@ __all__ = [
     "scan",
     "scan_along",
     "scan_together",
+    "seconds",
     "segment",
     "settled",
     "sigmoid_back",

@@ -45,6 +45,16 @@ def pairs(x: Tensor, dim: int) -> Tensor:
     return x.index_select(dim, i) * x.index_select(dim, j)
 
 
+def firsts(x: Tensor, dim: int) -> Tensor:
+    """x_i for all i < j along a dimension, in the order of `pairs`."""
+    return x.index_select(dim, torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)[0])
+
+
+def seconds(x: Tensor, dim: int) -> Tensor:
+    """x_j for all i < j along a dimension, in the order of `pairs`."""
+    return x.index_select(dim, torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)[1])
+
+
 def top(x: Tensor, score: Tensor, dim: int, k: int) -> Tensor:
     """The k positions of highest score along a dimension, best first; of equal ones the earlier."""
     order = torch.argsort(score.detach(), dim=dim, descending=True, stable=True)

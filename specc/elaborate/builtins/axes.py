@@ -1,8 +1,10 @@
-"""Axes made and unmade: `stack pairs rename init tail append take top flatten index length`."""
+"""Axes made and unmade: `stack pairs firsts seconds rename init tail append take top
+flatten index length`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, built_in
@@ -13,6 +15,7 @@ from specc.ir.graph import Node
 from specc.ops import op
 from specc.report import Label
 from specc.source import Span
+from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 
 
@@ -224,9 +227,8 @@ def _stack(args: Arguments) -> Node:
     return args.add(op.STACK, [n for n, _ in parts], Type(axes, width), {"axis": axis})
 
 
-@built_in(op.PAIRS)
-def _pairs(args: Arguments) -> Node:
-    assert args.as_ is not None
+def _pairs(args: Arguments, name: str) -> Node:
+    """The products of the pairs i < j, or a member of each."""
     over = _over(args)
     if over.size is None:
         raise args.world.fault(
@@ -240,8 +242,15 @@ def _pairs(args: Arguments) -> Node:
         raise args.world.fault(
             "E0302", f"`{over.name}` has {over.size} position, so there is no pair", args.span
         )
-    axis = static_axis(args, args.as_, over.size * (over.size - 1) // 2)
-    return args.add(op.PAIRS, [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
+    ident = args.as_ or tree.Ident("pair", span=args.span)
+    if ident.name != over.name:
+        without_axis_named(args, args.x, args.nodes[0][1], ident)
+    axis = static_axis(args, ident, over.size * (over.size - 1) // 2)
+    return args.add(name, [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
+
+
+for _of_pairs in (op.PAIRS, op.FIRSTS, op.SECONDS):
+    built_in(_of_pairs)(partial(_pairs, name=_of_pairs))
 
 
 @built_in(op.INDEX)
