@@ -294,8 +294,12 @@ def _unfinished(seen: Seen) -> str:
 
 
 def _begin_here(seen: Seen) -> tuple[str, ...]:
-    """The words that may begin a statement here."""
-    return tuple(sorted(HERE.get(seen.place.symbol, _DECLARATIONS)))
+    """The words that may begin a statement here. Some are close to names that people use: they are meant only
+    where the statement goes on as theirs does."""
+    first = max(seen.place.first, 0)
+    behind = seen.tokens[min(first + 2, len(seen.tokens) - 1)].kind
+    unlike = {word for word, sign in (("fixed", "["), ("output", "=")) if behind != sign}
+    return tuple(sorted(set(HERE.get(seen.place.symbol, _DECLARATIONS)) - unlike))
 
 
 def _begins_nothing(report: Report, seen: Seen) -> tuple[int, str] | None:

@@ -29,7 +29,7 @@ from specc.syntax.layout import Laid, begins_statement, lay_out
 from specc.syntax.lexer import Lexed, lex
 from specc.syntax.misplaced import misplaced
 from specc.syntax.mistakes import never_closed, not_here, unexpected
-from specc.syntax.recover import Place, Repair, end_of_statement, exchange, place_of, repair
+from specc.syntax.recover import BEFORE_A_NAME, Place, Repair, end_of_statement, exchange, place_of, repair
 from specc.syntax.table import ABSENT, SPLICE, Table, table
 from specc.syntax.token import SAME_LINE, Token
 from specc.syntax.told import Seen
@@ -53,8 +53,6 @@ _DEEPEST = 2_000
 _NAMELESS = frozenset(["return", "require", "place", "train"])
 _HOLDS_NAMES = frozenset(["space", "scan", "use", "learned", "fixed"])
 _BRINGS_IN = frozenset(["from", "import", "include", "using", "require_"])
-# Words that came later: keywords only before a name, so that a binding may be called so.
-_BEFORE_A_NAME = frozenset(["output", "fixed"])
 _STATEMENTS = frozenset(
     [
         "use",
@@ -149,7 +147,7 @@ class _Parser:
                     word is not None
                     and word in row
                     and known.accepts(states, word)
-                    and (word not in _BEFORE_A_NAME or tokens[index + 1].kind == "NAME")
+                    and (word not in BEFORE_A_NAME or tokens[index + 1].kind == "NAME")
                 ):
                     kind = word
             action = row.get(kind)

@@ -146,6 +146,10 @@ def repair(
     return None
 
 
+# Words that came later: keywords only before a name, so that a binding may be called so.
+BEFORE_A_NAME = frozenset(["output", "fixed"])
+
+
 def exchange(
     table: Table, states: list[int], token: Token, following: list[Token], begin: Token
 ) -> Repair | None:
@@ -174,6 +178,8 @@ def reads(
         kind = token.kind
         if kind == "NAME":
             word = table.words.get(token.text)
+            if word in BEFORE_A_NAME and tokens[index + 1].kind != "NAME":
+                word = None
             if word is not None and word in table.states[states[-1]] and table.accepts(states, word):
                 kind = word
         if kind == "$END":

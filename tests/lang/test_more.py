@@ -15,8 +15,12 @@ from tests.oracle.subjects import compiled, draws, every_way
 from tests.specs.small import SPECS, few_rows
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "dcnv2": {"dim": 4, "sizes": [8]},
+    "deepfm": {"dim": 4, "sizes": [8]},
     "esmm": {"dim": 8, "sizes": [8, 4]},
+    "fibinet": {"dim": 4, "sizes": [8]},
     "hstu": {"dim": 16, "heads": 2},
+    "mmoe": {"dim": 4, "size": 8, "sizes": [4]},
     "ple": {"dim": 4, "size": 8},
     "two_tower": {"dim": 8, "sizes": [8]},
     "xdeepfm": {"k": 4, "maps": 20, "sizes": [8]},

@@ -109,3 +109,85 @@ def test_esmm() -> None:
     }
     torch.testing.assert_close(model(batch)["sale_after_click"], sale, rtol=1e-10, atol=1e-12)
     alike(model, batch, found, w)
+
+
+def tower(x: Tensor, w: Mapping[str, Tensor], path: str, layers: int = 1) -> Tensor:
+    """relu layers, each a matrix and a bias."""
+    for number in range(layers):
+        x = F.relu(dense(x, w, f"{path}.mlp.linear" + (f"_{number + 1}" if number else "")))
+    return x
+
+
+def costs(batch: Batch, **logits: Tensor) -> dict[str, Tensor]:
+    """By prediction the loss of its logits [B, 1]."""
+    return {
+        name: F.binary_cross_entropy_with_logits(x.squeeze(1), batch.labels[name].to(x))
+        for name, x in logits.items()
+    }
+
+
+def fields_of(batch: Batch, w: Mapping[str, Tensor], under: str = "", again: str = "") -> list[Tensor]:
+    """The four fields of the models that read a user and a candidate, from their own tables or others."""
+    paths = (f"{under}user.id", f"{under}user.age", f"{again}ad.item", f"{again}ad.category")
+    names = ("user.id", "user.age", "ad.item", "ad.category")
+    return [w[f"{path}.weight"][batch.column(name)] for path, name in zip(paths, names, strict=True)]
+
+
+def test_deepfm() -> None:
+    """Equations 1 to 3 of Guo et al."""
+    model = compiled(graph_of("deepfm"), "default")
+    batch = random_batch(model.manifest, 5, seed=6)
+    w = weights(model)
+    v = fields_of(batch, w)
+    first = sum(fields_of(batch, w, "first.lookup.", "first.lookup_2."), start=torch.zeros(()))
+    second = sum(
+        ((v[i] * v[j]).sum(1, keepdim=True) for i in range(4) for j in range(i + 1, 4)), start=torch.zeros(())
+    )
+    deep = dense(tower(torch.cat(v, 1), w, "deep"), w, "deep.linear")
+    alike(model, batch, costs(batch, click=first + second + deep), w)
+
+
+def test_dcnv2() -> None:
+    """Equation 1 of Wang et al., and figure 1b."""
+    model = compiled(graph_of("dcnv2"), "default")
+    batch = random_batch(model.manifest, 5, seed=7, longest=4, empty=0.3)
+    w = weights(model)
+    start = x = torch.cat(inputs(batch, w, mean=True), 1)
+    for number in ("", "_2", "_3"):
+        path = f"crossed.cross_network.cross_layer{number}"
+        x = start * (F.linear(x, w[f"{path}.crossed.linear.weight"]) + w[f"{path}.shift"]) + x
+    deep = tower(start, w, "deep")
+    alike(model, batch, costs(batch, click=dense(torch.cat([x, deep], 1), w, "click.linear")), w)
+
+
+def test_mmoe() -> None:
+    """Equations 5 to 7 of Ma et al."""
+    model = compiled(graph_of("mmoe"), "default")
+    batch = random_batch(model.manifest, 5, seed=8, longest=4, empty=0.3)
+    w = weights(model)
+    x = torch.cat(inputs(batch, w, mean=True), 1)
+    experts = [F.relu(dense(x, w, f"experts.mlp{n}.linear")) for n in ("", "_2", "_3", "_4")]
+    logits = {}
+    for task in ("click", "buy"):
+        gate = F.linear(x, w[f"{task}_gate.linear.weight"]).softmax(1)
+        mixed = sum((gate[:, n : n + 1] * e for n, e in enumerate(experts)), start=torch.zeros(()))
+        logits[task] = dense(tower(mixed, w, task), w, f"{task}.linear")
+    alike(model, batch, costs(batch, **logits), w)
+
+
+def test_fibinet() -> None:
+    """Equations 3 to 6 of Huang et al., and the linear part of equation 9."""
+    model = compiled(graph_of("fibinet"), "default")
+    batch = random_batch(model.manifest, 5, seed=9)
+    w = weights(model)
+    v = torch.stack(fields_of(batch, w), 1)
+    path = "excited.squeeze_excitation"
+    squeezed = F.relu(v.mean(2) @ w[f"{path}.reduce"])
+    excited = v * F.relu(squeezed @ w[f"{path}.excite"].T).unsqueeze(2)
+    parts = []
+    for fields, name in ((v, "interactions"), (excited, "interactions_2")):
+        turned = fields @ w[f"crossed.{name}.linear.weight"].T
+        parts += [turned[:, i] * fields[:, j] for i in range(4) for j in range(i + 1, 4)]
+    first = sum(fields_of(batch, w, "linear_part.lookup.", "linear_part.lookup_2."), start=torch.zeros(()))
+    deep = dense(tower(torch.cat(parts, 1), w, "click"), w, "click.linear")
+    alike(model, batch, costs(batch, click=first + deep), w)
