@@ -123,6 +123,8 @@ def _count(
 
 def _column(entry: Mapping[str, Any], rows: int, tables: Mapping[str, int], source: Source) -> Tensor | Bag:
     encoding, options = entry["encoding"], entry["options"]
+    if encoding == "number" and entry.get("near"):
+        return _near(entry["near"], rows, source)
     if encoding in ("number", "vector"):
         return source.numbers(rows, entry["width"])
     if encoding == "key":
@@ -134,6 +136,14 @@ def _column(entry: Mapping[str, Any], rows: int, tables: Mapping[str, int], sour
         weights = source.numbers(count, 1).squeeze(1) if "weight" in options else None
         return Bag(source.ids(count, ids), lengths, weights)
     return source.ids(rows, ids)
+
+
+def _near(values: list[float], rows: int, source: Source) -> Tensor:
+    """Numbers of which three in four are among some values (`specc.testing.near`)."""
+    known = torch.tensor(values, dtype=torch.float32)
+    at = source.ids(rows, len(values))
+    others = source.numbers(rows, 1)
+    return torch.where((source.ids(rows, 4) > 0).reshape(-1, 1), known[at].reshape(-1, 1), others)
 
 
 def _rows(encoding: str, options: Mapping[str, Any]) -> int:

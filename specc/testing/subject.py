@@ -18,6 +18,7 @@ from specc.emit import emit
 from specc.emit.manifest import manifest_of
 from specc.ir.graph import Graph, Node, walk
 from specc.passes import DEFAULT, optimise
+from specc.testing.near import deciding
 from specc_runtime import Batch, Model, from_texts
 
 ROWS = 31  # of a table
@@ -37,7 +38,11 @@ class Subject:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        return manifest_of(optimise(self.graph, "none"))
+        """With the numbers near which those of a field are drawn."""
+        manifest = manifest_of(optimise(self.graph, "none"))
+        near = deciding(self.graph)
+        fields = [{**entry, "near": near.get(entry["path"], [])} for entry in manifest["fields"]]
+        return {**manifest, "fields": fields}
 
     @property
     def model(self) -> Model:
