@@ -160,10 +160,11 @@ def test_without_the_package_the_name_is_unknown(tmp_path: Path) -> None:
 
 LOAD = """\
 import sys, warnings, specc, specc_runtime
+from specc.untrusted import texts_of
 warnings.simplefilter("always")
-load = specc.load if sys.argv[1] == "untrusted" else specc_runtime.load
 try:
-    load("compiled", untrained=True) if sys.argv[1] == "trusted" else load("compiled")
+    compiler = texts_of if sys.argv[1] == "untrusted" else None
+    specc_runtime.load("compiled", untrained=True, compiler=compiler)
 except (specc_runtime.ArtefactError, specc.SpecError) as error:
     sys.exit(str(error))
 print("loaded", "arec_cumprod.kernel" in sys.modules)
@@ -183,10 +184,11 @@ def test_an_artefact_says_whose_operations_its_code_calls(compiled: Path) -> Non
     assert manifest["packages"] == [{"name": "cumprod", "package": "arec-cumprod", "version": "1.0"}]
 
 
-def test_an_artefact_needs_the_package_that_its_code_calls(folder: Path, compiled: Path) -> None:
-    done = run(folder, "-c", LOAD, "trusted", cwd=compiled)
+@pytest.mark.parametrize("how", ["trusted", "untrusted"])
+def test_an_artefact_needs_the_package_that_its_code_calls(folder: Path, compiled: Path, how: str) -> None:
+    done = run(folder, "-c", LOAD, how, cwd=compiled)
     assert done.stdout == "loaded True\n", done.stderr
-    done = run(compiled, "-c", LOAD, "trusted", cwd=compiled)
+    done = run(compiled, "-c", LOAD, how, cwd=compiled)
     assert "`cumprod` is of the package arec-cumprod 1.0, which is not installed here" in done.stderr
     assert "Traceback" not in done.stderr
 
