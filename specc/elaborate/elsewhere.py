@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from specc.elaborate.builtins.signature import BUILTINS, Builtin
 from specc.elaborate.world import Fault, Site
+from specc.ops import op
 from specc.report import Fix
 from specc.report.elsewhere import LIBRARIES, OBJECTS
 from specc.report.suggest import absent, translated
@@ -57,9 +58,9 @@ def other_shape(builtin: Builtin, expr: tree.Call, site: Site) -> Fault | None:
         )
     second = positional[1].value if len(positional) == 2 else None
     axis = isinstance(second, tree.Ref) and site.scope.find(second.name) is None
-    if second is None or axis or builtin.name not in ("max", "min", "sum", "mean"):
+    if second is None or axis or builtin.name not in (op.MAX, op.MIN, op.SUM, op.MEAN):
         return None
-    if builtin.name in ("sum", "mean"):
+    if builtin.name in (op.SUM, op.MEAN):
         a, b = (p.span.text for p in positional)
         return site.world.fault(
             "E0404",

@@ -192,7 +192,7 @@ def pairs(env: Env, x: Val) -> Val | None:
         name = env.name(over, x.type)
         if over.static and name and 2 <= over.bound <= 4:
             new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
-            what = env.one(("pairs", "pairs", "firsts", "seconds"))
+            what = env.one((op.PAIRS, op.PAIRS, op.FIRSTS, op.SECONDS))
             text = call(env, what, x, f"over {name}", f"as {new}")
             return axis_made(env, new, axis, text, x.type.replaced(over, axis))
     return None
