@@ -2,9 +2,10 @@
 
     python -m bench.memory --out bench/results
 
-Each model is measured in a process of its own, in which every tensor has pages of its own that are given back
-at once: the peak is then that of what is held. Lengths are drawn from a power law, a quarter of the bound on
-average; the prediction (`specc plan`) is told their means, as it would take them from data.
+Each model is measured in a process of its own. What is held is what torch has allocated and not freed, by its
+own account; beside it stands what the process takes at most, in which every tensor has pages of its own that
+are given back at once: the difference is the allocator's. Lengths are drawn from a power law, a quarter of
+the bound on average; the prediction (`specc plan`) is told their means, as it would take them from data.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,16 +34,22 @@ SEVEN = ("afm", "atrank", "bst", "dien", "din", "dsin", "dstn")
 
 @dataclass(frozen=True)
 class Row:
-    """Bytes above the weights and the optimizer's state, predicted and measured, by kind of work."""
+    """Bytes above the weights and the optimizer's state, by kind of work: predicted, held at most, and what
+    the process took at most."""
 
     model: str
     batch: int
     predicted: Mapping[str, int]
-    measured: Mapping[str, int]
+    held: Mapping[str, int]
+    process: Mapping[str, int]
 
     def error(self, work: str) -> float:
-        """The prediction's, as a share of what was measured."""
-        return self.predicted[work] / self.measured[work] - 1
+        """The prediction's, as a share of what was held."""
+        return self.predicted[work] / self.held[work] - 1
+
+    def added(self, work: str) -> float:
+        """What the allocator added, as a share of what was held."""
+        return self.process[work] / self.held[work] - 1
 
 
 def row(model: str, batch: int) -> Row:
@@ -58,7 +65,7 @@ def row(model: str, batch: int) -> Row:
     done = subprocess.run(
         command, env={**os.environ, **settings}, cwd=ROOT, check=True, capture_output=True, text=True
     )
-    return Row(**json.loads(done.stdout))
+    return Row(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def measured(model: str, batch: int) -> Row:
@@ -97,12 +104,30 @@ def measured(model: str, batch: int) -> Row:
     lengths = lengths_of(examples)
     loads = {mode: predict(graph, batch, lengths, mode)[ALL] for mode in MODES}
     # The batch itself is there before.
-    there = batch_bytes(graph, batch, lengths)
-    predicted = {mode: int(load.activations + load.gradients - there) for mode, load in loads.items()}
-    found = {"training": peak_memory(step)}
+    predicted = {
+        mode: int(load.activations + load.gradients - batch_bytes(graph, batch, lengths, mode))
+        for mode, load in loads.items()
+    }
+    process, held = {"training": peak_memory(step)}, {"training": held_by(step)}
     compiled.eval()
-    found["scoring"] = peak_memory(score)
-    return Row(model, batch, predicted, found)
+    process["scoring"], held["scoring"] = peak_memory(score), held_by(score)
+    return Row(model, batch, predicted, held, process)
+
+
+def held_by(work: Callable[[], None]) -> int:
+    """The most bytes that torch has allocated and not freed at one time during some work."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    found = profiler.profiler
+    assert found is not None
+    events = (e for e in found.kineto_results.events() if e.name() == "[memory]")
+    now = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
 
 
 def lengths_of(batch: Batch) -> Lengths:
@@ -137,8 +162,8 @@ def main(one: str | None, only: tuple[str, ...], batch: int, out: Path) -> None:
 
 def line(row: Row) -> str:
     parts = [
-        f"{mode}: {row.predicted[mode] / 1e6:7.1f} MB predicted, {row.measured[mode] / 1e6:7.1f} measured "
-        f"({row.error(mode):+.0%})"
+        f"{mode}: {row.predicted[mode] / 1e6:7.1f} MB predicted, {row.held[mode] / 1e6:7.1f} held "
+        f"({row.error(mode):+.0%}), {row.process[mode] / 1e6:7.1f} taken ({row.added(mode):+.0%})"
         for mode in MODES
     ]
     return f"{row.model:7} B {row.batch}  " + "   ".join(parts)

@@ -60,12 +60,12 @@ def _functions(function: Function) -> list[Function]:
 def hold(program: Program) -> None:
     """Give a local to what is read twice, has a name in the spec, or would make an expression too deep."""
     for function in program.functions:
+        reads = reads_of(function)
         for one in _functions(function):
-            _hold(one, function)
+            _hold(one, reads)
 
 
-def _hold(function: Function, whole: Function) -> None:
-    reads = reads_of(whole)
+def _hold(function: Function, reads: Counter[Value]) -> None:
     sizes: dict[Value, int] = {}
     for kernel in function.kernels:
         size = sum(_size(x, sizes) for x in kernel.parts())

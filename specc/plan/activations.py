@@ -26,6 +26,8 @@ ALL = "model"  # the device of a model without places
 # An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.rowwise).
 _PIECE = 2**16
 _ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
+# Rules whose steps torch makes in one kernel, and what others need beside a gradient.
+_FUSED = ("adam", "adamw", "sgd", "adagrad")
 _DENSE_COPIES = 2
 _INDEX = 8
 # The ids that are looked up, put together, sorted, with their order, and where each row begins.
@@ -81,6 +83,16 @@ def peaks(program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, b
     return _Walk(program, sizes, training, by_row).run()
 
 
+def index_bytes(program: Program, sizes: Sizes, training: bool) -> dict[str, float]:
+    """By device, the index tensors of a batch, which are there as long as it is."""
+    functions = _Walk(program, sizes, training, {}).functions
+    every = {part: None for f in functions for k in walk(f) for part in k.parts() if isinstance(part, Rows)}
+    found: dict[str, float] = {}
+    for device in dict.fromkeys(rows.device for rows in every):
+        found[device or ALL] = rows_kept(sizes, [rows for rows in every if rows.device == device])
+    return found
+
+
 class _Walk:
     def __init__(self, program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> None:
         self.program = program
@@ -98,7 +110,6 @@ class _Walk:
         self.learns = learning(self.graph, self.functions) if training else set()
 
     def run(self) -> dict[str, float]:
-        self._rows()
         held = [buffer for function in self.functions for buffer in self._function(function)]
         if self.training:
             self._back()
@@ -107,19 +118,6 @@ class _Walk:
         if self.training:
             self._optimise()
         return self.memory.peak
-
-    def _rows(self) -> None:
-        """Index tensors: they are there as long as the batch is."""
-        every = {
-            part: None
-            for f in self.functions
-            for k in walk(f)
-            for part in k.parts()
-            if isinstance(part, Rows)
-        }
-        for device in dict.fromkeys(rows.device for rows in every):
-            there = [rows for rows in every if rows.device == device]
-            self.memory.hold(Buffer(device or ALL, rows_kept(self.sizes, there)))
 
     # -------------------------------------------------------------- forward
 
@@ -166,6 +164,7 @@ class _Walk:
         if not made:
             return made
         device = made[0].device
+        made[0].bytes += found.along
         fresh = sum(b.bytes for b in dict.fromkeys(made) if not b.holders)
         self.memory.need(device, found.during + found.beside + fresh)
         if self._learns(kernel):
@@ -294,7 +293,7 @@ class _Walk:
             if self.by_row.get(path):
                 piece = min(BYTES * _PIECE, grad.bytes)
                 self.memory.need(grad.device, _ROW_TENSORS.get(rule, 1) * piece)
-            else:
+            elif rule not in _FUSED:
                 self.memory.need(grad.device, _DENSE_COPIES * grad.bytes)
 
 

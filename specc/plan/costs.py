@@ -23,6 +23,8 @@ from specc.types.axis import Axis, Type
 _BLOCK_GROWTH, _BLOCK_STEP = 0.1, 2.0
 _BLOCK = 0.2  # a block's share of all sequences
 _TILE = 2**18  # numbers, specc_runtime.ops.tile
+_CHUNK = 1024  # rows that a recurrence multiplies at once, specc_runtime.ops.cell
+_WORTH = 2**17  # numbers of keys from which on attention of one query is in C, specc_runtime.ops.attention
 _INDEX = 8  # bytes of an index
 
 # Whose gradients are those that came in, or parts of them.
@@ -32,12 +34,13 @@ SAME = frozenset({"add", "cat", "concat", "stack", "transfer", "add_product"})
 @dataclass(frozen=True)
 class Cost:
     """In bytes. kept: operands that are kept for the derivative. output: whether the value is. beside: what
-    is kept besides. during: what is needed meanwhile, on the way there. back: what is needed on the way back,
-    beside the gradients; first: before there are any."""
+    is kept besides. along: what is there as long as the value is. during: what is needed meanwhile, on the
+    way there. back: what is needed on the way back, beside the gradients; first: before there are any."""
 
     kept: tuple[Value, ...] = ()
     output: bool = False
     beside: float = 0.0
+    along: float = 0.0
     during: float = 0.0
     back: float = 0.0
     first: float = 0.0
@@ -160,6 +163,10 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     query, key, value, _, key_rows, query_axis, key_axis, *_ = kernel.args
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
+    if query_axis is None and where == "all" and sizes.value(key) >= BYTES * _WORTH:
+        # One query a sequence, in C: it makes the weights and nothing else.
+        weights = BYTES * sizes.rows(key_rows.domain) * math.prod(a.size or 1 for a in result.shape.dims)
+        return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
     padding = _padding(key_rows.domain, key_axis, sizes)
     padded = {
         x: (1.0 if x is query and query_axis is None else padding) * BYTES * sizes.rows(x.shape.domain)
@@ -209,12 +216,19 @@ def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
     """The loop with a compiled derivative (specc_runtime.ops.cell)."""
     cell, rows, _, values, *_ = kernel.args
     assert isinstance(cell, Cell)
-    a_row = BYTES * sizes.rows(rows.domain)
-    index = 3 * _INDEX * sizes.rows(rows.domain)
+    rows_ = sizes.rows(rows.domain)
+    a_row, index = BYTES * rows_, 3 * _INDEX * rows_
     widths = [_width(x) for x in values]
     seen, states = sum(widths), sum(cell.states)
+    # Another recurrence may read the states in the order of steps.
+    trace = a_row * sum(s for s, wanted in zip(cell.states, _wanted(kernel), strict=True) if wanted == "ALL")
     if not training:
-        return Cost(during=a_row * seen + index)
+        # Products at the rows of others are repeated first, and put in the order of steps.
+        projected = [x for x in values if isinstance(x, Record)]
+        by_chunk = sum(_width(x) for x in projected if len(x.args) < 5)
+        again = sum(_width(x) for x in projected if len(x.args) == 5)
+        chunk = min(rows_, float(_CHUNK)) * BYTES * by_chunk
+        return Cost(along=trace, during=a_row * (seen - by_chunk + again) + chunk + index)
     sloped = sum(w for w, s in zip(widths, cell.sloped, strict=True) if s)
     made = sum(width for width, place in zip(cell.outs, cell.places, strict=True) if place is None)
     return Cost(
@@ -222,6 +236,12 @@ def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
         # Derivatives by step, and what the matrices multiplied, put together.
         back=a_row * (states + made + sloped + sum(cell.factors)),
     )
+
+
+def _wanted(kernel: Kernel) -> list[str]:
+    """What is wanted of each state."""
+    wanted = kernel.options.get("wanted")
+    return ["ALL"] * len(kernel.results) if wanted is None else [symbol.name for symbol in wanted]
 
 
 def _width(value: Value | Record) -> int:
@@ -253,9 +273,9 @@ def _tiled(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
     # The factors of pairs are there beside the products.
     kept = sum(sizes.numbers(r) * (3 if k.name == "pairs" else 1) for k, r in inner)
     rows = min(max(_TILE // most, 1), sizes.batch)
-    tile = BYTES * rows * (kept + 2 * most)
+    tile = BYTES * rows * (kept + most)
     values = sum(sizes.value(x) for x in given)
-    forward = BYTES * rows * 3 * most + sizes.value(result)
+    forward = BYTES * rows * 2 * most + sizes.value(result)
     before = values * (1 - rows / max(sizes.batch, 1))  # the gradients of all tiles but the last
     return Cost(tuple(given), during=forward, back=values, first=before + tile)
 
