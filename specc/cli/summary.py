@@ -114,7 +114,7 @@ def _encoding(field: FieldSpec) -> str:
     said = [inner] if inner else []
     said += [_value(v) if k in ("n", "max", "scale", "mode", "edges") else f"{k} = {_value(v)}"
              for k, v in options.items()]  # fmt: skip
-    return f"{field.encoding}({', '.join(said)})"
+    return f"{field.encoding}({', '.join(said)})" if said or field.encoding != "key" else field.encoding
 
 
 def _type(field: FieldSpec) -> str:

@@ -36,14 +36,18 @@ Kind = Literal["key", "number", "label", "time"]
 WEIGHTS = "weights"
 
 
-def with_weights(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with the weights of bags, which are columns of their own, among its fields."""
+def columns_alone(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest with a field for each column: with the weights of bags, which are columns of their own,
+    and without keys, which are read from the columns of their fields."""
     weights = [
         {**f, "path": f"{f['path']}.weight", "name": f["options"]["weight"], "column": f["options"]["weight"],
          "fallback": None, "encoding": WEIGHTS, "options": {}}
         for f in manifest["fields"] if f["encoding"] == "bag" and f["options"].get("weight")
     ]  # fmt: skip
-    return {**manifest, "fields": [*manifest["fields"], *weights]}
+    keys = {f["path"] for f in manifest["fields"] if f["encoding"] == "key"}
+    fields = [f for f in manifest["fields"] if f["path"] not in keys]
+    spaces = [{**s, "fields": [path for path in s["fields"] if path not in keys]} for s in manifest["spaces"]]
+    return {**manifest, "spaces": spaces, "fields": [*fields, *weights]}
 
 
 @dataclass(frozen=True)

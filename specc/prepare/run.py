@@ -21,7 +21,7 @@ from specc.prepare.facts import Facts, ranked
 from specc.prepare.folder import WORK, replaced, write_record
 from specc.prepare.labels import constant, first_line
 from specc.prepare.mapped import Mapped, Table, map_all
-from specc.prepare.mapping import Input, with_weights
+from specc.prepare.mapping import Input, columns_alone
 from specc.prepare.output import Decoding, Stretches, Written, write_parts
 from specc.prepare.raw import Raw, open_files
 from specc.prepare.reading import Reader
@@ -78,7 +78,7 @@ def prepare(
     written. overwrite: replace a folder that holds other files, too.
     Raises PrepareError, DataError and FileError.
     """
-    manifest = with_weights(manifest)
+    manifest = columns_alone(manifest)
     files = open_files([log] if isinstance(log, Path) else log, settings, settings.columns)
     items = open_files([Path(settings.items)], settings, settings.item_columns) if settings.items else []
     mapped = map_all(manifest, _table(files), _table(items) if items else None, settings)

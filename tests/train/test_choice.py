@@ -116,3 +116,23 @@ def test_several_candidates_of_a_request(tmp_path: Path) -> None:
         assert batch.candidates.max() > 1
         expected = losses(graph, dict(model.state_dict()), examples_of(graph, batch))
         torch.testing.assert_close(model.losses(batch)["taken"], expected["taken"], rtol=1e-10, atol=1e-12)
+
+
+def test_an_event_log_becomes_examples_of_choices(tmp_path: Path) -> None:
+    """A field of keys is read from the column of its field, so that nothing is asked about it."""
+    text = SPEC
+    for said in (
+        ' from "user"',
+        ' from "item"',
+        ' from "history"',
+        ', price: number(none, default = 0) from "price"',
+    ):
+        text = text.replace(said, "")
+    (tmp_path / "towers.arec").write_text(text, encoding="utf-8")
+    events = [f"u{i % 5},i{i * 7 % 11},{1_700_000_000 + 1000 * i},buy" for i in range(300)]
+    log = tmp_path / "events.csv"
+    log.write_text("\n".join(["user,item,time,behaviour", *events]) + "\n", encoding="utf-8")
+    run("prepare", tmp_path / "towers.arec", log, "-o", tmp_path / "examples")
+    run("train", tmp_path / "towers.arec", tmp_path / "examples" / "train.parquet", "-o", tmp_path / "model")
+    counts = load_model(tmp_path / "model").state_dict()["taken.choice.counts"]
+    assert counts.sum() > 0
