@@ -7,11 +7,15 @@ same work. Where a contender fails without any history, each has at least one po
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+D = TypeVar("D")
 
 WIDTH = 64  # of an item's embedding, and of a category's
 ITEMS, CATEGORIES, USERS = 10_000, 100, 1_000
@@ -89,6 +93,28 @@ class Task:
         return torch.randint(0, 2, (self.batch,), generator=self._random).float()
 
 
+def where_tensors_are_made(draw: Callable[[Task], D]) -> Callable[[Task], D]:
+    """Examples that are drawn on the CPU, the same for all devices, on torch's default device."""
+
+    @wraps(draw)
+    def drawn(task: Task) -> D:
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            found = draw(task)
+        moved: D = found if device.type == "cpu" else _moved(found, device)
+        return moved
+
+    return drawn
+
+
+def _moved(x: Any, device: torch.device) -> Any:
+    if isinstance(x, Tensor):
+        return x.to(device)
+    if isinstance(x, tuple):
+        return tuple(_moved(each, device) for each in x)
+    return replace(x, **{f.name: _moved(getattr(x, f.name), device) for f in fields(x)})
+
+
 @dataclass(frozen=True)
 class Padded:
     """Examples as every contender but the compiled model wants them: histories filled up with 0.
@@ -130,6 +156,7 @@ class Padded:
         return [(self.items.flip(0), self.categories.flip(0), self.lengths.flip(0)), clicked, passed]
 
     @staticmethod
+    @where_tensors_are_made
     def of(task: Task) -> Padded:
         items = task.rows or ITEMS
         shape = (task.batch, task.sessions, task.bound) if task.sessions else (task.batch, task.bound)
@@ -166,6 +193,7 @@ class Fields:
         return ""
 
     @staticmethod
+    @where_tensors_are_made
     def of(task: Task) -> Fields:
         return Fields(task.ids(FIELD_ROWS, task.batch, FIELDS), task.labels())
 
@@ -201,6 +229,7 @@ class Behaviours:
         return ", ".join(each)
 
     @staticmethod
+    @where_tensors_are_made
     def of(task: Task) -> Behaviours:
         groups = []
         for bound in GROUPS:

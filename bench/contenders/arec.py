@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import torch
 import specc
 from bench.contender import Contender
 from bench.tasks import Task
+from specc.devices import Placement
 from specc.passes import DEFAULT
 from specc_runtime import Bag, Batch, Model, Schema
+from specc_runtime.feed import feed
 from specc_runtime.train.lazy import build_optimizer
 
 SPECS = Path(__file__).parents[1] / "specs"
@@ -37,16 +39,15 @@ def build(task: Task, variant: str = "") -> Contender:
     if variant == "torch":
         os.environ["AREC_NATIVE"] = "0"
     model = compiled(task, variant)
-    count = BATCHES_OF_TABLES if task.rows else BATCHES
-    batches = [batch_of(model, task) for _ in range(count)]
-    turn = cycle(batches)
+    with torch.device("cpu"):
+        batches = [batch_of(model, task) for _ in range(BATCHES_OF_TABLES if task.rows else BATCHES)]
+    turn = feed(((fresh(batch), None) for batch in cycle(batches)), model)
+    scored = feed(((fresh(batches[0]), None) for _ in count()), model)
     optimizer = build_optimizer(model, "adam", ADAM, tables=TABLES.get(variant, "lazy"))
     if variant == "compile":
         model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
     # Where rows are belongs to the step: a batch is fresh each time.
-    made = Contender.of(
-        model, lambda: model.loss(fresh(next(turn))), lambda: model(fresh(batches[0])), optimizer
-    )
+    made = Contender.of(model, lambda: model.loss(next(turn)[0]), lambda: model(next(scored)[0]), optimizer)
     if variant != "dense":
         for _ in batches:
             made.train()
@@ -54,7 +55,9 @@ def build(task: Task, variant: str = "") -> Contender:
 
 
 def compiled(task: Task, variant: str = "") -> Model:
-    return specc.compile(spec_of(task), passes=passes_of(variant), **params_of(task))
+    device = torch.get_default_device()
+    everywhere = None if device.type == "cpu" else Placement(everywhere=str(device))
+    return specc.compile(spec_of(task), passes=passes_of(variant), placement=everywhere, **params_of(task))
 
 
 def spec_of(task: Task) -> Path:

@@ -61,7 +61,9 @@ class Model(nn.Module):
 
     def states(self, data: Padded) -> tuple[Tensor, Tensor, Tensor]:
         key = self.tables.history(data)
-        packed = nn.utils.rnn.pack_padded_sequence(key, data.lengths, batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            key, data.lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
         states, _ = nn.utils.rnn.pad_packed_sequence(
             self.gru(packed)[0], batch_first=True, total_length=key.shape[1]
         )

@@ -51,7 +51,9 @@ class Model(nn.Module):
         interests = self.interests(data)
         count = (data.lengths > 0).sum(-1)
         count = count.clamp(min=1)  # torch packs no empty sequence; what it makes of them is masked below
-        packed = nn.utils.rnn.pack_padded_sequence(interests, count, batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            interests, count.cpu(), batch_first=True, enforce_sorted=False
+        )
         evolving, _ = nn.utils.rnn.pad_packed_sequence(
             self.lstm(packed)[0], batch_first=True, total_length=interests.shape[1]
         )

@@ -150,7 +150,7 @@ class Shipment:
         pinned = torch.cuda.is_available()
         wholes = {}
         for dtype, some in parts.items():
-            wholes[dtype] = torch.empty(sum(map(len, some)), dtype=dtype, pin_memory=pinned)
+            wholes[dtype] = torch.empty(sum(map(len, some)), dtype=dtype, device="cpu", pin_memory=pinned)
             torch.cat(some, out=wholes[dtype])
         return Shipment(things, wholes)
 

@@ -253,7 +253,7 @@ def binary_loss(
     """
     labels = labels.to(logits)
     known = labelled(labels)
-    share = None if positive == 1.0 else logits.new_tensor(positive)
+    share = None if positive == 1.0 else logits.new_full((), positive)
     given = labels.where(known, 0.0)
     each = F.binary_cross_entropy_with_logits(logits, given, reduction="none", pos_weight=share)
     return _mean(each, known, weight, others)

@@ -97,7 +97,7 @@ def runs(starts: Tensor, lengths: Tensor) -> Tensor:
     before = lengths.cumsum(0) - lengths
     total = int(lengths.sum())
     offset = torch.repeat_interleave(starts - before, lengths, output_size=total)
-    return offset.add_(torch.arange(total))
+    return offset.add_(torch.arange(total, device="cpu"))
 
 
 def _at(values: Tensor | Bag, rows: Tensor) -> Tensor | Bag:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from specc_runtime.batch import Batch
@@ -140,7 +141,7 @@ class Stream(IterableDataset[Batch]):
     def _order(self, epoch: int, rank: int) -> list[Unit]:
         units = self.units
         if self.shuffle:
-            order = torch.randperm(len(units), generator=_generator(self.seed, epoch, -1))
+            order = _permutation(len(units), self.seed, epoch, -1)
             units = [units[i] for i in order.tolist()]
         return units[rank :: self.ranks]
 
@@ -162,11 +163,13 @@ class Stream(IterableDataset[Batch]):
         """Gives the examples of a buffer from one to another, in the epoch's order."""
         if not self.shuffle:
             return partial(part, whole)
-        order = torch.randperm(whole.size, generator=_generator(self.seed, epoch, unit))
+        order = _permutation(whole.size, self.seed, epoch, unit)
         return lambda begin, end: select(whole, order[begin:end])
 
 
-def _generator(seed: int, epoch: int, unit: int) -> torch.Generator:
+def _permutation(size: int, seed: int, epoch: int, unit: int) -> Tensor:
+    """On the CPU, whatever torch's default device is."""
     # Spread by large odd numbers, so that neighbouring seeds and epochs share no order.
     mixed = (seed * 0x9E3779B1 + epoch * 0x85EBCA77 + (unit + 1) * 0xC2B2AE3D) % (1 << 63)
-    return torch.Generator().manual_seed(mixed)
+    generator = torch.Generator("cpu").manual_seed(mixed)
+    return torch.randperm(size, generator=generator, device="cpu")

@@ -116,7 +116,7 @@ class Reading:
         with self.noting(about, None):
             if name not in self.names:
                 if not packed.lengths[-1].any():
-                    return torch.zeros(0)
+                    return torch.zeros(0, device="cpu")
                 raise self._missing(name, None)
             bounds = [*(self._bounds.get(axis) for axis in self.axes(entry)), None]
             found = unpack(self.table.column(name), bounds)

@@ -66,7 +66,7 @@ class Blocks:
     @staticmethod
     def _of(query_rows: Rows, key_rows: Rows, query_axis: Axis | None, key_axis: Axis) -> Blocks:
         if query_axis is None:
-            asked = torch.ones(query_rows.count, dtype=torch.int64)
+            asked = torch.ones(query_rows.count, dtype=torch.int64, device="cpu")
         else:
             asked = query_rows.without(query_axis).lengths_of(query_axis)
         known = key_rows.without(key_axis).lengths_of(key_axis)
@@ -98,19 +98,19 @@ def _places(
 ) -> tuple[Tensor, Tensor]:
     """The row at each padded place (padding repeats a row), and the place of each row."""
     rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order))
+    rank[order] = torch.arange(len(order), device="cpu")
     if axis is None:
         return order, rank
     sequences = rows.without(axis)
     width = torch.repeat_interleave(
-        torch.tensor(widths),
-        torch.tensor([e - b for b, e in bounds]),
+        torch.tensor(widths, device="cpu"),
+        torch.tensor([e - b for b, e in bounds], device="cpu"),
         output_size=sum(e - b for b, e in bounds),
     )
     begins = width.cumsum(0) - width
     place = begins[rank[rows.index(sequences)]] + rows.position(axis)
-    row = torch.zeros(int(width.sum()), dtype=torch.int64)
-    row[place] = torch.arange(rows.count)
+    row = torch.zeros(int(width.sum()), dtype=torch.int64, device="cpu")
+    row[place] = torch.arange(rows.count, device="cpu")
     return row, place
 
 

@@ -84,9 +84,9 @@ def count(model: Model, stream: Stream) -> Baselines:
     wanted = {w["path"]: w["shape"][0] for w in manifest["weights"] if w["l2_by_frequency"]}
     readers = (*manifest["fields"], *manifest.get("crosses", ()))
     tables = {f["path"]: f["table"] for f in readers if f["table"] in wanted}
-    rows = {path: torch.zeros(n, dtype=torch.int64) for path, n in wanted.items()}
+    rows = {path: torch.zeros(n, dtype=torch.int64, device="cpu") for path, n in wanted.items()}
     kept = {w["path"]: w["counts"] for w in manifest["weights"] if w.get("counts")}
-    shares = {path: torch.zeros(model.state_dict()[path].shape) for path in kept}
+    shares = {path: torch.zeros(model.state_dict()[path].shape, device="cpu") for path in kept}
     positives: dict[str, Tensor] = {}
     sums: dict[str, float] = {}
     examples: dict[str, int] = {}

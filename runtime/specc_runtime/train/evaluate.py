@@ -102,7 +102,8 @@ def _beside(table: _Table, name: str, kind: str, baselines: Baselines, batch: Ba
         table.add(name, "popularity", "rank", popular, batch)
     mean = baselines.means.get(name)
     if mean is not None and kind != "choice":
-        same = torch.full((batch.size,), logit(mean) if kind == "binary" else mean, dtype=torch.float64)
+        value = logit(mean) if kind == "binary" else mean
+        same = torch.full((batch.size,), value, dtype=torch.float64, device="cpu")
         table.add(name, "mean", kind, same, batch)
 
 

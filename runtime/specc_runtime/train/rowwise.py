@@ -39,7 +39,7 @@ class Behind:
     def __init__(self, rule: str, state: dict[str, Any], kept: tuple[str, ...]) -> None:
         self.rule, self.state, self.kept = rule, state, kept
         self.history: History | None = None
-        self.seen = torch.zeros(0, dtype=torch.int32)
+        self.seen = torch.zeros(0, dtype=torch.int32, device="cpu")
         self.whole = 0
 
     def begin(self, history: History | None, weight: Tensor) -> None:
@@ -109,7 +109,7 @@ class Behind:
         behind = (since != self.history.steps).nonzero().squeeze(1)
         rows, since = rows[behind], since[behind]
         # Of duplicates keep the last: each writes its mark, and the last one written is the one that is read.
-        marks = torch.arange(-1, -1 - len(rows), -1, dtype=torch.int32)
+        marks = torch.arange(-1, -1 - len(rows), -1, dtype=torch.int32, device="cpu")
         self.seen.index_copy_(0, rows, marks)
         last = (self.seen.index_select(0, rows) == marks).nonzero().squeeze(1)
         self.seen.index_copy_(0, rows, since)
@@ -165,7 +165,7 @@ class ByRow(Optimizer):
         if stale.owner_of(weight) is not self.behind[weight]:
             raise ValueError("another optimizer was made for this table since: only the newest can go on")
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
             self._start(group, state, weight)
             for held in (weight, *(state[name] for name in self.kept)):
                 pages.large(held)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc_runtime.devices import transfer
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.skipped import History, Linear, Moments
 
@@ -47,7 +48,7 @@ class RowAdam(ByRow):
         # What torch.optim's fused ones do with a weight.
         fused = torch._fused_adam_ if self.name == "adam" else torch._fused_adamw_
         fused(
-            [weight], [grad], [mean], [square], [], [step.to(weight.device, torch.float32)],
+            [weight], [grad], [mean], [square], [], [transfer(step.to(torch.float32), weight.device)],
             lr=float(group["lr"]), beta1=first, beta2=second, weight_decay=group["weight_decay"],
             eps=group["eps"], amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc_runtime.devices import transfer
 from specc_runtime.native import rows as native_rows
 
 # Steps in one history. When it is full, all rows are brought up to date and a new one begins.
@@ -82,7 +83,7 @@ class Linear:
         self.velocity = velocity
         self.settings = tuple(factors)
         self.device = device
-        self._factors = torch.tensor(self.settings, dtype=torch.float64)
+        self._factors = torch.tensor(self.settings, dtype=torch.float64, device="cpu")
         self.products = Products(2 if velocity else 1, device)
         # Whether any step so far had weight decay, and whether one added the weight to the velocity.
         self.decays = self.feeds = False
@@ -103,7 +104,7 @@ class Linear:
         """Record a step: how (weight, velocity), or the weight alone, is transformed."""
         self.decays |= matrix[0][0] != 1.0
         self.feeds |= self.velocity and matrix[1][0] != 0.0
-        self.products.note(torch.tensor(matrix, dtype=torch.float64, device=self.device))
+        self.products.note(transfer(torch.tensor(matrix, dtype=torch.float64, device="cpu"), self.device))
         self.steps += 1
 
     def in_c(self) -> native_rows.Linear:
@@ -360,7 +361,7 @@ def _values(count: int, device: torch.device) -> Tensor:
 
 def _power(base: float, exponent: Tensor) -> Tensor:
     """Return powers of a number from 0 to 1 in double precision; 0 where they underflow."""
-    return _visible(torch.pow(torch.tensor(base, dtype=torch.float64, device=exponent.device), exponent))
+    return _visible(torch.pow(torch.full((), base, dtype=torch.float64, device=exponent.device), exponent))
 
 
 def _visible(factors: Tensor) -> Tensor:
