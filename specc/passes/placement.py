@@ -232,6 +232,13 @@ def _with_transfers(graph: Graph, homes: Mapping[int, str]) -> Graph:
         home = homes[node.id]
         inputs = tuple(on(i, home) for i in node.inputs)
         result.append(_settled(replace(node, inputs=inputs), home))
+    # What a prediction's loss is made of comes to where the prediction is.
+    predicted = {p.name: homes[p.node] for p in graph.predictions}
+    losses = tuple(
+        x if (of := x.weighs or x.chooses) is None else replace(x, node=on(x.node, predicted[of]))
+        for x in graph.losses
+    )
+    graph = replace(graph, losses=losses)
     return graph.with_nodes(_without_idle(tuple(result), graph))
 
 
@@ -266,10 +273,17 @@ def moves(graph: Graph) -> tuple[Move, ...]:
             source = graph.node(node.inputs[0])
             assert source.device is not None
             assert node.device is not None
-            size = BYTES * positions(node.type) * node.type.width
+            channel = _ID_BYTES if _of_keys(graph, source) else BYTES
+            size = channel * positions(node.type) * node.type.width
             name, once = value_name(graph, source), same_everywhere(graph, source)
             found.append(Move(name, node.type, source.device, node.device, size, once))
     return tuple(found)
+
+
+def _of_keys(graph: Graph, node: Node) -> bool:
+    """Whether a value is of keys, which are integers."""
+    moved = node.op in (op.ACROSS, op.TRANSFER)
+    return node.op == op.KEY or (moved and _of_keys(graph, graph.node(node.inputs[0])))
 
 
 def _away(graph: Graph, device: str | None) -> bool:
@@ -331,15 +345,20 @@ def _parents(axis: Axis) -> list[Axis]:
 
 
 def _labels(graph: Graph) -> Iterator[Move]:
-    for prediction in graph.predictions:
-        device = graph.node(prediction.node).device
+    """Labels go to where their prediction is, and to whatever else reads them."""
+    predictions = {p.name: p for p in graph.predictions}
+    readers = [(p.name, graph.node(p.node).device) for p in graph.predictions]
+    readers += [(n.attrs["prediction"], n.device) for n in walk(graph.nodes) if n.op == op.LABEL]
+    for name, device in dict.fromkeys(readers):
         if device is not None and _away(graph, device):
-            size = _ID_BYTES if prediction.kind == "class" else BYTES
-            yield Move(f"label of {prediction.name}", Type((), 1), "batch", device, size, training=True)
+            size = _ID_BYTES if predictions[name].kind == "class" else BYTES
+            yield Move(f"label of {name}", Type((), 1), "batch", device, size, training=True)
 
 
 def same_everywhere(graph: Graph, node: Node) -> bool:
-    """Whether a value has one row for all examples."""
+    """Whether a value has one row for all examples: it is of none, or of the whole batch."""
+    if node.op == op.ACROSS:
+        return True
     if traits(node).source not in (None, Origin.DATA):
         axis = node.attrs.get("axis")
         return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))

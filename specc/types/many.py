@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from specc.frozen import dataclass
+
+# What an operation on numbers of other kinds or sizes may raise.
+_FAILS = (ArithmeticError, TypeError, ValueError)
 
 
 class Variants:
@@ -83,18 +87,20 @@ class Many:
 
 
 def _each(op: Callable[..., Any], variants: Variants, *sides: list[Any]) -> list[Any]:
-    """An operation in each variant; one in which it fails, and not in the first, is told apart."""
+    """An operation in each variant; those in which it fails, and not in the first, are told apart. Where it
+    fails in the first, so are those in which it does not; raises what it raised there."""
     try:
         return list(map(op, *sides))
-    except ArithmeticError:
-        found = [op(*(side[0] for side in sides))]
-    for index in range(1, variants.count):
-        try:
-            found.append(op(*(side[index] for side in sides)))
-        except ArithmeticError:
-            variants.apart.add(index)
-            found.append(found[0])
-    return found
+    except _FAILS:
+        found: dict[int, Any] = {}
+    for index in range(variants.count):
+        with suppress(*_FAILS):
+            found[index] = op(*(side[index] for side in sides))
+    if 0 not in found:
+        variants.apart.update(found)
+        op(*(side[0] for side in sides))
+    variants.apart.update(set(range(variants.count)) - set(found))
+    return [found.get(index, found[0]) for index in range(variants.count)]
 
 
 def _binary(op: Callable[[Any, Any], Any], give: str, swapped: bool = False) -> Callable[[Many, Any], Any]:

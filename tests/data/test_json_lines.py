@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specc_runtime import Examples, labelled
@@ -29,6 +29,7 @@ OBJECTS = st.dictionaries(
 )  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OBJECTS, max_size=4), st.sampled_from([", ", " ,\t"]), st.sampled_from([": ", " :", "\t: "]))
 def test_objects_are_those_that_were_written(objects: list[dict[str, Any]], comma: str, colon: str) -> None:
     text = "\n".join(json.dumps(row, separators=(comma, colon)) for row in objects) + "\n"

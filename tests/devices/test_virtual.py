@@ -147,7 +147,12 @@ def keys(move: Move, batch: Batch) -> list[tuple[torch.device, torch.device, int
     if isinstance(values, Bag):
         parts = (values.values, values.lengths, values.weights)
         return [(origin, destination, x.numel() * x.element_size()) for x in parts if x is not None]
-    return [(origin, destination, move.bytes if move.once else move.bytes * batch.size)]
+    size = move.bytes if move.once else move.bytes * batch.size
+    for axis in move.type.axes:
+        if axis.kind == "batch":  # the plan takes it to be as long as the recipe's batch
+            assert axis.size is not None
+            size = size // axis.size * batch.size
+    return [(origin, destination, size)]
 
 
 def fresh(batch: Batch) -> Batch:

@@ -144,3 +144,12 @@ def test_choices_say_together_what_each_says_alone(text: str) -> None:
             if not {code for code, _ in alone} & {"E0405", "E0406", "E0512"}:
                 expected |= alone
     assert faults(plain) == expected, text
+
+
+def test_a_choice_that_is_no_integer_is_told_where_one_is_counted_with() -> None:
+    report = check("""model m
+param n = 1 in {1, 2.5, 3}
+space ad from candidate { item: vocab(50, 4) }
+predict click: binary = ad |> repeat(n, linear(4)) |> linear(1)
+""")
+    assert [d.message for d in report] == ["`n` must be an integer from 1 to 1,000"]
