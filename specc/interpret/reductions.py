@@ -56,32 +56,26 @@ _reduction(op.FIRST, lambda x: x[0])
 @means(op.SOFTMAX)
 def _softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     """exp(x) / sum exp(x) over the positions that count, 0 at those that do not."""
-    x, axis = inputs[0], node.attrs["axis"]
-
-    def share(place: Place) -> Tensor:
-        if axis is None:
-            return torch.softmax(x[place], 0)
-        counted = _counted(inputs, axis, place, s)
-        if place[axis] not in counted:
-            return s.number(0).expand(node.type.width)
-        weights = torch.softmax(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
-        return weights[counted.index(place[axis])]
-
-    return s.value(node.type, share)
+    return _shares(torch.softmax, node, inputs, s)
 
 
 @means(op.LOG_SOFTMAX)
 def _log_softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x minus the logarithm of the sum of exp(x) over the positions that count, 0 at those that do not."""
+    return _shares(torch.log_softmax, node, inputs, s)
+
+
+def _shares(function: Callable[[Tensor, int], Tensor], node: Node, inputs: Inputs, s: Setting) -> Value:
+    """A function of all positions that count, which gives one value for each; 0 at those that do not."""
     x, axis = inputs[0], node.attrs["axis"]
 
     def share(place: Place) -> Tensor:
         if axis is None:
-            return torch.log_softmax(x[place], 0)
+            return function(x[place], 0)
         counted = _counted(inputs, axis, place, s)
         if place[axis] not in counted:
             return s.number(0).expand(node.type.width)
-        found = torch.log_softmax(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
+        found = function(torch.stack([x[{**place, axis: p}] for p in counted]), 0)
         return found[counted.index(place[axis])]
 
     return s.value(node.type, share)

@@ -106,14 +106,7 @@ def cumsum(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
 def logsumexp(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
     """Logarithm of the sum of exp(x): 0 over nothing."""
     ids, count = _ids(x, rows, axis)
-    if where is not None:
-        x = torch.where(where, x, -torch.inf)
-    index = ids.reshape(-1, *([1] * (x.dim() - 1))).expand_as(x)
-    with torch.no_grad():
-        largest = x.new_zeros(count, *x.shape[1:]).scatter_reduce(0, index, x, "amax", include_self=False)
-        largest = torch.where(largest == -torch.inf, 0, largest)
-    parts = torch.exp(x - largest.index_select(0, ids))
-    total = x.new_zeros(count, *x.shape[1:]).index_add(0, ids, parts)
+    _, total, largest = _exponentials(x, ids, count, where)
     return torch.where(total == 0, 0, largest + torch.where(total == 0, 1, total).log())
 
 
@@ -126,6 +119,13 @@ def log_softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tenso
 def softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
     """exp(x) / sum exp(x) along the axis: [rows.count, ...]; 0 where `where` is False."""
     ids, count = _ids(x, rows, axis)
+    parts, total, _ = _exponentials(x, ids, count, where)
+    return parts / torch.where(total == 0, 1, total).index_select(0, ids)
+
+
+def _exponentials(x: Tensor, ids: Tensor, count: int, where: Where) -> tuple[Tensor, Tensor, Tensor]:
+    """exp(x - m) [rows.count, ...], 0 where `where` is False, with its sums and m, the largest x, of each of
+    `count` segments: 0 and 0 of an empty one."""
     if where is not None:
         x = torch.where(where, x, -torch.inf)
     index = ids.reshape(-1, *([1] * (x.dim() - 1))).expand_as(x)
@@ -133,5 +133,4 @@ def softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
         largest = x.new_zeros(count, *x.shape[1:]).scatter_reduce(0, index, x, "amax", include_self=False)
         largest = torch.where(largest == -torch.inf, 0, largest)
     parts = torch.exp(x - largest.index_select(0, ids))
-    total = x.new_zeros(count, *x.shape[1:]).index_add(0, ids, parts)
-    return parts / torch.where(total == 0, 1, total).index_select(0, ids)
+    return parts, x.new_zeros(count, *x.shape[1:]).index_add(0, ids, parts), largest
