@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,12 +11,9 @@ if TYPE_CHECKING:
 OPERATIONS, METRICS, ENCODINGS = "arec.operations", "arec.metrics", "arec.encodings"
 
 
-@cache
 def offered(group: str) -> Mapping[str, tuple[EntryPoint, ...]]:
     """By name the entry points of a group: one, unless several packages offer the same name."""
-    from importlib.metadata import entry_points
+    # Few specs use other packages: the others are checked without this import.
+    from specc_runtime import packages
 
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in entry_points(group=group):
-        found[point.name] = (*found.get(point.name, ()), point)
-    return found
+    return packages.offered(group)

@@ -21,23 +21,12 @@ import pytest
 
 _ROOT = Path(__file__).parents[1]
 _PROGRAM = """
-import ctypes, os, shutil, sys, traceback
+import ctypes, shutil
 from pathlib import Path
+from tests.kills import forked
 import pyarrow.compute, pyarrow.csv, pyarrow.json, pyarrow.parquet, yaml  # each child would do it
 _calls = ctypes.CDLL(None)
 _calls.fault_at.argtypes = (ctypes.c_long, ctypes.c_int)
-def _forked(what):
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            code = what() or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
 def _work(folder, number, error):
     _calls.fault_at(number, error)
     try:
@@ -51,14 +40,14 @@ def _work(folder, number, error):
 def _sweep(root, error, start, step):
     number, first = start, Path(root) / "before"
     first.mkdir()
-    assert _forked(lambda: prepare(first)) == 0, "prepare"
+    assert forked(lambda: prepare(first)) == 0, "prepare"
     while True:
         folder = Path(root) / str(number)
         shutil.copytree(first, folder)
-        ended = _forked(lambda: _work(folder, number, error))
+        ended = forked(lambda: _work(folder, number, error))
         met = ended in (9, 9 << 8)
         assert met or ended == 0, (number, ended)
-        assert _forked(lambda: judge(folder)) == 0, f"at call {number}"
+        assert forked(lambda: judge(folder)) == 0, f"at call {number}"
         shutil.rmtree(folder)
         if not met:
             print(number)

@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,26 +60,29 @@ def kill_before(number: int) -> None:
     os.pwrite = counted(os.pwrite)
 
 
+def forked(what: Callable[[], Any]) -> int:
+    """Do something in a child of this process; the child's wait status. It exits with what is returned if
+    that is a number, with 70 after an exception."""
+    child = os.fork()
+    if child == 0:
+        code = 70
+        try:
+            found = what()
+            code = found if type(found) is int else 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return os.waitpid(child, 0)[1]
+
+
 def sweep(script: str, folder: Path, step: int = 1, start: int = 0, timeout: float = 600) -> int:
     """How many calls a script makes; it is killed before each `step`-th of them. Fails where `judge` does."""
     program = textwrap.dedent(script) + textwrap.dedent(f"""
-        import os, shutil, sys
+        import shutil
         from pathlib import Path
-        from tests.kills import kill_before
-        def forked(what):
-            child = os.fork()
-            if child == 0:
-                code = 70
-                try:
-                    what()
-                    code = 0
-                except BaseException:
-                    import traceback
-                    traceback.print_exc()
-                finally:
-                    sys.stderr.flush()
-                    os._exit(code)
-            return os.waitpid(child, 0)[1]
+        from tests.kills import forked, kill_before
         globals().get("warm", lambda: None)()
         number = {start}
         while True:

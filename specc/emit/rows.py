@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from specc.emit.code import ATOM, PRODUCT, UNARY, Expr, Line, infix, number, target, tuple_text
+from specc.emit.code import ATOM, PRODUCT, UNARY, Expr, infix, number, target, tuple_text
 from specc.emit.kernels import LEVELS
 from specc.emit.names import Names
 from specc.emit.texts import filled
@@ -152,8 +152,3 @@ _FORMS: dict[str, Callable[[list[Expr], tuple[Any, ...]], Expr]] = {
     "pad": lambda x, args: Expr(f"F.pad({x[0].text}, {args[1]})"),
     "empty_rows": lambda x, _: Expr(f"{x[0].text}.new_empty(len({x[0].text}), {x[1].text})"),
 }
-
-
-def lines_of(texts: list[str]) -> list[Line]:
-    """Statements of a function of the module."""
-    return [Line(f"    {text}") for text in texts]

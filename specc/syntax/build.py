@@ -139,7 +139,7 @@ class Builder:
         return tree.If(*kids, span=span)
 
     def _binary(self, kids: Kids, span: Span) -> tree.Binary:
-        return tree.Binary(kids[1].text, kids[0], kids[2], op_span=self.span(kids[1]), span=span)
+        return tree.Binary(kids[1].text, kids[0], kids[2], span=span)
 
     def _unary(self, kids: Kids, span: Span) -> tree.Unary:
         return tree.Unary(kids[0].text, kids[1], span=span)

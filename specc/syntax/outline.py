@@ -28,7 +28,7 @@ def _node(node: tree.Node, label: str, depth: int) -> Iterator[tuple[str, str]]:
         words, inside = [type(at).__name__], list[tuple[tree.Node, str]]()
         for field in fields(at):
             value = getattr(at, field.name)
-            if field.name in ("span", "op_span", "text", "doc", "comments", "lost") or value in (None, ()):
+            if field.name in ("span", "text", "doc", "comments", "lost") or value in (None, ()):
                 continue
             match value:
                 case tree.Ident(name=name):

@@ -96,7 +96,6 @@ class Binary(Node):
     op: str  # + - * / % ^ == != < <= > >= and or
     left: Expr
     right: Expr
-    op_span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
