@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+# Where contenders compute.
+DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
 
 
 class Absent(Exception):

@@ -136,7 +136,7 @@ class Padded:
     @property
     def mask(self) -> Tensor:
         """True where there is a position, like `items`."""
-        return torch.arange(self.items.shape[-1]) < self.lengths.unsqueeze(-1)
+        return torch.arange(self.items.shape[-1], device=self.lengths.device) < self.lengths.unsqueeze(-1)
 
     @property
     def means(self) -> str:
@@ -209,7 +209,7 @@ class Group:
 
     @property
     def mask(self) -> Tensor:
-        return torch.arange(self.items.shape[1]) < self.lengths.unsqueeze(-1)
+        return torch.arange(self.items.shape[1], device=self.lengths.device) < self.lengths.unsqueeze(-1)
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,8 @@ from typing import Any
 
 import torch
 
-from bench.contender import Absent, Contender
+from bench.contender import DEVICE, Absent, Contender
 from bench.tasks import Task
-
-DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
 
 
 def main(name: str, task: Task, variant: str = "") -> None:

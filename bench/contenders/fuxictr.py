@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contender import Absent, Contender
+from bench.contender import DEVICE, Absent, Contender
 from bench.tasks import (
     CATEGORIES,
     FIELD_ROWS,
@@ -33,6 +33,7 @@ COMMON = {
     "verbose": 0,
     "model_root": "build",
     "metrics": ["AUC"],
+    "gpu": 0 if DEVICE == "cuda" else -1,
 }
 PACKAGE = "fuxictr"
 DIFFERS = {

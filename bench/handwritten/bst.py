@@ -19,7 +19,7 @@ class Model(nn.Module):
 
     def forward(self, data: Padded) -> Tensor:
         x = torch.cat([self.tables.history(data), self.tables.target(data).unsqueeze(1)], 1)
-        gone = torch.cat([~data.mask, torch.zeros(len(x), 1, dtype=torch.bool)], 1)
+        gone = torch.cat([~data.mask, data.mask.new_zeros(len(x), 1)], 1)
         seen = self.layer(x + self.positions.weight, src_key_padding_mask=gone)[:, -1]
         return self.head(torch.cat([self.tables.users(data.user), seen], -1)).squeeze(-1)
 

@@ -37,7 +37,7 @@ class Model(nn.Module):
         target = torch.cat([self.tables.users(data.user), self.tables.target(data)], -1)
         parts = [target]
         for kind, (items, categories, lengths) in zip(self.kinds, data.auxiliary, strict=True):
-            mask = torch.arange(items.shape[1]) < lengths.unsqueeze(-1)
+            mask = torch.arange(items.shape[1], device=items.device) < lengths.unsqueeze(-1)
             parts.append(kind(target, self.tables.pair(items, categories), mask))
         hidden = torch.relu(self.joined(torch.cat(parts, -1)))
         return self.last(torch.relu(self.middle(hidden))).squeeze(-1)
