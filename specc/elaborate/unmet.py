@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from specc.elaborate.arguments import declared_width
@@ -27,6 +28,9 @@ _ALWAYS = frozenset(
     ["E0201", "E0202", "E0211", "E0305", "E0313", "E0314", "E0401", "E0402", "E0404", "E0407"]
 )
 _WIDTHS = ((24, 24, 24, 24), (24, 48, 12, 96), (1, 1, 1, 1))
+# A signature does not say of what kind its axes are: each inside of the one before, side by side, or static.
+_KINDS = ("nested", "apart", "static")
+_SIZE = 4
 _BOUND = 24
 
 
@@ -38,7 +42,7 @@ def check_unmet(scope: Scope) -> None:
         if is_standard(entry.span.source):
             continue
         if isinstance(statement, tree.Block) and id(statement) not in world.met:
-            _told_always(world, (_tried(scope, statement, widths) for widths in _WIDTHS))
+            _told_always(world, (_tried(scope, statement, *how) for how in product(_WIDTHS, _KINDS)))
         elif isinstance(entry.value, LayerValue) and entry.value.path not in world.applied:
             _told_always(world, (_applied(scope, entry.value, sequence) for sequence in (True, False)))
     _branches(world)
@@ -91,20 +95,22 @@ def _told_always(world: World, tries: Iterable[Report]) -> None:
             world.report.add(diagnostic)
 
 
-def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...]) -> Report:
-    """What is said of a block that is called with made-up inputs of these widths."""
+def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...], kind: str) -> Report:
+    """What is said of a block that is called with made-up inputs of these widths, axes of a kind."""
     world = scope.world
     frame = Frame()
     inner = Scope(world, scope.module, block.ident.name, frame, module_scope(world, scope.module))
     site = Site(inner, frame, block.ident.name)
     with _aside(world) as report, contextlib.suppress(Fault):
-        arguments = _inputs(block, inner, site, widths) + _statics(block, inner)
+        arguments = _inputs(block, inner, site, widths, kind) + _statics(block, inner)
         call = tree.Call(tree.Ref(block.ident.name, span=block.ident.span), tuple(arguments), span=block.span)
         call_block(scope.module, block, call, site, [])
     return report
 
 
-def _inputs(block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...]) -> list[tree.Argument]:
+def _inputs(
+    block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...], kind: str
+) -> list[tree.Argument]:
     """Arguments that name made-up values of the types that a block declares."""
     axes: dict[str, Axis] = {}
     variables: dict[str, int] = {}
@@ -112,8 +118,13 @@ def _inputs(block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...]
     for item in block.inputs:
         parent: Axis | None = None
         for ident in item.type.axes:
-            key = ("space", block.ident.name, ident.name)
-            parent = axes.setdefault(ident.name, Axis(key, ident.name, _BOUND, None, parent))
+            if kind == "static":
+                key = ("static", ident.name, _SIZE, block.ident.name)
+                axes.setdefault(ident.name, Axis(key, ident.name, _SIZE, _SIZE))
+                continue
+            made = Axis(("space", block.ident.name, ident.name), ident.name, _BOUND, None, parent)
+            axis = axes.setdefault(ident.name, made)
+            parent = axis if kind == "nested" else None
         width = item.type.width
         if isinstance(width, tree.Ref) and scope.find(width.name) is None and width.name not in variables:
             variables[width.name] = widths[len(variables) % len(widths)]
