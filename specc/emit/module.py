@@ -28,8 +28,14 @@ def source_of(graph: Graph) -> str:
 
 def sources_of(graph: Graph) -> tuple[str, str]:
     """The texts of `model.py` and of the C that it calls, which is empty if it calls none."""
+    return printed(lower(graph))
+
+
+def printed(program: Program) -> tuple[str, str]:
+    """The same of a lowered program."""
+    graph = program.graph
     unit = Unit(graph, Names(class_name(graph.name), KERNELS))
-    emitter = _Module(lower(graph), unit)
+    emitter = _Module(program, unit)
     methods = emitter.methods()
     functions = [line for names, cell in unit.cells for line in cell_lines(names, cell)]
     kernels = kernels_text(unit.cells)

@@ -64,7 +64,7 @@ class Expected:
         if batch.candidates is None:
             terms = losses(graph, weights, examples, model.training, results=results)
         attentions = {a.path: [r.attention[a.path] for r in results] for a in graph.attentions}
-        gradients = _gradients(predictions, terms, {path: weights[path] for path in trained})
+        gradients = gradients_of(predictions, terms, {path: weights[path] for path in trained})
         return Expected(predictions, terms, attentions, gradients)
 
 
@@ -87,7 +87,7 @@ def unexpected(model: Model, batch: Batch, expected: Expected, tolerance: float 
         found += _values("loss", expected.losses, terms, tolerance)
         found += _attention(model, batch, expected.attentions, tolerance)
     parameters = {path: w for path, w in model.state_dict(keep_vars=True).items() if w.requires_grad}
-    gradients = _gradients(predictions, terms, parameters)
+    gradients = gradients_of(predictions, terms, parameters)
     return found + list(_values("gradient of", expected.gradients, gradients, tolerance))
 
 
@@ -148,7 +148,7 @@ def _row(value: Value, weights: Weights, row: int, names: list[str]) -> Tensor:
     return nested(0)
 
 
-def _gradients(
+def gradients_of(
     predictions: Mapping[str, Tensor], losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """The gradient of the sum of all losses and of all predictions, each of these counted differently, so

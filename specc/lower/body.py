@@ -247,7 +247,10 @@ class Body:
         """A dimension of size 1 for each static axis that the value lacks."""
         if have != want:
             places = [1 + number for number, axis in enumerate(want) if axis not in have]
-            value = self.make("unsqueeze", value, *places, like=value, dtype=value.dtype, view=value)
+            shape = Shape(value.shape.domain, want)
+            value = self.make(
+                "unsqueeze", value, *places, like=value, shape=shape, dtype=value.dtype, view=value
+            )
         return value
 
     def hold(self, value: Value, *names: str) -> Value:

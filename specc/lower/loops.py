@@ -229,7 +229,8 @@ def _along(body: Body, node: Node, region: Region, axis: Axis) -> None:
     for i in seen:
         shape = body.shape(body.nodes[node.inputs[i]])
         x = body.of(node.inputs[i])
-        values.append(body.make("unbind", x, shape.dim(axis), like=x, view=x))
+        rest = Shape(shape.domain, tuple(a for a in shape.dims if a != axis))
+        values.append(body.make("unbind", x, shape.dim(axis), like=x, shape=rest, view=x))
     shapes = [_state_shape(body, region, i) for i in range(len(region.states))]
     states = [_init(body, node, region, i, shape) for i, shape in enumerate(shapes)]
     dims = [1 + body.unit.shapes.dims((*s.dims, axis)).index(axis) for s in shapes]

@@ -31,6 +31,13 @@ def stack(body: Body, node: Node) -> Value:
     return body.make("stack", [body.at(i, inner, node) for i in node.inputs], shape.dim(axis), like=node)
 
 
+def _with_own(body: Body, node: Node, place: int) -> Shape:
+    """The node's shape with its own axis at dimension `place`."""
+    shape, axis = body.shape(node), node.attrs["axis"]
+    rest = [a for a in shape.dims if a != axis]
+    return Shape(shape.domain, (*rest[: place - 1], axis, *rest[place - 1 :]))
+
+
 def _placed(body: Body, node: Node, value: Value, place: int) -> Value:
     """A dimension that now is the node's own axis, moved to where that axis belongs."""
     wanted = body.shape(node).dim(node.attrs["axis"])
@@ -40,7 +47,9 @@ def _placed(body: Body, node: Node, value: Value, place: int) -> Value:
 def pairs(body: Body, node: Node) -> Value:
     """pairs, firsts and seconds."""
     place = body.shape(body.nodes[node.inputs[0]]).dim(node.attrs["over"])
-    return _placed(body, node, body.make(node.op, body.of(node.inputs[0]), place, like=node), place)
+    shape = _with_own(body, node, place)
+    made = body.make(node.op, body.of(node.inputs[0]), place, like=node, shape=shape)
+    return _placed(body, node, made, place)
 
 
 def moved(function: str) -> Callable[[Body, Node], Value]:
@@ -62,7 +71,8 @@ def moved(function: str) -> Callable[[Body, Node], Value]:
         if node.op == op.RENAME:
             return _placed(body, node, x, place)
         start = min(1, old.size) if node.op == op.TAIL else 0
-        part = body.make("narrow", x, place, start, new.size, like=node, view=x)
+        inner = _with_own(body, node, place)
+        part = body.make("narrow", x, place, start, new.size, like=node, shape=inner, view=x)
         return _placed(body, node, part, place)
 
     return lower
@@ -110,11 +120,15 @@ def _with_dim(body: Body, node: Node, number: int, rest: Shape, axis: Axis | Non
     own = body.shape(body.nodes[id])
     if axis is None:
         x = body.at(id, rest, node)
-        return body.make("unsqueeze", x, place, like=x, view=x)
+        dims = (*rest.dims[: place - 1], node.attrs["axis"], *rest.dims[place - 1 :])
+        return body.make("unsqueeze", x, place, like=x, shape=Shape(x.shape.domain, dims), view=x)
     want = body.unit.shapes.dims((*rest.dims, axis))
     x = body.at(id, Shape(rest.domain if own.domain is not None else None, want), node)
     source = 1 + want.index(axis)
-    return x if source == place else body.make("movedim", x, source, place, like=x, view=x)
+    if source == place:
+        return x
+    dims = (*rest.dims[: place - 1], axis, *rest.dims[place - 1 :])
+    return body.make("movedim", x, source, place, like=x, shape=Shape(x.shape.domain, dims), view=x)
 
 
 def _as_rows(body: Body, node: Node, number: int, shape: Shape, axis: Axis | None) -> tuple[Value, Rows]:
@@ -140,7 +154,10 @@ def top(body: Body, node: Node) -> Value:
         inner = Shape(shape.domain, dims)
         x, score = (body.at(i, inner, node, whole=True) for i in node.inputs)
         place = inner.dim(old)
-        return _placed(body, node, body.make("dense.top", x, score, place, new.size, like=node), place)
+        best = body.make(
+            "dense.top", x, score, place, new.size, like=node, shape=_with_own(body, node, place)
+        )
+        return _placed(body, node, best, place)
     assert shape.domain is not None
     inner = Shape(shape.domain.without(new).with_axis(old), shape.dims)
     assert inner.domain is not None
