@@ -56,17 +56,16 @@ def main(device: str, peers: str | None, rounds: int, minutes: float, quick: boo
             f"{peers} is not there (`make .venv-peers/peers.stamp`): the libraries are left out if not here"
         )
         peers = None
-    for number, task in enumerate(TASKS):
+    large = [replace(task, batch=32 if quick else LARGE) for task in TASKS]
+    tasks = large + [task for task in TASKS if task.batch < LARGE and not quick]
+    for number, task in enumerate(tasks):
         if time.monotonic() - begin > 60 * minutes:
-            left = ", ".join(task.name for task in TASKS[number:])
+            left = ", ".join(f"{task.name} ({task.batch})" for task in tasks[number:])
             click.echo(f"{minutes:g} minutes are over; not timed: {left}")
             break
-        sizes = (32,) if quick else (task.batch, LARGE) if task.batch < LARGE else (task.batch,)
         contenders = [c for c in CONTENDERS if not (quick and number and c.endswith(":compile"))]
-        for size in sizes:
-            sized = replace(task, batch=size)
-            result = duel(sized, contenders, pythons(peers), 1 if quick else rounds, memory=False)
-            click.echo(f"batch {size}\n{summary(sized, result)}\n")
+        result = duel(task, contenders, pythons(peers), 1 if quick else rounds, memory=False)
+        click.echo(f"batch {task.batch}\n{summary(task, result)}\n")
 
 
 if __name__ == "__main__":

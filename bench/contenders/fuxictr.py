@@ -250,9 +250,10 @@ def bst_model(task: Task) -> Made:
             target = torch.cat([found["item"], found["category"]], -1)
             history = torch.cat([found["item_history"], found["category_history"]], -1)
             whole = torch.cat([history, target[:, None]], 1) + self.position
-            gone = torch.cat([x["item_history"] == 0, torch.zeros(len(target), 1, dtype=torch.bool)], 1)
+            missing = x["item_history"] == 0
+            gone = torch.cat([missing, missing.new_zeros(len(target), 1)], 1)
             # Its mask is one of all pairs for each head, with the diagonal left open.
-            mask = gone.unsqueeze(1) & ~torch.eye(gone.shape[1], dtype=torch.bool)
+            mask = gone.unsqueeze(1) & ~torch.eye(gone.shape[1], dtype=torch.bool, device=gone.device)
             mask = mask.unsqueeze(1).repeat(1, heads, 1, 1).flatten(end_dim=1)
             seen, _ = self.attention(whole, whole, whole, attn_mask=mask)
             middle = self.first_norm(whole + seen)

@@ -29,7 +29,7 @@ from specc_runtime import Batch, Model, from_texts
 from specc_runtime.data import Place, Stream
 from specc_runtime.feed import feed
 from specc_runtime.train import Recipe, evaluate, train
-from specc_runtime.train.lazy import build_optimizer, clip_gradients
+from specc_runtime.train.lazy import Lazy, build_optimizer, clip_gradients
 
 SPECS = Path(__file__).parents[2] / "specs"
 ALL = sorted(
@@ -131,7 +131,13 @@ def test_every_step_goes_without_values(spec: str) -> None:
             optimizer.zero_grad(set_to_none=True)
             model.loss(batch).backward()
             clip_gradients(model.parameters(), 1.0)
-            optimizer.step()
+            if isinstance(optimizer, Lazy):
+                # Torch's Adam before 2.13 makes its count of steps on the default device, and reads it.
+                with torch.device("cpu"):
+                    optimizer.layers.step()
+                optimizer.tables.step()
+            else:
+                optimizer.step()
         with torch.no_grad():
             found = model.eval()(requests)
     assert all(x.device.type == "meta" for x in found.values())
