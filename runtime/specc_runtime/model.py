@@ -75,7 +75,7 @@ class Model(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        shared = ("values", "forward", "losses", "attention")
+        shared = ("values", "forward", "request_part", "candidate_part", "losses", "attention")
         for name in list(vars(cls)):
             if name in shared or name.startswith("output_"):
                 setattr(cls, name, _counting(cited(vars(cls)[name])))
@@ -84,6 +84,21 @@ class Model(nn.Module):
         """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); by other result
         its vectors [B, width], of one channel [B]; for a batch with candidates one a candidate."""
         raise NotImplementedError
+
+    def request_part(self, batch: Batch) -> Any:
+        """What predictions need of the request alone, computed once for any number of candidates: the model's
+        `State`, a NamedTuple of tensors whose shapes `model.py` says. Of the batch only the lengths and
+        fields of the request are read.
+
+        A model that an earlier version compiled has no parts: its state is empty, and the second part is
+        `forward`.
+        """
+        return ()
+
+    def candidate_part(self, state: Any, batch: Batch) -> dict[str, Tensor]:
+        """What `forward` gives, from the state of the batch's requests: of the batch only the fields of the
+        candidates, their number and all lengths are read. The state is left as it is."""
+        return self(batch)  # type: ignore[no-any-return]
 
     def output(self, name: str, batch: Batch) -> Tensor:
         """One result by itself: vectors [rows, width], of one channel [rows].
@@ -216,14 +231,16 @@ class Model(nn.Module):
         return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
 
 
-def _counting(method: Callable[[Model, Batch], T]) -> Callable[[Model, Batch], T]:
-    """A method of a model for whose sake torch.compile breaks off but once to see how many rows there are."""
+def _counting(method: Callable[..., T]) -> Callable[..., T]:
+    """A method of a model, of a batch as its last argument, for whose sake torch.compile breaks off but once
+    to see how many rows there are."""
 
     @wraps(method)
-    def call(self: Model, batch: Batch) -> T:
+    def call(self: Model, *given: Any, **named: Any) -> T:
+        batch: Batch = named["batch"] if "batch" in named else given[-1]
         if is_dynamo_compiling() and "counted" not in batch.__dict__:
             _count(self, batch)
-        return method(self, batch)
+        return method(self, *given, **named)
 
     return call
 

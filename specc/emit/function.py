@@ -47,6 +47,9 @@ class Unit:
 
     def cell(self, cell: Cell) -> str:
         """The name of the cell that holds a step and its derivative."""
+        known = next((names for names, one in self.cells if one is cell), None)
+        if known is not None:
+            return known[-1]
         node = cell.node
         stem = identifier(node.scope.replace(".", "_") or node.name or "scan")
         wishes = (f"{stem}_step", f"{stem}_back", f"{stem}_cell".upper())
@@ -100,10 +103,9 @@ class Writer:
             return number(value.number)
         if value in self.texts:
             return self.texts[value]
-        if value in self.unit.shared:
-            return self.unit.shared[value]
-        assert self.outer is not None, value
-        return self.outer.text(value)
+        if self.outer is not None:
+            return self.outer.text(value)
+        return self.unit.shared[value]
 
     def _statement(self, kernel: Kernel) -> None:
         for function in kernel.functions():

@@ -17,7 +17,8 @@ from specc.emit.modules import layers_of
 from specc.emit.names import Names, class_name
 from specc.ir.graph import Graph
 from specc.lower import lower
-from specc.lower.program import Derived, Function, Program, walk
+from specc.lower.program import Derived, Function, Parts, Program, Value, walk
+from specc.lower.shape import Domain
 from specc.ops import OPS
 
 
@@ -63,7 +64,7 @@ def _sentence(graph: Graph) -> str:
 
 def _head(graph: Graph, unit: Unit, emitter: _Module, functions: list[Line]) -> list[str]:
     lines = [f'"""Compiled from {comment(PurePath(graph.source).name)}: edit that, not this."""', ""]
-    if emitter.keeps:
+    if emitter.keeps or emitter.program.parts is not None:
         lines += ["from typing import NamedTuple", ""]
     body = "\n".join(line.text for line in functions) + emitter.text
     if "torch." in body:
@@ -94,7 +95,29 @@ def _head(graph: Graph, unit: Unit, emitter: _Module, functions: list[Line]) -> 
             *(f"    {name}: Tensor" for name in emitter.keeps),
             "",
         ]
+    if emitter.program.parts is not None:
+        lines += [
+            "",
+            "class State(NamedTuple):",
+            '    """What is of requests alone: computed once for all of their candidates."""',
+            *([""] if emitter.state else []),
+            *(f"    {name}: Tensor  # {_extent(value)}" for value, name in emitter.state.items()),
+            "",
+        ]
     return [*lines, ""]
+
+
+def _extent(value: Value) -> str:
+    """A value's shape for people: `[positions of visits.step, 36]`."""
+    sizes = [str(size) for size in (*(a.size for a in value.shape.dims), value.width)]
+    return f"[{', '.join([_rows(value.shape.domain), *sizes])}]"
+
+
+def _rows(domain: Domain | None) -> str:
+    if domain is None:
+        return "1"
+    inner = sorted(a.name for a in domain.axes)
+    return f"positions of {' and '.join(inner)}" if inner else "requests"
 
 
 def _imports(program: Program, unit: Unit) -> list[str]:
@@ -108,19 +131,24 @@ def _imports(program: Program, unit: Unit) -> list[str]:
 
 
 class _Module:
-    """The methods. `keeps`: the fields of `Values`; empty if there is no need of it."""
+    """The methods. `keeps`: the fields of `Values`; empty if there is no need of it. `state`: those of
+    `State`."""
 
     def __init__(self, program: Program, unit: Unit) -> None:
         self.program = program
         self.graph = program.graph
         self.unit = unit
         self.keeps: list[str] = []
+        self.state: dict[Value, str] = {}
         self.text = ""
 
     def methods(self) -> list[str]:
         program = self.program
         parts = [] if program.shared is None else [self._values(program.shared)]
-        parts += [self._forward(), self._losses()]
+        parts += [self._forward()]
+        if program.parts is not None:
+            parts += [self._request_part(program.parts), self._candidate_part(program.parts)]
+        parts += [self._losses()]
         if program.attention is not None:
             parts.append(self._attention(program.attention))
         parts += [self._output(f) for f in program.outputs]
@@ -148,6 +176,28 @@ class _Module:
     def _forward(self) -> list[str]:
         return self._method("forward", "dict[str, Tensor]", self.program.forward, self._shared())
 
+    def _request_part(self, parts: Parts) -> list[str]:
+        writer = Writer(self.unit)
+        writer.write(parts.request)
+        names, texts = Names("count", "index"), []
+        for value in parts.request.results:
+            texts.append(writer.text(value).text)
+            field = names.take(texts[-1] if texts[-1].isidentifier() else writer.name_of(value))
+            self.state[value] = field
+        return [
+            "    def request_part(self, batch: Batch) -> State:",
+            *_rendered(writer.lines),
+            *broken(f"return State({', '.join(texts)})", 8),
+        ]
+
+    def _candidate_part(self, parts: Parts) -> list[str]:
+        writer = Writer(self.unit)
+        writer.names.take("state")
+        writer.texts |= {value: Expr(f"state.{field}") for value, field in self.state.items()}
+        lines = self._method("candidate_part", "dict[str, Tensor]", parts.candidate, [], writer)
+        lines[0] = lines[0].replace("batch: Batch", "state: State, batch: Batch")
+        return lines
+
     def _shared(self) -> list[str]:
         return ["values = self.values(batch)"] if self.keeps else []
 
@@ -168,8 +218,10 @@ class _Module:
             *broken(f"return {writer.text(value).text}", 8),
         ]
 
-    def _method(self, name: str, gives: str, function: Function, first: list[str]) -> list[str]:
-        writer = Writer(self.unit)
+    def _method(
+        self, name: str, gives: str, function: Function, first: list[str], writer: Writer | None = None
+    ) -> list[str]:
+        writer = writer or Writer(self.unit)
         writer.write(function)
         results = zip(function.keys, function.results, strict=True)
         entries = ", ".join(f"{quoted(key)}: {writer.text(value).text}" for key, value in results)

@@ -17,22 +17,22 @@ IMPORTED = frozenset(
     """
     self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights
     CANDIDATE fixed binary_loss real_loss absolute_loss huber_loss class_loss choice_loss
-    mean_of_labelled Values
+    mean_of_labelled Values State
     """.split()
 )
 # The public attributes of a torch module and of specc_runtime.Model: a part of the model of such a
 # name cannot be read as an attribute. A test holds this against the installed versions.
 TAKEN = frozenset(
     """
-    T_destination add add_module apply attention bfloat16 buffers call_super_init children compile
-    constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr files float forward
-    get_buffer get_extra_state get_parameter get_submodule half home indices ipu label load_state_dict
+    T_destination add add_module apply attention bfloat16 buffers call_super_init candidate_part children
+    compile constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr files float
+    forward get_buffer get_extra_state get_parameter get_submodule half home indices ipu label load_state_dict
     loss losses manifest modules mtia named_buffers named_children named_modules named_parameters
     numbers output parameters part place positions register_backward_hook register_buffer
     register_forward_hook register_forward_pre_hook register_full_backward_hook
     register_full_backward_pre_hook register_load_state_dict_post_hook
     register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state
+    register_state_dict_post_hook register_state_dict_pre_hook request_part requires_grad_ set_extra_state
     set_row_counts set_submodule share_memory state_dict to to_empty train training type values xpu
     zero_grad zeros
     """.split()

@@ -12,6 +12,7 @@ from specc.ir.inputs import fields_for, labels_read
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
 from specc.lower.operations import lowered
+from specc.lower.parts import parts_of
 from specc.lower.program import Device, Field, Function, Parameter, Program, Record, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape
 from specc.ops import op
@@ -26,6 +27,7 @@ def lower(graph: Graph) -> Program:
     program = selected(graph)
     reuse(program)
     hold(program)
+    program.parts = parts_of(graph, program.shared, program.forward)
     return program
 
 

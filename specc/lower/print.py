@@ -38,6 +38,9 @@ def print_program(program: Program) -> str:
     printer = _Printer()
     for function in program.functions:
         printer.function(function, "")
+    if program.parts is not None:
+        printer.part(program.parts.request)
+        printer.part(program.parts.candidate)
     return "\n".join([f"model {program.graph.name}", *printer.lines]) + "\n"
 
 
@@ -69,6 +72,13 @@ class _Printer:
         if function.returned is not None:
             results = [self._arg(r) for r in function.returned]
         self.lines.append(f"{indent}  return {', '.join(results)}")
+
+    def part(self, function: Function) -> None:
+        """What a function takes and gives, and which kernels it has; they stand in full above."""
+        takes = ", ".join(map(self._arg, function.parameters))
+        calls = [k.name for k in function.kernels]
+        gives = ", ".join(map(self._arg, function.results))
+        self.lines += ["", f"{function.names[0]}({takes})", f"  {', '.join(calls)}", f"  return {gives}"]
 
     def _cell(self, cell: Cell, indent: str) -> None:
         self.function(cell.step, indent)

@@ -201,6 +201,15 @@ class Function:
 
 
 @dataclass(eq=False)
+class Parts:
+    """Predictions in two steps. request: gives the values that `candidate` reads besides the batch, the
+    state, which are its parameters."""
+
+    request: Function
+    candidate: Function
+
+
+@dataclass(eq=False)
 class Program:
     """shared: what `values` computes once for all other functions; without such a function there is
     nothing. outputs: results by themselves that are of the request alone, or of the candidate alone."""
@@ -211,6 +220,8 @@ class Program:
     losses: Function
     attention: Function | None
     outputs: list[Function]
+    parts: Parts | None = None
+    """Of kernels that stand in `shared` and `forward`: there once buffers are settled."""
 
     @property
     def functions(self) -> list[Function]:

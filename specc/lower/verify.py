@@ -45,6 +45,13 @@ def verify(program: Program, held: bool = True) -> None:
         for kernel in function.kernels:
             for cell in (a for a in kernel.args if isinstance(a, Cell)):
                 _check_cell(cell)
+    if program.parts is not None:
+        _Function(program.parts.request, [], held).check()
+        _Function(program.parts.candidate, [], held).check()
+        given = {x.buffer for x in program.parts.candidate.parameters}
+        for kernel in program.parts.candidate.kernels:
+            if kernel.over is not None and kernel.over.buffer in given:
+                raise LoweringError("the state is written over", kernel)
 
 
 def _check_cell(cell: Cell) -> None:

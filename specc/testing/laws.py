@@ -153,6 +153,19 @@ def _requests(case: Case) -> str | None:
     return worst(together, _detached({k: torch.cat([e[k] for e in each]) for k in together}), VALUE)
 
 
+@_of_case("parts", "a request's part, computed once, and its candidates' part give what both at once give")
+def _parts(case: Case) -> str | None:
+    model = case.subject.model
+    state, own = model.request_part(first_candidates(case.requests, 0)), model.request_part(case.batch)
+    asked = [(state, first_candidates(case.requests, 1)), (state, case.requests), (own, case.batch)]
+    # Each twice: the state must stay as it is.
+    for state, batch in (*asked, *asked):
+        found = worst(_detached(model.candidate_part(state, batch)), _detached(model(batch)), VALUE)
+        if found:
+            return found
+    return None
+
+
 # ------------------------------------------------------------------ of a subject
 
 
@@ -310,14 +323,26 @@ def candidates_apart(batch: Batch) -> list[Batch]:
     ]
 
 
+def first_candidates(batch: Batch, most: int) -> Batch:
+    """The batch with at most so many candidates of each request."""
+    assert batch.candidates is not None
+    kept = _of_candidates(batch, lambda number: number < most)
+    return replace(kept, candidates=batch.candidates.clamp(max=most))
+
+
 def _candidate(request: Batch, number: int) -> Batch:
-    """One candidate of a batch that has one request."""
+    """One candidate of a batch that has one request, as an example."""
+    return replace(_of_candidates(request, lambda n: n == number), candidates=None)
+
+
+def _of_candidates(request: Batch, asked: Callable[[Tensor], Tensor]) -> Batch:
+    """Some candidates of a batch's requests. asked: by their numbers among those of their request."""
 
     def kept(axes: tuple[object, ...]) -> Tensor | None:
         rows = request.layout[axes]  # type: ignore[index]
         if CANDIDATE not in rows.axes:
             return None
-        return (rows.position(CANDIDATE) == number).nonzero().squeeze(1)
+        return asked(rows.position(CANDIDATE)).nonzero().squeeze(1)
 
     fields: dict[str, Tensor | Bag] = {}
     for path, values in request.fields.items():
@@ -331,8 +356,9 @@ def _candidate(request: Batch, number: int) -> Batch:
         parent = request.schema.axes[id].parent
         rows = kept((parent,) if parent else ())
         lengths[id] = values if rows is None else values[rows]
-    labels = {name: values[number : number + 1] for name, values in request.labels.items()}
-    return replace(request, fields=fields, lengths=lengths, labels=labels, candidates=None)
+    labels = {name: values[asked(request.layout[CANDIDATE].position(CANDIDATE))]
+              for name, values in request.labels.items()}  # fmt: skip
+    return replace(request, fields=fields, lengths=lengths, labels=labels)
 
 
 def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:

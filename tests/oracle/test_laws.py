@@ -35,7 +35,7 @@ def test_an_example_does_not_know_its_company(name: str) -> None:
         random_batch(subject.manifest, 3, seed=len(name), empty=0.3),
         random_batch(subject.manifest, 2, seed=len(name), empty=0.3, candidates=True),
     )
-    for law in ("order", "alone", "neighbours", "requests", "finite"):
+    for law in ("order", "alone", "neighbours", "requests", "parts", "finite"):
         ask = LAWS[law].of_case
         assert ask is not None
         assert ask(case) is None, law

@@ -51,7 +51,7 @@ def test_a_compiled_program_is_what_it_means(text: str) -> None:
 @settings(few, max_examples=8)
 @given(programs())
 def test_company_requests_and_places_change_nothing(text: str) -> None:
-    laws_hold(checked(text), 2, "order", "alone", "neighbours", "requests", "placement")
+    laws_hold(checked(text), 2, "order", "alone", "neighbours", "requests", "parts", "placement")
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
@@ -61,7 +61,7 @@ def test_what_random_programs_found_stays_mended(path: Path) -> None:
     formatting_is_stable(text)
     stages_are_sound(graph)
     for number in (1, 2):
-        laws_hold(graph, number, "interpret", "gradient", "passes", "alone", "requests", "placement")
+        laws_hold(graph, number, "interpret", "gradient", "passes", "alone", "requests", "parts", "placement")
 
 
 @seed(4)

@@ -24,6 +24,11 @@ def expand(x: Tensor, of: Rows, to: Rows) -> Tensor:
     return x if of is to else pick(x, to.index(of))
 
 
+def expand_anew(x: Tensor, of: Rows, to: Rows) -> Tensor:
+    """As `expand`, in memory of its own: what is written over it leaves x as it is."""
+    return x.clone() if of is to else pick(x, to.index(of))
+
+
 def repeat(x: Tensor, rows: Rows) -> Tensor:
     """A value that is the same everywhere, [1, ...], at every row. A view: no memory is used."""
     return x.expand(rows.count, *x.shape[1:])

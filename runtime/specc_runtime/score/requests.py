@@ -103,7 +103,8 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
     model.eval()
     try:
         with torch.no_grad():
-            outputs = model(read_by(model, batch))
+            given = read_by(model, batch)
+            outputs = model.candidate_part(model.request_part(given), given)
     finally:
         model.train(training)
     found = {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}
