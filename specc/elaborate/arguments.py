@@ -6,11 +6,13 @@ arguments' axes and widths, in the scope of the block's instance. Leaves the bod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.lookup import axis_of_value
 from specc.elaborate.options import COUNT, is_count, static_or_layer
+from specc.elaborate.results import axis_variables, result_axes
 from specc.elaborate.statics import describe_domain, in_domain, static
 from specc.elaborate.world import Entry, Fault, Given, LayerValue, Scope, Site, World, all_of
 from specc.ir.graph import Node
@@ -39,7 +41,7 @@ def signature_of(block: tree.Block) -> Signature:
             inputs,
             statics,
             frozenset(s.ident.name for s in block.statics if s.default is None),
-            frozenset(["over"] if _axis_variables(block) else []),
+            frozenset(["over"] * bool(axis_variables(block)) + ["to"] * bool(result_axes(block))),
             inputs + statics,
             usage(block),
             (Label(block.ident.span, "declared here"),),
@@ -49,8 +51,8 @@ def signature_of(block: tree.Block) -> Signature:
 
 def bind_arguments(
     block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
-) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], tree.Ident | None]:
-    """Inputs, statics and the axis after `over` by name, every mistake of the call reported. Raises Fault."""
+) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], Mapping[str, Any]]:
+    """Inputs, statics and clauses by name, every mistake of the call reported. Raises Fault."""
     signature = signature_of(block)
     binding = bound(signature, expr, 1 if first is None else len(first))
     inputs: dict[str, Given] = dict(zip(signature.inputs, first or (), strict=False))
@@ -74,13 +76,7 @@ def bind_arguments(
         tell_missing(signature, binding.missing, expr, site)
     if failed or binding.slips or binding.missing:
         raise Fault
-    over = binding.clauses.get("over")
-    assert over is None or isinstance(over, tree.Ident)
-    return inputs, statics, over
-
-
-def _axis_variables(block: tree.Block) -> list[str]:
-    return list(dict.fromkeys(a.name for i in block.inputs for a in i.type.axes))
+    return inputs, statics, binding.clauses
 
 
 # ---------------------------------------------------------------------- types
@@ -88,11 +84,10 @@ def _axis_variables(block: tree.Block) -> list[str]:
 
 def bind_types(
     block: tree.Block, inputs: dict[str, Given], over: tree.Ident | None, scope: Scope, site: Site
-) -> frozenset[Axis]:
-    """Bind the signature's axis and width variables in the block's scope; gives the axes that only
-    pass through."""
+) -> None:
+    """Bind the signature's axis and width variables in the block's scope."""
     bound: dict[str, Axis] = {}
-    variables = _axis_variables(block)
+    variables = axis_variables(block)
 
     def one(item: tree.Input) -> None:
         node, place = inputs[item.ident.name]
@@ -109,6 +104,7 @@ def bind_types(
     all_of(*((lambda item=item: one(item)) for item in block.inputs))
     for name, axis in bound.items():
         scope.name_axis(name, axis)
+    scope.bound = bound
     for item in block.inputs:
         node, place = inputs[item.ident.name]
         mentioned = {bound[ident.name] for ident in item.type.axes}
@@ -125,7 +121,7 @@ def bind_types(
                     help=f"give the value an axis of its own: `rename({place.text}, {axis.name} to s)`",
                 )
     every = {axis for node, _ in inputs.values() for axis in node.type.axes}
-    return frozenset(every - set(bound.values()))
+    scope.passing = frozenset(every - set(bound.values()))
 
 
 def is_ancestor(axis: Axis, axes: tuple[Axis, ...]) -> bool:

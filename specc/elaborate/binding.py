@@ -139,6 +139,9 @@ def _clause(signature: Signature, argument: tree.Argument, clauses: dict[str, An
         place = part.span if name in ("new", "where") else argument.span
         if name not in signature.clauses:
             return [*slips, Slip("clause", argument, place, {"new": "as"}.get(name, name))]
+        if name == "to":  # there may be several
+            clauses["to"] = (*clauses.get("to", ()), part)
+            continue
         if name in clauses:
             return [*slips, Slip("again", argument, place, name)]
         clauses[name] = part

@@ -15,6 +15,7 @@ from specc.elaborate.arguments import bind_arguments, bind_statics, bind_types, 
 from specc.elaborate.blame import CallSite, is_standard
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.contracts import check_result, declared_twice, record_attention
+from specc.elaborate.results import bind_results, name_axes
 from specc.elaborate.statics import truth
 from specc.elaborate.world import Entry, Fault, Given, Scope, Site, World, all_of
 from specc.ir.graph import Node
@@ -46,9 +47,10 @@ def call_block(
         )
     if declared_twice(block):
         raise Fault  # reported where the block is declared
-    inputs, statics, over = bind_arguments(block, expr, site, first)
+    inputs, statics, clauses = bind_arguments(block, expr, site, first)
     scope = Scope(world, module, site.child(name), site.frame, module_scope(world, module), block=True)
-    passing = bind_types(block, inputs, over, scope, site)
+    bind_types(block, inputs, clauses.get("over"), scope, site)
+    outside = bind_results(block, clauses.get("to", ()), scope, site)
     world.calls.append(block)
     world.met.add(id(block))
     world.call_sites.append(CallSite(name, expr.span, {key: place for key, (_, place) in statics.items()}))
@@ -56,16 +58,13 @@ def call_block(
         bind_statics(block, statics, scope)
         check_widths(block, inputs, scope)
         result = _body(block, scope)
-        check_result(block, result, scope, passing)
+        check_result(block, result, scope)
     finally:
         world.calls.pop()
         world.call_sites.pop()
     if block.kind == "attention" and site.frame.outer is None:
         record_attention(block, inputs, result, scope)
-    # What passed through keeps whatever name it has here, if any: its own may mean another axis here.
-    for axis in result.type.axes:
-        if axis not in passing and not site.scope.knows_axis(axis):
-            site.scope.name_axis(axis.name, axis)
+    name_axes(block, result, outside, scope, site, expr.span)
     return result
 
 
@@ -119,6 +118,7 @@ def _body(block: tree.Block, scope: Scope) -> Node:
             help="end its body with `return …`",
         )
     final = returned
+    scope.returned = (final.value,)
     # Every statement is elaborated, so that a fault in an unused one is seen too.
     makers: list[Callable[[], Any]] = [lambda: Site(scope, scope.frame, scope.path).value(final.value)]
     makers += [

@@ -10,6 +10,7 @@ from specc.ir.graph import Node
 from specc.report import Label
 from specc.source import Span
 from specc.types.axis import Axis, Type, union
+from specc.types.kinds import origin
 
 
 def broadcast(site: Site, span: Span, *operands: tuple[Node, Span]) -> Type:
@@ -46,8 +47,8 @@ def _same_names(
     by_name: dict[str, Axis] = {}
     for axis in axes:
         other = by_name.setdefault(axis.name, axis)
-        if other == axis or not (site.scope.knows_axis(axis) and site.scope.knows_axis(other)):
-            continue
+        if other == axis or not {axis, other}.isdisjoint(site.scope.body.passing):
+            continue  # a caller's axis, which only passes through, has its name elsewhere
         raise site.world.fault(
             "E0303",
             f"these are two different axes called `{axis.name}`",
@@ -60,25 +61,7 @@ def _same_names(
                 if a.name == axis.name
             ),
             why="values can only be combined along an axis when it is the same axis",
-            help="share an axis between spaces with `like`, or rename one of them: `rename(x, t to s)`",
+            help="give them different names, or bring them to one size"
+            if axis.size is not None and other.size is not None
+            else "share an axis between spaces with `like`, or rename one of them: `rename(x, t to s)`",
         )
-
-
-def origin(axis: Axis) -> str:
-    """How an axis came about, in words."""
-    source = axis.source[0].name if axis.source else ""
-    match axis.kind:
-        case "space":
-            return f"that of `{axis.key[1]}`"
-        case "shorter":
-            return f"all but one of `{source}`"
-        case "appended":
-            return f"`{source}` with more at the end"
-        case "taken":
-            return f"the first {axis.key[2]} of `{source}`"
-        case "top":
-            return f"the best {axis.key[2]} of `{source}`"
-        case "renamed":
-            return f"a copy of `{source}`"
-        case _:
-            return f"a static axis of {axis.size}"

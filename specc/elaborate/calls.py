@@ -275,7 +275,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
     return Arguments(
         site, expr.span, expr.callee.span, tuple(nodes), options,
         clauses.get("over"), clauses.get("where"), clauses.get("new"), clauses.get("as"),
-        by, clauses.get("to"),
+        by, clauses.get("to", ()),
     )  # fmt: skip
 
 

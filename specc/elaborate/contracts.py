@@ -14,7 +14,7 @@ from specc.types.axis import Axis
 from specc.types.static import describe, kind_of
 
 
-def check_result(block: tree.Block, node: Node, scope: Scope, passing: frozenset[Axis]) -> None:
+def check_result(block: tree.Block, node: Node, scope: Scope) -> None:
     world, declared = scope.world, block.result
     site = Site(scope, scope.frame, scope.path)
     found: set[Axis] = set()
@@ -39,7 +39,7 @@ def check_result(block: tree.Block, node: Node, scope: Scope, passing: frozenset
             raise wrong("E0506", f"`{block.ident.name}` returns a value without the axis `{ident.name}`")
         found.update(matching)
     for axis in node.type.axes:
-        if axis not in found and axis not in passing and not is_ancestor(axis, node.type.axes):
+        if axis not in found and axis not in scope.passing and not is_ancestor(axis, node.type.axes):
             raise wrong(
                 "E0506",
                 f"`{block.ident.name}` returns a value with an axis `{axis.name}` that it does not declare",

@@ -7,13 +7,13 @@ a static value, a `Node`, a `LayerValue`, or for tables an `Encoding`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import fields as dataclass_fields
 from typing import Any
 
+from specc.elaborate.bodies import static_axis
 from specc.elaborate.encodings import table_encoding
 from specc.elaborate.expressions import layer, value
 from specc.elaborate.lookup import axis_by_name
+from specc.elaborate.makers import made_names
 from specc.elaborate.options import values
 from specc.elaborate.scans import scan_value
 from specc.elaborate.spaces import space_value
@@ -46,7 +46,7 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
     except Fault:
         entry.state = "faulty"
         if isinstance(entry.statement, tree.Binding):
-            scope.world.report.lose(made_axes(entry.statement.value))
+            scope.world.report.lose(made_names(entry.statement, scope))
         raise
     finally:
         scope.world.busy.pop()
@@ -205,8 +205,6 @@ def _learned(scope: Scope, item: tree.Learned, site: Site) -> Node:
 def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
     name = item.ident.name
     if item.size is None:
-        if not scope.axes_named(name):
-            _make_axis(scope, name)
         return axis_by_name(name, item.ident.span, site)
     size = static(item.size, site)
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST_WIDTH:
@@ -214,41 +212,15 @@ def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
             "E0403", f"the size of `{name}` must be an integer of at least 1", item.size.span,
             found=describe(size), help=whole_between(size, 1, LARGEST_WIDTH),
         )  # fmt: skip
-    if scope.axes_named(name):
+    ragged = [a for a in scope.axes_named(name) if a.kind == "space"]
+    if ragged:
         raise scope.world.fault(
             "E0202",
             f"there is an axis `{name}` already",
             item.ident.span,
             help=f"write `[{name}, …]` to index by its positions, or choose another name",
         )
-    axis = Axis(("static", name, size, scope.path), name, size, size)
-    scope.name_axis(name, axis)
-    return axis
-
-
-def _make_axis(scope: Scope, name: str) -> None:
-    """Elaborate the bindings that make an axis of that name (`append(x, y, over t as u)`)."""
-    for key, entry in list(scope.entries.items()):
-        statement = entry.statement
-        if isinstance(statement, tree.Binding) and entry.state == "waiting":
-            if name in made_axes(statement.value):
-                entry_value(scope, entry, key)
-
-
-def made_axes(node: Any) -> Iterator[str]:
-    """The names after `as` and `to` anywhere in an expression."""
-    match node:
-        case tree.Over(new=tree.Ident(name=name)) | tree.As(axis=tree.Ident(name=name)):
-            yield name
-        case tree.To(new=tree.Ident(name=name)):
-            yield name
-    if isinstance(node, tuple):
-        for item in node:
-            yield from made_axes(item)
-    elif isinstance(node, tree.Node):
-        for field in dataclass_fields(node):
-            if field.name != "span":
-                yield from made_axes(getattr(node, field.name))
+    return static_axis(site, name, size, item.ident.span)
 
 
 def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:

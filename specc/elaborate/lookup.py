@@ -14,6 +14,7 @@ from specc.report.suggest import nearest
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis
+from specc.types.kinds import origin
 
 
 def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
@@ -21,6 +22,10 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
     axes = node.type.axes
     local = site.scope.axes_named(ident.name)
     found = [a for a in axes if a in local]
+    if not found and axes:
+        site.scope.make_axes(ident.name)  # of one axis that has two names, one may be given further down
+        local = site.scope.axes_named(ident.name)
+        found = [a for a in axes if a in local]
     if not found:
         # An axis that this scope has no name for (it came out of a block) goes by its own name.
         found = [a for a in axes if a.name == ident.name and not site.scope.knows_axis(a)]
@@ -69,6 +74,7 @@ def origins(axes: Iterable[Axis], scope: Scope) -> tuple[Label, ...]:
 
 def axis_by_name(name: str, span: Span, site: Site) -> Axis:
     """The axis that a name means with no value at hand (`length(t)`, `learned w[t, 1]`)."""
+    made = site.scope.make_axes(name)
     found = site.scope.axes_named(name)
     # An axis derived from another keeps its name unless it is given one: the name alone means the first.
     first = [a for a in found if not any(b != a and is_made_of(a, b) for b in found)]
@@ -81,14 +87,27 @@ def axis_by_name(name: str, span: Span, site: Site) -> Axis:
             if scope.outer is None:
                 break
             scope = scope.outer
+        if made:
+            raise site.world.fault(
+                "E0201",
+                f"there is no axis `{name}` yet",
+                span,
+                label="unknown name",
+                why=f"what makes `{name}` needs this first, so that its size is not known here",
+                help=f"give its size here too: `{name} = …`",
+            )
         raise site.world.unknown("E0201", "axis", name, span, known)
     raise site.world.fault(
         "E0306",
         f"several axes are called `{name}`",
         span,
+        found=", and ".join(origin(a) for a in first),
         secondary=origins(found, site.scope),
-        why="each space has axes of its own, unless one is declared `like` the other",
-        help="give them different names, or share one with `like`",
+        why="each space has axes of its own, unless one is declared `like` the other"
+        if any(a.kind == "space" for a in found)
+        else "an axis is its name and its size",
+        help="give them different names"
+        + (", or share one with `like`" if any(a.kind == "space" for a in found) else ""),
     )
 
 

@@ -9,6 +9,7 @@ from specc.elaborate.builtins.registry import BUILTINS
 from specc.elaborate.calls import apply_layer, call
 from specc.elaborate.declarations import entry_value
 from specc.elaborate.expressions import layer, value
+from specc.elaborate.makers import make_axes
 from specc.elaborate.statics import static
 from specc.elaborate.world import World
 from specc.names.program import Program
@@ -26,6 +27,7 @@ class _Meaning:
     call = staticmethod(call)
     apply = staticmethod(apply_layer)
     entry_value = staticmethod(entry_value)
+    make_axes = staticmethod(make_axes)
 
 
 _MEANING = _Meaning()

@@ -57,6 +57,7 @@ class Frame:
     captured: dict[int, Node] = field(default_factory=dict)  # outer node id -> capture
     order: list[Node] = field(default_factory=list)  # the outer nodes, as captured
     ids: set[int] = field(default_factory=set)
+    ranked: list[Node] = field(default_factory=list)  # what `top` ranks by
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,20 @@ class Scope:
     axes: dict[str, list[Axis]] = field(default_factory=dict)
     static: dict[int, bool] = field(default_factory=dict)  # by id of an operation, whether it is static
     scans: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # by id of the statement
+    bound: dict[str, Axis] = field(default_factory=dict)  # in a block: by name of its signature
+    results: dict[str, tuple[Scope, str]] = field(
+        default_factory=dict
+    )  # where a result's axis is known, and as
+    passing: frozenset[Axis] = frozenset()  # in a block: axes of its inputs that its signature does not name
+    returned: tuple[tree.Expr, ...] = ()  # in a block
+
+    @property
+    def body(self) -> Scope:
+        """The scope of the body that this one is in: the file's, or that of a block's instance."""
+        scope = self
+        while scope.outer is not None and not scope.block:
+            scope = scope.outer
+        return scope
 
     def value_of(self, entry: Entry, name: str) -> Any:
         """What one of this scope's names stands for. Raises Fault."""
@@ -150,6 +165,18 @@ class Scope:
                 break
             scope = scope.outer
         return found
+
+    def make_axes(self, name: str) -> bool:
+        """Have the axes of a name made that the bodies around make, innermost first, until there is one;
+        whether the text of any makes one."""
+        scope: Scope | None = self.body
+        made = False
+        while scope is not None:
+            made = self.world.meaning.make_axes(scope, name) or made
+            if scope.axes.get(name):
+                break
+            scope = scope.outer
+        return made
 
     def knows_axis(self, axis: Axis) -> bool:
         scope: Scope | None = self
@@ -194,6 +221,9 @@ class Meaning(Protocol):
 
     def entry_value(self, scope: Scope, entry: Entry, name: str) -> Any:
         """What a name stands for; elaborated on first use."""
+
+    def make_axes(self, scope: Scope, name: str) -> bool:
+        """Have the axes of a name made that the body around a scope makes; whether its text makes one."""
 
 
 class Site:

@@ -8,15 +8,7 @@ from specc.emit.code import quoted
 from specc.emit.names import Names
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.types.axis import Axis
-
-_WORDS = {
-    "shorter": "shorter",
-    "appended": "longer",
-    "taken": "first",
-    "top": "best",
-    "renamed": "copy",
-    "static": "rows",
-}
+from specc.types.kinds import KINDS
 
 
 class Axes:
@@ -34,7 +26,7 @@ class Axes:
         """The name of the constant that stands for an axis."""
         if axis not in self._known:
             text = self._declaration(axis)
-            words = (axis.name, f"{axis.name}_{_WORDS.get(axis.kind, axis.kind)}")
+            words = (axis.name, f"{axis.name}_{KINDS[axis.kind].word}")
             name = self._names.take(*(w.upper() for w in words))
             self._known[axis] = name
             self.lines.append(f"{name} = {text.replace('NAME', quoted(name.lower()))}")
@@ -44,27 +36,16 @@ class Axes:
         if not axis.ragged:
             self.uses_fixed = True
             return f"fixed(NAME, {axis.size})"
-        sources = [self.constant(source) for source in axis.source]
-        match axis.kind:
-            case "space":
-                parent = ""
-                if axis.parent is not None:
-                    parent = f", parent={self.constant(axis.parent)}"
-                elif axis_role(axis, self._spaces) == CANDIDATE:
-                    self.uses_candidate = True
-                    parent = ", parent=CANDIDATE"
-                return f"Axis({quoted(axis_id(axis))}, bound={axis.bound}{parent})"
-            case "renamed":
-                return f"{sources[0]}.renamed(NAME)"
-            case "shorter":
-                return f"{sources[0]}.shorter()"
-            case "appended":
-                return f"{sources[0]}.longer()" if len(sources) == 1 else f"{sources[0]}.joined({sources[1]})"
-            case "taken":
-                return f"{sources[0]}.taken({axis.key[2]})"
-            case "top":
-                return f"{sources[0]}.best({axis.key[2]}, NAME)"
-        raise AssertionError(axis.kind)
+        if axis.kind == "space":
+            parent = ""
+            if axis.parent is not None:
+                parent = f", parent={self.constant(axis.parent)}"
+            elif axis_role(axis, self._spaces) == CANDIDATE:
+                self.uses_candidate = True
+                parent = ", parent=CANDIDATE"
+            return f"Axis({quoted(axis_id(axis))}, bound={axis.bound}{parent})"
+        sources = dict(zip("ab", map(self.constant, axis.source), strict=False))
+        return KINDS[axis.kind].declared.format(n=axis.number, **sources)
 
 
 def axis_id(axis: Axis) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from specc.types import kinds
 from specc.types.axis import Axis, Type, union
 
 Positions = tuple[int, ...]
@@ -103,19 +104,9 @@ class Setting:
             return self.batch
         if axis.size is not None:
             return axis.size
-        match axis.kind:
-            case "space":
-                return self.example.lengths[axis][_parents(axis, {**self.here, **place})]
-            case "renamed":
-                return self.length(axis.source[0], place)
-            case "shorter":
-                return max(self.length(axis.source[0], place) - 1, 0)
-            case "appended":
-                first, *second = (self.length(a, place) for a in axis.source)
-                return first + (second[0] if second else 1)
-            case "taken" | "top":
-                return min(self.length(axis.source[0], place), int(axis.key[2]))
-        raise AssertionError(axis.kind)
+        if axis.kind == "space":
+            return self.example.lengths[axis][_parents(axis, {**self.here, **place})]
+        return int(kinds.length(axis, *(self.length(source, place) for source in axis.source)))
 
     def places(self, axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
         """Every place along some axes that exists. Inside of a scan the axes of `here` are settled."""

@@ -10,6 +10,7 @@ from specc.ops import op
 from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Origin, Positions, Traits, slots
 from specc.ops.rules import Inputs, line, moved
 from specc.types.axis import Axis, Type, union
+from specc.types.kinds import alike
 
 if TYPE_CHECKING:
     from specc.ir.graph import Node
@@ -32,11 +33,14 @@ def _pairs(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 def _derived(check: Checker, node: Node, inputs: Inputs) -> Type:
     old, axis = node.attrs["old"], node.attrs["axis"]
-    made = axis.kind == _MADE[node.op] and axis.source == (old,)
+    if node.op == op.RENAME:
+        made = axis != old and alike(axis, old)
+    else:
+        made = axis.kind == _MADE[node.op] and axis.source == (old,)
     check.require(node, made, f"`{axis}` is not of `{old}`")
     check.require(node, axis.parent == old.parent, f"`{axis}` and `{old}` live in different axes")
     if "k" in node.attrs:
-        check.require(node, axis.key[2] == node.attrs["k"], f"`{axis}` has another k")
+        check.require(node, axis.number == node.attrs["k"], f"`{axis}` has another k")
     for score in inputs[1:]:
         check.along(node, score, old)
         check.require(node, score.width == 1 and set(score.axes) <= set(inputs[0].axes), f"the score {score}")
@@ -47,7 +51,8 @@ def _append(check: Checker, node: Node, inputs: Inputs) -> Type:
     x, y = inputs
     old, axis, second = (node.attrs[k] for k in ("old", "axis", "second"))
     source = (old,) if second is None else (old, second)
-    check.require(node, axis.kind == "appended" and axis.source == source, f"`{axis}` is of others")
+    made = axis.kind == ("appended" if second is None else "joined") and axis.source == source
+    check.require(node, made, f"`{axis}` is of others")
     check.require(node, axis.parent == old.parent, f"`{axis}` and `{old}` live in different axes")
     check.require(node, x.width == y.width, "widths differ")
     whole = moved(check, node, x, old, axis)
@@ -73,7 +78,7 @@ def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 # By operation the kind of axis that it makes.
-_MADE = {op.RENAME: "renamed", op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
+_MADE = {op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
 _OVER_NEW = {"over": True, "new": False}
 _OLD_AXIS = {"old": Axis, "axis": Axis}
 _PURE = Traits(effect=Effect.PURE)

@@ -21,6 +21,7 @@ from specc.ir.prune import prune
 from specc.ops import op
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type
+from specc.types.kinds import alike
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _attention(
     if not set(_static(given)) <= {*_static(query), *_static(key)}:
         return None
     where = _where(builder, softmax, query_axis, axis)
-    if where is None or (where != "all" and (query_axis is None or _lengths(query_axis) != _lengths(axis))):
+    if where is None or (where != "all" and (query_axis is None or not alike(query_axis, axis))):
         return None
     attrs = {"query_axis": query_axis, "key_axis": axis, "scale": scores.scale, "where": where}
     return builder.add(
@@ -115,13 +116,6 @@ def _where(builder: Builder, softmax: Node, query_axis: Axis | None, key_axis: A
     if axes == (query_axis, key_axis):
         return {op.GE: "until", op.GT: "before", op.NE: "others"}.get(condition.op)
     return None
-
-
-def _lengths(axis: Axis) -> Axis:
-    """The axis that says how long a copy is."""
-    while axis.kind == "renamed":
-        axis = axis.source[0]
-    return axis
 
 
 def _ragged(type_: Type) -> tuple[Axis, ...]:

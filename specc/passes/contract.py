@@ -23,10 +23,10 @@ from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
 from specc.ops import op
 from specc.ops.products import Columns, Product, Slab, project_attrs
-from specc.passes.positions import never_empty
 from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
 from specc.passes.roles import REQUEST, axis_role
 from specc.types.axis import Axis, Type, union
+from specc.types.kinds import never_empty
 
 
 @dataclass(frozen=True)

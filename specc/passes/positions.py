@@ -18,6 +18,7 @@ from specc.ops import op, traits
 from specc.ops.definition import Positions
 from specc.passes.rewrite import Builder, rebuilt
 from specc.types.axis import Axis
+from specc.types.kinds import never_empty
 
 Choice = tuple[str, Axis]
 
@@ -53,19 +54,6 @@ def _choice(node: Node) -> Choice | None:
     if axis is None or len(node.inputs) > 1 or not never_empty(axis):
         return None
     return node.op, axis
-
-
-def never_empty(axis: Axis) -> bool:
-    match axis.kind:
-        case "static":
-            return bool(axis.size)
-        case "appended":
-            return len(axis.source) == 1 or any(never_empty(a) for a in axis.source)
-        case "renamed":
-            return never_empty(axis.source[0])
-        case "taken":
-            return axis.bound > 0 and never_empty(axis.source[0])
-    return False
 
 
 def _wanted(graph: Graph) -> set[int]:

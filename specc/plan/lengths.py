@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from specc.ir.graph import Graph
+from specc.types import kinds
 from specc.types.axis import Axis, Type
 
 
@@ -59,16 +60,8 @@ class Lengths:
     def _length(self, axis: Axis) -> float:
         if axis.size is not None:
             return axis.size
-        match axis.kind:
-            case "shorter":
-                return max(self._length(axis.source[0]) - 1, 0.0)
-            case "appended":
-                parts = [self._length(source) for source in axis.source]
-                return sum(parts) if len(parts) > 1 else parts[0] + 1
-            case "taken" | "top":
-                return min(self._length(axis.source[0]), axis.bound)
-            case "renamed":
-                return self._length(axis.source[0])
+        if axis.source:
+            return float(kinds.length(axis, *map(self._length, axis.source)))
         return self._moment(axis, (str(axis.key[1]), str(axis.key[2])), 1)
 
 

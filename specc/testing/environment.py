@@ -31,6 +31,14 @@ class Ax:
     parent: Ax | None = field(compare=False, default=None)
 
 
+def copied(old: Ax, name: str, scope: tuple[Any, ...]) -> Ax:
+    """What `rename` makes of an axis: a static axis is its name and its size, another a copy of its root."""
+    if old.static:
+        return Ax(("static", name, old.bound, scope), name, old.bound, True)
+    root = old.id[1] if old.id[0] == "renamed" else old.id
+    return Ax(("renamed", root, name, scope), name, old.bound, False, old.parent)
+
+
 @dataclass(frozen=True)
 class Ty:
     axes: tuple[Ax, ...]

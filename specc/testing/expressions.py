@@ -13,7 +13,7 @@ from functools import cache
 from specc.ops import op
 from specc.ops.definition import Along, OpDef
 from specc.ops.plugins import every
-from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, union
+from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, copied, union
 
 Step = Callable[[Env, Val], Val | None]
 
@@ -138,11 +138,13 @@ def static_name(env: Env, size: int, type_: Ty) -> tuple[str, Ax]:
     known = [
         (name, axes[0])
         for name, axes in env.names.items()
-        if len(axes) == 1 and axes[0].id == ("static", name, size, env.scope) and axes[0] not in type_.axes
+        if len(axes) == 1 and axes[0].id[0] == "static" and axes[0].bound == size
+        if not any(a == axes[0] or a.name in (name, axes[0].name) for a in type_.axes)
     ]
-    name = env.one([*(n for n, _ in known), ""]) or env.fresh("f")
-    axis = Ax(("static", name, size, env.scope), name, size, True)
-    return name, axis
+    if known and env.chance():
+        return env.one(known)
+    name = env.fresh("f")
+    return name, Ax(("static", name, size, env.scope), name, size, True)
 
 
 def axis_made(env: Env, name: str, axis: Ax, text: str, type_: Ty) -> Val | None:
@@ -233,7 +235,15 @@ def rename(env: Env, x: Val) -> Val | None:
         return None
     old, name = leaf
     new = env.fresh("s")
-    axis = Ax(("renamed", old.id, new, env.scope), new, old.bound, old.static, old.parent)
+    axis = copied(old, new, env.scope)
+    known = [
+        (other, axes[0])
+        for other, axes in env.names.items()
+        if len(axes) == 1 and (copied(axes[0], new, env.scope) == axis) and axes[0] not in x.type.axes
+        if not any(a.name in (other, axes[0].name) for a in x.type.without(old).axes)
+    ]
+    if known and env.chance():  # a copy that there is already, or what the old axis is a copy of
+        new, axis = env.one(known)
     return axis_made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
 
 

@@ -5,7 +5,7 @@ Importing this enters their rules.
 
 from __future__ import annotations
 
-from specc.testing.environment import Ax, Env, Ty, Val
+from specc.testing.environment import Env, Ty, Val, copied
 from specc.testing.expressions import a_leaf, axis_made, named, rule, static_name
 
 
@@ -16,7 +16,7 @@ def self_attention(env: Env, x: Val) -> Val | None:
     if leaf is None or len(x.type.axes) > 2 or not named(x):
         return None
     (axis, name), s = leaf, env.fresh("s")
-    other = Ax(("renamed", axis.id, s, env.scope), s, axis.bound, axis.static, axis.parent)
+    other = copied(axis, s, env.scope)
     if not env.fits(Ty((*x.type.axes, other), x.type.width)):
         return None
     env.register(s, other)

@@ -29,6 +29,16 @@ def programs(max_bindings: int = 6) -> SearchStrategy[str]:
     return program()
 
 
+def _at_home(axis: Ax, name: str, inner: Env, outer: Env) -> Ax:
+    """A new axis of a block's result as its caller knows it, under a name."""
+    kind, *rest = axis.id
+    if kind == "static" and axis.id[-1] == inner.scope:
+        return Ax((kind, name, axis.bound, outer.scope), name, axis.bound, True)
+    if kind == "renamed" and axis.id[-1] == inner.scope:
+        return replace(axis, id=(kind, rest[0], name, outer.scope), name=name)
+    return replace(axis, name=name)
+
+
 @dataclass
 class _Program:
     """One program while it is written."""
@@ -57,7 +67,9 @@ class _Program:
             self.loss()
         if env.number(0, 3) == 3:
             self.places()
-        return "\n".join(["model random", "", *self.head, "", *self.blocks, "", *self.body]) + "\n"
+        turn = env.number(0, len(self.body) - 1)  # the order of statements never matters
+        body = [*self.body[turn:], *self.body[:turn]]
+        return "\n".join(["model random", "", *self.head, "", *self.blocks, "", *body]) + "\n"
 
     # ------------------------------------------------------------- declarations
 
@@ -228,10 +240,24 @@ class _Program:
             f"  return {result.text}",
             "}",
         ]
+        arguments = [v.text for v in given]
+        type_ = result.type
         for axis in result.type.axes:
+            own = inner.name(axis, result.type)
+            if axis in passing or own is None or own in variables.values():
+                continue
+            outside = own
+            if self.env.chance():  # the caller may give it another name
+                outside = self.env.fresh("e")
+                arguments.append(f"{own} to {outside}")
+            type_ = type_.replaced(axis, _at_home(axis, outside, inner, self.env))
+        for axis in type_.axes:
             if not any(axis in axes for axes in self.env.names.values()):
                 self.env.register(axis.name, axis)
-        return Val(f"{name}({', '.join(v.text for v in given)})", result.type)
+        text = f"{name}({', '.join(arguments)})"
+        if type_ != result.type and self.env.chance():  # what two calls make is one axis
+            text = f"({text} - 0.5 * {text})"
+        return Val(text, type_)
 
     def sequences(self, ragged: bool = False) -> list[tuple[Val, Ax]]:
         """The values that a block can walk, each with the axis."""

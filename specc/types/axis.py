@@ -16,15 +16,7 @@ from specc.frozen import dataclass
 class Axis:
     """One named axis.
 
-    `key` is the identity: how the axis came about, as nested tuples, headed by its kind
-        ("space", space, name)            a space's own ragged axis
-        ("static", name, size, scope)     stack, split, fan, pairs, learned
-        ("renamed", key, name, scope)     rename(x, t to s)
-        ("shorter", key)                  init and tail: one position less (never below 0)
-        ("appended", key, key | None)     a vector at the end (None), or two sequences joined
-        ("taken", key, k)                 the first k
-        ("top", key, k, node id)          the k best by a score
-        ("batch", "examples")             the examples of a batch, in losses
+    `key` is the identity: how the axis came about, as nested tuples, headed by its kind (specc.types.kinds)
     `size` is the length of a static axis, None for a ragged one; `bound` is the largest
     length; `parent` is the axis that a nested ragged axis lives in; `source` is the axis
     (for joined sequences: the two axes) that a derived axis comes from.
@@ -47,6 +39,11 @@ class Axis:
     @property
     def kind(self) -> str:
         return str(self.key[0])
+
+    @property
+    def number(self) -> Any:
+        """The number that its identity has beside its sources or its name: how many are taken, or a size."""
+        return self.key[2] if len(self.key) > 2 else None
 
     @property
     def chain(self) -> tuple[Axis, ...]:

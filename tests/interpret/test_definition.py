@@ -96,6 +96,8 @@ OVER_T = {
     "sum(softmax(x, over t where t < 2), over t)": 1.0,
     "sum(softmax(0 * x, over t) * x, over t)": 2.0,
     "sum(sum(x * rename(x, t to s), over s where s < t), over t)": -3.0 + 12.0 - 4.0,
+    "sum(sum(rename(x - 10 * rename(x, t to s), t to s, s to t) * index(t), over t), over s)": -192.0,
+    "sum(rename(rename(x, t to s), s to t) * x, over t)": 26.0,
 }
 
 

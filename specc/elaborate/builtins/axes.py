@@ -6,17 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from specc.elaborate.bodies import check_free, copy_of
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, built_in
-from specc.elaborate.builtins.widths import static_axis, without_axis_named
+from specc.elaborate.builtins.widths import new_axis, without_axis_named
 from specc.elaborate.lookup import axis_by_name, axis_of_value, unwalked
 from specc.elaborate.positions import length, position
+from specc.elaborate.same import first_of
 from specc.ir.graph import Node
 from specc.ops import op
 from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
+from specc.types.kinds import derived, root
 
 
 def _over(args: Arguments) -> Axis:
@@ -69,7 +72,10 @@ def _register(args: Arguments, new: Axis) -> None:
         )
     ident = args.new or args.over
     assert ident is not None
-    args.site.scope.name_axis(ident.name, new)
+    assert args.over is not None
+    if ident.name != args.over.name:
+        check_free(args.site, ident.name, new, ident.span)
+    args.site.scope.body.name_axis(ident.name, new)
 
 
 def _name(old: Axis, args: Arguments) -> str:
@@ -77,27 +83,54 @@ def _name(old: Axis, args: Arguments) -> str:
 
 
 def _shorter(old: Axis, args: Arguments) -> Axis:
-    size = None if old.size is None else max(old.size - 1, 0)
-    return Axis(("shorter", old.key), _name(old, args), max(old.bound - 1, 0), size, old.parent, (old,))
+    return derived("shorter", _name(old, args), old)
 
 
 def _taken(old: Axis, args: Arguments) -> Axis:
-    k: int = args.options["k"]
-    size = None if old.size is None else min(old.size, k)
-    return Axis(("taken", old.key, k), _name(old, args), min(old.bound, k), size, old.parent, (old,))
+    return derived("taken", _name(old, args), old, more=(args.options["k"],))
 
 
 @built_in(op.RENAME)
 def _rename(args: Arguments) -> Node:
-    assert args.to is not None
-    old = axis_of_value(args.to.old, args.x, args.site)
-    no_children(args, args.x.type, old, args.span)
-    without_axis_named(args, args.x, args.nodes[0][1], args.to.new)
-    name = args.to.new.name
-    key = ("renamed", old.key, name, args.site.scope.path)
-    new = Axis(key, name, old.bound, old.size, old.parent, (old,))
-    args.site.scope.name_axis(name, new)
-    return args.add(op.RENAME, [args.x], replaced(args.x.type, old, new), {"old": old, "axis": new})
+    x, pairs = args.x, args.to
+    olds = [axis_of_value(to.old, x, args.site) for to in pairs]
+    for to, old in zip(pairs, olds, strict=True):
+        if olds.count(old) > 1:
+            raise args.world.fault("E0404", f"`{to.old.name}` is renamed twice", to.span, help="keep one")
+        no_children(args, x.type, old, args.span)
+    kept = x.type.without(olds[0])
+    for old in olds[1:]:
+        kept = kept.without(old)
+    news: list[Axis] = []
+    for to, old in zip(pairs, olds, strict=True):
+        without_axis_named(args, kept, args.nodes[0][1], to.new)
+        new = copy_of(old, to.new.name, to.new.span, args.site)
+        if new in news or kept.has(new):
+            raise args.world.fault(
+                "E0303", f"two axes would be `{to.new.name}`", to.span, found=str(x.type),
+                help="give each a name of its own",
+            )  # fmt: skip
+        news.append(new)
+    return _renamed_at_once(args, olds, news)
+
+
+def _renamed_at_once(args: Arguments, olds: list[Axis], news: list[Axis]) -> Node:
+    """The value with axes in the places of others; those that change places by way of a third."""
+    x, waiting = args.x, [(old, new) for old, new in zip(olds, news, strict=True) if old != new]
+    while waiting:
+        free = next((pair for pair in waiting if not x.type.has(pair[1])), None)
+        if free is None:  # a circle: the first steps aside
+            old, new = waiting[0]
+            aside = derived("renamed", f"{old.name}_aside", root(old), more=("aside", new.key))
+            if old.size is not None:
+                aside = Axis(("static", "aside", old.size, new.key), "aside", old.size, old.size)
+            waiting[0] = aside, new
+            free = old, aside
+        else:
+            waiting.remove(free)
+        old, new = free
+        x = args.add(op.RENAME, [x], replaced(x.type, old, new), {"old": old, "axis": new})
+    return x
 
 
 @built_in(op.APPEND)
@@ -136,17 +169,8 @@ def _append(args: Arguments) -> Node:
                 args.span,
                 found=f"{x.type} and {y.type}",
             )
-    size = None
-    if old.size is not None and (second is None or second.size is not None):
-        size = old.size + (1 if second is None else second.size or 0)
-    new = Axis(
-        ("appended", old.key, second.key if second else None),
-        _name(old, args),
-        old.bound + (second.bound if second else 1),
-        size,
-        old.parent,
-        (old, second) if second else (old,),
-    )
+    name = _name(old, args)
+    new = derived("appended", name, old) if second is None else derived("joined", name, old, second)
     _register(args, new)
     rest = y.type.without(second) if second else y.type
     axes = union(x.type.without(old), rest)
@@ -180,14 +204,8 @@ def _top(args: Arguments) -> Node:
             found=str(score.type),
         )
     k: int = args.options["k"]
-    new = Axis(
-        ("top", old.key, k, score.id),
-        _name(old, args),
-        min(old.bound, k),
-        None if old.size is None else min(old.size, k),
-        old.parent,
-        (old,),
-    )
+    score = first_of(score, args.site)
+    new = derived("top", _name(old, args), old, more=(k, score.id))
     _register(args, new)
     type_ = replaced(args.x.type, old, new)
     return args.add(op.TOP, [args.x, score], type_, {"old": old, "axis": new, "k": k})
@@ -221,8 +239,8 @@ def _stack(args: Arguments) -> Node:
             )
     broadcast(args.site, args.span, *parts)
     for node, place in parts:
-        without_axis_named(args, node, place, args.as_)
-    axis = static_axis(args, args.as_, len(parts))
+        without_axis_named(args, node.type, place, args.as_)
+    axis = new_axis(args, args.as_, len(parts))
     axes = (*union(*(n.type for n, _ in parts)), axis)
     return args.add(op.STACK, [n for n, _ in parts], Type(axes, width), {"axis": axis})
 
@@ -244,8 +262,8 @@ def _pairs(args: Arguments, name: str) -> Node:
         )
     ident = args.as_ or tree.Ident("pair", span=args.span)
     if ident.name != over.name:
-        without_axis_named(args, args.x, args.nodes[0][1], ident)
-    axis = static_axis(args, ident, over.size * (over.size - 1) // 2)
+        without_axis_named(args, args.x.type, args.nodes[0][1], ident)
+    axis = new_axis(args, ident, over.size * (over.size - 1) // 2)
     return args.add(name, [args.x], replaced(args.x.type, over, axis), {"over": over, "axis": axis})
 
 

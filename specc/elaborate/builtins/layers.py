@@ -9,7 +9,7 @@ from typing import Any
 
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
-from specc.elaborate.builtins.widths import static_axis, without_axis_named
+from specc.elaborate.builtins.widths import new_axis, without_axis_named
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
 from specc.ops import op
@@ -157,8 +157,8 @@ def _fan(args: Arguments) -> Node:
     outs = [
         args.site.apply(args.options["layer"], [args.nodes[0]], args.span) for _ in range(args.options["n"])
     ]
-    without_axis_named(args, outs[0], args.nodes[0][1], args.as_)
-    axis = static_axis(args, args.as_, len(outs))
+    without_axis_named(args, outs[0].type, args.nodes[0][1], args.as_)
+    axis = new_axis(args, args.as_, len(outs))
     return args.add(op.STACK, outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
 
 

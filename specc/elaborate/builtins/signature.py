@@ -36,7 +36,7 @@ class Arguments:
     new: tree.Ident | None = None
     as_: tree.Ident | None = None
     by: tuple[Node, Span] | None = None
-    to: tree.To | None = None
+    to: tuple[tree.To, ...] = ()
 
     @property
     def world(self) -> World:

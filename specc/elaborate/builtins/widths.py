@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specc.elaborate.bodies import static_axis
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
 from specc.elaborate.lookup import axis_of_value
@@ -14,20 +15,20 @@ from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
 
 
-def static_axis(args: Arguments, ident: tree.Ident, size: int) -> Axis:
-    """A new static axis; the same name and size in one scope is the same axis."""
-    axis = Axis(("static", ident.name, size, args.site.scope.path), ident.name, size, size)
-    args.site.scope.name_axis(ident.name, axis)
-    return axis
+def new_axis(args: Arguments, ident: tree.Ident, size: int) -> Axis:
+    """The static axis of a name and size."""
+    return static_axis(args.site, ident.name, size, ident.span)
 
 
-def without_axis_named(args: Arguments, node: Node, place: Span, ident: tree.Ident) -> None:
-    if any(a.name == ident.name for a in node.type.axes):
+def without_axis_named(args: Arguments, type_: Type, place: Span, ident: tree.Ident) -> None:
+    scope = args.site.scope
+    here, passing = scope.axes_named(ident.name), scope.body.passing
+    if any((a in here or a.name == ident.name) and a not in passing for a in type_.axes):
         raise args.world.fault(
             "E0303",
             f"the value already has an axis `{ident.name}`",
             ident.span,
-            found=str(node.type),
+            found=str(type_),
             help="choose another name for the new axis",
         )
 
@@ -89,8 +90,8 @@ def _split(args: Arguments) -> Node:
             found=str(x.type),
             help=f"{x.type.width} leaves {x.type.width % count} over; change the width or the parts",
         )
-    without_axis_named(args, x, place, args.as_)
-    axis = static_axis(args, args.as_, count)
+    without_axis_named(args, x.type, place, args.as_)
+    axis = new_axis(args, args.as_, count)
     return args.add(op.SPLIT, [x], Type((*x.type.axes, axis), x.type.width // count), {"axis": axis})
 
 
