@@ -15,13 +15,19 @@ from tests.oracle.subjects import compiled, draws, every_way
 from tests.specs.small import SPECS, few_rows
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
+    "can": {"dim": 4, "wide": 4, "sizes": [8]},
     "dcnv2": {"dim": 4, "sizes": [8]},
     "deepfm": {"dim": 4, "sizes": [8]},
     "esmm": {"dim": 8, "sizes": [8, 4]},
+    "eta": {"dim": 4, "longest": 50, "found": 10, "bits": 16, "heads": 2, "sizes": [8]},
     "fibinet": {"dim": 4, "sizes": [8]},
+    "fmfm": {"dim": 4},
     "hstu": {"dim": 16, "heads": 2},
     "mmoe": {"dim": 4, "size": 8, "sizes": [4]},
     "ple": {"dim": 4, "size": 8},
+    "sdim": {"dim": 4, "longest": 50, "groups": 4, "sizes": [8]},
+    "sim": {"dim": 4, "longest": 50, "found": 10, "heads": 2, "sizes": [8]},
+    "twin": {"dim": 4, "longest": 50, "found": 10, "heads": 2, "sizes": [8]},
     "two_tower": {"dim": 8, "sizes": [8]},
     "xdeepfm": {"k": 4, "maps": 20, "sizes": [8]},
 }

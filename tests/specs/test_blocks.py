@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime import Batch
-from tests.specs.held import Weights, filled, holds, parts
+from tests.specs.held import Weights, dense, filled, holds, normed, parts
 
 BOUND, WIDTH = 5, 8
 SEQUENCE = f"""model held
@@ -88,19 +88,11 @@ def test_transformer_passes_positions_on() -> None:
         inner = f"{path}.attended.self_attention"
         mixed = attended(w, inner, x, "rotary", causal=False)
         mixed = x + F.linear(mixed, w[f"{inner}.linear.weight"], w[f"{inner}.linear.bias"])
-        mixed = normed(w, f"{path}.mixed.norm", mixed)
-        hidden = F.relu(dense(w, f"{path}.forwarded.linear", mixed))
-        return normed(w, f"{path}.norm", mixed + dense(w, f"{path}.forwarded.linear_2", hidden))
+        mixed = normed(mixed, w, f"{path}.mixed.norm")
+        hidden = F.relu(dense(mixed, w, f"{path}.forwarded.linear"))
+        return normed(mixed + dense(hidden, w, f"{path}.forwarded.linear_2"), w, f"{path}.norm")
 
     holds(sequence("history |> transformer(heads = 2, positions = rotary)"), every(reference))
-
-
-def dense(w: Weights, path: str, x: Tensor) -> Tensor:
-    return F.linear(x, w[f"{path}.weight"], w[f"{path}.bias"])
-
-
-def normed(w: Weights, path: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], w[f"{path}.scale"], w[f"{path}.shift"])
 
 
 def test_sasrec_block() -> None:
@@ -108,10 +100,10 @@ def test_sasrec_block() -> None:
     path = "made.sasrec_block"
 
     def reference(w: Weights, x: Tensor) -> Tensor:
-        seen = normed(w, f"{path}.mixed.norm", x)
+        seen = normed(x, w, f"{path}.mixed.norm")
         mixed = x + attended(w, f"{path}.mixed.causal_attention", seen, "none", causal=True)
-        hidden = F.relu(dense(w, f"{path}.linear", normed(w, f"{path}.norm", mixed)))
-        return mixed + dense(w, f"{path}.linear_2", hidden)
+        hidden = F.relu(dense(normed(mixed, w, f"{path}.norm"), w, f"{path}.linear"))
+        return mixed + dense(hidden, w, f"{path}.linear_2")
 
     holds(sequence("history |> sasrec_block(heads = 2)"), every(reference))
 

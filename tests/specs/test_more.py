@@ -3,63 +3,15 @@ gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from specc.testing import random_batch
-from specc_runtime import Batch, Model, labelled
+from specc_runtime import labelled
 from tests.lang.test_more import graph_of
 from tests.oracle.subjects import compiled
-
-
-def pooled(batch: Batch, table: Tensor, field: str, axis: str, mean: bool) -> Tensor:
-    """Rows of a sequence's ids added up, or their mean, one an example."""
-    lengths = batch.lengths[axis].tolist()
-    parts = batch.column(field).split(lengths)
-    each = [table[ids].sum(0) / (max(len(ids), 1) if mean else 1) for ids in parts]
-    return torch.stack(each)
-
-
-def inputs(batch: Batch, w: Mapping[str, Tensor], mean: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """User, candidate and pooled history, as the specs of these models read them."""
-    user = torch.cat(
-        [w["user.id.weight"][batch.column("user.id")], w["user.age.weight"][batch.column("user.age")]], 1
-    )
-    ad = torch.cat(
-        [w["items.weight"][batch.column("ad.item")], w["categories.weight"][batch.column("ad.category")]], 1
-    )
-    history = [
-        pooled(batch, w[f"{table}.weight"], f"history.{name}", "history.t", mean)
-        for table, name in (("items", "item"), ("categories", "category"))
-    ]
-    return user, ad, torch.cat(history, 1)
-
-
-def dense(x: Tensor, w: Mapping[str, Tensor], path: str) -> Tensor:
-    return F.linear(x, w[f"{path}.weight"], w[f"{path}.bias"])
-
-
-def alike(model: Model, batch: Batch, found: dict[str, Tensor], w: Mapping[str, Tensor]) -> None:
-    """Losses and the gradients of their sum are those of the model."""
-    losses = model.losses(batch)
-    assert found.keys() == losses.keys()
-    for name, value in found.items():
-        torch.testing.assert_close(losses[name], value, rtol=1e-10, atol=1e-12)
-    torch.stack(list(losses.values())).sum().backward()
-    torch.stack(list(found.values())).sum().backward()
-    for path, parameter in model.named_parameters():
-        theirs, own = w[path].grad, parameter.grad
-        assert (theirs is None) == (own is None), path
-        if theirs is not None and own is not None:
-            torch.testing.assert_close(own.to_dense(), theirs, rtol=1e-9, atol=1e-11, msg=path)
-
-
-def weights(model: Model) -> dict[str, Tensor]:
-    own = dict(model.state_dict(keep_vars=True))
-    return {path: x.detach().clone().requires_grad_(x.requires_grad) for path, x in own.items()}
+from tests.specs.held import alike, costs, dense, fields_of, inputs, tower, weights
 
 
 def test_two_towers() -> None:
@@ -109,28 +61,6 @@ def test_esmm() -> None:
     }
     torch.testing.assert_close(model(batch)["sale_after_click"], sale, rtol=1e-10, atol=1e-12)
     alike(model, batch, found, w)
-
-
-def tower(x: Tensor, w: Mapping[str, Tensor], path: str, layers: int = 1) -> Tensor:
-    """relu layers, each a matrix and a bias."""
-    for number in range(layers):
-        x = F.relu(dense(x, w, f"{path}.mlp.linear" + (f"_{number + 1}" if number else "")))
-    return x
-
-
-def costs(batch: Batch, **logits: Tensor) -> dict[str, Tensor]:
-    """By prediction the loss of its logits [B, 1]."""
-    return {
-        name: F.binary_cross_entropy_with_logits(x.squeeze(1), batch.labels[name].to(x))
-        for name, x in logits.items()
-    }
-
-
-def fields_of(batch: Batch, w: Mapping[str, Tensor], under: str = "", again: str = "") -> list[Tensor]:
-    """The four fields of the models that read a user and a candidate, from their own tables or others."""
-    paths = (f"{under}user.id", f"{under}user.age", f"{again}ad.item", f"{again}ad.category")
-    names = ("user.id", "user.age", "ad.item", "ad.category")
-    return [w[f"{path}.weight"][batch.column(name)] for path, name in zip(paths, names, strict=True)]
 
 
 def test_deepfm() -> None:
