@@ -161,8 +161,15 @@ def top(body: Body, node: Node) -> Value:
     assert shape.domain is not None
     inner = Shape(shape.domain.without(new).with_axis(old), shape.dims)
     assert inner.domain is not None
-    x, score = (body.at(i, inner, node, whole=True) for i in node.inputs)
     of, to = body.rows(inner.domain, node), body.rows(shape.domain, node)
+    score = body.at(node.inputs[1], inner, node, whole=True)
+    own = body.shape(body.nodes[node.inputs[0]])
+    if own.domain not in (None, inner.domain) and not body.shape(body.nodes[node.inputs[1]]).dims:
+        # What is chosen is read where it is: a history is not copied for each candidate.
+        assert own.domain is not None
+        x = body.at(node.inputs[0], Shape(own.domain, shape.dims), node)
+        return body.make("top", x, score, of, to, old, new, body.rows(own.domain, node), like=node)
+    x = body.at(node.inputs[0], inner, node, whole=True)
     return body.make("top", x, score, of, to, old, new, like=node)
 
 

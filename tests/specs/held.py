@@ -1,4 +1,4 @@
-"""What holds blocks and models against plain PyTorch, and what many of them have in common, as plain PyTorch."""
+"""Holds blocks and models against plain PyTorch, and has in plain PyTorch what many of them share."""
 
 from __future__ import annotations
 

@@ -102,10 +102,13 @@ def unroll(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
     return x.movedim(dim, 1)[to.index(of).to(x.device), to.position(axis).to(x.device)]
 
 
-def top(x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+def top(
+    x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis, own: Rows | None = None
+) -> Tensor:
     """The positions of highest score, best first; of equal ones the earlier.
 
     score: [of.count, ..., 1], of as many dimensions as x; one that is not 1 selects on its own.
+    own: the rows of x where they are fewer than the scores'; then a row has one score.
     """
     segment = of.index(of.without(old))
     columns = score.detach().flatten(1)
@@ -114,7 +117,8 @@ def top(x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> T
     places = to.layout.planned(_first, of.axes, to.axes, old, new)
     chosen = order[places.to(order.device)]
     if chosen.shape[1] == 1:
-        return pick(x, chosen.squeeze(1))
+        places_of_x = chosen.squeeze(1)
+        return pick(x, places_of_x if own is None else of.index(own).to(chosen.device)[places_of_x])
     return torch.take_along_dim(x, chosen.reshape(-1, *score.shape[1:]), 0)
 
 
