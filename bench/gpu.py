@@ -11,14 +11,19 @@ is what the time does not suffice for. `bench/gpu.sh` runs the tests before.
 
 from __future__ import annotations
 
+import datetime
+import json
 import os
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
+import torch
 
-from bench.duel import OURS, duel
+from bench.duel import OURS, WORK, Result, duel
 from bench.models import pythons, summary
 from bench.tasks import Task
 
@@ -47,7 +52,12 @@ LARGE = 4096  # examples a step: less does not fill a card
     is_flag=True,
     help="Small batches, one turn, and only the first model through torch.compile: shows that it runs.",
 )
-def main(device: str, peers: str | None, rounds: int, minutes: float, quick: bool) -> None:
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    help="A file for the results, as JSON: bench.report reads bench/results/gpu.json.",
+)
+def main(device: str, peers: str | None, rounds: int, minutes: float, quick: bool, save: Path | None) -> None:
     """Time training steps and scoring on a device."""
     os.environ["BENCH_DEVICE"] = device
     begin = time.monotonic()
@@ -56,6 +66,8 @@ def main(device: str, peers: str | None, rounds: int, minutes: float, quick: boo
             f"{peers} is not there (`make .venv-peers/peers.stamp`): the libraries are left out if not here"
         )
         peers = None
+    rounds = 1 if quick else rounds
+    rows: list[dict[str, Any]] = []
     large = [replace(task, batch=32 if quick else LARGE) for task in TASKS]
     tasks = large + [task for task in TASKS if task.batch < LARGE and not quick]
     for number, task in enumerate(tasks):
@@ -64,8 +76,28 @@ def main(device: str, peers: str | None, rounds: int, minutes: float, quick: boo
             click.echo(f"{minutes:g} minutes are over; not timed: {left}")
             break
         contenders = [c for c in CONTENDERS if not (quick and number and c.endswith(":compile"))]
-        result = duel(task, contenders, pythons(peers), 1 if quick else rounds, memory=False)
+        result = duel(task, contenders, pythons(peers), rounds, memory=False)
         click.echo(f"batch {task.batch}\n{summary(task, result)}\n")
+        rows.append(_row(task, result))
+        if save is not None:
+            save.write_text(json.dumps({**_about(device), "rounds": rounds, "rows": rows}, indent=1) + "\n")
+
+
+def _about(device: str) -> dict[str, str]:
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    return {"on": name, "torch": torch.__version__, "date": datetime.date.today().isoformat()}
+
+
+def _row(task: Task, result: Result) -> dict[str, Any]:
+    """Return one batch size of one model: milliseconds and ratios of training and scoring by contender."""
+    return {
+        "task": task.name,
+        "batch": task.batch,
+        "milliseconds": {n: [round(result.milliseconds(n, w), 2) for w in WORK] for n in result.seconds},
+        "ratios": {n: [round(result.ratio(n, w), 3) for w in WORK] for n in result.others},
+        "lesser": [n for n in result.lesser if n in result.seconds],
+        "absent": result.absent,
+    }
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ print(f"torch {torch.__version__}, Python {platform.python_version()}, "
 PY
 failed=0
 timeout 210 "$PYTHON" -m pytest -q -p no:cacheprovider -rs tests/devices/test_accelerator.py || failed=$?
-timeout 260 "$PYTHON" -m bench.gpu --peers "$PEERS" "$@"
+timeout 260 "$PYTHON" -m bench.gpu --peers "$PEERS" --save bench/results/gpu.json "$@"
 timed=$?
 [ $timed = 124 ] && echo "the time was over before all contenders were timed"
 [ $failed = 0 ] || echo "TESTS FAILED ($failed)"
