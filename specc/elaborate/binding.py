@@ -25,7 +25,7 @@ class Signature:
 
     inputs: its values by name; a last one that begins with `*` takes any number.
     options: its statics by name; needed: those without a default.
-    clauses: those it takes (over, new, where, as, by, to). named: what may be given by name.
+    clauses: those it takes (over, new, where, =, as, by, to). named: what may be given by name.
     usage: the call as a reader would write it. declared: where it is declared, of what the spec declares.
     """
 
@@ -126,8 +126,8 @@ def _clause(signature: Signature, argument: tree.Argument, clauses: dict[str, An
     """Take a clause with what hangs on it, or say what is wrong with it."""
     parts: dict[str, tree.Node | None] = {}
     match argument:
-        case tree.Over(axis=axis, new=new, where=where):
-            parts = {"over": axis, "new": new, "where": where}
+        case tree.Over(axis=axis, new=new, where=where, at=at):
+            parts = {"over": axis, "new": new, "where": where, "=": at}
         case tree.As(axis=axis):
             parts = {"as": axis}
         case tree.By() | tree.To() | tree.From() | tree.Into():
@@ -136,7 +136,7 @@ def _clause(signature: Signature, argument: tree.Argument, clauses: dict[str, An
     for name, part in parts.items():
         if part is None:
             continue
-        place = part.span if name in ("new", "where") else argument.span
+        place = part.span if name in ("new", "where", "=") else argument.span
         if name not in signature.clauses:
             return [*slips, Slip("clause", argument, place, {"new": "as"}.get(name, name))]
         if name == "to":  # there may be several
@@ -189,13 +189,19 @@ def tell(signature: Signature, slip: Slip, bound: Bound, site: Site, told: bool)
             )
         case _:
             over = slip.name == "over" and bool(signature.inputs)
-            advice = f"reduce what it gives, such as `sum({name}(…), {slip.span.text})`"
+            reduced = f"sum({name}(…), {slip.span.text})"
+            advice = f"it works at each position; reduce what it gives, such as `{reduced}`"
+            if slip.name == "=" and isinstance(slip.node, tree.Over):
+                over, along = True, slip.node.axis.name
+                advice = f"one position is read by `at(x, over {along} = …)`"
+                if "where" in signature.clauses:
+                    advice += f", and several are chosen by `over {along} where …`"
             site.world.fault(
                 "E0404",
                 f"`{name}` takes no `{slip.name}`",
                 slip.span,
                 expected=signature.usage,
-                help=f"it works at each position; {advice}" if over else "",
+                help=advice if over else "",
                 secondary=signature.declared,
             )
 

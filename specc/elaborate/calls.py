@@ -275,18 +275,19 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
     return Arguments(
         site, expr.span, expr.callee.span, tuple(nodes), options,
         clauses.get("over"), clauses.get("where"), clauses.get("new"), clauses.get("as"),
-        by, clauses.get("to", ()),
+        by, clauses.get("to", ()), clauses.get("="),
     )  # fmt: skip
 
 
 def _missing_clause(builtin: Builtin, clause: str, expr: tree.Call, nodes: list[Given], site: Site) -> None:
     axes = [a.name for a in nodes[0][0].type.axes] if nodes else []
-    words = {"over": "over AXIS", "as": "as AXIS", "by": "by SCORE", "to": "OLD to NEW"}
+    words = {"over": "over AXIS", "as": "as AXIS", "by": "by SCORE", "to": "OLD to NEW", "=": "= POSITION"}
     advice = {
         "over": f"write `over {axes[0]}`" if len(axes) == 1 else "say along which axis",
         "as": "give the new axis a name, such as `as part`",
         "by": "say what they are ranked by: one number at each position, such as `by score`",
         "to": f"write `{axes[0]} to s`" if len(axes) == 1 else "say which axis gets which name: `t to s`",
+        "=": "say which position is read, such as `over t = 0` or `over t = index(t) - 1`",
     }[clause]
     site.report.error(
         "E0305",

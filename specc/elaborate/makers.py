@@ -21,7 +21,7 @@ from specc.frozen import dataclass
 from specc.ops import op
 from specc.syntax import tree
 
-_OF_COUNT = {op.SPLIT: "n", "fan": "n"}  # by built-in the option that is its axis's size
+_OF_COUNT = {op.SPLIT: "n", "fan": "n", op.WINDOWS: "n"}  # by built-in the option that is its axis's size
 _PAIRS = (op.PAIRS, op.FIRSTS, op.SECONDS)
 
 
@@ -104,7 +104,7 @@ def _count(call: tree.Call, body: Scope) -> tree.Expr | None:
     name = call.callee.name if isinstance(call.callee, tree.Ref) else ""
     if name not in _OF_COUNT or body.find(name) is not None:
         return None
-    if any(isinstance(argument, tree.Over) for argument in call.args):
+    if name == op.SPLIT and any(isinstance(argument, tree.Over) for argument in call.args):
         return None
     signature = BUILTINS[name].signature
     for piped in (1, 0):

@@ -100,6 +100,34 @@ def _top(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, best)
 
 
+@means(op.AT)
+def _at(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The position is rounded down (`exact`: it must be a whole number); outside of the axis there is 0."""
+    (x, position), axis = inputs, node.attrs["axis"]
+
+    def read(place: Place) -> Tensor:
+        wanted = position[place].item()
+        if not 0 <= wanted < s.length(axis, place) or (node.attrs["exact"] and wanted % 1):
+            return s.number(0).expand(node.type.width)
+        return x[{**place, axis: int(wanted)}]
+
+    return s.value(node.type, read)
+
+
+def window(x: Value, axis: Axis, shift: int, place: Place, s: Setting, width: int) -> Tensor:
+    """What stands so many positions further along an axis; 0 outside."""
+    there = place[axis] + shift
+    inside = 0 <= there < s.length(axis, place)
+    return x[{**place, axis: there}] if inside else s.number(0).expand(width)
+
+
+@means(op.WINDOWS)
+def _windows(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position i of the window is read `shifts[i]` positions further along the axis."""
+    (x,), axis, tap, shifts = inputs, node.attrs["axis"], node.attrs["tap"], node.attrs["shifts"]
+    return s.value(node.type, lambda place: window(x, axis, shifts[place[tap]], place, s, node.type.width))
+
+
 @means(op.FLATTEN)
 def _flatten(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The channels of every position side by side, and zeros up to the axis's bound."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specc.interpret.axes import window
 from specc.interpret.meaning import Inputs, means, means_across
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
@@ -29,6 +30,19 @@ def _project(node: Node, inputs: Inputs, s: Setting) -> Value:
     (x,) = inputs
     products: tuple[Product, ...] = node.attrs["products"]
     return s.value(node.type, lambda place: torch.cat([_product(p, x[place], s) for p in products]))
+
+
+@means(op.CONVOLVE)
+def _convolve(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """A product of what stands at some shifts from each position, side by side."""
+    (x,), (product,) = inputs, node.attrs["products"]
+    width = sum(block[0].stop - block[0].start for block in product.blocks) // len(node.attrs["shifts"])
+
+    def convolved(place: Place) -> Tensor:
+        seen = [window(x, node.attrs["axis"], shift, place, s, width) for shift in node.attrs["shifts"]]
+        return _product(product, torch.cat(seen), s)
+
+    return s.value(node.type, convolved)
 
 
 def _product(product: Product, x: Tensor, s: Setting) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.ir.graph import Node, Reading, axis_of, readings
-from specc.lower import loops, positions
+from specc.lower import loops, positions, reading
 from specc.lower.body import Body, matrices, with_examples
 from specc.lower.kernels import LAYERS
 from specc.lower.program import Dtype, Field, Heads, Matrix, Parameter, Position, Record, Value
@@ -374,6 +374,9 @@ _LOWERINGS: dict[str, Lowering] = {
     op.APPEND: positions.append,
     op.TOP: positions.top,
     op.FLATTEN: positions.flatten,
+    op.AT: reading.at,
+    op.WINDOWS: reading.windows,
+    op.CONVOLVE: reading.convolve,
     **dict.fromkeys(LAYERS, _layer),
     op.DROPOUT: _dropout,
     op.PROJECT: _project,

@@ -111,7 +111,7 @@ class Option:
 class Call:
     """How a spec writes it: `name(inputs, options, clauses)`.
 
-    inputs: a name with `*` takes any number. clauses: for each clause that it takes (over, where, new, as,
+    inputs: a name with `*` takes any number. clauses: for each clause that it takes (over, where, new, =, as,
     by, to) whether it must be there.
     """
 

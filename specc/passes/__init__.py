@@ -22,6 +22,7 @@ from specc.passes.lookups import fuse_lookups
 from specc.passes.merge import merge_products
 from specc.passes.placement import place
 from specc.passes.positions import choose_positions
+from specc.passes.reading import read_by_position
 from specc.passes.recurrence import compile_recurrences
 from specc.passes.roles import assign_roles
 from specc.passes.share import share
@@ -33,6 +34,7 @@ Pass = Callable[[Graph], Graph]
 PASSES: Mapping[str, Pass] = {
     "fold": fold,
     "share": share,
+    "reading": read_by_position,
     "positions": choose_positions,
     "fans": join_fans,
     "contract": contract,

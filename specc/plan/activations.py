@@ -300,7 +300,9 @@ class _Walk:
 # Kernels whose value is a weight itself, or that of another function.
 _NOTHING = frozenset({"learned", "constant", "positions", "predicted", "weights"})
 # Kernels that read each operand at rows of its own.
-_GATHERS = frozenset({"expand", "weighted_sum", "paired", "attend", "recur", "lookup", "append", "unroll"})
+_GATHERS = frozenset(
+    {"expand", "weighted_sum", "paired", "attend", "recur", "lookup", "append", "unroll", "at", "windows"}
+)
 
 
 def distinct(named: float, rows: int) -> float:

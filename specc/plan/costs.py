@@ -105,7 +105,7 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
         case "weighted_sum" | "paired" | "product":
             # What is in between is of a few rows.
             return Cost(every if learnt else ())
-        case "linear" | "product_of" | "matmul" | "fan" | "per_head":
+        case "linear" | "product_of" | "convolve" | "matmul" | "fan" | "per_head":
             return Cost(every[:1])
         case "add_product":
             return Cost(every[1:])

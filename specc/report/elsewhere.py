@@ -150,7 +150,7 @@ TYPES = frozenset(
      "const", "val", "tensor", "Tensor", "any", "Any", "uint", "int32", "int64", "float32", "float64"]
 )  # fmt: skip
 
-_POSITIONS = "positions are picked with `first(x, over t)`, `last`, `take(x, k, over t as u)` or `top`"
+_POSITIONS = "a position is read by `at(x, over t = POSITION)`; the first ones are `take(x, k, over t as u)`"
 _AXES = "axes have names and no order: `split(x, n, as part)` makes one, `join` and `flatten` undo one"
 _NO_MASK = "nothing is padded, so nothing is masked: `over t where …` leaves positions out"
 _PRODUCT = "of two values `dot(a, b)`, with learned weights `linear(n)`, channel by channel `a * b`"
@@ -165,12 +165,7 @@ ABSENT: Mapping[str, str] = {
     "sort": "the best k positions, best first: `top(x, k, over t as u, by score)`",
     "argsort": "the best k positions, best first: `top(x, k, over t as u, by score)`",
     **dict.fromkeys(("gather", "index_select", "embedding_lookup", "slice", "getitem", "narrow"), _POSITIONS),
-    **dict.fromkeys(
-        ("clip", "clamp", "clip_by_value"),
-        "between LOW and HIGH it is `LOW + relu(x - LOW) - relu(x - HIGH)`",
-    ),
-    "maximum": "the larger of two values is `a + relu(b - a)`; `max(x, over t)` is along an axis",
-    "minimum": "the smaller of two values is `a - relu(a - b)`; `min(x, over t)` is along an axis",
+    **dict.fromkeys(("clip", "clip_by_value", "hardtanh"), "between two numbers it is `clamp(x, LOW, HIGH)`"),
     "one_hot": "an embedding is a one-hot code times a matrix: read the field with `vocab(MAX, WIDTH)`",
     "onehot": "an embedding is a one-hot code times a matrix: read the field with `vocab(MAX, WIDTH)`",
     "multi_hot": "a field with several ids is read with `bag(TABLE, sum)`",
@@ -221,10 +216,12 @@ ABSENT: Mapping[str, str] = {
         "a number is a value by itself, such as `0 * x` or `x + 1`; a free vector is a `learned`",
     ),
     **dict.fromkeys(("arange", "range", "positions", "linspace"), "the position along an axis is `index(t)`"),
-    **dict.fromkeys(("cumsum", "cumulative_sum", "rnn"), "what goes on from step to step is a `scan`"),
+    "cumulative_sum": "it is `cumsum(x, over t)`",
+    **dict.fromkeys(("shift", "roll", "lag"), "so many positions ago is `at(x, over t = index(t) - 2)`"),
+    "rnn": "what goes on from step to step is a `scan`",
     **dict.fromkeys(
-        ("conv", "conv1d", "conv2d", "convolution"),
-        "there is no convolution: `gru`, `transformer` or a `scan` read a sequence",
+        ("conv", "conv1d", "conv2d", "convolution", "unfold"),
+        "a convolution is `windows(x, 3, over t, as tap) |> join(tap) |> linear(n)`",
     ),
     **dict.fromkeys(("len", "count", "size"), "the number of positions is `length(t)`"),
     **dict.fromkeys(("shape", "dim", "ndim"), "the channels are `width(x)`, the longest sequence `bound(t)`"),
@@ -239,10 +236,7 @@ ABSENT: Mapping[str, str] = {
         "a field is embedded where its space declares it, `item: vocab(1_000, 8)`, and is read as `ad.item`",
     ),
     "din": "its attention is `activation_unit(query, keys)`",
-    **dict.fromkeys(("logsumexp", "log_softmax"), "it is the `log` of a `sum` of `exp`, or of a `softmax`"),
-    **dict.fromkeys(
-        ("round", "floor", "ceil", "int", "float", "cast"),
-        "values are real numbers, and stay so: nothing rounds them",
-    ),
+    **dict.fromkeys(("round", "ceil", "int"), "values are real numbers; `floor(x)` rounds them down"),
+    **dict.fromkeys(("float", "cast"), "values are real numbers, and stay so"),
     "print": "nothing is printed; `specc dump` and `specc show` show a model",
 }

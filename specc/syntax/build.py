@@ -155,6 +155,9 @@ class Builder:
     def _over(self, kids: Kids, span: Span) -> tree.Over:
         return tree.Over(self.ident(kids[0]), self._name(kids[1]), kids[2], span=span)
 
+    def _at(self, kids: Kids, span: Span) -> tree.Over:
+        return tree.Over(self.ident(kids[0]), at=kids[1], span=span)
+
     def _as(self, kids: Kids, span: Span) -> tree.As:
         return tree.As(self.ident(kids[0]), span=span)
 

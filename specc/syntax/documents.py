@@ -174,6 +174,8 @@ class Documents:
                 return self.expr(value)
             case tree.Keyword(ident=ident, value=value):
                 return (f"{ident.name} = ", self.expr(value))
+            case tree.Over(axis=axis, at=at) if at is not None:
+                return (f"over {axis.name} = ", self.expr(at))
             case tree.Over(axis=axis, new=new, where=where):
                 renamed = f" as {new.name}" if new else ""
                 return (f"over {axis.name}{renamed}", (" where ", self.expr(where)) if where else "")

@@ -145,11 +145,12 @@ class Keyword(Node):
 
 @dataclass(frozen=True)
 class Over(Node):
-    """`over t`, `over t as u`, `over s where s <= t`."""
+    """`over t`, `over t as u`, `over s where s <= t`, `over k = index(t)`."""
 
     axis: Ident
     new: Ident | None = None
     where: Expr | None = None
+    at: Expr | None = None
 
 
 @dataclass(frozen=True)

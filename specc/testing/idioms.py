@@ -5,8 +5,8 @@ Importing this enters their rules.
 
 from __future__ import annotations
 
-from specc.testing.environment import Env, Ty, Val, copied
-from specc.testing.expressions import a_leaf, axis_made, named, rule, static_name
+from specc.testing.environment import Env, Ty, Val, copied, union
+from specc.testing.expressions import a_leaf, axis_made, call, named, rule, static_name
 
 
 @rule(in_scan=False)
@@ -42,6 +42,43 @@ def pair_attention(env: Env, x: Val) -> Val | None:
             text = f"sum(softmax({score}, over {new}) * {made}, over {new})"
             return Val(text, x.type.without(over))
     return None
+
+
+@rule()
+def at(env: Env, x: Val) -> Val | None:
+    """A position that is known, one that is counted, or one that a value says: far from whole numbers, where
+    rounding would decide."""
+    leaf = a_leaf(env, x)
+    if leaf is None:
+        return None
+    (axis, name), rest = leaf, x.type.without(leaf[0])
+    positions = [(str(env.number(-1, 3)), rest)]
+    if env.plain_name(axis) == name and env.fits(x.type):
+        positions.append((f"index({name}) - {env.number(0, 2)}", x.type))
+    positions += [
+        (f"3 * tanh({v.text}) + 0.3", union([rest, v.type], x.type.width)) for v in env.partners(rest, [1])
+    ]
+    position, type_ = env.one(positions)
+    return Val(call(env, "at", x, f"over {name} = {position}"), type_)
+
+
+@rule(in_scan=False)
+def windows(env: Env, x: Val) -> Val | None:
+    """Windows, or a convolution of them."""
+    leaf = a_leaf(env, x)
+    if leaf is None:
+        return None
+    n = env.number(1, 3)
+    name, tap = static_name(env, n, x.type)
+    type_ = Ty((*x.type.axes, tap), x.type.width)
+    if not env.fits(type_):
+        return None
+    options = [f"align = {env.one(('causal', 'centred'))}", f"dilation = {env.number(1, 2)}"]
+    env.register(name, tap)
+    text = call(env, "windows", x, str(n), f"over {leaf[1]}", f"as {name}", *options)
+    if env.chance():
+        return Val(text, type_)
+    return Val(f"({text} |> join({name}) |> linear(3))", x.type.wide(3))
 
 
 @rule(in_scan=False)

@@ -1,7 +1,7 @@
 """Numbers that a spec compares: values near those that decide, so that tests meet both answers.
 
 Promises: by field the numbers that it is compared with, directly or in a sum, with what lies just below and
-above; positions for one that is compared with an index. What no number decides is not named.
+above; positions for one that is compared with an index, or read as one. What no number decides is not named.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from specc.ir.graph import Graph, Node, walk
 from specc.ops import op
 from specc.types.axis import Axis
 
-COMPARISONS = frozenset([op.EQ, op.NE, op.LT, op.LE, op.GT, op.GE])
+COMPARISONS = frozenset([op.EQ, op.NE, op.LT, op.LE, op.GT, op.GE, op.AT])
 _POSITIONS = 6  # of an axis, from the first on
 _FEW = 4  # constants of one comparison, of which sums are looked at
 
@@ -35,7 +35,7 @@ def deciding(graph: Graph) -> Mapping[str, list[float]]:
 
 
 def _positions(node: Node) -> set[float]:
-    if node.op != op.INDEX:
+    if node.op not in (op.INDEX, op.AT):
         return set()
     axis = node.attrs["axis"]
     assert isinstance(axis, Axis)

@@ -17,14 +17,14 @@ from specc.ops import OPS
 from specc.ops.definition import Along, Called
 from specc.types.axis import Axis
 from specc_runtime.model import Weights
-from tests.executor import losses, meanings
+from tests.executor import losses, meanings, reading
 from tests.executor.places import Rows
 
 if TYPE_CHECKING:
     from tests.executor.program import Execution
 
 Options = Mapping[str, Any]
-_FORMS: dict[str, Callable[..., Any]] = {}
+_FORMS: dict[str, Callable[..., Any]] = dict(reading.FORMS)
 
 
 def compute(run: Execution, kernel: Kernel, args: Sequence[Any], options: Options) -> Any:

@@ -33,6 +33,7 @@ from specc_runtime.ops.dense import (
 from specc_runtime.ops.fields import embed, embed_bag, lookup
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.products import product
+from specc_runtime.ops.reading import at, at_rows, convolve, windows, windows_of_rows
 from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
 from specc_runtime.ops.rows import (
     along,
@@ -63,9 +64,12 @@ __all__ = [
     "add_product",
     "along",
     "append",
+    "at",
+    "at_rows",
     "attend",
     "bce",
     "concat",
+    "convolve",
     "cross_entropy",
     "dense",
     "dot",
@@ -111,4 +115,6 @@ __all__ = [
     "transfer",
     "unroll",
     "weighted_sum",
+    "windows",
+    "windows_of_rows",
 ]

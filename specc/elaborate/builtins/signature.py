@@ -37,6 +37,7 @@ class Arguments:
     as_: tree.Ident | None = None
     by: tuple[Node, Span] | None = None
     to: tuple[tree.To, ...] = ()
+    at: tree.Expr | None = None
 
     @property
     def world(self) -> World:
@@ -60,7 +61,7 @@ class Arguments:
 @dataclass(frozen=True)
 class Builtin:
     """`inputs` names the values; a name with `*` takes any number. `clauses` maps each clause the
-    built-in takes (over, where, new, as, by, to) to whether it must be there."""
+    built-in takes (over, where, new, =, as, by, to) to whether it must be there."""
 
     name: str
     group: str
@@ -108,6 +109,8 @@ class Builtin:
                     text += " as u"
                 if clause == "over" and "where" in self.clauses:
                     text += " where …"
+                if clause == "over" and "=" in self.clauses:
+                    text += " = position"
                 parts.append(text if self.clauses[clause] else f"[{text}]")
         return f"{self.name}({', '.join(parts)})"
 
