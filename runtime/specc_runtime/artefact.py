@@ -171,14 +171,19 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
         _log.info("running the code that was compiled now from %s", folder / SPEC)
     else:
         _log.info("running %s", folder / MODEL)
-    model = from_texts(texts, str(folder / MODEL))
-    if trained:
-        weights = files.path(WEIGHTS)
-        try:
-            assign_weights(model, load_file(weights))
-        except (SafetensorError, OSError) as error:
-            raise ArtefactError(f"{folder / WEIGHTS} cannot be read: {error}") from None
-        model.saved_as = digest(weights)
+    if not trained:
+        return from_texts(texts, str(folder / MODEL))
+    weights = files.path(WEIGHTS)
+    try:
+        arrays = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{folder / WEIGHTS} cannot be read: {error}") from None
+    # Nothing is initialised that is about to be replaced.
+    with torch.device("meta"):
+        model = from_texts(texts, str(folder / MODEL))
+    take_weights(model, arrays)
+    recorded = files.record.files.get(WEIGHTS) if files.record is not None else None
+    model.saved_as = recorded or digest(weights)
     return model
 
 
@@ -238,6 +243,23 @@ def assign_weights(model: Model, arrays: Mapping[str, Any]) -> None:
     weight is changed then.
     """
     weights = model.state_dict()
+    _check_fit(weights, arrays)
+    with torch.no_grad():
+        for path, weight in weights.items():
+            weight.copy_(torch.as_tensor(arrays[path]))
+
+
+def take_weights(model: Model, arrays: Mapping[str, Tensor]) -> None:
+    """Have tensors on the CPU, in memory that is the model's from now on, be the weights of a model without
+    values (on the device "meta"). Converts, and raises, as `assign_weights`."""
+    weights = model.state_dict()
+    _check_fit(weights, arrays)
+    own = {path: arrays[path].to(weight.dtype, copy=True) for path, weight in weights.items()}
+    model.load_state_dict(own, assign=True)
+
+
+def _check_fit(weights: Mapping[str, Tensor], arrays: Mapping[str, Any]) -> None:
+    """Raises ArtefactError unless there is an array of its shape for each weight, and no other."""
     faults = [f"{path} {_shape(w)} has no values" for path, w in weights.items() if path not in arrays]
     faults += [
         f"{path} {_shape(a)} is no weight of the model" for path, a in arrays.items() if path not in weights
@@ -252,9 +274,6 @@ def assign_weights(model: Model, arrays: Mapping[str, Any]) -> None:
             f"the weights do not fit the model ({len(faults)} fault{'s' if len(faults) > 1 else ''}):\n"
             + "\n".join(f"  {fault}" for fault in faults)
         )
-    with torch.no_grad():
-        for path, weight in weights.items():
-            weight.copy_(torch.as_tensor(arrays[path]))
 
 
 def _shape(values: Tensor | Any) -> str:

@@ -107,8 +107,14 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
             outputs = model.candidate_part(model.request_part(given), given)
     finally:
         model.train(training)
-    found = {p["name"]: _meant(p, outputs[p["name"]]) for p in model.manifest["predictions"]}
-    others = (o["name"] for o in model.manifest.get("outputs", ()))
+    return meant(model.manifest, outputs)
+
+
+def meant(manifest: Mapping[str, Any], outputs: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
+    """What a model gives as it is meant: by prediction probabilities of binary and class predictions, values
+    of real ones, by other output its values, float64 on the host."""
+    found = {p["name"]: _meant(p, outputs[p["name"]]) for p in manifest["predictions"]}
+    others = (o["name"] for o in manifest.get("outputs", ()))
     return found | {name: outputs[name].double().cpu().numpy() for name in others}
 
 

@@ -1,0 +1,235 @@
+"""Scores of one request: what tables of requests get, from values in memory, from many threads."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import specc
+from specc_runtime import Bag, Batch, save
+from specc_runtime.data import columns_of
+from specc_runtime.encode import DataError, Encoders, Origin, load_trained, write_encoders
+from specc_runtime.score import Scorer, read_requests, score
+from specc_runtime.score.quick import Quick, Unusual
+
+SPEC = """model kinds
+table items = vocab(40, 4)
+table tags = vocab(30, 4)
+space user from request {
+  id: vocab(50, 4)
+  age: number(standard, default = 30)
+  shard: hash(16, 4)
+  at: vector(2)
+}
+space ad from candidate { item: items, price: number(log1p), slot: ids(5, 4), tags: bag(tags, mean) }
+space visits[session <= 3, step <= 4] from request { item: items, gap: number }
+space seen[s <= 3] from candidate { item: items }
+pooled = mean(mean(visits, over step), over session)
+predict click: binary = concat(user, ad, pooled, mean(seen, over s)) |> mlp([8]) |> linear(1)
+"""
+OF_REQUEST = ("user_id", "user_age", "user_shard", "user_at", "visits_item", "visits_gap")
+
+
+def request(draw: random.Random, candidates: int) -> dict[str, Any]:
+    """A request, some of whose keys were never seen."""
+    visits = [[f"i{draw.randrange(45)}" for _ in range(draw.randrange(6))] for _ in range(draw.randrange(5))]
+    return {
+        "user_id": draw.choice([f"u{draw.randrange(9)}", None]),
+        "user_age": draw.choice([20, 31.5]),
+        "user_shard": draw.randrange(-5, 1000),
+        "user_at": [draw.random(), 1],
+        "visits_item": visits,
+        "visits_gap": [[draw.random() for _ in visit] for visit in visits],
+        "ad_item": [f"i{draw.randrange(45)}" for _ in range(candidates)],
+        "ad_price": [draw.randrange(100) for _ in range(candidates)],
+        "ad_slot": [draw.randrange(5) for _ in range(candidates)],
+        "ad_tags": [[draw.randrange(40) for _ in range(draw.randrange(3))] for _ in range(candidates)],
+        "seen_item": [
+            [f"i{draw.randrange(45)}" for _ in range(draw.randrange(5))] for _ in range(candidates)
+        ],
+    }
+
+
+def example(draw: random.Random) -> dict[str, Any]:
+    one = request(draw, 1)
+    own = {name: one[name][0] for name in one if name not in OF_REQUEST}
+    return {**one, **own, "click": float(draw.randrange(2))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    draw = random.Random(1)
+    model = specc.compile(SPEC)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, 0.0, 0.5)
+    table = pa.Table.from_pylist([example(draw) for _ in range(60)])
+    encoders = Encoders.learn(model.manifest, [(table, Origin("train"))])
+    path = tmp_path_factory.mktemp("kinds") / "model"
+    save(model, path, beside=[lambda place: write_encoders(encoders, place)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def scorer(folder: Path) -> Scorer:
+    return Scorer.load(folder, cache=1)
+
+
+def wanted(folder: Path, requests: list[dict[str, Any]], at: Path) -> list[np.ndarray]:
+    """What `specc score` gives."""
+    model, encoders = load_trained(folder)
+    file = at / "requests.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in requests))
+    found = []
+    for scored in score(model, encoders, read_requests(file, model.manifest)):
+        found += np.split(scored.scores["click"], np.cumsum(scored.counts)[:-1])
+    return found
+
+
+def test_scores_are_those_of_files_of_requests(scorer: Scorer, folder: Path, tmp_path: Path) -> None:
+    draw = random.Random(2)
+    requests = [request(draw, number) for number in (0, 1, 4, 1, 7)]
+    for one, scores in zip(requests, wanted(folder, requests, tmp_path), strict=True):
+        for _ in range(2):  # the second time from the state that is kept
+            found = scorer.score(one)
+            assert found.number == len(one["ad_item"])
+            np.testing.assert_allclose(found.values["click"], scores, rtol=1e-5)
+
+
+def test_a_record_batch_is_a_request(scorer: Scorer) -> None:
+    one = request(random.Random(3), 3)
+    batch = pa.RecordBatch.from_pylist([one])
+    np.testing.assert_array_equal(scorer.score(batch).values["click"], scorer.score(one).values["click"])
+    with pytest.raises(ValueError, match="a request is one row, and there are 2"):
+        scorer.score(pa.RecordBatch.from_pylist([one, one]))
+
+
+def test_the_best_and_their_keys(scorer: Scorer) -> None:
+    one = request(random.Random(4), 6)
+    scores = scorer.score(one)
+    places = scores.best(3)
+    assert np.all(np.diff(scores.values["click"][places]) <= 0)
+    assert scores.values["click"][places[0]] == scores.values["click"].max()
+    assert scores.keys(places)["ad_item"] == [one["ad_item"][place] for place in places]
+    assert len(scores.best()) == 6
+
+
+def same(a: Batch, b: Batch) -> bool:
+    def tensors(x: Any) -> list[torch.Tensor]:
+        return [x.values, x.lengths] if isinstance(x, Bag) else [x]
+
+    pairs = [(a.fields[k], b.fields[k]) for k in b.fields] + [(a.lengths[k], b.lengths[k]) for k in b.lengths]
+    pairs += [(a.candidates, b.candidates)]
+    alike = all(
+        x.dtype == y.dtype and torch.equal(x, y)
+        for p, q in pairs
+        for x, y in zip(tensors(p), tensors(q), strict=True)
+    )
+    return alike and (a.fields.keys(), a.lengths.keys()) == (b.fields.keys(), b.lengths.keys())
+
+
+ODD: list[Any] = [None, "x", "7", -1, 3, 4.5, True, [], ["i1"], [["i1"]], [None], float("nan"), 2**70, {}]
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([0, 1, 1, 2]), st.data())
+def test_quick_batches_are_those_of_tables(
+    scorer: Scorer, seed: int, candidates: int, odd: int, data: st.DataObject
+) -> None:
+    """The same batch, or none where tables have a fault, whatever stands in a request."""
+    one = request(random.Random(seed), candidates)
+    for _ in range(odd):
+        name = data.draw(st.sampled_from([*one]))
+        where = data.draw(st.sampled_from(["whole", "inner", "gone"]))
+        if where == "gone":
+            del one[name]
+            break
+        if where == "inner" and isinstance(one[name], list) and one[name]:
+            one[name][-1] = data.draw(st.sampled_from(ODD))
+        else:
+            one[name] = data.draw(st.sampled_from(ODD))
+    try:
+        quick = Quick(scorer.encoders, True).batch(one)
+    except Unusual:
+        assert odd
+        return
+    from specc_runtime.data.columns import Typing
+    from specc_runtime.data.frames import PLAIN, table_in
+
+    table = table_in([one], columns_of(scorer.manifest, candidates=True, labels=False), Typing(PLAIN))
+    plain = scorer.encoders.encode(table, Origin("request"), candidates=True, labels=False)
+    assert same(quick, plain), one
+
+
+def test_faults_name_the_column(scorer: Scorer) -> None:
+    one = request(random.Random(5), 2)
+    with pytest.raises(DataError, match="request, row 1, column `ad_slot`: 9 is not one of the ids 0 to 4"):
+        scorer.score({**one, "ad_slot": [1, 9]})
+    with pytest.raises(DataError, match="column `ad_price`: there is no such column"):
+        scorer.score({name: value for name, value in one.items() if not name.startswith("ad_")})
+
+
+def test_states_are_kept_within_their_bound(folder: Path) -> None:
+    scorer = Scorer.load(folder, cache=0.02)
+    draw = random.Random(6)
+    requests = [request(draw, 2) for _ in range(60)]
+    first = [scorer.score(one).values["click"] for one in requests]
+    assert scorer.states.misses == 60
+    assert 0 < scorer.states.bytes <= scorer.states.most
+    assert 1 < len(scorer.states) < 60
+    scorer.score(requests[-1])
+    assert scorer.states.hits == 1
+    again = [scorer.score(one).values["click"] for one in requests]
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert Scorer.load(folder, cache=0).states.most == 0
+
+
+def test_a_state_serves_other_candidates(scorer: Scorer) -> None:
+    one, other = request(random.Random(7), 3), request(random.Random(8), 5)
+    mixed = {**one, **{name: value for name, value in other.items() if name not in OF_REQUEST}}
+    hits = scorer.states.hits
+    scorer.score(one)
+    found = scorer.score(mixed).values["click"]
+    assert scorer.states.hits > hits
+    fresh = Scorer(scorer.model, scorer.encoders, cache=0)
+    np.testing.assert_array_equal(found, fresh.score(mixed).values["click"])
+
+
+def test_threads_share_a_scorer(folder: Path) -> None:
+    """Every thread gets what it gets alone, while states come and go."""
+    scorer = Scorer.load(folder, cache=0.02)
+    draw = random.Random(9)
+    requests = [request(draw, 1 + n % 5) for n in range(40)]
+    alone = [Scorer(scorer.model, scorer.encoders, 0).score(one).values["click"] for one in requests]
+    start = threading.Barrier(8)
+
+    def work(seed: int) -> None:
+        order = random.Random(seed).choices(range(len(requests)), k=60)
+        start.wait()
+        for n in order:
+            np.testing.assert_array_equal(scorer.score(requests[n]).values["click"], alone[n])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert not scorer.model.training
+
+
+def test_a_model_without_candidates_has_one_score() -> None:
+    model = specc.compile(
+        "model solo\nspace user from request { id: ids(9, 4) }\npredict stay: binary = user |> linear(1)\n"
+    )
+    scorer = Scorer(model, Encoders(model.manifest))
+    scorer.warm()
+    assert scorer.score({"user_id": 3}).values["stay"].shape == (1,)
