@@ -22,9 +22,6 @@ from specc.types.axis import Axis, Type
 # What blocks of sequences of like length are longer with padding, as measured (specc_runtime.ops.attention).
 _BLOCK_GROWTH, _BLOCK_STEP = 0.1, 2.0
 _BLOCK = 0.2  # a block's share of all sequences
-_TILE = 2**18  # numbers, specc_runtime.ops.tile
-_CHUNK = 1024  # rows that a recurrence multiplies at once, specc_runtime.ops.cell
-_WORTH = 2**17  # numbers of keys from which on attention of one query is in C, specc_runtime.ops.attention
 _INDEX = 8  # bytes of an index
 
 # Whose gradients are those that came in, or parts of them.
@@ -131,7 +128,7 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return _recurrence(kernel, sizes, training)
         case "scan" | "scan_along" | "scan_together":
             return _scan(kernel, result, sizes)
-        case "tiled":
+        case "by_tile":
             return _tiled(kernel, result, sizes)
     known = OPS.get(name)
     if known is None or not isinstance(known.lowering, Pointwise):
@@ -163,7 +160,8 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     query, key, value, _, key_rows, query_axis, key_axis, *_ = kernel.args
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
-    if query_axis is None and where == "all" and sizes.value(key) >= BYTES * _WORTH:
+    choice = kernel.options.get("in_c_from")
+    if choice is not None and choice.holds(sizes.value(key) / BYTES):
         # One query a sequence, in C: it makes the weights and nothing else.
         weights = BYTES * sizes.rows(key_rows.domain) * math.prod(a.size or 1 for a in result.shape.dims)
         return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
@@ -220,28 +218,31 @@ def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
     a_row, index = BYTES * rows_, 3 * _INDEX * rows_
     widths = [_width(x) for x in values]
     seen, states = sum(widths), sum(cell.states)
-    # Another recurrence may read the states in the order of steps.
-    trace = a_row * sum(s for s, wanted in zip(cell.states, _wanted(kernel), strict=True) if wanted == "ALL")
+    # Of those in the order of steps, which another recurrence reads, the value is what the loop wrote.
+    wanted = _wanted(kernel, cell)
+    places = [n for n, want in enumerate(wanted) for _ in range(1 + (want == "BOTH"))]
+    in_steps = [r for n, r in enumerate(kernel.results) if n and r is not None and places[n] == places[n - 1]]
     if not training:
         # Products at the rows of others are repeated first, and put in the order of steps.
         projected = [x for x in values if isinstance(x, Record)]
         by_chunk = sum(_width(x) for x in projected if len(x.args) < 5)
         again = sum(_width(x) for x in projected if len(x.args) == 5)
-        chunk = min(rows_, float(_CHUNK)) * BYTES * by_chunk
-        return Cost(along=trace, during=a_row * (seen - by_chunk + again) + chunk + index)
+        chunk = min(rows_, float(cell.at_once)) * BYTES * by_chunk
+        return Cost(during=a_row * (seen - by_chunk + again) + chunk + index)
     sloped = sum(w for w, s in zip(widths, cell.sloped, strict=True) if s)
     made = sum(width for width, place in zip(cell.outs, cell.places, strict=True) if place is None)
     return Cost(
-        beside=a_row * (cell.beside + seen + states) + index,
+        tuple(in_steps),
+        beside=a_row * (cell.beside + seen + states - sum(r.width for r in in_steps)) + index,
         # Derivatives by step, and what the matrices multiplied, put together.
         back=a_row * (states + made + sloped + sum(cell.factors)),
     )
 
 
-def _wanted(kernel: Kernel) -> list[str]:
+def _wanted(kernel: Kernel, cell: Cell) -> list[str]:
     """What is wanted of each state."""
     wanted = kernel.options.get("wanted")
-    return ["ALL"] * len(kernel.results) if wanted is None else [symbol.name for symbol in wanted]
+    return ["ALL"] * len(cell.states) if wanted is None else [symbol.name for symbol in wanted]
 
 
 def _width(value: Value | Record) -> int:
@@ -266,13 +267,13 @@ def _scan(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
 
 def _tiled(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
     """A few rows at a time; computed again on the way back, with what its derivatives keep."""
-    function, _, *given = kernel.args
+    function, rows, *given = kernel.args
     assert isinstance(function, Function)
     inner = [(k, r) for k in function.kernels for r in k.results if r is not None and r.buffer is r]
     most = max((sizes.numbers(r) for _, r in inner), default=1.0)
     # The factors of pairs are there beside the products.
     kept = sum(sizes.numbers(r) * (3 if k.name == "pairs" else 1) for k, r in inner)
-    rows = min(max(_TILE // most, 1), sizes.batch)
+    rows = min(rows, sizes.batch)
     tile = BYTES * rows * (kept + most)
     values = sum(sizes.value(x) for x in given)
     forward = BYTES * rows * 2 * most + sizes.value(result)
