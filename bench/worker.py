@@ -85,17 +85,18 @@ def peak_memory(work: Any) -> int:
     work()
     gc.collect()
     try:
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
         # Where the mark may not be reset, the first run has set it already.
         with suppress(PermissionError), open("/proc/self/clear_refs", "w") as reset:
             reset.write("5")
         work()
-        return max(_resident("VmHWM") - before, 0)
+        return max(resident("VmHWM") - before, 0)
     except OSError:
         return 0
 
 
-def _resident(key: str) -> int:
+def resident(key: str) -> int:
+    """Bytes that /proc tells of this process, such as VmRSS."""
     with open("/proc/self/status") as status:
         for line in status:
             if line.startswith(key):

@@ -11,15 +11,25 @@ and sums by kind to `memory`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specc.ir.graph import Graph, Weight
 from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
 from specc.ops import op
 from specc.passes.placement import BYTES
-from specc.plan.costs import SAME, Cost, Sizes, cost, rows_kept
+from specc.plan.costs import (
+    SAME,
+    Cost,
+    Sizes,
+    cost,
+    is_pointwise,
+    matrices_made,
+    order_kept,
+    rows_kept,
+    rows_of_tile,
+)
 
 ALL = "model"  # the device of a model without places
 
@@ -80,23 +90,42 @@ class _Done:
 
 def peaks(program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> dict[str, float]:
     """By device, the most that is held at one time. by_row: of the tables, whose gradients are rows."""
-    return _Walk(program, sizes, training, by_row).run()
+    return _Walk(program.graph, _called(program, training), sizes, training, by_row).run()
 
 
 def index_bytes(program: Program, sizes: Sizes, training: bool) -> dict[str, float]:
     """By device, the index tensors of a batch, which are there as long as it is."""
-    functions = _Walk(program, sizes, training, {}).functions
-    every = {part: None for f in functions for k in walk(f) for part in k.parts() if isinstance(part, Rows)}
+    functions = _called(program, training)
+    kernels = [k for f in functions for k in walk(f)]
+    every = {part: None for k in kernels for part in k.parts() if isinstance(part, Rows)}
     found: dict[str, float] = {}
     for device in dict.fromkeys(rows.device for rows in every):
         found[device or ALL] = rows_kept(sizes, [rows for rows in every if rows.device == device])
+    for kernel in kernels:
+        result = next((r for r in kernel.results if r is not None), None)
+        if result is not None and (more := order_kept(kernel, sizes)):
+            found[result.device or ALL] = found.get(result.device or ALL, 0.0) + more
     return found
 
 
+def _called(program: Program, training: bool) -> list[Function]:
+    """The functions that a step calls, in their order."""
+    first, last = program.shared or program.forward, program.losses if training else program.forward
+    return list(dict.fromkeys((first, last)))
+
+
 class _Walk:
-    def __init__(self, program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> None:
-        self.program = program
-        self.graph = program.graph
+    def __init__(
+        self,
+        graph: Graph,
+        functions: list[Function],
+        sizes: Sizes,
+        training: bool,
+        by_row: Mapping[str, bool],
+        given: Collection[Value] = (),
+    ) -> None:
+        self.graph = graph
+        self.functions = functions
         self.sizes = sizes
         self.training = training
         self.by_row = by_row
@@ -104,19 +133,28 @@ class _Walk:
         self.buffers: dict[Value, Buffer] = {}
         self.done: list[_Done] = []
         self.weights: dict[str, Buffer] = {}
-        shared, last = program.shared, program.losses if training else program.forward
-        self.functions = [f for f in (shared, *([program.forward] if shared is None else []), last) if f]
-        self.functions = list(dict.fromkeys(self.functions))
-        self.learns = learning(self.graph, self.functions) if training else set()
+        self.learns = learning(graph, functions, given) if training else set()
 
     def run(self) -> dict[str, float]:
+        """A step: the functions, their derivatives, and the optimizer."""
         held = [buffer for function in self.functions for buffer in self._function(function)]
-        if self.training:
-            self._back()
         for buffer in held:
             self.memory.release(buffer)
         if self.training:
+            self._back()
             self._optimise()
+        return self.memory.peak
+
+    def tile(self) -> dict[str, float]:
+        """Of one tile: the function, and its derivatives if they are wanted. Its parameters lie in what is
+        there, and so does the gradient of its result."""
+        (function,) = self.functions
+        self.buffers |= {x: Buffer(x.device or ALL, 0.0) for x in function.parameters}
+        held = self._function(function)
+        for buffer in held:
+            self.memory.release(buffer)
+        if self.training:
+            self._back(0.0)
         return self.memory.peak
 
     # -------------------------------------------------------------- forward
@@ -153,7 +191,10 @@ class _Walk:
 
     def _forward(self, kernel: Kernel) -> list[Buffer]:
         """Compute a kernel's values, and keep what its derivative reads."""
-        found = cost(kernel, self.sizes, self.learns, self.training)
+        if kernel.name == "tiled" and (whole := self._untiled(kernel)) is not None:
+            return whole
+        tiled = kernel.name == "tiled"
+        found = self._tiles(kernel) if tiled else cost(kernel, self.sizes, self.learns, self.training)
         made = []
         for result in kernel.results:
             if result is None:
@@ -163,6 +204,11 @@ class _Walk:
             made.append(buffer)
         if not made:
             return made
+        joined = matrices_made(kernel, self.graph)
+        if self._learns(kernel):
+            found = replace(found, beside=found.beside + joined)
+        else:
+            found = replace(found, during=found.during + joined)
         device = made[0].device
         made[0].bytes += found.along
         fresh = sum(b.bytes for b in dict.fromkeys(made) if not b.holders)
@@ -174,12 +220,57 @@ class _Walk:
             self.done.append(_Done(kernel, [self.memory.hold(b) for b in kept], found))
         return made
 
+    def _untiled(self, kernel: Kernel) -> list[Buffer] | None:
+        """What is computed tile by tile, of rows that are one tile: as the function that it calls. None where
+        there are more."""
+        function, numbers, *given = kernel.args
+        rows = self.sizes.rows(given[0].shape.domain)
+        if rows > rows_of_tile(numbers) and self._on_cpu(kernel):
+            return None
+        for x, inner in zip(given, function.parameters, strict=True):
+            self.buffers[inner] = self.buffers[x]
+            self._passed(x, inner)
+        made = self._function(function)
+        self.buffers[kernel.result] = made[0]
+        self._passed(function.results[0], kernel.result)
+        return made
+
+    def _passed(self, x: Value, to: Value) -> None:
+        """A value goes on as another: so does its gradient, the other way."""
+        if to in self.learns:
+            self.done.append(_Done(Kernel("transfer", (x,), (to,)), [], Cost()))
+
+    def _on_cpu(self, kernel: Kernel) -> bool:
+        """Whether a kernel runs on a CPU, where a model without places is taken to be."""
+        device = kernel.result.device
+        return self.graph.devices.get(device or "", "cpu").partition(":")[0] == "cpu"
+
+    def _tiles(self, kernel: Kernel) -> Cost:
+        """A tile at a time; computed again on the way back, with what its derivatives keep."""
+        function, numbers, *given = kernel.args
+        rows = rows_of_tile(numbers)
+        sizes = self.sizes.of_rows(rows)
+        learnt = {p for p, x in zip(function.parameters, given, strict=True) if x in self.learns}
+
+        def peak(training: bool) -> float:
+            found = _Walk(self.graph, [function], sizes, training, {}, learnt).tile()
+            return sum(found.values())
+
+        own, values = self.sizes.value(kernel.result), sum(self.sizes.value(x) for x in given)
+        # All parts are there when they are put together; so are those before when the last is computed.
+        before = 1 - rows / self.sizes.rows(given[0].shape.domain)
+        forward = max(peak(False) + before * own, 2 * own) - own
+        if not self._learns(kernel):
+            return Cost(during=forward)
+        back = sum(self.sizes.value(x) for x in given if x in self.learns)
+        return Cost(tuple(given), during=forward, back=back, first=before * values + peak(True))
+
     def _placed(self, kernel: Kernel, result: Value) -> Buffer:
         """The buffer of a value: a new one, or that of what it lies in."""
         device = result.device or ALL
         if result.base is not None and result.base in self.buffers:
             return self.buffers[result.base]
-        if kernel.name in _NOTHING or (kernel.name == "dropout" and not self.training):
+        if kernel.name in _NOTHING or _same_rows(kernel) or (kernel.name == "dropout" and not self.training):
             x = next(iter(kernel.operands()), None)
             return self.buffers[x] if x is not None and x in self.buffers else Buffer(device, 0.0)
         return Buffer(device, self.sizes.value(result))
@@ -205,11 +296,14 @@ class _Walk:
                     found += [result] * tables.count(path) if result is not None else []
         return found
 
-    def _back(self) -> None:
+    def _back(self, size: float | None = None) -> None:
+        """The derivatives, from the last to the first. size: of the gradients that come in, if they are not
+        new."""
         self.grads: dict[Value, Buffer] = {}
-        for result in self.program.losses.results:
+        for result in self.functions[-1].results:
             if result in self.learns:
-                self._give(result, Buffer(result.device or ALL, self.sizes.value(result)))
+                bytes_ = self.sizes.value(result) if size is None else size
+                self._give(result, Buffer(result.device or ALL, bytes_))
         for done in reversed(self.done):
             kernel = done.kernel
             given = [self.grads.pop(r) for r in kernel.results if r is not None and r in self.grads]
@@ -237,21 +331,23 @@ class _Walk:
         self.memory.need(device, done.cost.back)
         for path in weights_of(kernel, self.graph):
             self._weight(self.graph.weights[path], device, self.sizes.rows(result.shape.domain))
-        passes = kernel.name in SAME or result.base is not None or _spread_out(kernel)
-        extra = self.memory.hold(Buffer(device, done.cost.back))
-        for x in dict.fromkeys(kernel.operands()):
-            if x not in self.learns:
-                continue
+        view = (result.base is not None and not result.written) or _same_rows(kernel)
+        passes = kernel.name in SAME or view or _spread_out(kernel)
+        learnt = [x for x in dict.fromkeys(kernel.operands()) if x in self.learns]
+        own = self.sizes.value(result)
+        # Of an operand that is repeated the gradient is as large as the result, before it is summed up.
+        repeated = sum(own for x in learnt if self.sizes.value(x) < own)
+        extra = done.cost.back + (repeated if is_pointwise(kernel) and not passes else 0.0)
+        held = self.memory.hold(Buffer(device, extra))
+        for x in learnt:
             size = self.sizes.value(x)
             whole = kernel.name in ("cat", "concat", "stack", "transfer") or _spread_out(kernel)
             home = (x.device or ALL) if kernel.name == "transfer" else device
             if passes and home == device and (whole or size >= grad.bytes):
                 self._give(x, grad)
             else:
-                if size < grad.bytes and kernel.name not in _GATHERS:
-                    self.memory.need(device, grad.bytes)  # before it is summed up
                 self._give(x, Buffer(home, size))
-        self.memory.release(extra)
+        self.memory.release(held)
 
     def _give(self, value: Value, part: Buffer) -> None:
         """A part of a gradient; several are added up."""
@@ -299,15 +395,17 @@ class _Walk:
 
 # Kernels whose value is a weight itself, or that of another function.
 _NOTHING = frozenset({"learned", "constant", "positions", "predicted", "weights"})
-# Kernels that read each operand at rows of its own.
-_GATHERS = frozenset(
-    {"expand", "weighted_sum", "paired", "attend", "recur", "lookup", "append", "unroll", "at", "windows"}
-)
 
 
 def distinct(named: float, rows: int) -> float:
     """How many rows of a table a batch names, if it names any as likely as any other."""
     return rows * -math.expm1(-named / rows) if rows else 0.0
+
+
+def _same_rows(kernel: Kernel) -> bool:
+    """Whether a kernel repeats values at the rows that they have: of one candidate a request, the candidate's
+    rows are the request's."""
+    return kernel.name == "expand" and kernel.args[1].domain.axes == kernel.args[2].domain.axes
 
 
 def _spread_out(kernel: Kernel) -> bool:
@@ -337,11 +435,15 @@ def weights_of(kernel: Kernel, graph: Graph) -> list[str]:
     return list(found)
 
 
-def learning(graph: Graph, functions: list[Function]) -> set[Value]:
-    """The values that a gradient flows through."""
-    found: set[Value] = set()
+def learning(graph: Graph, functions: Iterable[Function], given: Iterable[Value] = ()) -> set[Value]:
+    """The values that a gradient flows through. given: those of which that is known."""
+    found = set(given)
     for function in functions:
         for kernel in function.kernels:
+            if kernel.name == "tiled":
+                inner, _, *values = kernel.args
+                through = {p for p, x in zip(inner.parameters, values, strict=True) if x in found}
+                found |= learning(graph, [inner], through)
             trained = any(not graph.weights[w].frozen and graph.weights[w].kind != "buffer"
                           for w in weights_of(kernel, graph))  # fmt: skip
             if kernel.name != op.STOP_GRADIENT and (trained or any(x in found for x in kernel.operands())):

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from specc.ir.graph import Graph
 from specc.lower.cell import Cell
-from specc.lower.program import Function, Kernel, Matrix, Record, Rows, Value, walk
+from specc.lower.program import Function, Heads, Kernel, Matrix, Record, Rows, Value, walk
 from specc.lower.shape import Domain
 from specc.ops import OPS
 from specc.ops.definition import Pointwise
+from specc.ops.products import Product
 from specc.passes.placement import BYTES
+from specc.plan.blocks import blocks
 from specc.plan.lengths import Lengths
 from specc.types.axis import Axis, Type
 
-# What blocks of sequences of like length are longer with padding, as measured (specc_runtime.ops.attention).
-_BLOCK_GROWTH, _BLOCK_STEP = 0.1, 2.0
-_BLOCK = 0.2  # a block's share of all sequences
+_TILE = 2**18  # numbers, specc_runtime.ops.tile
+_CHUNK = 1024  # rows that a recurrence multiplies at once, specc_runtime.ops.cell
+_WORTH = 2**17  # numbers of keys from which on attention of one query is in C, specc_runtime.ops.attention
 _INDEX = 8  # bytes of an index
 
 # Whose gradients are those that came in, or parts of them.
@@ -49,12 +53,19 @@ class Sizes:
 
     batch: int
     lengths: Lengths
+    tile: int = 0
     _rows: dict[frozenset[Axis], float] = field(default_factory=dict)
+
+    def of_rows(self, rows: int) -> Sizes:
+        """The same of so many rows of whatever there is."""
+        return Sizes(self.batch, self.lengths, rows)
 
     def rows(self, domain: Domain | None) -> float:
         """How many rows a domain has; what is the same everywhere has one."""
         if domain is None:
             return 1.0
+        if self.tile:
+            return float(self.tile)
         axes = closed(domain.axes)
         if axes not in self._rows:
             self._rows[axes] = self.batch * self.lengths.positions(Type(tuple(axes), 1))
@@ -65,8 +76,9 @@ class Sizes:
         return 0.0 if value.dtype == "number" else self.numbers(value) * size * self.rows(value.shape.domain)
 
     def numbers(self, value: Value) -> float:
-        """How many numbers there are in one row."""
-        return float(value.width * math.prod(a.size or 1 for a in value.shape.dims))
+        """How many numbers there are in one row: a view has none of its own along a dimension of size 1."""
+        own = float(value.width * math.prod(a.size or 1 for a in value.shape.dims))
+        return own if value.base is None else min(own, self.numbers(value.base))
 
 
 def closed(axes: frozenset[Axis]) -> frozenset[Axis]:
@@ -115,11 +127,11 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
         case "prelu":
             return Cost(every, beside=0.25 * own, during=own, back=own)
         case "dropout":
-            return Cost(beside=own if training else 0.0, during=own if training else 0.0)
+            return Cost(beside=own if training else 0.0)
         case "segment" | "along" | "channels" | "dense" if of:
             return _reduction(name, of, own, every, sizes)
         case "pairs":
-            return Cost(beside=2 * own, back=2 * own)
+            return Cost(beside=2 * own, first=2 * own)
         case "bce" | "mse" | "cross_entropy" | "binary_loss" | "real_loss" | "class_loss":
             return Cost(every, beside=own, during=own)
         case "attend":
@@ -128,16 +140,19 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return _recurrence(kernel, sizes, training)
         case "scan" | "scan_along" | "scan_together":
             return _scan(kernel, result, sizes)
-        case "by_tile":
-            return _tiled(kernel, result, sizes)
-    known = OPS.get(name)
-    if known is None or not isinstance(known.lowering, Pointwise):
+    if not is_pointwise(kernel):
         return Cost()
+    known = OPS[name]
     if known.derivative is None:  # nobody has said
         return Cost(every, output=True)
     if known.derivative.inputs and kernel.over is None:
         return Cost(every)
     return Cost(output=known.derivative.inputs or known.derivative.output)
+
+
+def is_pointwise(kernel: Kernel) -> bool:
+    """Whether a kernel computes each number from those at its place."""
+    return kernel.name in OPS and isinstance(OPS[kernel.name].lowering, Pointwise)
 
 
 def _reduction(kind: str, of: str, own: float, every: tuple[Value, ...], sizes: Sizes) -> Cost:
@@ -160,89 +175,78 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     query, key, value, _, key_rows, query_axis, key_axis, *_ = kernel.args
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
-    choice = kernel.options.get("in_c_from")
-    if choice is not None and choice.holds(sizes.value(key) / BYTES):
-        # One query a sequence, in C: it makes the weights and nothing else.
-        weights = BYTES * sizes.rows(key_rows.domain) * math.prod(a.size or 1 for a in result.shape.dims)
-        return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
-    padding = _padding(key_rows.domain, key_axis, sizes)
-    padded = {
-        x: (1.0 if x is query and query_axis is None else padding) * BYTES * sizes.rows(x.shape.domain)
-        for x in (query, key, given)
-    }
-    own_heads = {x: _heads(x) for x in (query, key, given)}
     heads = float(math.prod(a.size or 1 for a in result.shape.dims))
-    shared = where == "all" and own_heads[key] == 1
-    asked = padded[query] * heads * query.width
-    known = padded[key] * (1 if shared else heads) * key.width
-    own_values = own_heads[given] if shared else heads
-    values = 0.0 if value is None else padded[given] * own_values * given.width
-    out = padded[query] * heads * result.width
-    index = 4 * _INDEX * sizes.rows(key_rows.domain)
-    if not shared and given.width == query.width:
-        kept = asked + known + values + out
-        return Cost(beside=kept + index, during=out, back=kept)
-    both = query.shape.domain | key_rows.domain
-    pairs = padding * (1.0 if query_axis is None else padding) * BYTES * heads * sizes.rows(both)
+    if query_axis is None and where == "all" and sizes.value(key) >= BYTES * _WORTH:
+        # One query a sequence, in C: it makes the weights and nothing else.
+        weights = BYTES * sizes.rows(key_rows.domain) * heads
+        return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
+    sequences = sizes.rows(key_rows.domain.without(key_axis))
+    found = blocks(int(sequences), *sizes.lengths.spread(key_axis), key_axis.bound)
+    places = BYTES * sequences * found.places
+    asked_places = BYTES * sequences if query_axis is None else places
+    pairs = heads * BYTES * sequences * (found.places if query_axis is None else found.pairs)
+    alone = {x: where == "all" and sizes.numbers(x) == x.width for x in (key, given)}
+    shared = heads > 1 and alone[key]
+    asked, out = (asked_places * heads * x.width for x in (query, result))
+    known = places * (1 if shared else heads) * key.width
+    values = 0.0 if value is None else places * (1 if shared and alone[given] else heads) * given.width
+    read, own = asked + known + values, sizes.value(result)
+    if shared:
+        # Where there is padding, weights are there before and after what it hides; a product by head copies.
+        copied = 0.0 if alone[given] else values + pairs
+        kept = read + pairs * (1 + found.masked) + copied
+        block = found.largest * (asked + 3 * pairs + copied)
+        if not training:
+            return Cost(during=read + max(2 * out, out + block - own))
+        return Cost(beside=kept, during=asked + 2 * out, back=read + found.largest * 2 * pairs)
+    mask = found.masked * (places if where == "all" else pairs / heads)
+    if given.width != query.width:
+        kept = 2 * read + 2 * pairs + mask
+        block = found.largest * (read + 3 * pairs)
+        if not training:
+            return Cost(during=read + max(2 * out, out + block - own))
+        return Cost(beside=kept, during=2 * out, back=read + found.largest * 2 * pairs)
+    # Of each query the logarithm of the sum below its weights.
+    sums = asked_places * heads
     if not training:
-        # Only of the block at hand.
-        block = _BLOCK * (asked + known + values + 2 * pairs)
-        return Cost(beside=asked + known + values + index, during=out + block)
-    # Copies in the order that a product of many matrices wants them.
-    copied = values + pairs if own_values > 1 else 0.0
-    if not shared:
-        copied += known
-    kept = asked + known + values + pairs + copied
-    return Cost(beside=kept + index, during=asked + out, back=asked + known + values + pairs * _BLOCK)
-
-
-def _padding(domain: Domain, axis: Axis, sizes: Sizes) -> float:
-    """How much longer sequences are with the padding of their blocks: the larger of a tenth and of two
-    positions, on average. None where all are at the bound."""
-    if not sizes.lengths.moments:
-        return 1.0
-    length = sizes.rows(domain) / max(sizes.rows(domain.without(axis)), 1.0)
-    return 1.0 + max(_BLOCK_GROWTH, _BLOCK_STEP / max(length, 1.0))
-
-
-def _heads(value: Value) -> float:
-    """How many there are; 1 where all share one."""
-    return float(math.prod(a.size or 1 for a in value.shape.dims))
+        return Cost(during=read + 2 * out)
+    # Gradients of blocks come as what is kept of their results goes; what was read goes last, together.
+    last = found.first * (out + sums)
+    return Cost(beside=read + out + sums + mask, during=out, back=values, first=read + last - sums - own)
 
 
 def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
     """The loop with a compiled derivative (specc_runtime.ops.cell)."""
-    cell, rows, _, values, *_ = kernel.args
+    cell, rows, axis, values, constants, _, _, states, *_ = kernel.args
     assert isinstance(cell, Cell)
     rows_ = sizes.rows(rows.domain)
-    a_row, index = BYTES * rows_, 3 * _INDEX * rows_
+    a_row = BYTES * rows_
+    # By sequence, in the order of their lengths.
+    starts = BYTES * sizes.rows(rows.domain.without(axis)) * sum(x.width for x in (*constants, *states))
     widths = [_width(x) for x in values]
     seen, states = sum(widths), sum(cell.states)
-    # Of those in the order of steps, which another recurrence reads, the value is what the loop wrote.
-    wanted = _wanted(kernel, cell)
-    places = [n for n, want in enumerate(wanted) for _ in range(1 + (want == "BOTH"))]
-    in_steps = [r for n, r in enumerate(kernel.results) if n and r is not None and places[n] == places[n - 1]]
+    # Another recurrence may read the states in the order of steps.
+    trace = a_row * sum(s for s, wanted in zip(cell.states, _wanted(kernel), strict=True) if wanted == "ALL")
     if not training:
         # Products at the rows of others are repeated first, and put in the order of steps.
         projected = [x for x in values if isinstance(x, Record)]
         by_chunk = sum(_width(x) for x in projected if len(x.args) < 5)
         again = sum(_width(x) for x in projected if len(x.args) == 5)
-        chunk = min(rows_, float(cell.at_once)) * BYTES * by_chunk
-        return Cost(during=a_row * (seen - by_chunk + again) + chunk + index)
+        chunk = min(rows_, float(_CHUNK)) * BYTES * by_chunk
+        return Cost(along=trace, during=a_row * (seen - by_chunk + again) + chunk + starts)
     sloped = sum(w for w, s in zip(widths, cell.sloped, strict=True) if s)
     made = sum(width for width, place in zip(cell.outs, cell.places, strict=True) if place is None)
     return Cost(
-        tuple(in_steps),
-        beside=a_row * (cell.beside + seen + states - sum(r.width for r in in_steps)) + index,
+        beside=a_row * (cell.beside + seen + states) + starts,
         # Derivatives by step, and what the matrices multiplied, put together.
         back=a_row * (states + made + sloped + sum(cell.factors)),
     )
 
 
-def _wanted(kernel: Kernel, cell: Cell) -> list[str]:
+def _wanted(kernel: Kernel) -> list[str]:
     """What is wanted of each state."""
     wanted = kernel.options.get("wanted")
-    return ["ALL"] * len(cell.states) if wanted is None else [symbol.name for symbol in wanted]
+    return ["ALL"] * len(kernel.results) if wanted is None else [symbol.name for symbol in wanted]
 
 
 def _width(value: Value | Record) -> int:
@@ -265,22 +269,53 @@ def _scan(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
     return Cost(beside=kept + seen, during=own, back=seen + own)
 
 
-def _tiled(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
-    """A few rows at a time; computed again on the way back, with what its derivatives keep."""
-    function, rows, *given = kernel.args
-    assert isinstance(function, Function)
-    inner = [(k, r) for k in function.kernels for r in k.results if r is not None and r.buffer is r]
-    most = max((sizes.numbers(r) for _, r in inner), default=1.0)
-    # The factors of pairs are there beside the products.
-    kept = sum(sizes.numbers(r) * (3 if k.name == "pairs" else 1) for k, r in inner)
-    rows = min(rows, sizes.batch)
-    tile = BYTES * rows * (kept + most)
-    values = sum(sizes.value(x) for x in given)
-    forward = BYTES * rows * 2 * most + sizes.value(result)
-    before = values * (1 - rows / max(sizes.batch, 1))  # the gradients of all tiles but the last
-    return Cost(tuple(given), during=forward, back=values, first=before + tile)
+def rows_of_tile(numbers: float) -> int:
+    """How many rows a tile has. numbers: how many a row has where it has most."""
+    return int(max(_TILE // max(numbers, 1), 1))
 
 
 def rows_kept(sizes: Sizes, domains: Collection[Rows]) -> float:
     """The index tensors of a batch: of each combination of axes, whose rows they are, and where."""
     return sum(4 * _INDEX * sizes.rows(r.domain) for r in domains if r.domain.axes)
+
+
+def order_kept(kernel: Kernel, sizes: Sizes) -> float:
+    """The index tensors of a batch that one kernel reads: its rows in the order of steps, or in blocks."""
+    if kernel.name == "attend":
+        _, _, _, query_rows, key_rows, query_axis, *_ = kernel.args
+        asked = sizes.rows(query_rows.domain) if query_axis is not None else 0.0
+        return 2 * _INDEX * (asked + sizes.rows(key_rows.domain))
+    return 3 * _INDEX * sizes.rows(kernel.args[1].domain) if kernel.name == "recur" else 0.0
+
+
+def matrices_made(kernel: Kernel, graph: Graph) -> float:
+    """The matrices that a kernel multiplies by and that are no weight, nor a view of one: several in one, or
+    sums of parts."""
+    found = 0.0
+    for part in kernel.parts():
+        if isinstance(part, Matrix):
+            one = len(part.products) == 1
+            if not one or not (part.bias or _is_view(part.products[0])):
+                found += BYTES * sum(p.width for p in part.products) * (1 if part.bias else part.width)
+        elif isinstance(part, Heads) and part.apart and not _is_whole(part, graph):
+            size = BYTES * sum((s.stop - s.start) * graph.weights[s.matrix].shape[1] for s in part.slabs)
+            # A fan wants them the other way round.
+            found += size * (2 if kernel.name == "fan" and part.transposed else 1)
+    return found
+
+
+def _is_view(product: Product) -> bool:
+    """Whether a product's matrix is a weight, or columns of one that follow each other."""
+    terms = [block[0] for block in product.blocks if len(block) == 1 and block[0].coefficient == 1.0]
+    follow = all(a.stop == b.start for a, b in pairwise(terms))
+    return product.whole or (len(terms) == len(product.blocks) and follow)
+
+
+def _is_whole(heads: Heads, graph: Graph) -> bool:
+    """Whether the matrices of heads are one weight, cut."""
+    first = heads.slabs[0]
+    ends = [0, *(s.stop for s in heads.slabs)]
+    follow = all(
+        s.matrix == first.matrix and s.start == end for s, end in zip(heads.slabs, ends, strict=False)
+    )
+    return follow and ends[-1] == graph.weights[first.matrix].shape[0]

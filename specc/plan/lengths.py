@@ -44,6 +44,22 @@ class Lengths:
             number *= self._moment(roots[key], key, power)
         return number
 
+    def spread(self, axis: Axis) -> tuple[float, float]:
+        """The mean of an axis's lengths, and that of their squares. Of two sequences that are joined, lengths
+        are taken to be independent; of positions that are left out, to vary as those that are not."""
+        mean = self._length(axis)
+        return mean, mean * mean + self._variance(axis)
+
+    def _variance(self, axis: Axis) -> float:
+        if axis.size is not None:
+            return 0.0
+        if not axis.source:
+            key = (str(axis.key[1]), str(axis.key[2]))
+            return max(self._moment(axis, key, 2) - self._moment(axis, key, 1) ** 2, 0.0)
+        whole = max(sum(map(self._length, axis.source)), 1e-9)
+        share = min(self._length(axis) / whole, 1.0)
+        return share**2 * sum(map(self._variance, axis.source))
+
     def _moment(self, root: Axis, key: tuple[str, str], power: int) -> float:
         known = self.moments.get(key)
         if known is None:

@@ -4,9 +4,9 @@ Weights, gradients and the optimizer's state follow from their shapes; activatio
 of a step has beside them (activations). Sizes are those of packed values: the mean number of positions of a
 batch's examples (lengths).
 
-Promises: for the seven models the sum is within 20 % of what is held at most, for most within 5 %
-(bench.memory, tests/plan). Bytes are of float32 values and int64 ids. What the allocator adds, torch's own
-workspace and what a process takes by itself are not counted.
+Promises: for the seven models the sum is within 5 % of the most that torch holds (bench.memory, tests/plan).
+Bytes are of float32 values and int64 ids. Not counted are what the allocator adds, the workspace of torch's
+libraries, and what a process takes by itself.
 """
 
 from __future__ import annotations
