@@ -57,16 +57,31 @@ def requirements(folder: Path) -> list[Requirement]:
 
 @pytest.mark.parametrize("name", PROJECTS)
 def test_what_is_imported_is_declared_and_the_other_way_around(name: str) -> None:
+    """What only the folder of an extra's name imports is declared by that extra."""
     package = PROJECTS[name] / ("specc" if name == "arec" else "specc_runtime")
+    extras = project(PROJECTS[name])["optional-dependencies"]
+    assert isinstance(extras, dict)
+    own = {extra: list((package / extra).rglob("*.py")) for extra in extras}
+    imported = third_parties(
+        package, set(package.rglob("*.py")) - {p for paths in own.values() for p in paths}
+    )
+    assert imported == {plain(r.name) for r in requirements(PROJECTS[name])}
+    for extra, paths in own.items():
+        if paths:
+            declared = {plain(Requirement(text).name) for text in extras[extra]}
+            assert third_parties(package, set(paths)) - imported == declared
+
+
+def third_parties(package: Path, paths: set[Path]) -> set[str]:
+    """The distributions whose modules some files of a package import."""
     imported = set()
-    for path in package.rglob("*.py"):
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [n.name for n in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             imported |= {module.partition(".")[0] for module in modules}
     imported -= {*sys.stdlib_module_names, package.name, *OPTIONAL}
-    declared = {plain(r.name) for r in requirements(PROJECTS[name])}
-    assert {plain(NAMES.get(module, module)) for module in imported} == declared
+    return {plain(NAMES.get(module, module)) for module in imported}
 
 
 def test_a_runtime_is_of_the_version_of_its_compiler() -> None:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("Data", "Evaluate a trained model beside baselines."),
     "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),
+    "serve": ("Data", "Serve a trained model over HTTP."),
     "keys": ("Data", "Look up keys and rows of a trained model's tables."),
     "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
 }

@@ -1,0 +1,59 @@
+"""The server: a socket, the application, and an end that finishes what was begun."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import torch
+import uvicorn
+
+from specc_runtime.score import Scorer
+from specc_runtime.serve.app import application
+from specc_runtime.serve.service import Limits, Service
+
+DRAIN = 10  # seconds in which requests that have begun may end
+
+
+def serve(
+    load: Callable[[], Scorer],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    threads: int = 1,
+    limits: Limits | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve until the process is told to end (SIGINT, SIGTERM).
+
+    load: gives a scorer that is warm; called again for each reload. port: 0 for any that is free. threads:
+    requests that are scored at once, each by one core.
+    Raises what `load` raises, and OSError where the address cannot be had.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with socket.socket(found[0][0], socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[0][4])
+        torch.set_num_threads(1)
+        service = Service(load, limits or Limits())
+        server = server_of(service, threads)
+        listener.listen(128)  # who comes from now on waits until the server is there
+        own = listener.getsockname()[1]
+        name = f"[{host}]" if ":" in host else host
+        version = service.scorer.version[:12] or "unsaved"
+        say(f"serving {service.scorer.manifest['name']} {version} at http://{name}:{own}")
+        server.run(sockets=[listener])
+
+
+def server_of(service: Service, threads: int) -> uvicorn.Server:
+    """The server of a service, for sockets that it is given."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(service, threads),
+            log_level="warning",
+            access_log=False,
+            limit_concurrency=service.limits.connections,
+            timeout_graceful_shutdown=DRAIN,
+            server_header=False,
+        )
+    )

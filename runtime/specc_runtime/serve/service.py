@@ -1,0 +1,154 @@
+"""A model that is served, and replaced while it is.
+
+Promises: a request is scored by one model from its beginning to its end; another one takes over once it is
+loaded and warm, and not at all if it cannot be. What is answered is a row as `specc score` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from specc_runtime.encode import DataError
+from specc_runtime.score import Scored, Scorer, Scores, answers
+
+
+class BadRequest(ValueError):
+    """A request that cannot be answered. about: what is wrong, as JSON."""
+
+    def __init__(self, error: str, **about: Any) -> None:
+        super().__init__(error)
+        self.about = {"error": error, **{name: value for name, value in about.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """candidates: of a request at most. body: bytes of a request at most. seconds: in which a request must
+    have arrived. connections: at once."""
+
+    candidates: int = 10_000
+    body: int = 4 << 20
+    seconds: float = 10.0
+    connections: int = 1000
+
+
+@dataclass(frozen=True)
+class Wish:
+    """top: only the best so many candidates, the best first, by a prediction or output; without `by` by the
+    first. seed: for the order of equal scores."""
+
+    top: int | None = None
+    by: str | None = None
+    seed: int = 0
+
+
+class Service:
+    """load: gives a scorer that is warm."""
+
+    def __init__(self, load: Callable[[], Scorer], limits: Limits) -> None:
+        self._load = load
+        self._loading = Lock()
+        self.limits = limits
+        self.scorer = load()
+
+    def reload(self) -> Scorer:
+        """The model as its folder has it now, in place of the one before. Raises what loading raises; the one
+        before stays then."""
+        with self._loading:
+            scorer = self._load()
+            self.scorer = scorer
+        return scorer
+
+    def answer(self, scorer: Scorer, body: bytes, wish: Wish) -> dict[str, Any]:
+        """The answer to a request in JSON. Raises BadRequest."""
+        request = _parsed(body)
+        by = _goes_by(scorer, wish)
+        self._check_size(scorer, request)
+        try:
+            scores = scorer.score(request)
+        except DataError as error:
+            faults = [
+                {"column": f.column, "what": f.what, "help": f.help or None, "more": f.more or None}
+                for f in error.faults
+            ]
+            about = [{name: value for name, value in fault.items() if value is not None} for fault in faults]
+            raise BadRequest(str(error), faults=about) from None
+        return answered(scorer, scores, by, wish)
+
+    def _check_size(self, scorer: Scorer, request: Mapping[str, Any]) -> None:
+        if not scorer.candidates:
+            return
+        for entry in scorer.manifest["fields"]:
+            for name in (entry["column"], entry["fallback"]):
+                values = request.get(name) if entry["role"] == "candidate" else None
+                if isinstance(values, list) and len(values) > self.limits.candidates:
+                    raise BadRequest(
+                        f"the request has {len(values):,} candidates; at most {self.limits.candidates:,} are "
+                        "scored at once",
+                        column=name,
+                    )
+
+
+def answered(scorer: Scorer, scores: Scores, by: str | None, wish: Wish) -> dict[str, Any]:
+    """Scores as a row of JSON."""
+    manifest = scorer.manifest
+    if not scorer.candidates or any(p["kind"] == "class" for p in manifest["predictions"]):
+        counts = np.array([scores.number])
+        row = pa.Table.from_pylist([dict(scores.request)])
+        scored = Scored(1, counts, scores.values, row)
+        found = answers(scored, scorer.encoders, by=by, k=wish.top, seed=wish.seed)
+        (answer,) = found.drop_columns(["request"]).to_pylist()
+        return dict(answer)
+    if wish.top is None:
+        return {name: values.tolist() for name, values in scores.values.items()}
+    places = scores.best(wish.top, by, wish.seed)
+    chosen = {name: values[places].tolist() for name, values in scores.values.items()}
+    return {"candidate": places.tolist(), **scores.keys(places), **chosen}
+
+
+def _goes_by(scorer: Scorer, wish: Wish) -> str | None:
+    """What the best candidates are the best by; None where all are wanted. Raises BadRequest."""
+    if wish.top is None:
+        return None
+    manifest = scorer.manifest
+    kinds = {p["name"]: p["kind"] == "class" for p in manifest["predictions"]}
+    kinds |= {o["name"]: False for o in manifest.get("outputs", ()) if o["width"] == 1}
+    # Of a model without candidates the best are classes.
+    ranks = [name for name, classes in kinds.items() if classes != scorer.candidates]
+    if (wish.by is not None and wish.by not in ranks) or not ranks:
+        what = "candidates are ranked by" if scorer.candidates else "the best are the classes of"
+        raise BadRequest(f"{what} {', '.join(ranks) or 'nothing that the model gives'}", parameter="by")
+    return wish.by or ranks[0]
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    """A request in JSON. Raises BadRequest with line and column."""
+    try:
+        found = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the request is not UTF-8: byte {error.start + 1}", byte=error.start + 1) from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(
+            f"the request is not JSON: {error.msg} ({where})", line=error.lineno, position=error.colno
+        ) from None
+    except RecursionError:
+        raise BadRequest("the request is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise BadRequest(f"a request is an object of columns, and this is {_kind(found)}")
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise BadRequest(f"the request is not JSON: {text} is no number there")
+
+
+def _kind(value: Any) -> str:
+    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

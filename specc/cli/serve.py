@@ -1,0 +1,88 @@
+"""`specc serve`: a trained model's scores over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specc.cli.common import fail
+from specc.cli.models import device_option, devices_from, trained_from, trust_option
+
+if TYPE_CHECKING:
+    from specc_runtime.score import Scorer
+
+
+def _again(path: Path, devices: Any, untrusted: bool, cache: float) -> Scorer:
+    """The scorer of what the folder has by now. Raises ArtefactError, DeviceError."""
+    from specc.driver import SpecError
+    from specc.untrusted import texts_of
+    from specc_runtime import ArtefactError
+    from specc_runtime.encode import load_trained
+    from specc_runtime.score import Scorer
+
+    try:
+        return Scorer(*load_trained(path, devices, texts_of if untrusted else None), cache)
+    except SpecError as error:
+        raise ArtefactError(str(error)) from None
+
+
+@click.command("serve", short_help="Serve a trained model over HTTP.")
+@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.option("--host", default="127.0.0.1", help="The address; 0.0.0.0 for all networks (127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free (8000).")
+@click.option("--threads", type=click.IntRange(min=1), help="Requests scored at once (as many as cores).")
+@click.option("--cache", type=click.FloatRange(min=0), default=64, help="Megabytes of request states (64).")
+@click.option("--max-candidates", type=click.IntRange(min=1), default=10_000, help="Of a request (10000).")
+@click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
+@device_option
+@trust_option
+def command(
+    model_path: Path,
+    host: str,
+    port: int,
+    threads: int | None,
+    cache: float,
+    max_candidates: int,
+    max_body: int,
+    devices: tuple[str, ...],
+    untrusted: bool,
+) -> None:
+    """Serve the trained MODEL.
+
+    POST /score takes a request as a line of `specc score` is, and answers a score for each candidate;
+    with ?top=K the best K, with their places and keys. GET /health and /metrics say how it is; POST
+    /reload serves MODEL as its folder has it then; /openapi.json says what requests are.
+
+    Nobody but this machine is listened to unless --host says so. There is no encryption, and anybody who
+    reaches the port may ask and reload: beyond one machine put a proxy in front.
+    """
+    try:
+        from specc_runtime.serve.run import serve
+        from specc_runtime.serve.service import Limits
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed: pip install 'arec[serve]'")
+    from specc_runtime.score import Scorer
+
+    wanted = devices_from(devices)
+    first = [Scorer(*trained_from(model_path, wanted, untrusted), cache)]
+
+    def load() -> Scorer:
+        scorer = first.pop() if first else _again(model_path, wanted, untrusted, cache)
+        scorer.warm()
+        return scorer
+
+    try:
+        serve(
+            load,
+            host=host,
+            port=port,
+            threads=threads or os.cpu_count() or 1,
+            limits=Limits(max_candidates, max_body),
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )
+    except OSError as error:
+        fail(f"{host}:{port} cannot be had: {error.strerror or error}")

@@ -1,0 +1,311 @@
+"""A served model, asked over HTTP: answers, bad requests, slow clients, other models meanwhile, a kill."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+
+import specc
+from specc_runtime import save
+from specc_runtime.encode import Encoders, Origin, write_encoders
+from specc_runtime.score import Scorer
+from tests.cli.test_predict import run
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+from specc_runtime.serve.run import server_of
+from specc_runtime.serve.service import Limits, Service
+
+SPEC = """model shop
+table items = vocab(50, 4)
+space user from request { id: vocab(50, 4), age: number(none, default = 30) }
+space ad from candidate { item: items, price: number(log1p), slot: ids(5, 4) }
+space history[t <= 4] from request { item: items }
+predict click: binary = concat(user, ad, mean(history, over t)) |> mlp([8]) |> linear(1)
+predict stay: real = concat(user, ad) |> linear(1)
+"""
+
+
+def request(seed: int, candidates: int = 3) -> dict[str, Any]:
+    draw = random.Random(seed)
+    return {
+        "user_id": f"u{draw.randrange(9)}",
+        "user_age": draw.randrange(90),
+        "history_item": [f"i{draw.randrange(20)}" for _ in range(draw.randrange(6))],
+        "ad_item": [f"i{draw.randrange(20)}" for _ in range(candidates)],
+        "ad_price": [draw.randrange(100) for _ in range(candidates)],
+        "ad_slot": [draw.randrange(5) for _ in range(candidates)],
+    }
+
+
+def write(path: Path, seed: int) -> Path:
+    """A model with weights of its own."""
+    torch.manual_seed(seed)
+    model = specc.compile(SPEC)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, 0.0, 0.5)
+    rows = [request(n, 1) for n in range(40)]
+    flat = [{k: v[0] if k.startswith("ad_") else v for k, v in row.items()} for row in rows]
+    table = pa.Table.from_pylist([{**row, "click": 1.0, "stay": 0.5} for row in flat])
+    encoders = Encoders.learn(model.manifest, [(table, Origin("train"))])
+    save(model, path, beside=[lambda place: write_encoders(encoders, place)])
+    return path
+
+
+@dataclass(frozen=True)
+class Served:
+    port: int
+    service: Service
+    folder: Path
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            sent = body if isinstance(body, bytes | type(None)) else json.dumps(body).encode()
+            connection.request(method, path, sent)
+            answer = connection.getresponse()
+            text = answer.read()
+            is_json = answer.headers.get_content_type() == "application/json"
+            return answer.status, json.loads(text) if is_json else text.decode()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(folder: Path, limits: Limits | None = None) -> Iterator[Served]:
+    service = Service(lambda: Scorer.load(folder), limits or Limits())
+    server = server_of(service, threads=4)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield Served(listener.getsockname()[1], service, folder)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = write(tmp_path_factory.mktemp("served") / "model", seed=0)
+    with serving(folder, Limits(candidates=50, body=10_000, seconds=0.3)) as found:
+        yield found
+
+
+def test_an_answer_is_a_line_of_specc_score(served: Served, tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    asked = [request(n, n % 4) for n in range(6)]
+    file.write_text("".join(json.dumps(one) + "\n" for one in asked))
+    for options, query in (
+        ([], ""),
+        (["--top", "2"], "?top=2"),
+        (["--top", "1", "--by", "stay"], "?top=1&by=stay"),
+    ):
+        done = run("score", served.folder, file, "-o", tmp_path / "scores.jsonl", *options)
+        assert done.exit_code == 0, done.output
+        for one, line in zip(asked, (tmp_path / "scores.jsonl").read_text().splitlines(), strict=True):
+            status, found = served.ask("POST", f"/score{query}", one)
+            wanted = json.loads(line)
+            del wanted["request"]
+            assert status == 200
+            assert found.keys() == wanted.keys()
+            for name in wanted:
+                if name in ("click", "stay"):
+                    assert found[name] == pytest.approx(wanted[name], rel=1e-5)
+                else:
+                    assert found[name] == wanted[name]
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("", b"{", "the request is not JSON"),
+    ("", b'{"user_id": "u1",\n "ad_item": x}', "(line 2, column 13)"),
+    ("", b"\xff", "not UTF-8: byte 1"),
+    ("", b'{"user_age": NaN}', "NaN is no number"),
+    ("", b"[" * 9000, "nested too deeply"),
+    ("", [1], "a request is an object of columns, and this is a list"),
+    ("", {"other": 1}, "it has none of the model's columns"),
+    ("", {**request(1), "ad_slot": [0, 1, 9]}, "column `ad_slot`: 9 is not one of the ids 0 to 4"),
+    ("", {**request(1), "ad_slot": [0, 1]}, "ad_slot"),
+    ("", {**request(1), "user_age": "old"}, "column `user_age`"),
+    ("", {**request(1), "ad_price": 3}, "ad_price"),
+    ("", request(1, 51), "51 candidates; at most 50"),
+    ("?top=0", request(1), "`top`"),
+    ("?top=some", request(1), "`top`"),
+    ("?top=1&by=clik", request(1), "ranked by click, stay"),
+]
+
+
+@pytest.mark.parametrize(("query", "body", "says"), BAD, ids=range(len(BAD)))
+def test_a_bad_request_is_told_what_is_wrong(served: Served, query: str, body: Any, says: str) -> None:
+    status, found = served.ask("POST", f"/score{query}", body)
+    assert (status, says in found["error"]) == (400, True), found
+    assert served.ask("POST", "/score", request(1))[0] == 200
+
+
+def test_faults_are_data_too(served: Served) -> None:
+    one = {**request(1), "ad_slot": [0, 7, 9]}
+    del one["ad_price"]
+    _, found = served.ask("POST", "/score", one)
+    assert {fault["column"] for fault in found["faults"]} == {"ad_slot", "ad_price"}
+    slot = next(fault for fault in found["faults"] if fault["column"] == "ad_slot")
+    assert slot["what"].startswith("7 is not one of the ids")
+    assert slot["more"] == 1
+
+
+def test_a_body_beyond_the_bound_is_not_read(served: Served) -> None:
+    status, found = served.ask("POST", "/score", b" " * 20_000)
+    assert (status, found["error"]) == (413, "the request is larger than 10,000 bytes")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            client.sendall(b"1388\r\n" + b" " * 5000 + b"\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_slow_client_is_sent_away_and_delays_nobody(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{")
+        assert served.ask("POST", "/score", request(1))[0] == 200
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"did not arrive within 0.3 seconds" in answer
+
+
+def test_a_client_that_goes_away_is_no_trouble(served: Served) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 500\r\n\r\n{")
+    assert served.ask("POST", "/score", request(1))[0] == 200
+
+
+def test_health_metrics_and_schema(served: Served) -> None:
+    status, health = served.ask("GET", "/health")
+    assert (status, health) == (
+        200,
+        {"status": "ok", "model": "shop", "version": served.service.scorer.version},
+    )
+    served.ask("POST", "/score", request(77))
+    served.ask("POST", "/score", request(77))
+    metrics = served.ask("GET", "/metrics")[1]
+    counts = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(counts['arec_requests_total{status="200"}']) >= 2
+    assert float(counts["arec_states_hits"]) >= 1
+    assert 0 < float(counts["arec_states_bytes"]) < 64 << 20
+    assert float(counts["arec_score_seconds_count"]) >= 2
+    schema = served.ask("GET", "/openapi.json")[1]["paths"]["/score"]["post"]
+    columns = schema["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert set(columns) == set(request(0))
+    assert columns["ad_price"]["type"] == ["array", "null"]
+    assert columns["user_age"]["type"] == ["number", "string", "null"]
+
+
+def test_many_clients_get_their_own_answers(served: Served) -> None:
+    asked = [request(n, 1 + n % 5) for n in range(24)]
+    alone = [served.ask("POST", "/score", one)[1] for one in asked]
+
+    def client(seed: int) -> None:
+        connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
+        for n in random.Random(seed).choices(range(len(asked)), k=25):
+            connection.request("POST", "/score", json.dumps(asked[n]).encode())
+            assert json.loads(connection.getresponse().read()) == alone[n]
+        connection.close()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(client, range(16)))
+
+
+def test_another_model_takes_over_while_it_is_asked(tmp_path: Path) -> None:
+    """Every answer is whole, by one of the two; after the reload all are by the new one. A folder that
+    cannot be loaded changes nothing."""
+    folder = write(tmp_path / "model", seed=1)
+    with serving(folder) as served:
+        one = request(5)
+        before = served.ask("POST", "/score", one)[1]
+        write(folder, seed=2)
+        after = Scorer.load(folder).score(one).values["click"].tolist()
+        done, seen = threading.Event(), []
+
+        def client() -> None:
+            while not done.is_set():
+                status, found = served.ask("POST", "/score", one)
+                assert status == 200
+                seen.append(found["click"])
+
+        with ThreadPoolExecutor(3) as pool:
+            clients = [pool.submit(client) for _ in range(3)]
+            time.sleep(0.1)
+            status, told = served.ask("POST", "/reload")
+            assert (status, told["version"]) == (200, served.service.scorer.version)
+            time.sleep(0.1)
+            done.set()
+            for each in clients:
+                each.result()
+        olds = [x == before["click"] for x in seen]
+        assert all(old or x == pytest.approx(after) for old, x in zip(olds, seen, strict=True))
+        assert True in olds
+        assert False in olds
+        assert served.ask("POST", "/score", one)[1]["click"] == pytest.approx(after)
+
+        (folder / "weights.safetensors").write_bytes(b"damaged")
+        status, told = served.ask("POST", "/reload")
+        assert status == 409
+        assert "weights.safetensors is not the file that was saved" in told["error"]
+        assert served.ask("POST", "/score", one)[1]["click"] == pytest.approx(after)
+
+
+@contextmanager
+def process_of(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves, and the line that says so."""
+    command = [sys.executable, "-m", "specc_runtime.serve", str(folder), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            yield process, process.stderr.readline()
+        finally:
+            process.kill()
+
+
+def test_a_killed_process_is_started_again_where_it_was(served: Served) -> None:
+    wanted = served.ask("POST", "/score", request(3))[1]
+    with process_of(served.folder, "--port", "0") as (process, said):
+        assert said.startswith(f"serving shop {served.service.scorer.version[:12]} at http://127.0.0.1:"), (
+            said
+        )
+        port = int(said.rsplit(":", 1)[1])
+        there = Served(port, served.service, served.folder)
+        assert there.ask("POST", "/score", request(3))[1] == wanted
+        process.send_signal(signal.SIGKILL)
+    with pytest.raises(OSError, match="refused"):
+        there.ask("GET", "/health")
+    with process_of(served.folder, "--port", str(port)) as (process, said):
+        assert there.ask("POST", "/score", request(3))[1] == wanted
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) in (0, -signal.SIGTERM)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_an_address_that_is_taken_is_told(served: Served) -> None:
+    done = run("serve", served.folder, "--port", str(served.port))
+    assert done.exit_code == 1
+    assert f"127.0.0.1:{served.port} cannot be had" in done.output
+    assert run("serve", served.folder.parent).exit_code == 1
