@@ -321,6 +321,13 @@ def class_loss(
     return _mean(F.cross_entropy(logits, labels.clamp(min=0), reduction="none"), known, weight, others)
 
 
+def table_loss(
+    each: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
+) -> Tensor:
+    """Mean of the losses [B] of those that have labels [B], each times its weight."""
+    return _mean(each, labelled(transfer(labels, each.device)), weight, others)
+
+
 def choice_loss(
     each: Tensor, labels: Tensor, weight: Tensor | None = None, others: Sequence[Tensor] = ()
 ) -> Tensor:

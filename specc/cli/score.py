@@ -90,7 +90,7 @@ def _answers(
     from specc_runtime.score import answers, score
 
     number = 1
-    for scored in score(model, encoders, rows):
+    for scored in score(model, encoders, rows, top or 1):
         yield answers(scored, encoders, number=number, by=by, k=top, seed=seed, keep=rows.keep)
         number += len(scored.counts)
         watch(number - 1)

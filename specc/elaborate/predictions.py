@@ -6,9 +6,11 @@ Promises: `prediction` and `extra_loss` give what one statement says, or raise F
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from specc.elaborate.batches import across, among, every_pair, log_frequency
+from specc.elaborate.catalogue import Catalogue, catalogue, row_loss
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.keys import key_field
 from specc.elaborate.statics import static, truth
@@ -53,7 +55,8 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[Extra
     name = item.ident.name
     kind = _kind(scope, item)
     node: Node = scope.value_of(scope.entries[name], name)
-    _ends_flat(scope, node, kind.classes or 1, item.value.span, f"the prediction `{name}`")
+    width = kind.classes or 1 if kind.rows is None else kind.rows.table.width
+    _ends_flat(scope, node, width, item.value.span, f"the prediction `{name}`")
     column = item.column.value if item.column else name
     condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
     found = Prediction(
@@ -61,6 +64,10 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[Extra
         kind.loss,
     )  # fmt: skip
     losses = [] if kind.weight is None else [_weight(scope, name, kind.weight)]
+    if kind.rows is not None:
+        rows, each = row_loss(scope.world, name, kind.rows, node, item.value.span)
+        found = replace(found, rows=rows)
+        losses.append(ExtraLoss(f"{name}.class", each.id, item.ident.span, chooses=name))
     if kind.word == "choice":
         span = item.value.span
         world = scope.world
@@ -119,13 +126,14 @@ class _Kind:
     loss: tuple[Any, ...] = ("mse",)
     alike: str | None = None
     correct: str | None = None
+    rows: Catalogue | None = None
 
 
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "binary": ("weight", "positive"),
     "real": ("weight", "range", "loss"),
     "choice": ("among", "of", "correct", "weight"),
-    "class": ("weight",),
+    "class": ("weight", "bias", "sampled"),
 }
 
 
@@ -164,7 +172,7 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
             case _:
                 raise world.fault("E0404", f"`{word}` takes no axis and no column here", argument.span)
     if word == "class" and len(given) != 1:
-        raise world.fault("E0404", "`class` takes the number of classes: `class(10)`", expr.span)
+        raise world.fault("E0404", "`class` takes the number of classes, `class(10)`, or a table", expr.span)
     if word != "class" and given:
         raise world.fault(
             "E0404",
@@ -172,12 +180,13 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
             given[0].span,
             help="it has " + ", ".join(f"`{k} = …`" for k in _KINDS[word]),
         )
-    classes = _classes(scope, given[0].value) if word == "class" else 0
+    rows = catalogue(scope, given[0].value, options) if word == "class" else None
+    classes = rows.table.rows if rows is not None else _classes(scope, given[0].value) if given else 0
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
     between = _range(scope, options["range"]) if "range" in options else None
     loss = _distance(scope, options["loss"]) if "loss" in options else ("mse",)
     alike, correct = _choice(scope, expr, options) if word == "choice" else (None, None)
-    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike, correct)
+    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike, correct, rows)
 
 
 def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> tuple[str | None, str | None]:

@@ -199,6 +199,8 @@ class Writer:
                 return Expr(" + ".join(args))
             case "count":
                 return Expr(f"{args[0]}.count")
+            case "in_training":
+                return Expr(f"{args[0]} if self.training else 0")
             case "axes":
                 named = zip(record.args, args, strict=True)
                 return Expr("{" + ", ".join(f"{quoted(axis.name)}: {text}" for axis, text in named) + "}")

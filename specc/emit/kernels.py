@@ -188,7 +188,7 @@ _INFIX: dict[str, Form] = {
 
 # Of specc_runtime.model.
 LOSSES = (
-    "binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "choice_loss",
+    "binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "table_loss", "choice_loss",
     "mean_of_labelled",
 )  # fmt: skip
 # Functions that are not in specc_runtime.ops.

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from specc.elaborate.encodings import ENCODINGS as OWN_ENCODINGS
 from specc.emit.axes import axis_id
-from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, walk
+from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, TableRows, walk
 from specc.ir.inputs import fields_for, fields_of_losses
 from specc.lower.shape import Shapes
 from specc.ops import definition
@@ -92,9 +92,23 @@ class ConditionEntry(TypedDict):
     value: int | float | bool | str
 
 
+class RowsEntry(TypedDict):
+    """Classes that are the rows of a table, from `first` on. table, counts, bias: paths of weights.
+    vocabulary: that whose keys they are; without one they are integers."""
+
+    table: str
+    first: int
+    counts: str
+    bias: str | None
+    vocabulary: str | None
+    encoding: str
+    options: dict[str, Any]
+
+
 class PredictionEntry(TypedDict):
     """classes: 0 unless the kind is "class". column: where its labels are, or what they are made from by the
-    condition. range: between which labels lie, if the spec says so."""
+    condition. range: between which labels lie, if the spec says so. rows: of classes that are the rows of a
+    table, what they are."""
 
     name: str
     kind: Literal["binary", "real", "class", "choice"]
@@ -102,6 +116,7 @@ class PredictionEntry(TypedDict):
     condition: ConditionEntry | None
     classes: int
     range: list[float] | None
+    rows: RowsEntry | None
 
 
 class OutputEntry(TypedDict):
@@ -331,6 +346,19 @@ def _prediction(given: Prediction) -> PredictionEntry:
         condition=condition,
         classes=given.classes,
         range=None if given.range is None else list(given.range),
+        rows=None if given.rows is None else _table_rows(given.rows),
+    )
+
+
+def _table_rows(given: TableRows) -> RowsEntry:
+    return RowsEntry(
+        table=given.table,
+        first=given.first,
+        counts=given.counts,
+        bias=given.bias,
+        vocabulary=given.vocabulary,
+        encoding=given.encoding,
+        options=dict(given.options),
     )
 
 

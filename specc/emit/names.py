@@ -16,7 +16,7 @@ PYTHON = frozenset(keyword.kwlist) | frozenset(dir(builtins))
 IMPORTED = frozenset(
     """
     self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights
-    CANDIDATE fixed binary_loss real_loss absolute_loss huber_loss class_loss choice_loss
+    CANDIDATE fixed binary_loss real_loss absolute_loss huber_loss class_loss table_loss choice_loss
     mean_of_labelled Values State
     """.split()
 )

@@ -111,12 +111,13 @@ def losses(
             (
                 _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
                 if choice is None
-                else r.losses[choice.name] * float(e.labels[prediction.name])
+                else r.losses[choice.name]
+                * (float(e.labels[prediction.name]) if prediction.rows is None else 1)
             )
             * (1.0 if weight is None else r.losses[weight.name])
             for r, e in zip(results, examples, strict=True)
             if all(labelled(e.labels[name]) for name in _labels(graph, prediction.name, weight))
-            and (choice is None or float(e.labels[prediction.name]) > 0)
+            and (choice is None or prediction.rows is not None or float(e.labels[prediction.name]) > 0)
         ]
         nothing = results[0].predictions[prediction.name].new_zeros(())
         found[prediction.name] = _mean(each) if each else nothing

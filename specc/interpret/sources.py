@@ -126,6 +126,18 @@ def _log_frequency(node: Node, inputs: Inputs, s: Setting) -> Value:
     )
 
 
+@means(op.ROW_LOSS)
+def _row_loss(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """-log softmax of the products with the rows of classes, at the label's row. What is drawn in training
+    stands for all of them."""
+    (x, label), first = (one.only for one in inputs), node.attrs["first"]
+    table, counts, *bias = (s.weights[path] for path in node.weights)
+    logits = table @ x + (bias[0] if bias else 0)
+    known = counts > 0
+    known[:first] = False
+    return s.value(node.type, lambda _: (logits[known].logsumexp(0) - logits[int(label)]).unsqueeze(0))
+
+
 @means(op.LABEL)
 def _label(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The example's label, a class by its number; 0 where there is none, for what is left out."""

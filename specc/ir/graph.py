@@ -127,9 +127,27 @@ class SpaceSpec:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """kind: "binary" | "real" | "choice" | "class"; `classes` for the last. `node` is the logit or value.
+class TableRows:
+    """Classes that are the rows of a table, from `first` on: its weight, its width and the paths of what is
+    counted of its rows and of their bias; vocabulary: that whose keys the rows stand
+    for. encoding, options: those of the table."""
 
+    table: str
+    width: int
+    first: int
+    counts: str
+    bias: str | None = None
+    vocabulary: str | None = None
+    encoding: str = "ids"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """kind: "binary" | "real" | "choice" | "class"; `classes` for the last. `node` is the logit or value, or
+    of classes that are the rows of a table a vector, whose products with them are the logits.
+
+    rows: of these classes what they are.
     condition: what makes a label of the column 1, such as (">=", 4); without it the column holds labels.
     positive: what the part of a positive label in the loss is multiplied with.
     range: between which a real label lies; what is predicted beyond it is taken as its nearer end.
@@ -146,6 +164,7 @@ class Prediction:
     positive: float = 1.0
     range: tuple[float, float] | None = None
     loss: tuple[Any, ...] = ("mse",)
+    rows: TableRows | None = None
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,10 @@ def verify(graph: Graph) -> None:
 def _check_outputs(graph: Graph) -> None:
     """What somebody outside asks for is there, and has the type that is promised."""
     there = {n.id: n for n in graph.nodes}
-    wanted = [(f"prediction `{p.name}`", p.node, p.classes or 1, p.span) for p in graph.predictions]
+    wanted = [
+        (f"prediction `{p.name}`", p.node, p.rows.width if p.rows else p.classes or 1, p.span)
+        for p in graph.predictions
+    ]
     wanted += [
         (f"output `{r.name}`", r.node, there[r.node].type.width if r.node in there else 0, r.span)
         for r in graph.results

@@ -201,6 +201,8 @@ class _Model:
             if not weight.l2 or weight.frozen:
                 continue
             readers = [n for n in self.graph.nodes if weight.path in n.weights]
+            if weight.kind == "table":
+                readers = [n for n in readers if readings(n)]
             if weight.kind == "table" and not readers:
                 continue
             if weight.kind == "table":
@@ -247,6 +249,8 @@ def _loss_function(prediction: Prediction) -> str:
     """The function of the runtime that gives a prediction's loss."""
     if prediction.kind == "real":
         return {"mse": "real_loss", "mae": "absolute_loss", "huber": "huber_loss"}[prediction.loss[0]]
+    if prediction.rows is not None:
+        return "table_loss"
     return f"{prediction.kind}_loss"
 
 

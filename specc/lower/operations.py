@@ -106,6 +106,15 @@ def _log_frequency(body: Body, node: Node) -> Value:
     return body.make("log_frequency", Parameter(node.weights[0]), field, like=node)
 
 
+def _row_loss(body: Body, node: Node) -> Value:
+    table, counts, *bias = node.weights
+    x, label = (body.at(i, body.shape(node), node, whole=True) for i in node.inputs)
+    parts: list[object] = [Parameter(table), Parameter(counts)]
+    parts += [Parameter(bias[0]) if bias else None, node.attrs["first"]]
+    options = {"sampled": Record("in_training", (node.attrs["sampled"],))} if node.attrs["sampled"] else {}
+    return body.make("row_loss", x, label, *parts, like=node, options=options)
+
+
 def _key(body: Body, node: Node) -> Value:
     return body.make("keys", body.field(node.attrs["field"], node), like=node)
 
@@ -354,6 +363,7 @@ _LOWERINGS: dict[str, Lowering] = {
     op.ACROSS: _across,
     op.OWN: _own,
     op.KEY: _key,
+    op.ROW_LOSS: _row_loss,
     op.LOG_FREQUENCY: _log_frequency,
     op.INDEX: _index,
     op.LENGTH: _length,

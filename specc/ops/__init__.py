@@ -13,6 +13,7 @@ from specc.ops import (
     arithmetic,
     axes,
     batches,
+    catalogue,
     functions,
     fused,
     layers,
@@ -54,6 +55,7 @@ _GROUPS = (
     layers,
     losses,
     batches,
+    catalogue,
     recurrence,
     fused,
 )

@@ -102,6 +102,7 @@ OWN = "own"
 KEY = "key"
 SAME_KEY = "same_key"
 LOG_FREQUENCY = "log_frequency"
+ROW_LOSS = "row_loss"
 # recurrence
 SCAN = "scan"
 SCAN_OUT = "scan_out"

@@ -26,6 +26,7 @@ from specc.types.axis import Axis, Type
 _TILE = 2**18  # numbers, specc_runtime.ops.tile
 _CHUNK = 1024  # rows that a recurrence multiplies at once, specc_runtime.ops.cell
 _WORTH = 2**17  # numbers of keys from which on attention of one query is in C, specc_runtime.ops.attention
+_PIECE = 2**22  # products with rows of a table that are there at once, specc_runtime.ops.catalogue
 _INDEX = 8  # bytes of an index
 
 # Whose gradients are those that came in, or parts of them.
@@ -132,7 +133,9 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return _reduction(name, of, own, every, sizes)
         case "pairs":
             return Cost(beside=2 * own, first=2 * own)
-        case "bce" | "mse" | "cross_entropy" | "binary_loss" | "real_loss" | "class_loss":
+        case "row_loss":
+            return Cost(every[:1], during=own + 2 * BYTES * _PIECE, back=2 * BYTES * _PIECE)
+        case "bce" | "mse" | "cross_entropy" | "binary_loss" | "real_loss" | "class_loss" | "table_loss":
             return Cost(every, beside=own, during=own)
         case "attend":
             return _attention(kernel, result, sizes, training)

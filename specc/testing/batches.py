@@ -166,7 +166,9 @@ def _rows(encoding: str, options: Mapping[str, Any]) -> int:
 def _labels(prediction: Mapping[str, Any], count: int, source: Source) -> Tensor:
     match prediction["kind"]:
         case "class":
-            return source.ids(count, prediction["classes"]).masked_fill(source.absent(count), -1)
+            first = (prediction.get("rows") or {"first": 0})["first"]
+            found: Tensor = source.ids(count, prediction["classes"] - first) + first
+            return found.masked_fill(source.absent(count), -1)
         case "binary" | "choice":
             found = source.ids(count, 2).to(torch.float32)
         case _:

@@ -51,6 +51,8 @@ def record(run: Execution, name: str, args: list[Any]) -> Any:
     match name:
         case "sum":
             return sum(args[1:], start=args[0])
+        case "in_training":
+            return args[0] if run.setting.training else 0
         case "count":
             return len(args[0])
         case "heads" | "tails":
@@ -323,6 +325,18 @@ _FORMS |= {
     "mean_of_labelled": lambda run, x, others: losses.of_labelled(x, others),
     "square_sum": lambda run, factor, weight: factor * (weight**2).sum(),
 }
+
+
+@form("row_loss")
+def _row_loss(
+    run: Execution, x: Tensor, label: Tensor, weight: Tensor, counts: Tensor, bias: Tensor | None, first: int,
+    sampled: int = 0,
+) -> Tensor:  # fmt: skip
+    logits = x @ weight.t() + (0 if bias is None else bias)
+    known = counts > 0
+    known[:first] = False
+    own = torch.stack([row[int(y)] for row, y in zip(logits, label, strict=True)]) if len(x) else x.sum(1)
+    return (logits[:, known].logsumexp(1) - own).unsqueeze(1)
 
 
 def _unsqueezed(x: Tensor, dims: Sequence[int]) -> Tensor:

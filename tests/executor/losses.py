@@ -28,6 +28,7 @@ _EACH: dict[str, Callable[..., Tensor]] = {
     "absolute_loss": lambda z, y: (z - y.to(z.dtype)).abs(),
     "huber_loss": _huber,
     "class_loss": lambda z, y: -torch.log_softmax(z, 0)[int(y)],
+    "table_loss": lambda z, y: z,
     "choice_loss": lambda z, y: z * y.to(z.dtype),
 }
 

@@ -44,7 +44,7 @@ from specc_runtime.encode.kinds import (
     single,
     table_rows,
 )
-from specc_runtime.encode.labels import Labels, labels_of
+from specc_runtime.encode.labels import Labels, labels_of, row_labels
 from specc_runtime.encode.reading import Reading, column_of, encoding_of
 from specc_runtime.encode.vocabulary import Learnt, Tally, Vocabulary, hashed
 
@@ -101,6 +101,10 @@ class Encoders:
                         with read.noting(prediction, values):
                             known = labels.setdefault(prediction["name"], (Labels(prediction), origin))
                             known[0].add(values.values)
+                            if name := (prediction.get("rows") or {}).get("vocabulary"):
+                                tallies.setdefault(name, Tally()).add(
+                                    keys_of(values.values, None).drop_null()
+                                )
             faults += read.faults
             if len(faults) >= SHOWN:
                 break
@@ -185,6 +189,10 @@ class Encoders:
                     values = unpack(read.column(prediction["column"]), ())
                     with read.noting(prediction, values):
                         names = self.classes.get(prediction["name"])
+                        if name := (prediction.get("rows") or {}).get("vocabulary"):
+                            rows = row_labels(values.values, self.vocabularies.get(name))
+                            found[prediction["name"]] = torch.from_numpy(rows)
+                            continue
                         found[prediction["name"]] = labels_of(prediction, values.values, names)
         if keys is not None:
             with read.noting({"column": keys}, None):
@@ -231,7 +239,8 @@ class Encoders:
 
 def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """By name, the options of the table that a vocabulary is for."""
-    return {
+    rows = [p["rows"] for p in manifest["predictions"] if p.get("rows")]
+    return {of["vocabulary"]: of["options"] for of in rows if of["vocabulary"] is not None} | {
         entry["vocabulary"]: encoding_of(entry)[1]
         for entry in manifest["fields"]
         if entry["vocabulary"] is not None

@@ -7,7 +7,7 @@ with its place.
               0 where it does not
     real      a number, within the range that the spec may give
     class     0 to n - 1; or texts, which are classes by name, in the order of the texts: those that the
-              training data have
+              training data have; or keys of a table whose rows are the classes
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text, texts
 from specc_runtime.encode.kinds import filled, integers_of, measured, numbers_of, refuse, single
 from specc_runtime.encode.numbers import short
+from specc_runtime.encode.vocabulary import Vocabulary
 
 _COMPARES: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt,
@@ -36,6 +37,9 @@ _COMPARES: Mapping[str, Callable[[Any, Any], Any]] = {
 _TRUTHS = {"true": 1, "false": 0}
 
 Floats = npt.NDArray[np.float64]
+
+UNKNOWN = -2
+"""What stands for the label of a class prediction that is a key without a row."""
 
 
 def labels_of(prediction: Mapping[str, Any], values: pa.Array, classes: tuple[str, ...] | None) -> Tensor:
@@ -123,6 +127,18 @@ def _compared(condition: Mapping[str, Any], values: pa.Array) -> Floats:
     return np.where(absent, np.nan, holds.astype(np.float64))
 
 
+def row_labels(values: pa.Array, vocabulary: Vocabulary | None) -> npt.NDArray[np.int64]:
+    """The rows of a table that labels name; -1 where there is none, `UNKNOWN` for a key without a row.
+    Raises Unfit."""
+    if vocabulary is None:
+        raise Unfit("no vocabulary has been learned for it", help="train the model first")
+    keys = canonical(values)
+    rows = vocabulary.rows(keys)
+    absent = np.asarray(keys.is_null())
+    found: npt.NDArray[np.int64] = np.where(absent, -1, np.where(rows == 0, UNKNOWN, rows))
+    return found
+
+
 def _classes(
     prediction: Mapping[str, Any], values: pa.Array, names: tuple[str, ...] | None
 ) -> npt.NDArray[np.int64]:
@@ -167,6 +183,8 @@ class Labels:
         if kind == "class":
             keys = canonical(values).drop_null()
             self.present += len(keys)
+            if self.prediction.get("rows"):
+                return
             self.named |= not pa.types.is_int64(keys.type)
             # Numbers are kept, too: a name may come yet, and then they are names.
             if len(self.names) <= max(2 * self.prediction["classes"], 1_000):

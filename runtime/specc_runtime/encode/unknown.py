@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specc_runtime.batch import Bag, Batch
+from specc_runtime.encode.labels import UNKNOWN
 
 
 @dataclass
 class Unknown:
     """By table (or field with a table of its own) that has a vocabulary, how many values were seen, and how
-    many of them are row 0: keys that the vocabulary does not have, or nulls."""
+    many of them are row 0: keys that the vocabulary does not have, or nulls. Labels that are keys of a table
+    count by themselves."""
 
     manifest: Mapping[str, Any]
     values: dict[str, int] = field(default_factory=dict)
@@ -30,6 +32,13 @@ class Unknown:
             ids = held.values if isinstance(held, Bag) else held
             self.values[name] = self.values.get(name, 0) + ids.numel()
             self.unknown[name] = self.unknown.get(name, 0) + int((ids == 0).sum())
+        for entry in self.manifest["predictions"]:
+            labels = batch.labels.get(entry["name"])
+            if (entry.get("rows") or {}).get("vocabulary") is None or labels is None:
+                continue
+            name = f"labels of {entry['name']}"
+            self.values[name] = self.values.get(name, 0) + int((labels != -1).sum())
+            self.unknown[name] = self.unknown.get(name, 0) + int((labels == UNKNOWN).sum())
 
     def merge(self, other: Unknown) -> None:
         """Add what another has counted."""

@@ -4,6 +4,7 @@ from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.across import across, log_frequency, own, same_key
 from specc_runtime.ops.attention import attend
+from specc_runtime.ops.catalogue import row_loss
 from specc_runtime.ops.cell import (
     ALL,
     FINAL,
@@ -95,6 +96,7 @@ __all__ = [
     "relu_back",
     "rename",
     "repeat",
+    "row_loss",
     "rows",
     "same_key",
     "scan",

@@ -43,7 +43,8 @@ def answers(
     found |= {name: scored.rows.column(column) for column, name in (keep or {}).items()}
     if not has_candidates(manifest):
         found |= columns_of(encoders, scored.scores)
-        if by is not None:
+        entry = next((p for p in manifest["predictions"] if p["name"] == by), None)
+        if by is not None and entry is not None and not entry.get("rows"):
             found |= _best_classes(scored, encoders, by, k, seed)
         return pa.table(found)
     counts, order = scored.counts, None

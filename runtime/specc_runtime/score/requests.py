@@ -26,6 +26,7 @@ import torch
 
 from specc_runtime import data
 from specc_runtime.batch import Batch
+from specc_runtime.catalogue import best_rows
 from specc_runtime.data import Dialect
 from specc_runtime.data.files import PLAIN, Gathered
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
@@ -69,9 +70,12 @@ def read_requests(
     yield from data.read_tables([Path(path)], columns, dialect)
 
 
-def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, Origin]]) -> Iterator[Scored]:
+def score(
+    model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, Origin]], most: int = 1
+) -> Iterator[Scored]:
     """The scores of all candidates of requests, part by part.
 
+    most: how many classes are given where they are the rows of a table, the likeliest first.
     Raises DataError with every fault, after what came before the first of them was given.
     """
     per_candidate = has_candidates(model.manifest)
@@ -87,7 +91,7 @@ def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, O
                     counts = np.ones(len(part), dtype=np.int64)
                     if batch.candidates is not None:
                         counts = batch.candidates.numpy()
-                    scores = predictions(model, batch)
+                    scores = predictions(model, batch, most)
                     check_finite(scores, counts, where, per_candidate)
                     yield Scored(where.first, counts, scores, part)
             if gathered.enough(len(table)):
@@ -95,10 +99,11 @@ def score(model: Model, encoders: Encoders, requests: Iterable[tuple[pa.Table, O
     gathered.finish()
 
 
-def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
+def predictions(model: Model, batch: Batch, most: int = 1) -> dict[str, Floats]:
     """By prediction: probabilities of binary and class predictions, values of real ones, within the range
-    that the spec gives them; by other output its values; float64 [rows] or [rows, n]. The model is in
-    evaluation mode for it, and afterwards in the mode it was in."""
+    that the spec gives them; by other output its values; float64 [rows] or [rows, n]. Where classes are the
+    rows of a table: of the `most` likeliest ones, the best first, and by `NAME_class` their rows. The model
+    is in evaluation mode for it, and afterwards in the mode it was in."""
     training = model.training
     model.eval()
     try:
@@ -107,14 +112,19 @@ def predictions(model: Model, batch: Batch) -> dict[str, Floats]:
             outputs = model.candidate_part(model.request_part(given), given)
     finally:
         model.train(training)
-    return meant(model.manifest, outputs)
+    return meant(model, outputs, most)
 
 
-def meant(manifest: Mapping[str, Any], outputs: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
-    """What a model gives as it is meant: by prediction probabilities of binary and class predictions, values
-    of real ones, by other output its values, float64 on the host."""
-    found = {p["name"]: _meant(p, outputs[p["name"]]) for p in manifest["predictions"]}
-    others = (o["name"] for o in manifest.get("outputs", ()))
+def meant(model: Model, outputs: Mapping[str, torch.Tensor], most: int = 1) -> dict[str, Floats]:
+    """What a model gives as it is meant, as `predictions` says; float64 on the host."""
+    found: dict[str, Floats] = {}
+    for p in model.manifest["predictions"]:
+        if p.get("rows"):
+            chances, rows = best_rows(model, p, outputs[p["name"]], most)
+            found |= {p["name"]: chances, f"{p['name']}_class": rows.astype(np.float64)}
+        else:
+            found[p["name"]] = _meant(p, outputs[p["name"]])
+    others = (o["name"] for o in model.manifest.get("outputs", ()))
     return found | {name: outputs[name].double().cpu().numpy() for name in others}
 
 

@@ -3,7 +3,8 @@
 Promises: the order of the rows; no label is asked for, and nothing that only losses read. What comes out is a
 column of its own: probabilities of binary predictions, values of real ones; of class predictions a list of
 probabilities, one a class in order, and beside it `NAME_class`, the likeliest class, by name where the labels
-are texts (in the order of the texts). Other outputs are numbers, or lists of several channels.
+are texts (in the order of the texts). Where classes are the rows of a table, they are the likeliest one's
+probability and its key. Other outputs are numbers, or lists of several channels.
 Memory: `ROWS` rows at once.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from specc_runtime.catalogue import keys_of_rows
 from specc_runtime.data.files import Gathered
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
@@ -76,6 +78,14 @@ def columns_of(encoders: Encoders, scores: Mapping[str, Floats]) -> dict[str, pa
     found: dict[str, pa.Array] = {}
     for prediction in encoders.manifest["predictions"]:
         name, values = prediction["name"], scores[prediction["name"]]
+        if prediction.get("rows"):
+            rows = scores[f"{name}_class"].astype(np.int64)
+            keys = keys_of_rows(encoders, prediction, rows.reshape(-1))
+            counts = [values.shape[1]] * len(values)
+            lone, flat = values.shape[1] == 1, pa.array(values.reshape(-1))
+            found[name] = flat if lone else lists(flat, counts)
+            found[f"{name}_class"] = keys if lone else lists(keys, counts)
+            continue
         if values.ndim == 1:
             found[name] = pa.array(values)
         else:

@@ -161,7 +161,7 @@ class Scorer:
         return b"".join([np.array([len(part) for part in parts]).tobytes(), *parts])
 
     def _meant(self, outputs: Mapping[str, Tensor]) -> dict[str, Floats]:
-        return meant(self.manifest, outputs)
+        return meant(self.model, outputs)
 
 
 def _one(request: Mapping[str, Any] | pa.RecordBatch | pa.Table) -> Mapping[str, Any]:

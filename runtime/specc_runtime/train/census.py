@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, labelled
+from specc_runtime.catalogue import counted
 from specc_runtime.data import Stream
 from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, Held, consistent
 
+_LABEL = "label:"  # before a prediction, whose labels are counted
 BASELINES = "baselines.safetensors"
 
 
@@ -96,7 +98,8 @@ def count(model: Model, stream: Stream) -> Baselines:
             ids = values.values if isinstance(values, Bag) else values
             rows[table] += torch.bincount(ids, minlength=len(rows[table]))
         for path, field_ in kept.items():
-            ids = batch.column(field_)
+            ids = batch.labels[field_[len(_LABEL) :]] if field_.startswith(_LABEL) else batch.column(field_)
+            ids = ids[ids >= 0]
             shares[path] += torch.bincount(ids, minlength=len(shares[path]))
         for prediction in manifest["predictions"]:
             name, labels = prediction["name"], batch.labels[prediction["name"]]
@@ -110,6 +113,10 @@ def count(model: Model, stream: Stream) -> Baselines:
                 found = torch.bincount(taken, minlength=len(positives.get(name, taken[:0])))
                 found[: len(positives.get(name, taken[:0]))] += positives.get(name, taken[:0])
                 positives[name] = found
+    for entry in manifest["predictions"]:
+        if entry.get("rows"):
+            path = entry["rows"]["counts"]
+            shares[path] = counted(stream.encoders, entry, shares[path])
     for path, found in shares.items():
         model.state_dict()[path].copy_(found)
     for path, counts in rows.items():

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from specc_runtime.batch import Batch, labelled
+from specc_runtime.catalogue import ranked
 from specc_runtime.encode import KEYS, Unknown
 from specc_runtime.encode.labels import within
 from specc_runtime.feed import feed, read_by
@@ -84,6 +85,11 @@ def evaluate(
                 for name, kind in tasks.items():
                     if not bool(torch.isfinite(outputs[name]).all()):
                         raise NotFinite(_said(model, batch, name, outputs[name], seen))
+                    if predictions[name].get("rows"):
+                        if name in batch.labels:
+                            places = ranked(model, predictions[name], outputs[name], batch.labels[name])
+                            table.add(name, "model", "rows", places, batch)
+                        continue
                     table.add(name, "model", kind, within(predictions[name], outputs[name]), batch)
                     if baselines is not None and kind != "class":
                         _beside(table, name, kind, baselines, batch)

@@ -131,10 +131,11 @@ class Scores:
         self.thresholds = Thresholds(budget // 2, probability) if two else None
         self.rankings = Rankings(budget // 2, self.at) if two else None
         self.grouped = False
-        self.others = others(kind)
+        self.others = {} if kind == "rows" else others(kind)
 
     def add(self, slices: Ints, outputs: Floats, labels: Floats, groups: Ints | None = None) -> None:
-        """outputs: logits [n] (binary), values [n] (real, rank) or logits [n, classes] (class). labels: [n].
+        """outputs: logits [n] (binary), values [n] (real, rank), logits [n, classes] (class) or what
+        `catalogue.ranked` gives (rows). labels: [n].
         Raises FileError where a temporary file cannot be written."""
         self.labels.add(slices, labels)
         if self.thresholds is not None:
@@ -151,11 +152,11 @@ class Scores:
                 chosen = np.take_along_axis(outputs, labels.astype(np.int64)[:, None], 1)
                 most = outputs.max(1, keepdims=True)
                 self._note("logloss", slices, np.log(np.exp(outputs - most).sum(1)) - (chosen - most)[:, 0])
-                # Classes of one score come in any order.
                 above, beside = (outputs > chosen).sum(1), (outputs == chosen).sum(1)
-                for k in (1, *(k for k in self.at if 1 < k < outputs.shape[1])):
-                    found = np.clip((k - above) / beside, 0, 1)
-                    self._note("accuracy" if k == 1 else f"accuracy@{k}", slices, found)
+                self._among_first(slices, above, beside, outputs.shape[1])
+            case "rows":
+                self._note("logloss", slices, outputs[:, 0])
+                self._among_first(slices, outputs[:, 1], outputs[:, 2], None)
             case "real":
                 self._note("rmse", slices, (outputs - labels) ** 2)
                 self._note("mae", slices, np.abs(outputs - labels))
@@ -163,6 +164,15 @@ class Scores:
         for name, metric in self.others.items():
             assert metric.each is not None
             self._note(name, slices, metric.each(outputs, labels))
+
+    def _among_first(
+        self, slices: Ints, above: Ints | Floats, beside: Ints | Floats, classes: int | None
+    ) -> None:
+        """How many labels are among the first k. Classes of one score come in any order. above, beside: how
+        many have a higher score than the label's, and the same, itself among them."""
+        for k in (1, *(k for k in self.at if k > 1 and (classes is None or k < classes))):
+            found = np.clip((k - above) / beside, 0, 1)
+            self._note("accuracy" if k == 1 else f"accuracy@{k}", slices, found)
 
     def _note(self, name: str, slices: Ints, values: Iterable[object]) -> None:
         self.means.setdefault(name, Means()).add(slices, np.asarray(values, np.float64))
