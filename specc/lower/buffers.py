@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
-from specc.ops import op
+from specc.ops import OPS, op
+from specc.ops.definition import Pointwise
 
-# Kernels with a form that writes over their operand, whose derivative reads their result alone.
-_IN_PLACE = (op.TANH, op.SIGMOID, op.RELU, op.LEAKY_RELU)
 # Kernels whose result is a buffer of its own that their derivative does not read.
 _FRESH = (op.ADD, op.SUB, op.MUL, op.LINEAR, "product_of", "add_product")
 # A nested expression of more arguments gets a local.
@@ -29,16 +28,22 @@ def _reuse(function: Function) -> None:
     for kernel in function.kernels:
         for inner in kernel.functions():
             _reuse(inner)
-        if kernel.name in _IN_PLACE and _keeps_sign(kernel):
+        if _in_place(kernel):
             x = kernel.args[0]
             if x in made and made[x].name in _FRESH and reads[x] == 1 and not x.kept:
                 kernel.over = x
                 kernel.result.base, kernel.result.written = x, True
 
 
-def _keeps_sign(kernel: Kernel) -> bool:
-    """Whether a derivative follows from the result: of a leaky ReLU only if its sign does."""
-    return len(kernel.args) == 1 or kernel.args[1] >= 0
+def _in_place(kernel: Kernel) -> bool:
+    """Whether a kernel can write over its operand, and its derivative reads the result alone."""
+    found = OPS.get(kernel.name)
+    if found is None or not isinstance(found.lowering, Pointwise) or len(found.inputs) != 1:
+        return False
+    if kernel.name == op.LEAKY_RELU:  # torch has it of the result, where that has the sign of the operand
+        return bool(kernel.args[1] >= 0)
+    slope = found.derivative
+    return bool(found.lowering.over) and slope is not None and slope.output and not slope.inputs
 
 
 def reads_of(function: Function) -> Counter[Value]:

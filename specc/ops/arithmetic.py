@@ -60,9 +60,11 @@ def _function(
     examples: tuple[str, ...] = (),
     activation: bool = False,
     fold: Callable[..., float] | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> OpDef:
+    traits = replace(POINTWISE, activation=activation, bounds=bounds)
     return OpDef(
-        name, "arithmetic", doc, slots("x"), same, traits=replace(POINTWISE, activation=activation),
+        name, "arithmetic", doc, slots("x"), same, traits=traits,
         call=Call(("x",)), derivative=derivative, lowering=lowering, examples=examples, fold=fold,
     )  # fmt: skip
 
@@ -152,13 +154,13 @@ DEFINITIONS = (
         op.TANH, "Hyperbolic tangent.", _torch("tanh", "tanh_({x})", in_place=True),
         _of_output(
             "ops.tanh_back({d}, {y})", "{d} * (1 - {y} * {y})", "ops.tanh_back({d}, {y}, {out})"
-        ), activation=True, fold=math.tanh,
+        ), activation=True, fold=math.tanh, bounds=(-1.0, 1.0),
     ),
     _function(
         op.SIGMOID, "1 / (1 + exp(-x)).", _torch("sigmoid", "sigmoid_({x})", in_place=True),
         _of_output(
             "ops.sigmoid_back({d}, {y})", "{d} * (1 - {y}) * {y}", "ops.sigmoid_back({d}, {y}, {out})"
-        ), activation=True,
+        ), activation=True, bounds=(0.0, 1.0),
     ),
     _function(
         op.RELU, "max(x, 0).",

@@ -64,6 +64,7 @@ class Traits:
     condition: 1 or 0 everywhere.
     passes_gradient: False where none flows to the inputs.
     activation: what stands between two layers (for pictures).
+    bounds: a smallest and a largest number that every value lies between.
     """
 
     effect: Effect | Callable[[Attrs], Effect] = Effect.UNKNOWN
@@ -78,6 +79,7 @@ class Traits:
     condition: bool = False
     passes_gradient: bool = True
     activation: bool = False
+    bounds: tuple[float, float] | None = None
 
 
 NOTHING_KNOWN = Traits()

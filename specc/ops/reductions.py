@@ -62,7 +62,8 @@ DEFINITIONS = (
     ),
     _reduction(
         op.SOFTMAX, "exp(x) divided by its sum along the axis, which stays.", "{x}.softmax(-1)",
-        "{x}.softmax({dim})", Derivative(output=True), replace(_ALONG, keeps_axis=True), along,
+        "{x}.softmax({dim})", Derivative(output=True),
+        replace(_ALONG, keeps_axis=True, bounds=(0.0, 1.0)), along,
     ),
     _reduction(
         op.LOG_SOFTMAX, "The logarithm of softmax, exact where that is 0 in floating point.",

@@ -28,8 +28,6 @@ from specc.ops.products import Columns, Product, project_attrs
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
 from specc.types.axis import Type, union
 
-_ALL_BUT_ONE = (op.INIT, op.TAIL)
-
 
 @dataclass(frozen=True)
 class Term:
@@ -130,13 +128,18 @@ def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Pro
         source = builder.add(op.CONCAT, values, Type(union(*types), sum(t.width for t in types)), node)
     attrs, weights = project_attrs((product,))
     picked = builder.node(source)
-    if picked.op in _ALL_BUT_ONE and product.width < picked.type.width and builder.has(picked.inputs[0]):
+    if _all_but_one(picked) and product.width < picked.type.width and builder.has(picked.inputs[0]):
         before = builder.node(picked.inputs[0])
         whole = Type(before.type.axes, product.width)
         found = builder.add(op.PROJECT, (before.id,), whole, node, attrs, weights)
         type_ = Type(picked.type.axes, product.width)
         return builder.add(picked.op, (found,), type_, picked, picked.attrs)
     return builder.add(op.PROJECT, (source,), Type(union(*types), product.width), node, attrs, weights)
+
+
+def _all_but_one(node: Node) -> bool:
+    """Whether a value is another's at all positions of an axis but one."""
+    return traits(node).moves_rows and node.attrs["axis"].kind == "shorter"
 
 
 def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> list[Term]:

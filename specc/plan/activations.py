@@ -17,7 +17,7 @@ from typing import Any
 
 from specc.ir.graph import Graph, Weight
 from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
-from specc.ops import op
+from specc.ops import OPS, op
 from specc.passes.placement import BYTES
 from specc.plan.costs import (
     SAME,
@@ -446,6 +446,7 @@ def learning(graph: Graph, functions: Iterable[Function], given: Iterable[Value]
                 found |= learning(graph, [inner], through)
             trained = any(not graph.weights[w].frozen and graph.weights[w].kind != "buffer"
                           for w in weights_of(kernel, graph))  # fmt: skip
-            if kernel.name != op.STOP_GRADIENT and (trained or any(x in found for x in kernel.operands())):
+            passes = kernel.name not in OPS or OPS[kernel.name].traits.passes_gradient
+            if passes and (trained or any(x in found for x in kernel.operands())):
                 found.update(r for r in kernel.results if r is not None and r.dtype == "real")
     return found

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from specc.interpret.compare import Difference, differences
 from specc.ir.graph import Graph, Prediction, walk
-from specc.ops import op
+from specc.ops import op, traits
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
 from specc_runtime import CANDIDATE, Bag, Batch, labelled
@@ -259,16 +259,13 @@ def _overfit(subject: Subject) -> str | None:
     return f"after 200 steps of Adam the loss is {loss:.3g}, and half-way below a constant's is {target:.3g}"
 
 
-# Operations with a smallest and a largest value: a logit that ends in one fits no label exactly.
-_BOUNDED = {op.SIGMOID: (0.0, 1.0), op.SOFTMAX: (0.0, 1.0), op.TANH: (-1.0, 1.0)}
-
-
 def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
     """The loss half-way between the best constant's and the least that the prediction can have."""
     if prediction.kind == "choice":
         return 0.5 * math.log(len(labels))  # half-way to nothing from guessing
     constant = _constant_loss(prediction.kind, labels)
-    bounds = _BOUNDED.get(graph.node(prediction.node).op)
+    # A logit that has a smallest and a largest value fits no label exactly.
+    bounds = traits(graph.node(prediction.node)).bounds
     if bounds is None or prediction.kind != "binary":
         return 0.5 * constant
     low, high = bounds
