@@ -89,6 +89,8 @@ def _size_alone(made: _Made, body: Scope) -> bool:
         size = _count(node, body)
     if size is None or not is_static(size, body):
         return False
+    if made.name in set(references(size)):
+        return True  # as long as another of its name is, as in `split(bound(expert), as expert)`
     site = Site(body, body.frame, body.path)
     try:
         known = static(size, site)

@@ -20,6 +20,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "deepfm": {"dim": 4, "sizes": [8]},
     "esmm": {"dim": 8, "sizes": [8, 4]},
     "eta": {"dim": 4, "longest": 50, "found": 10, "bits": 16, "heads": 2, "sizes": [8]},
+    "ffm": {"k": 2},
     "fibinet": {"dim": 4, "sizes": [8]},
     "fmfm": {"dim": 4},
     "hstu": {"dim": 16, "heads": 2},

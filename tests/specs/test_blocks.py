@@ -190,3 +190,18 @@ def test_weighted_and_matrixed_pairs() -> None:
         return torch.stack([torch.stack(weighed).sum(0), torch.stack(mapped).sum(0)], 1)
 
     holds(fields_model("concat(weighted_pairs(fields), matrixed_pairs(fields))", 2), reference)
+
+
+def test_gated() -> None:
+    """MMoE, eq. 6 and 7: experts that come in, in a block that knows their number from them alone."""
+    text = fields_model("x |> fan(3, linear(5), as expert)", 5).replace(
+        "made =", "x = join(fields, field)\nmade ="
+    )
+    text = text.replace("= made", "= gated(x, made)")
+
+    def reference(w: Weights, batch: Batch) -> Tensor:
+        x = torch.cat(vectors(w, batch), 1)
+        experts = torch.stack([dense(x, w, f"made.linear{n}") for n in ("", "_2", "_3")])
+        return torch.einsum("be,ebn->bn", F.linear(x, w["out.gated.gate.linear.weight"]).softmax(1), experts)
+
+    holds(text, reference)

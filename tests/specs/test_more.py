@@ -3,15 +3,17 @@ gradient."""
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from specc.testing import random_batch
-from specc_runtime import labelled
+from specc_runtime import Batch, labelled
 from tests.lang.test_more import graph_of
 from tests.oracle.subjects import compiled
-from tests.specs.held import alike, costs, dense, fields_of, inputs, tower, weights
+from tests.specs.held import Weights, alike, costs, dense, fields_of, inputs, tower, weights
 
 
 def test_two_towers() -> None:
@@ -99,7 +101,7 @@ def test_mmoe() -> None:
     experts = [F.relu(dense(x, w, f"experts.mlp{n}.linear")) for n in ("", "_2", "_3", "_4")]
     logits = {}
     for task in ("click", "buy"):
-        gate = F.linear(x, w[f"{task}_gate.linear.weight"]).softmax(1)
+        gate = F.linear(x, w[f"{task}.gated.gate.linear.weight"]).softmax(1)
         mixed = sum((gate[:, n : n + 1] * e for n, e in enumerate(experts)), start=torch.zeros(()))
         logits[task] = dense(tower(mixed, w, task), w, f"{task}.linear")
     alike(model, batch, costs(batch, **logits), w)
@@ -121,3 +123,96 @@ def test_fibinet() -> None:
     first = sum(fields_of(batch, w, "linear_part.lookup.", "linear_part.lookup_2."), start=torch.zeros(()))
     deep = dense(tower(torch.cat(parts, 1), w, "click"), w, "click.linear")
     alike(model, batch, costs(batch, click=first + deep), w)
+
+
+def chosen(x: Tensor, w: Weights, path: str, found: list[Tensor]) -> Tensor:
+    """A softmax gate over experts."""
+    gate = F.linear(x, w[f"{path}.gated.gate.linear.weight"]).softmax(1)
+    return torch.einsum("be,ebn->bn", gate, torch.stack(found))
+
+
+def test_ple() -> None:
+    """Equations 2 to 5 of Tang et al., two levels of them."""
+    model = compiled(graph_of("ple"), "default")
+    batch = random_batch(model.manifest, 5, seed=8, longest=4, empty=0.3)
+    w = weights(model)
+
+    def experts(x: Tensor, name: str) -> list[Tensor]:
+        return [F.relu(dense(x, w, f"{name}.mlp{n}.linear")) for n in ("", "_2")]
+
+    x = torch.cat(inputs(batch, w, mean=True), 1)
+    clicks, buys, both = (experts(x, name) for name in ("clicks", "buys", "both"))
+    states = {
+        "click": chosen(x, w, "click_state", clicks + both),
+        "buy": chosen(x, w, "buy_state", buys + both),
+    }
+    again = experts(chosen(x, w, "both_state", clicks + buys + both), "both_again")
+    logits = {}
+    for task, state in states.items():
+        found = chosen(state, w, task, experts(state, f"{task}_again") + again)
+        logits[task] = dense(tower(found, w, task), w, f"{task}.linear")
+    alike(model, batch, costs(batch, **logits), w)
+
+
+SIX = {"user": ("id", "city"), "ad": ("item", "category"), "context": ("weekday", "hour")}
+
+
+def test_xdeepfm() -> None:
+    """Equations 6 to 8 and 12 of Lian et al."""
+    model = compiled(graph_of("xdeepfm"), "default")
+    batch = random_batch(model.manifest, 4, seed=8)
+    w = weights(model)
+    names = [f"{space}.{field}" for space, fields in SIX.items() for field in fields]
+    start = x = torch.stack([w[f"{name}.weight"][batch.column(name)] for name in names], 1)
+    sums = []
+    for layer in ("first", "second", "third"):
+        matrix = w[f"{layer}.crossed.linear.weight"].unflatten(1, (x.shape[1], start.shape[1]))
+        x = torch.einsum("nij,bid,bjd->bnd", matrix, x, start)
+        sums.append(x.sum(2))
+    deep = tower(start.flatten(1), w, "deep")
+    wide = torch.zeros(())
+    for number, (space, fields) in enumerate(SIX.items()):
+        path = "wide.lookup" + (f"_{number + 1}" if number else "")
+        for field in fields:
+            wide = wide + w[f"{path}.{space}.{field}.weight"][batch.column(f"{space}.{field}")]
+    logit = wide + dense(torch.cat([*sums, deep], 1), w, "click.linear")
+    alike(model, batch, costs(batch, click=logit), w)
+
+
+FIVE = ("user.id", "user.age", "ad.item", "ad.category", "context.hour")
+
+
+def test_fmfm() -> None:
+    """Equation 5 of Sun et al."""
+    model = compiled(graph_of("fmfm"), "default")
+    batch = random_batch(model.manifest, 5, seed=8)
+    w = weights(model)
+    v = [w[f"{name}.weight"][batch.column(name)] for name in FIVE]
+    logit = w["bias"] + looked_up(batch, w, "linear_part")
+    for n, (i, j) in enumerate(combinations(range(5), 2)):
+        matrix = w["click.matrixed_pairs.matrix"][n]
+        logit = logit + torch.einsum("bi,ji,bj->b", v[i], matrix, v[j])[:, None]
+    alike(model, batch, costs(batch, click=logit), w)
+
+
+def looked_up(batch: Batch, w: Weights, path: str) -> Tensor:
+    """The five fields' second tables, added up."""
+    lookups = {"user": "lookup", "ad": "lookup_2", "context": "lookup_3"}
+    return sum(
+        (w[f"{path}.{lookups[name.split('.')[0]]}.{name}.weight"][batch.column(name)] for name in FIVE),
+        start=torch.zeros(()),
+    )
+
+
+def test_ffm() -> None:
+    """Equation 4 of Juan et al.: of each pair, each one's vector for the other's field."""
+    model = compiled(graph_of("ffm"), "default")
+    batch = random_batch(model.manifest, 5, seed=8)
+    w = weights(model)
+    lookups = {"user": "lookup", "ad": "lookup_2", "context": "lookup_3"}
+    logit = w["bias"] + sum((w[f"{name}.weight"][batch.column(name)] for name in FIVE), start=torch.zeros(()))
+    paths = [f"aware.{lookups[name.split('.')[0]]}.{name}.weight" for name in FIVE]
+    v = [w[path][batch.column(name)].unflatten(1, (5, -1)) for path, name in zip(paths, FIVE, strict=True)]
+    for i, j in combinations(range(5), 2):
+        logit = logit + (v[i][:, j] * v[j][:, i]).sum(1, keepdim=True)
+    alike(model, batch, costs(batch, click=logit), w)
