@@ -71,7 +71,8 @@ def few_rows(graph: Graph, rows: int = ROWS) -> Graph:
 def _few(field: FieldSpec, rows: int) -> FieldSpec:
     def cut(options: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            k: cut(v) if k == "of" else min(v, rows) if k in ("max", "n") else v for k, v in options.items()
+            k: cut(v) if isinstance(v, Mapping) else min(v, rows) if k in ("max", "n") else v
+            for k, v in options.items()
         }
 
     return replace(field, options=cut(field.options))
