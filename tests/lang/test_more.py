@@ -16,6 +16,7 @@ from tests.specs.small import SPECS, few_rows
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "can": {"dim": 4, "wide": 4, "sizes": [8]},
+    "caser": {"dim": 8, "across": 4, "down": 2},
     "dcnv2": {"dim": 4, "sizes": [8]},
     "deepfm": {"dim": 4, "sizes": [8]},
     "esmm": {"dim": 8, "sizes": [8, 4]},
@@ -23,9 +24,10 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "ffm": {"k": 2},
     "fibinet": {"dim": 4, "sizes": [8]},
     "fmfm": {"dim": 4},
-    "hstu": {"dim": 16, "heads": 2},
+    "hstu": {"dim": 16, "heads": 2, "longest": 10, "buckets": 16},
     "mind": {"dim": 8, "most": 2},
     "mmoe": {"dim": 4, "size": 8, "sizes": [4]},
+    "nextitnet": {"dim": 8, "longest": 10},
     "ple": {"dim": 4, "size": 8},
     "sasrec": {"dim": 8, "longest": 10},
     "sdim": {"dim": 4, "longest": 50, "groups": 4, "sizes": [8]},

@@ -59,6 +59,9 @@ def attended(w: Weights, path: str, x: Tensor, kind: str, causal: bool, heads: i
         q, k = turned(q), turned(k)
     score = torch.einsum("thd,shd->hts", q, k) / math.sqrt(q.shape[-1])
     t = torch.arange(len(x), dtype=x.dtype)
+    if kind == "relative":
+        far = (t[:, None] - t).clamp(-64, 64).long() + 64
+        score = score + w[f"{path}.score.relative_bias.bias"][far, :, 0].movedim(2, 0)
     if kind == "alibi":  # slopes 2^-4 and 2^-8 for two heads
         slopes = 2.0 ** (-8 * torch.arange(1, heads + 1, dtype=x.dtype) / heads)
         score = score - slopes[:, None, None] * (t[:, None] - t).abs()
@@ -68,7 +71,7 @@ def attended(w: Weights, path: str, x: Tensor, kind: str, causal: bool, heads: i
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("kind", ["rotary", "alibi"])
+@pytest.mark.parametrize("kind", ["rotary", "alibi", "relative"])
 def test_self_attention_with_positions(kind: str, causal: bool) -> None:
     path = "made.self_attention"
 
@@ -106,6 +109,35 @@ def test_sasrec_block() -> None:
         return mixed + dense(hidden, w, f"{path}.linear_2")
 
     holds(sequence("history |> sasrec_block(heads = 2)"), every(reference))
+
+
+@pytest.mark.parametrize(("align", "before"), [("causal", 4), ("centred", 2)])
+def test_conv(align: str, before: int) -> None:
+    def reference(w: Weights, x: Tensor) -> Tensor:
+        filters = w["made.conv.linear.weight"].unflatten(1, (3, WIDTH)).movedim(1, 2)
+        given = F.pad(x.T, (before, 4 - before))
+        return F.conv1d(given, filters, w["made.conv.linear.bias"], dilation=2).T if len(x) else x
+
+    holds(sequence(f"history |> conv(size = 3, dilation = 2, align = {align})"), every(reference))
+
+
+def test_hstu_unit() -> None:
+    """Zhai et al., eq. 1 to 3, with a bias that is ALiBi's."""
+    text = SEQUENCE + (
+        "score = dot(rename(history, t to s), history) |> split(1, as head)\n"
+        "bias = alibi(0 * score)\n"
+        f"made = hstu_unit(history.item, bias)\npredict out: class({BOUND * WIDTH}) = flatten(made, over t)\n"
+    )
+    path = "made.hstu_unit"
+
+    def reference(w: Weights, x: Tensor) -> Tensor:
+        seen = normed(x, w, f"{path}.read.norm")
+        u, q, k, v = (F.silu(dense(seen, w, f"{path}.{n}.linear")) for n in ("gate", "query", "key", "value"))
+        t = torch.arange(len(x), dtype=x.dtype)
+        score = F.silu(q @ k.T - 2.0**-8 * (t[:, None] - t).abs()) / BOUND
+        return x + dense(normed(score.tril() @ v, w, f"{path}.norm") * u, w, f"{path}.linear")
+
+    holds(text, every(reference))
 
 
 # -------------------------------------------------------------------- capsules

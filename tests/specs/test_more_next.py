@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -56,28 +57,88 @@ def test_sasrec() -> None:
     alike(model, batch, {**costs(batch, click=logit), "next_item": told_apart(batch, w, states)}, w)
 
 
+def unit(x: Tensor, bias: Tensor, w: Weights, path: str, bound: int) -> Tensor:
+    """Equations 1 to 3 of Zhai et al.; bias: [head, t, s]."""
+    seen = normed(x, w, f"{path}.read.norm")
+    u, q, k, v = (F.silu(dense(seen, w, f"{path}.{n}.linear")) for n in ("gate", "query", "key", "value"))
+    q, k, v = (y.unflatten(1, (len(bias), -1)) for y in (q, k, v))
+    score = F.silu(torch.einsum("thd,shd->hts", q, k) + bias) / bound
+    mixed = torch.einsum("hts,shd->thd", score.tril(), v).flatten(1)
+    return x + dense(normed(mixed, w, f"{path}.norm") * u, w, f"{path}.linear")
+
+
 def test_hstu() -> None:
-    """Equations 1 to 3 of Zhai et al., the candidate at the end of the sequence."""
+    """Equations 1 to 3, with the published code's biases; the candidate at the end of the sequence."""
     model = compiled(graph_of("hstu"), "default")
     batch = random_batch(model.manifest, 4, seed=5, longest=4, empty=0.3)
+    ages = (batch.column("history.age") * 60).round()  # from seconds to minutes
+    batch = replace(batch, fields={**batch.fields, "history.age": ages})
     w = weights(model)
     past = rows(batch, w, "history", item="items") + rows(batch, w, "history", action="history.action")
     asked = rows(batch, w, "ad", item="items") + w["asked"]
     read = []
-    for x, end in zip(parts(batch, "history.t", past), asked, strict=True):
-        x = torch.cat([x, end[None]])
-        n = len(x)
-        for unit in ("unit", "unit_2"):
-            path = f"read.{unit}"
-            seen = normed(x, w, f"{path}.read.norm")
-            u, q, k, v = (
-                F.silu(dense(seen, w, f"{path}.{part}.linear")) for part in ("gate", "query", "key", "value")
-            )
-            q, k, v = (y.unflatten(1, (2, -1)) for y in (q, k, v))
-            score = F.silu(torch.einsum("thd,shd->hts", q, k) + w[f"{path}.bias"][:n, :n, 0]) / 101
-            mixed = torch.einsum("hts,shd->thd", score.tril(), v).flatten(1)
-            x = x + dense(normed(mixed, w, f"{path}.norm") * u, w, f"{path}.linear")
+    for x, end, age in zip(
+        parts(batch, "history.t", past), asked, parts(batch, "history.t", ages), strict=True
+    ):
+        x, age = torch.cat([x, end[None]]), torch.cat([age.double(), torch.zeros(1, 1)])
+        t = torch.arange(len(x))
+        apart = (age.T - age).abs().clamp(min=1).log() / 0.301
+        for layer in ("unit", "unit_2"):
+            path = f"read.{layer}"
+            by_place = w[f"{path}.by_place"][t - t[:, None] + 10]
+            by_time = w[f"{path}.by_time"][apart.floor().long().clamp(max=15)]
+            x = unit(x, (by_place + by_time).movedim(2, 0), w, f"{path}.hstu_unit", 11)
         read.append(x)
     both = torch.cat([rows(batch, w, "user", id="user.id"), last(read)], 1)
     logit = dense(F.relu(dense(both, w, "click.mlp.linear")), w, "click.linear")
+    alike(model, batch, costs(batch, click=logit), w)
+
+
+def convolved(x: Tensor, w: Weights, path: str, size: int, dilation: int = 1) -> Tensor:
+    """A causal convolution of one sequence to its own width, by torch's."""
+    matrix = w[f"{path}.weight"].unflatten(1, (size, -1)).movedim(1, 2)  # [out, in, size]
+    before = F.pad(x.T, ((size - 1) * dilation, 0))
+    return F.conv1d(before, matrix, w[f"{path}.bias"], dilation=dilation).T if len(x) else x
+
+
+def test_nextitnet() -> None:
+    """Figure 3b of Yuan et al., and the loss of a sampled other item."""
+    model = compiled(graph_of("nextitnet"), "default")
+    batch = random_batch(model.manifest, 4, seed=7, longest=9, empty=0.3)
+    w = weights(model)
+    states = []
+    for x in parts(batch, "history.t", w["items.weight"][batch.column("history.item")]):
+        for block, dilation in (("unit", 1), ("unit_2", 4)):
+            path = f"states.{block}"
+            narrow = convolved(x, w, f"{path}.narrow.conv.linear", 3, dilation)
+            narrow = F.relu(normed(narrow, w, f"{path}.narrow.norm"))
+            wide = convolved(narrow, w, f"{path}.conv.linear", 3, 2 * dilation)
+            x = x + F.relu(normed(wide, w, f"{path}.norm"))
+        states.append(x)
+    logit = (last(states) * rows(batch, w, "ad", item="items")).sum(1, keepdim=True)
+    alike(model, batch, {**costs(batch, click=logit), "next_item": told_apart(batch, w, states)}, w)
+
+
+def test_caser() -> None:
+    """Equations 2 to 10 of Tang and Wang, filter by filter."""
+    model = compiled(graph_of("caser"), "default")
+    batch = random_batch(model.manifest, 6, seed=7, longest=5, empty=0.2)
+    w = weights(model)
+    states = []
+    for x in parts(batch, "history.t", w["items.weight"][batch.column("history.item")]):
+        seen = []
+        for height, block in ((1, "horizontal"), (2, "horizontal_2"), (3, "horizontal_3")):
+            path = f"wide.{block}.seen.conv.linear"
+            filters = w[f"{path}.weight"].unflatten(1, (height, -1))
+            windows = [x[i : i + height] for i in range(len(x) - height + 1)]
+            values = [
+                F.relu(torch.einsum("nhd,hd->n", filters, rows) + w[f"{path}.bias"]) for rows in windows
+            ]
+            seen.append(torch.stack(values).amax(0) if values else x.new_zeros(len(filters)))
+        weight = w["weight"][: len(x)].flip(0)  # the first is the latest's
+        seen.append((weight.T @ x).flatten())
+        states.append(torch.cat(seen))
+    state = F.relu(dense(torch.stack(states), w, "state.linear"))
+    both = torch.cat([state, rows(batch, w, "user", id="user.id"), state.new_ones(len(state), 1)], 1)
+    logit = (both * w["ad.wanted.weight"][batch.column("ad.wanted")]).sum(1, keepdim=True)
     alike(model, batch, costs(batch, click=logit), w)
