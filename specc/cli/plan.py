@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from specc.devices import Placement
     from specc.ir.graph import Graph
+    from specc.plan.memory import Mode
     from specc.plan.sizes import Device
     from specc.plan.task import Plan, Task
 
@@ -219,6 +220,7 @@ def as_data(plan: Plan, task: Task) -> dict[str, Any]:
                     "optimizer": load.optimizer,
                     "activations": load.activations,
                     "total": load.total,
+                    "allocator_adds": load.added if plan.may_be_cpu(name) else None,
                 }
                 for name, load in loads.items()
             }
@@ -256,6 +258,8 @@ def _print(plan: Plan, task: Task) -> None:
     console.print(f"[bold]{plan.graph.name}[/bold]: {task.batch} examples a step, {how_long}")
     for mode, loads in plan.loads.items():
         console.print(_loads(plan, mode, loads))
+    for text in _added(plan, task.mode):
+        console.print(text)
     if plan.moves:
         console.print(_moves(plan, task))
     _verdict(console, plan)
@@ -287,6 +291,20 @@ def _loads(plan: Plan, mode: str, loads: Mapping[str, Any]) -> Any:
         label = f"{name} ({target})" if target and target != name else name
         table.add_row(label, _holds(plan, name), *cells)
     return table
+
+
+def _added(plan: Plan, mode: Mode) -> list[str]:
+    """What malloc adds in a process, on each CPU."""
+    from specc.plan.memory import ALLOCATOR
+    from specc.plan.sizes import human
+
+    shares = " to ".join(f"{100 * share:.0f}" for share in ALLOCATOR)
+    return [
+        f"{name}: on a CPU, malloc adds {' to '.join(map(human, load.added))} in {mode} "
+        f"({shares} % of gradients and activations, as measured)"
+        for name, load in plan.loads[mode].items()
+        if plan.may_be_cpu(name)
+    ]
 
 
 def _holds(plan: Plan, device: str) -> str:

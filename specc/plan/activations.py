@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from specc.ir.graph import Graph, Weight
 from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
 from specc.ops import OPS, op
 from specc.passes.placement import BYTES
+from specc.plan.buffers import Buffer, Memory
 from specc.plan.costs import (
     SAME,
     Cost,
@@ -42,41 +43,6 @@ _DENSE_COPIES = 2
 _INDEX = 8
 # The ids that are looked up, put together, sorted, with their order, and where each row begins.
 _SORTED = 4
-
-
-@dataclass(eq=False)
-class Buffer:
-    device: str
-    bytes: float
-    holders: int = 0
-
-
-@dataclass
-class Memory:
-    """What is held on each device, and the most that was."""
-
-    now: dict[str, float] = field(default_factory=dict)
-    peak: dict[str, float] = field(default_factory=dict)
-
-    def hold(self, buffer: Buffer) -> Buffer:
-        if not buffer.holders:
-            self.now[buffer.device] = self.now.get(buffer.device, 0.0) + buffer.bytes
-            self._mark(buffer.device, 0.0)
-        buffer.holders += 1
-        return buffer
-
-    def release(self, buffer: Buffer) -> None:
-        buffer.holders -= 1
-        if not buffer.holders:
-            self.now[buffer.device] -= buffer.bytes
-
-    def need(self, device: str, bytes_: float) -> None:
-        """Bytes that are needed for a moment."""
-        self._mark(device, bytes_)
-
-    def _mark(self, device: str, more: float) -> None:
-        there = self.now.get(device, 0.0) + more
-        self.peak[device] = max(self.peak.get(device, 0.0), there)
 
 
 @dataclass

@@ -5,8 +5,8 @@ of a step has beside them (activations). Sizes are those of packed values: the m
 batch's examples (lengths).
 
 Promises: for the seven models the sum is within 5 % of the most that torch holds (bench.memory, tests/plan).
-Bytes are of float32 values and int64 ids. Not counted are what the allocator adds, the workspace of torch's
-libraries, and what a process takes by itself.
+Bytes are of float32 values and int64 ids. Not counted are what the allocator adds (`Load.added`), the
+workspace of torch's libraries, and what a process takes by itself.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ _STATES = {"adam": 2, "adamw": 2, "adagrad": 1, "adadelta": 2, "rmsprop": 1, "sg
 _BY_ROW = frozenset({"adam", "adamw", "adagrad", "sgd"})
 
 
+# What glibc's malloc adds to gradients and activations, as a share of them, the least and the most: measured
+# over ten steps of DIN and ATRank, every history at its bound (docs/devices.md, bench.memory --process).
+ALLOCATOR = (0.3, 1.0)
+
+
 @dataclass(frozen=True)
 class Load:
     """Bytes on one device."""
@@ -44,6 +49,13 @@ class Load:
     @property
     def total(self) -> int:
         return self.tables + self.weights + self.gradients + self.optimizer + self.activations
+
+    @property
+    def added(self) -> tuple[int, int]:
+        """What the allocator of a process on a CPU adds, the least and the most."""
+        moving = self.gradients + self.activations
+        least, most = ALLOCATOR
+        return int(least * moving), int(most * moving)
 
     @property
     def parameters(self) -> int:

@@ -57,6 +57,10 @@ class Plan:
     def fits(self) -> bool:
         return not self.problems
 
+    def may_be_cpu(self, device: str) -> bool:
+        """Whether a device is a CPU, or may be one where the model runs: `auto`, or without places."""
+        return self.devices.get(device, "auto").partition(":")[0] in ("cpu", "auto")
+
 
 @dataclass(frozen=True)
 class Task:

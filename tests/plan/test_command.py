@@ -73,6 +73,17 @@ def test_json(spec: Path) -> None:
     assert set(plan["loads"]) == {"training", "scoring"}
     assert plan["loads"]["scoring"]["cuda_0"]["optimizer"] == 0
     assert {m["from"] for m in plan["moves"]} == {"batch", "host"}
+    assert plan["loads"]["training"]["cuda_0"]["allocator_adds"] is None
+
+
+def test_what_malloc_adds_stands_beside_the_prediction(spec: Path) -> None:
+    given = ("--device", "dense=cpu", "--batch", "128")
+    result = run(spec, *given)
+    assert "host: on a CPU, malloc adds" in result.output
+    assert "30 to 100 % of gradients and activations" in result.output.replace("\n", " ")
+    load_ = json.loads(run(spec, *given, "--json").output)["loads"]["training"]["host"]
+    moving = load_["gradients"] + load_["activations"]
+    assert load_["allocator_adds"] == [int(0.3 * moving), int(1.0 * moving)]
 
 
 def test_as_the_spec_has_it(spec: Path) -> None:
