@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from specc import resources
 from specc.elaborate.choices import check_choices
 from specc.elaborate.model import elaborate
+from specc.elaborate.world import Seen
 from specc.frozen import dataclass
 from specc.ir.graph import Graph
 from specc.names.program import Program
@@ -128,52 +129,79 @@ def check(spec: Path | str, **params: Any) -> Report:
     return report
 
 
+@dataclass(frozen=True)
+class Read:
+    """A text as it was read: its tree; its names, unless it is nested too deeply; its graph, if sound."""
+
+    file: tree.File
+    program: Program | None
+    graph: Graph | None
+
+
 def check_source(
-    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
-) -> None:
-    """Report everything there is to say about a text, its places and every choice of its params included."""
+    source: Source,
+    directory: Path | None,
+    params: Mapping[str, Any] | None,
+    report: Report,
+    seen: Seen | None = None,
+) -> Read:
+    """Report everything there is to say about a text, its places and every choice of its params included.
+
+    seen: who is told the node of every expression of the variant with these params.
+    """
     with uncollected():
-        _check_source(source, directory, params, report)
+        return _check_source(source, directory, params, report, seen)
 
 
 def _check_source(
-    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
-) -> None:
-    program = _said(source, directory, params, report)[1]
+    source: Source,
+    directory: Path | None,
+    params: Mapping[str, Any] | None,
+    report: Report,
+    seen: Seen | None,
+) -> Read:
+    read = _said(source, directory, params, report, seen)
+    program = read.program
     plain = list(report)
     if program is not None and program.main.kind == "model":
         report.variants = _choices(program, params, report)
 
     def checked(text: Source) -> tuple[Graph | None, Report]:
         own = Report()
-        return _said(text, directory, params, own)[0], own
+        return _said(text, directory, params, own).graph, own
 
     def checked_whole(text: Source) -> tuple[Graph | None, Report]:
         own = Report()
-        graph, program = _said(text, directory, params, own)
-        if program is not None:
-            _choices(program, params, own)
-        return graph, own
+        found = _said(text, directory, params, own)
+        if found.program is not None:
+            _choices(found.program, params, own)
+        return found.graph, own
 
     settle(report, plain, source, checked, checked_whole)
     if len(report) > len(plain):
         known = {(d.code, d.span) for d in plain}
         settle(report, [d for d in report if (d.code, d.span) not in known], source, checked_whole)
+    return read
 
 
 def _said(
-    source: Source, directory: Path | None, params: Mapping[str, Any] | None, report: Report
-) -> tuple[Graph | None, Program | None]:
+    source: Source,
+    directory: Path | None,
+    params: Mapping[str, Any] | None,
+    report: Report,
+    seen: Seen | None = None,
+) -> Read:
     """Report what there is to say of the variant with some params."""
-    program = load_program(source, directory, report)
-    graph = None if program is None else load_graph(program, params, report)
+    file = parse(source, report)
+    program = _resolved(file, directory, report)
+    graph = None if program is None else load_graph(program, params, report, seen)
     if graph is not None:
         if graph.places:
             from specc.passes.placement import check_places
 
             check_places(graph, report)
         report.judge_allowances(source.name)
-    return graph, program
+    return Read(file, program, graph)
 
 
 def _choices(program: Program, params: Mapping[str, Any] | None, report: Report) -> int:
@@ -221,14 +249,19 @@ def load_source(
     return None if program is None else load_graph(program, params, report)
 
 
-def load_graph(program: Program, params: Mapping[str, Any] | None, report: Report) -> Graph | None:
+def load_graph(
+    program: Program, params: Mapping[str, Any] | None, report: Report, seen: Seen | None = None
+) -> Graph | None:
     """The typed graph of a program with some params overridden."""
-    return _deep(lambda: elaborate(program, params or {}, report), program.main.ident.span, report)
+    return _deep(lambda: elaborate(program, params or {}, report, seen), program.main.ident.span, report)
 
 
 def load_program(source: Source, directory: Path | None, report: Report) -> Program | None:
     """Every name of a text and of the files it uses, or None if the text has faults already."""
-    file: tree.File = parse(source, report)
+    return _resolved(parse(source, report), directory, report)
+
+
+def _resolved(file: tree.File, directory: Path | None, report: Report) -> Program | None:
     return _deep(lambda: resolve(file, directory, report), file.ident.span, report)
 
 

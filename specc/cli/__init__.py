@@ -18,6 +18,7 @@ from specc.version import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("Specs", "Check specs; report all faults at once."),
     "fmt": ("Specs", "Rewrite specs in their one canonical form."),
+    "lsp": ("Specs", "Answer an editor: the language server."),
     "explain": ("Specs", "Explain a diagnostic's code, with examples."),
     "show": ("Specs", "Draw a model: SVG, HTML or Mermaid."),
     "dump": ("Specs", "Print any stage of the compiler as text."),

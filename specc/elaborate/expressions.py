@@ -31,7 +31,10 @@ ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "%": "
 def value(expr: tree.Expr, site: Site) -> Node:
     """The node of an expression at a place. Raises Fault."""
     rule: Callable[[Any, Site], Node] = _VALUES.get(expr.__class__, _static_value)
-    return rule(expr, site)
+    node = rule(expr, site)
+    if site.world.seen is not None:
+        site.world.seen(expr, site, node)
+    return node
 
 
 def _pipe(expr: tree.Pipe, site: Site) -> Node:

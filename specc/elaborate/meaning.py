@@ -11,7 +11,7 @@ from specc.elaborate.declarations import entry_value
 from specc.elaborate.expressions import layer, value
 from specc.elaborate.makers import make_axes
 from specc.elaborate.statics import static
-from specc.elaborate.world import World
+from specc.elaborate.world import Seen, World
 from specc.names.program import Program
 from specc.report import Report
 
@@ -33,6 +33,11 @@ class _Meaning:
 _MEANING = _Meaning()
 
 
-def world_of(program: Program, report: Report, overrides: Mapping[str, Any]) -> World:
-    """An empty world for the elaboration of one program with some of its params overridden."""
-    return World(program, report, _MEANING, overrides=dict(overrides))
+def world_of(
+    program: Program, report: Report, overrides: Mapping[str, Any], seen: Seen | None = None
+) -> World:
+    """An empty world for the elaboration of one program with some of its params overridden.
+
+    seen: who is told the node of every expression, and where it stands.
+    """
+    return World(program, report, _MEANING, overrides=dict(overrides), seen=seen)

@@ -22,7 +22,7 @@ from specc.elaborate.predictions import extra_loss, label_inputs, only_in_losses
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import batch_of, training
 from specc.elaborate.unmet import check_unmet
-from specc.elaborate.world import Fault, Scope, Site, World
+from specc.elaborate.world import Fault, Scope, Seen, Site, World
 from specc.elaborate.written import check_names
 from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, FieldSpec, Graph, Node, Output, Prediction, SpaceSpec
@@ -48,10 +48,12 @@ class _Whole:
     settings: dict[str, Any]
 
 
-def elaborate(program: Program, overrides: Mapping[str, Any], report: Report) -> Graph | None:
-    """The graph of a model, or None after reporting why there is none."""
+def elaborate(
+    program: Program, overrides: Mapping[str, Any], report: Report, seen: Seen | None = None
+) -> Graph | None:
+    """The graph of a model, or None after reporting why there is none. seen: as in `world_of`."""
     module = program.main
-    world = world_of(program, report, overrides)
+    world = world_of(program, report, overrides, seen)
     scope = module_scope(world, module)
     _check_overrides(world, module.named)
     if module.kind != "model":

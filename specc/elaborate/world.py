@@ -271,6 +271,9 @@ class Site:
         return self.world.meaning.apply(target, inputs, self, span)
 
 
+Seen = Callable[[tree.Expr, Site, Node], None]
+
+
 @dataclass
 class World:
     program: Program
@@ -292,6 +295,7 @@ class World:
     taken: set[int] = field(default_factory=set)  # by id, branches that were
     refused: set[tuple[str, str]] = field(default_factory=set)  # params' values, by message and name
     full: bool = False  # whether the model has been found too large
+    seen: Seen | None = None  # who is told the node of every expression
     busy: list[tuple[str, Entry]] = field(default_factory=list)  # names being elaborated, outermost first
     module_scopes: dict[int, Scope] = field(default_factory=dict)  # by id of the module
     _next_id: int = 0
