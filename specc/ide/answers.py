@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from specc.frozen import dataclass
@@ -242,7 +243,7 @@ def folds(analysis: Analysis) -> list[tuple[int, int, bool]]:
             found.append((item.span.line, last, False))
     lines = [c.span.line for c in analysis.file.comments if not c.trailing]
     begin = None
-    for line, after in zip(lines, [*lines[1:], -1], strict=True):
+    for line, after in zip_longest(lines, lines[1:], fillvalue=-1):
         begin = line if begin is None else begin
         if after != line + 1:
             if line > begin:

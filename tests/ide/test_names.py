@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specc.ide import analyse
@@ -77,6 +77,7 @@ def test_places_in_utf_16_and_back(text: str, data: st.DataObject) -> None:
     assert places.offset(line + 100, 0) == len(text)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 3000))
 def test_a_text_that_ends_anywhere_is_answered(stop: int) -> None:
     """As it is while somebody types it."""
