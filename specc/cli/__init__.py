@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),
     "serve": ("Data", "Serve a trained model over HTTP."),
+    "vectors": ("Data", "Compute vectors of a catalogue."),
+    "index": ("Data", "Index vectors, and say what the index finds."),
     "keys": ("Data", "Look up keys and rows of a trained model's tables."),
     "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
 }

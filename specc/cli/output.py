@@ -205,7 +205,7 @@ def _of_both(first: pa.Schema, second: pa.Schema) -> pa.Schema:
             fields.append(pa.field(field.name, pa.float64()))
         else:
             fields.append(pa.field(field.name, pa.large_string()))
-    return pa.schema(fields)
+    return pa.schema(fields, first.metadata)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,9 @@ class Rows:
         if STDIN in self.paths:
             parts = read_lines(sys.stdin.buffer, columns, others=bool(self.wanted) or bool(self.default))
         else:
-            columns = {**{name: Column("as it is") for name in self.keep}, **columns}
+            # One that is kept is read, also where the model would read another in its stead.
+            own = {name: replace(c, instead=frozenset()) for name, c in columns.items() if name in self.keep}
+            columns = {**{name: Column("as it is") for name in self.keep}, **columns, **own}
             parts = read_tables(self.paths, columns, self.dialect, tell=tell)
         first = True
         for table, origin in parts:

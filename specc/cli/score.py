@@ -34,6 +34,23 @@ if TYPE_CHECKING:
 )
 @keep_option("Without it none.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="For the order of equal scores (0).")
+@click.option(
+    "--retrieve",
+    metavar="INDEX",
+    type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="Take the candidates from an index of `specc index`; needs --top.",
+)
+@click.option(
+    "--nearest",
+    type=click.IntRange(min=1),
+    help="With --retrieve and --rank: how many candidates are found and ranked; else --top.",
+)
+@click.option(
+    "--rank",
+    metavar="MODEL2",
+    type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="With --retrieve: the trained model that ranks what was found; --by is of it.",
+)
 @data_options
 @device_option
 @trust_option
@@ -45,6 +62,9 @@ def command(
     by: str | None,
     keep: tuple[str, ...],
     seed: int,
+    retrieve: Path | None,
+    nearest: int | None,
+    rank: Path | None,
     devices: tuple[str, ...],
     untrusted: bool,
     dialect: Dialect,
@@ -59,19 +79,38 @@ def command(
     With --top, `candidate` has the places of the best ones, from 0, and their keys stand beside it. Equal
     scores come in an order of their own, which depends on --seed and the request's number, and prefers no
     place.
+
+    With --retrieve, REQUESTS have no candidates: they are the rows of INDEX whose vectors are nearest to the
+    request's, and `similarity` says how near. With --rank, MODEL2 scores them, and the best are its best.
     """
+    if retrieve is not None:
+        from specc.cli.retrieving import Asked, run
+
+        if top is None:
+            raise click.UsageError("--retrieve needs --top, how many candidates a request gets")
+        if rank is None and (by is not None or nearest is not None):
+            raise click.UsageError("--by and --nearest are of the ranking: --rank MODEL2")
+        if nearest is not None and nearest < top:
+            raise click.BadParameter(
+                f"{nearest} candidates are found, and --top is {top}", param_hint="--nearest"
+            )
+        asked = Asked(retrieve, top, nearest or top, rank, by, keep, seed)
+        run(model_path, requests, output, asked, devices_from(devices), untrusted, dialect)
+        return
+    if nearest is not None or rank is not None:
+        raise click.UsageError("--nearest and --rank are of --retrieve INDEX")
     from specc_runtime.encode import DataError
     from specc_runtime.score import has_candidates, names_of
 
     model, encoders = trained_from(model_path, devices_from(devices), untrusted)
     manifest = model.manifest
     per_candidate = has_candidates(manifest)
-    goes_by = _goes_by(manifest, by, per_candidate) if top is not None else None
+    ranked_by = goes_by(manifest, by, per_candidate) if top is not None else None
     taken = ["request", "candidate", *names_of(manifest)]
     try:
         rows = Rows((requests,), manifest, dialect, keep, (), taken, per_candidate)
         with counted("scoring") as watch:
-            count = write_tables(_answers(model, encoders, rows, goes_by, top, seed, watch), output)
+            count = write_tables(_answers(model, encoders, rows, ranked_by, top, seed, watch), output)
     except DataError as error:
         fail(str(error))
     if output is not None:
@@ -96,7 +135,7 @@ def _answers(
         watch(number - 1)
 
 
-def _goes_by(manifest: Mapping[str, Any], by: str | None, per_candidate: bool) -> str:
+def goes_by(manifest: Mapping[str, Any], by: str | None, per_candidate: bool) -> str:
     """The prediction that `--top` goes by. Raises click.BadParameter."""
     kinds = {p["name"]: p["kind"] for p in manifest["predictions"]}
     kinds |= {o["name"]: "output" for o in manifest.get("outputs", ()) if o["width"] == 1}

@@ -1,0 +1,130 @@
+"""The candidates of a request from an index: its vector, and the rows that are nearest to it.
+
+Promises: an index is used with the model alone whose vectors it has. Of a request nothing is asked but what
+its vector is computed from.
+Leaves to others: to rank what was found (`specc_runtime.score`).
+
+    retriever = Retriever.load("model", "items.index")
+    found = retriever.retrieve(request, 200)
+    scores = Scorer.load("ranking").score({**request, **found.candidates})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from specc_runtime.data import columns_of
+from specc_runtime.data.columns import Typing
+from specc_runtime.data.frames import PLAIN, table_in
+from specc_runtime.devices import Wanted
+from specc_runtime.encode import Encoders, Origin
+from specc_runtime.encode.store import load_trained
+from specc_runtime.model import Model
+from specc_runtime.retrieval.about import RetrievalError
+from specc_runtime.retrieval.index import Floats, Index, Ints
+from specc_runtime.score.requests import check_finite, narrowed, output
+from specc_runtime.score.rows import lists
+
+_ORIGIN = Origin("request")
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found for some requests, one request after another, the nearest first.
+
+    counts: how many rows for each. rows: of the index, from 0. similarity: the products by which they were
+    found; of cosines the cosines.
+    items: the index's columns at those rows.
+    """
+
+    counts: Ints
+    rows: Ints
+    similarity: Floats
+    items: pa.Table
+
+    @property
+    def candidates(self) -> dict[str, list[Any]]:
+        """By column of the index, its values at the rows: what a request's candidates are, if there is
+        one."""
+        columns: dict[str, list[Any]] = self.items.to_pydict()
+        return columns
+
+
+class Retriever:
+    """Finds candidates with a trained model and an index of its vectors."""
+
+    def __init__(self, model: Model, encoders: Encoders, index: Index) -> None:
+        """Raises RetrievalError where the index is of another model's vectors."""
+        index.made.require(str(model.manifest["name"]), model.saved_as or "", "the index")
+        assert index.made.request is not None  # no index is made without
+        try:
+            manifest = narrowed(model.manifest, index.made.request)
+        except KeyError:
+            raise RetrievalError(f"the model has no output `{index.made.request}`") from None
+        self.model, self.index = model, index
+        self.manifest: Mapping[str, Any] = manifest
+        self._encoders = replace(encoders, manifest=manifest)
+        self._columns = columns_of(manifest, labels=False)
+
+    @staticmethod
+    def load(model: str | Path, index: str | Path, devices: Wanted = None) -> Retriever:
+        """That of a trained model's folder and an index's. Raises what `load` raises, and RetrievalError."""
+        found = Index.load(index)
+        return Retriever(*load_trained(model, devices), found)
+
+    def retrieve(self, request: Mapping[str, Any], k: int = 100) -> Found:
+        """The k rows of the index that are nearest to one request, fewer if it has fewer.
+
+        request: by column its values, as in training. Raises DataError with every fault of it.
+        """
+        return self.of_table(table_in([request], self._columns, Typing(PLAIN)), _ORIGIN, k)
+
+    def of_table(self, table: pa.Table, origin: Origin, k: int) -> Found:
+        """The k nearest rows to each request of a table. Raises DataError."""
+        batch = self._encoders.encode(table, origin, labels=False)
+        name = str(self.index.made.request)
+        vectors = output(self.model, name, batch).reshape(len(table), -1)
+        check_finite({name: vectors}, np.ones(len(table), dtype=np.int64), origin, False)
+        similarity, rows = self.index.nearest(vectors.astype(np.float32), k)
+        there = rows >= 0
+        chosen = rows[there]
+        return Found(there.sum(1), chosen, similarity[there], self.index.items.take(pa.array(chosen)))
+
+
+def candidate_columns(manifest: Mapping[str, Any], index: Index) -> list[str]:
+    """The columns of an index that a model reads of candidates. Raises RetrievalError where it lacks some."""
+    names, lacking = list[str](), list[str]()
+    for entry in manifest["fields"]:
+        if entry["role"] != "candidate" or entry.get("training"):
+            continue
+        weight = entry["options"].get("weight")
+        for choices in ((entry["column"], entry["fallback"]), *(((weight,),) if weight else ())):
+            there = [c for c in choices if c in index.items.column_names]
+            names += there[:1]
+            lacking += [] if there else [str(choices[0])]
+    if lacking:
+        columns = ", ".join(f"`{name}`" for name in dict.fromkeys(lacking))
+        raise RetrievalError(
+            f"`{manifest['name']}` reads {columns} of candidates, and the index has "
+            f"{', '.join(f'`{n}`' for n in index.items.column_names) or 'no column'}: make the vectors with "
+            + " ".join(f"--keep {name}" for name in dict.fromkeys(lacking))
+            + ", and the index of them"
+        )
+    return list(dict.fromkeys(names))
+
+
+def with_candidates(table: pa.Table, found: Found, columns: Sequence[str] | Iterable[str]) -> pa.Table:
+    """Requests with what was found for them as their candidates: columns of lists, in place of any."""
+    for name in columns:
+        values = found.items.column(name).combine_chunks()
+        values = pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, lists(values, found.counts))
+    return table
