@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PROJECTS = {"arec": ROOT, "arec-runtime": ROOT / "runtime"}
 TRAINED = ROOT / "tests" / "artefacts" / "format2"
 # What a distribution is called that is imported by another name.
-NAMES = {"yaml": "pyyaml", "specc_runtime": "arec-runtime"}
+NAMES = {"yaml": "pyyaml", "faiss": "faiss-cpu", "specc_runtime": "arec-runtime"}
 # Imported where it is there: pytest loads the plugin, and Lark makes the table that is shipped.
 OPTIONAL = {"lark", "pytest"}
 

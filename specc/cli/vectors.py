@@ -203,10 +203,10 @@ def _graph(files: Mapping[str, str]) -> Graph | None:
 
 
 def _tell_lacking(lacking: Lacking) -> None:
-    for found, what in ((lacking.empty, "no value"), (lacking.unknown, "a key that the training data lack")):
+    for found, what in ((lacking.empty, "no value"), (lacking.unknown, "a key that the model does not know")):
         for column, (count, first) in found.items():
             tell(
                 f"`{column}` has {what} in {count:,} of {lacking.rows:,} rows, first in row {first:,}: to "
                 f"the model "
-                "they are all the same unknown key"
+                "these are all the same unknown key"
             )

@@ -20,6 +20,7 @@ MODULES = [
     "specc_runtime.encode",
     "specc_runtime.train",
     "specc_runtime.score",
+    "specc_runtime.retrieval",
 ]
 EACH = pytest.mark.parametrize("module", MODULES)
 

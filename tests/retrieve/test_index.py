@@ -136,7 +136,8 @@ def test_options_that_would_do_nothing_are_refused(
         (("--rank", ranking), "are of --retrieve INDEX"),
     ):
         done = run(*score, *options)
-        assert done.exit_code == 2 and says in done.stderr, done.output
+        assert done.exit_code == 2, done.output
+        assert says in done.stderr
     done = run("index", shop.vectors, "-o", tmp_path / "i.index", "--links", 8)
     assert done.exit_code == 2
     assert "of --kind hnsw" in done.stderr
@@ -161,7 +162,8 @@ def test_a_damaged_index_is_not_read(shop: Shop, index: Path, tmp_path: Path) ->
                 middle = len(content) // 2
                 (folder / name).write_bytes(content[:middle] + b"{{" + content[middle + 2 :])
             done = run("score", shop.towers, requests, "--retrieve", folder, "--top", 3)
-            assert done.exit_code == 1 and str(folder) in done.stderr, done.output
+            assert done.exit_code == 1, done.output
+            assert str(folder) in done.stderr
             assert done.exception is None or isinstance(done.exception, SystemExit)
 
 

@@ -60,8 +60,8 @@ def test_what_the_vocabularies_lack_is_told(shop: Shop, tmp_path: Path) -> None:
     done = run("vectors", shop.towers, lines(tmp_path / "c.jsonl", rows), "-o", tmp_path / "v.parquet")
     assert done.exit_code == 0, done.output
     assert "`ad_item` has no value in 1 of 3 rows, first in row 2" in done.stderr
-    assert "`ad_item` has a key that the training data lack in 1 of 3 rows, first in row 3" in done.stderr
-    assert "`ad_brand` has a key that the training data lack in 1 of 3 rows, first in row 3" in done.stderr
+    assert "`ad_item` has a key that the model does not know in 1 of 3 rows, first in row 3" in done.stderr
+    assert "`ad_brand` has a key that the model does not know in 1 of 3 rows, first in row 3" in done.stderr
 
 
 def test_an_output_that_reads_the_request_is_refused(shop: Shop, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Made:
     runtime: str = __version__
 
     def text(self) -> str:
+        """All of it as JSON, from which `of` makes the same."""
         return json.dumps({"format": FORMAT, **asdict(self)})
 
     @staticmethod
