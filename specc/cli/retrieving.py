@@ -15,6 +15,7 @@ from specc.cli.data_options import tell
 from specc.cli.models import trained_from
 from specc.cli.output import write_tables
 from specc.cli.progress import counted
+from specc.cli.ranks import goes_by
 from specc.cli.rows import STDIN, Rows
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ def _answers(
 
 
 def _goes_by(manifest: Mapping[str, Any], by: str | None) -> str:
-    from specc.cli.score import goes_by
     from specc_runtime.score import has_candidates
 
     if not has_candidates(manifest):
