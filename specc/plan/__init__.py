@@ -1,1 +1,1 @@
-"""Where a model fits: memory and moves by device, and a placement proposed, from the typed graph alone."""
+"""Predict memory and transfers by device, and propose placements, from the lowered program alone."""

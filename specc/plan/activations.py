@@ -1,11 +1,11 @@
-"""The memory of one step over time: a walk through a lowered program as Python and torch's derivatives go.
+"""The memory of one step over time: liveness of buffers in a lowered program and its derivative.
 
-On the way there, a buffer is there as long as a local of its function holds it, an expression that is being
-computed reads it, or a derivative will; on the way back gradients come and what was kept goes, in the
-opposite order. The highest point is what a step takes.
+In the forward pass a buffer lives as long as a local of its function holds it, an expression that is being
+computed reads it, or it is saved for backward. In the backward pass kernels come in the opposite order:
+gradients are allocated, and what was saved is released. The peak is what a step takes.
 
-Promises: bytes above the weights and the optimizer's state, by device. Leaves what a kernel keeps to `costs`,
-and sums by kind to `memory`.
+Promises: bytes above the weights and the optimizer's state, by device. Leaves what a kernel saves and needs
+to `costs`, and sums by kind to `memory`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SORTED = 4
 
 @dataclass
 class _Done:
-    """A kernel on the way there that has a way back."""
+    """A kernel that has a derivative, with what it saved for it."""
 
     kernel: Kernel
     kept: list[Buffer]
@@ -55,12 +55,15 @@ class _Done:
 
 
 def peaks(program: Program, sizes: Sizes, training: bool, by_row: Mapping[str, bool]) -> dict[str, float]:
-    """By device, the most that is held at one time. by_row: of the tables, whose gradients are rows."""
+    """Return by device the most bytes that are held at one time.
+
+    by_row: by table, whether its gradient has only the rows of the batch.
+    """
     return _Walk(program.graph, _called(program, training), sizes, training, by_row).run()
 
 
 def index_bytes(program: Program, sizes: Sizes, training: bool) -> dict[str, float]:
-    """By device, the index tensors of a batch, which are there as long as it is."""
+    """Return by device the bytes of a batch's index tensors, which live as long as the batch."""
     functions = _called(program, training)
     kernels = [k for f in functions for k in walk(f)]
     every = {part: None for k in kernels for part in k.parts() if isinstance(part, Rows)}
@@ -75,7 +78,7 @@ def index_bytes(program: Program, sizes: Sizes, training: bool) -> dict[str, flo
 
 
 def _called(program: Program, training: bool) -> list[Function]:
-    """The functions that a step calls, in their order."""
+    """Return the functions that a step calls, in their order."""
     first, last = program.shared or program.forward, program.losses if training else program.forward
     return list(dict.fromkeys((first, last)))
 
@@ -102,7 +105,7 @@ class _Walk:
         self.learns = learning(graph, functions, given) if training else set()
 
     def run(self) -> dict[str, float]:
-        """A step: the functions, their derivatives, and the optimizer."""
+        """Return the peaks of a step: the functions, their derivatives, and the optimizer."""
         held = [buffer for function in self.functions for buffer in self._function(function)]
         for buffer in held:
             self.memory.release(buffer)
@@ -112,8 +115,10 @@ class _Walk:
         return self.memory.peak
 
     def tile(self) -> dict[str, float]:
-        """Of one tile: the function, and its derivatives if they are wanted. Its parameters lie in what is
-        there, and so does the gradient of its result."""
+        """Return the peaks of one tile: of the function, and in training of its derivative too.
+
+        Its parameters and the gradient of its result are views of buffers that live outside.
+        """
         (function,) = self.functions
         self.buffers |= {x: Buffer(x.device or ALL, 0.0) for x in function.parameters}
         held = self._function(function)
@@ -126,13 +131,13 @@ class _Walk:
     # -------------------------------------------------------------- forward
 
     def _function(self, function: Function) -> list[Buffer]:
-        """Compute a function; what it gives back is held."""
+        """Compute a function. Return the buffers of its results, held."""
         made = {r: k for k in function.kernels for r in k.results if r is not None}
         computed: set[Kernel] = set()
         named: list[Buffer] = []
 
         def compute(kernel: Kernel) -> list[Buffer]:
-            """A kernel, after those that stand within its expression: its values' buffers, held."""
+            """Compute a kernel after those within its expression. Return the buffers of its values, held."""
             computed.add(kernel)
             inner = [
                 buffer
@@ -156,7 +161,7 @@ class _Walk:
         return results
 
     def _forward(self, kernel: Kernel) -> list[Buffer]:
-        """Compute a kernel's values, and keep what its derivative reads."""
+        """Compute a kernel's values and save what its derivative reads. Return the values' buffers."""
         if kernel.name == "tiled" and (whole := self._untiled(kernel)) is not None:
             return whole
         tiled = kernel.name == "tiled"
@@ -187,8 +192,8 @@ class _Walk:
         return made
 
     def _untiled(self, kernel: Kernel) -> list[Buffer] | None:
-        """What is computed tile by tile, of rows that are one tile: as the function that it calls. None where
-        there are more."""
+        """Compute a tiled kernel whose rows fit in one tile: as the function that it calls. Return None where
+        there are more rows."""
         function, numbers, *given = kernel.args
         rows = self.sizes.rows(given[0].shape.domain)
         if rows > rows_of_tile(numbers) and self._on_cpu(kernel):
@@ -202,17 +207,17 @@ class _Walk:
         return made
 
     def _passed(self, x: Value, to: Value) -> None:
-        """A value goes on as another: so does its gradient, the other way."""
+        """Let a value go on under another name, and its gradient the other way."""
         if to in self.learns:
             self.done.append(_Done(Kernel("transfer", (x,), (to,)), [], Cost()))
 
     def _on_cpu(self, kernel: Kernel) -> bool:
-        """Whether a kernel runs on a CPU, where a model without places is taken to be."""
+        """Return whether a kernel runs on a CPU. A model without places does."""
         device = kernel.result.device
         return self.graph.devices.get(device or "", "cpu").partition(":")[0] == "cpu"
 
     def _tiles(self, kernel: Kernel) -> Cost:
-        """A tile at a time; computed again on the way back, with what its derivatives keep."""
+        """Return the cost of computing tile by tile, and tile by tile again for the derivative."""
         function, numbers, *given = kernel.args
         rows = rows_of_tile(numbers)
         sizes = self.sizes.of_rows(rows)
@@ -232,7 +237,7 @@ class _Walk:
         return Cost(tuple(given), during=forward, back=back, first=before * values + peak(True))
 
     def _placed(self, kernel: Kernel, result: Value) -> Buffer:
-        """The buffer of a value: a new one, or that of what it lies in."""
+        """Return the buffer of a value: that of its base or operand if it is a view, else a new one."""
         device = result.device or ALL
         if result.base is not None and result.base in self.buffers:
             return self.buffers[result.base]
@@ -263,8 +268,10 @@ class _Walk:
         return found
 
     def _back(self, size: float | None = None) -> None:
-        """The derivatives, from the last to the first. size: of the gradients that come in, if they are not
-        new."""
+        """Compute the derivatives, from the last to the first.
+
+        size: bytes of each upstream gradient; None if they are allocated here.
+        """
         self.grads: dict[Value, Buffer] = {}
         for result in self.functions[-1].results:
             if result in self.learns:
@@ -290,7 +297,7 @@ class _Walk:
         done.kept.clear()
 
     def _derive(self, done: _Done, given: list[Buffer], device: str) -> None:
-        """The gradients of a kernel's operands and weights from its own."""
+        """Compute the gradients of a kernel's operands and weights from the upstream ones."""
         kernel = done.kernel
         result = next(r for r in kernel.results if r is not None)
         grad = given[0]
@@ -316,7 +323,7 @@ class _Walk:
         self.memory.release(held)
 
     def _give(self, value: Value, part: Buffer) -> None:
-        """A part of a gradient; several are added up."""
+        """Add a part to the gradient of a value."""
         before = self.grads.get(value)
         if before is None:
             self.grads[value] = self.memory.hold(part)
@@ -341,7 +348,8 @@ class _Walk:
             self.weights[weight.path] = self.memory.hold(Buffer(device, size))
 
     def _rows_of(self, weight: Weight, device: str, named: float) -> None:
-        """A gradient by row: the distinct ones, each with its id. named: how many ids name one."""
+        """Compute a table's gradient by row: the distinct rows, each with its id. named: how many ids there
+        are."""
         self.memory.need(device, named * _SORTED * _INDEX)
         size = self._distinct(weight) * (BYTES * weight.shape[1] + _INDEX)
         if weight.path in self.weights:
@@ -364,18 +372,19 @@ _NOTHING = frozenset({"learned", "constant", "positions", "predicted", "weights"
 
 
 def distinct(named: float, rows: int) -> float:
-    """How many rows of a table a batch names, if it names any as likely as any other."""
+    """Return how many distinct rows of a table a batch reads, if all are equally likely."""
     return rows * -math.expm1(-named / rows) if rows else 0.0
 
 
 def _same_rows(kernel: Kernel) -> bool:
-    """Whether a kernel repeats values at the rows that they have: of one candidate a request, the candidate's
-    rows are the request's."""
+    """Return whether a kernel expands values to rows that they have already: with one candidate a request,
+    the rows of candidates are those of requests."""
     return kernel.name == "expand" and kernel.args[1].domain.axes == kernel.args[2].domain.axes
 
 
 def _spread_out(kernel: Kernel) -> bool:
-    """A sum over channels or a static axis: its gradient is a view of the one that came in."""
+    """Return whether a kernel is a sum over channels or a static axis: its gradient is a view of the upstream
+    one."""
     return kernel.name in ("channels.sum", "along.sum")
 
 
@@ -384,7 +393,7 @@ def _tables(arg: Any) -> list[str]:
 
 
 def weights_of(kernel: Kernel, graph: Graph) -> list[str]:
-    """The paths of the weights that a kernel reads, those of functions that it calls too."""
+    """Return the paths of the weights that a kernel reads, and those of the functions that it calls."""
     found: dict[str, None] = {}
     inner = [k for f in kernel.functions() for k in walk(f)]
     for part in (p for k in (*inner, kernel) for p in k.parts()):
@@ -402,7 +411,7 @@ def weights_of(kernel: Kernel, graph: Graph) -> list[str]:
 
 
 def learning(graph: Graph, functions: Iterable[Function], given: Iterable[Value] = ()) -> set[Value]:
-    """The values that a gradient flows through. given: those of which that is known."""
+    """Return the values that have a gradient. given: parameters of which that is known."""
     found = set(given)
     for function in functions:
         for kernel in function.kernels:

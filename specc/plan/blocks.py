@@ -35,7 +35,8 @@ class Blocks:
 
 @lru_cache(maxsize=1024)
 def blocks(count: int, mean: float, square: float, bound: int) -> Blocks:
-    """The blocks of `count` sequences. mean, square: the means of their lengths, and of the squares."""
+    """Return the blocks of `count` sequences. mean, square: the means of their lengths, and of the
+    squares."""
     lengths = quantiles(min(max(count, 1), _MOST), mean, square, bound)
     begins = [0]
     for place, length in enumerate(lengths):
@@ -56,7 +57,8 @@ def blocks(count: int, mean: float, square: float, bound: int) -> Blocks:
 
 
 def quantiles(count: int, mean: float, square: float, bound: int) -> Sequence[float]:
-    """Ascending lengths, of that mean and mean square, as a beta distribution on [0, bound] has them."""
+    """Return ascending lengths: quantiles of the beta distribution on [0, bound] of that mean and mean
+    square."""
     deviation = math.sqrt(max(square - mean * mean, 0.0))
     if deviation < 0.5 or not 0 < mean < bound:
         return [mean] * count

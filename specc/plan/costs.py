@@ -1,4 +1,4 @@
-"""What each kernel takes: its value, what it keeps for its derivative, and what it needs meanwhile.
+"""What each kernel saves for backward, and the workspace that it needs in both directions.
 
 These follow the kernels that compiled models call (specc_runtime.ops, and torch's own derivatives); where one
 of those changes what it keeps, its row here changes.
@@ -35,9 +35,13 @@ SAME = frozenset({"add", "cat", "concat", "stack", "transfer", "add_product"})
 
 @dataclass(frozen=True)
 class Cost:
-    """In bytes. kept: operands that are kept for the derivative. output: whether the value is. beside: what
-    is kept besides. along: what is there as long as the value is. during: what is needed meanwhile, on the
-    way there. back: what is needed on the way back, beside the gradients; first: before there are any."""
+    """What a kernel takes, in bytes.
+
+    kept: operands that are saved for backward. output: whether the result is saved. beside: other tensors
+    that are saved. along: tensors that live as long as the result. during: workspace of the forward pass.
+    back: workspace of the backward pass, beside the gradients; first: workspace before gradients of operands
+    are allocated, after which what was saved is released.
+    """
 
     kept: tuple[Value, ...] = ()
     output: bool = False
@@ -58,11 +62,11 @@ class Sizes:
     _rows: dict[frozenset[Axis], float] = field(default_factory=dict)
 
     def of_rows(self, rows: int) -> Sizes:
-        """The same of so many rows of whatever there is."""
+        """Return the sizes with so many rows in every domain: those of a tile."""
         return Sizes(self.batch, self.lengths, rows)
 
     def rows(self, domain: Domain | None) -> float:
-        """How many rows a domain has; what is the same everywhere has one."""
+        """Return how many rows a domain has: 1 for a value that is the same everywhere."""
         if domain is None:
             return 1.0
         if self.tile:
@@ -77,13 +81,14 @@ class Sizes:
         return 0.0 if value.dtype == "number" else self.numbers(value) * size * self.rows(value.shape.domain)
 
     def numbers(self, value: Value) -> float:
-        """How many numbers there are in one row: a view has none of its own along a dimension of size 1."""
+        """Return how many numbers one row has. A view along dimensions of size 1 has no more than its
+        base."""
         own = float(value.width * math.prod(a.size or 1 for a in value.shape.dims))
         return own if value.base is None else min(own, self.numbers(value.base))
 
 
 def closed(axes: frozenset[Axis]) -> frozenset[Axis]:
-    """With the axes that they are nested in."""
+    """Return the axes with those that they are nested in."""
     found = set(axes)
     for axis in axes:
         step = axis.parent
@@ -94,7 +99,7 @@ def closed(axes: frozenset[Axis]) -> frozenset[Axis]:
 
 
 def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool) -> Cost:
-    """What a kernel takes. learns: the values that a gradient flows through."""
+    """Return what a kernel takes. learns: the values that have a gradient."""
     result = next((r for r in kernel.results if r is not None), None)
     if result is None:
         return Cost()
@@ -154,7 +159,7 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
 
 
 def is_pointwise(kernel: Kernel) -> bool:
-    """Whether a kernel computes each number from those at its place."""
+    """Return whether a kernel computes each number from the numbers at its place."""
     return kernel.name in OPS and isinstance(OPS[kernel.name].lowering, Pointwise)
 
 
@@ -172,9 +177,12 @@ def _reduction(kind: str, of: str, own: float, every: tuple[Value, ...], sizes: 
 
 
 def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> Cost:
-    """Blocks of padded sequences (specc_runtime.ops.attention). Heads that share a key are more queries, and
-    the weights of a block's pairs are there; heads of their own are torch's fused attention, if values are as
-    wide as queries, or else its plain way."""
+    """Return the cost of attention (specc_runtime.ops.attention).
+
+    One query a sequence is computed in C from a size on. Else sequences are padded in blocks. Heads that
+    share a key are computed as more queries, and the weights of a block's pairs are materialised; other
+    heads by torch's fused attention if values are as wide as queries, else unfused.
+    """
     query, key, value, _, key_rows, query_axis, key_axis, *_ = kernel.args
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
@@ -219,7 +227,7 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
 
 
 def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
-    """The loop with a compiled derivative (specc_runtime.ops.cell)."""
+    """Return the cost of a loop with a compiled derivative (specc_runtime.ops.cell)."""
     cell, rows, axis, values, constants, _, _, states, *_ = kernel.args
     assert isinstance(cell, Cell)
     rows_ = sizes.rows(rows.domain)
@@ -247,7 +255,7 @@ def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
 
 
 def _wanted(kernel: Kernel) -> list[str]:
-    """What is wanted of each state."""
+    """Return what is wanted of each state: ALL, FINAL or NONE."""
     wanted = kernel.options.get("wanted")
     return ["ALL"] * len(kernel.results) if wanted is None else [symbol.name for symbol in wanted]
 
@@ -261,7 +269,7 @@ def _width(value: Value | Record) -> int:
 
 
 def _scan(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
-    """The plain loop: every step's operations are recorded."""
+    """Return the cost of the plain loop, of which autograd records every operation of every step."""
     step = kernel.args[0]
     assert isinstance(step, Function)
     rows = sizes.rows(result.shape.domain)
@@ -273,17 +281,17 @@ def _scan(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
 
 
 def rows_of_tile(numbers: float) -> int:
-    """How many rows a tile has. numbers: how many a row has where it has most."""
+    """Return how many rows a tile has. numbers: those of a row in the largest value in between."""
     return int(max(_TILE // max(numbers, 1), 1))
 
 
 def rows_kept(sizes: Sizes, domains: Collection[Rows]) -> float:
-    """The index tensors of a batch: of each combination of axes, whose rows they are, and where."""
+    """Return the bytes of the index tensors of some rows: whose they are, and where."""
     return sum(4 * _INDEX * sizes.rows(r.domain) for r in domains if r.domain.axes)
 
 
 def order_kept(kernel: Kernel, sizes: Sizes) -> float:
-    """The index tensors of a batch that one kernel reads: its rows in the order of steps, or in blocks."""
+    """Return the bytes of the index tensors of one kernel: its rows in the order of steps, or in blocks."""
     if kernel.name == "attend":
         _, _, _, query_rows, key_rows, query_axis, *_ = kernel.args
         asked = sizes.rows(query_rows.domain) if query_axis is not None else 0.0
@@ -292,8 +300,11 @@ def order_kept(kernel: Kernel, sizes: Sizes) -> float:
 
 
 def matrices_made(kernel: Kernel, graph: Graph) -> float:
-    """The matrices that a kernel multiplies by and that are no weight, nor a view of one: several in one, or
-    sums of parts."""
+    """Return the bytes of the matrices that a kernel builds from weights: concatenations, and sums of
+    columns.
+
+    A weight and a view of one cost nothing.
+    """
     found = 0.0
     for part in kernel.parts():
         if isinstance(part, Matrix):
@@ -308,14 +319,14 @@ def matrices_made(kernel: Kernel, graph: Graph) -> float:
 
 
 def _is_view(product: Product) -> bool:
-    """Whether a product's matrix is a weight, or columns of one that follow each other."""
+    """Return whether a product's matrix is a weight, or columns of one that follow each other."""
     terms = [block[0] for block in product.blocks if len(block) == 1 and block[0].coefficient == 1.0]
     follow = all(a.stop == b.start for a, b in pairwise(terms))
     return product.whole or (len(terms) == len(product.blocks) and follow)
 
 
 def _is_whole(heads: Heads, graph: Graph) -> bool:
-    """Whether the matrices of heads are one weight, cut."""
+    """Return whether the matrices of heads are all of one weight, in order."""
     first = heads.slabs[0]
     ends = [0, *(s.stop for s in heads.slabs)]
     follow = all(

@@ -27,7 +27,7 @@ class Lengths:
     moments: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
 
     def positions(self, type_: Type) -> float:
-        """The mean number of positions of a value in one example."""
+        """Return the mean number of positions of a value in one example."""
         copies: dict[tuple[str, str], int] = {}
         number = 1.0
         roots: dict[tuple[str, str], Axis] = {}
@@ -45,8 +45,11 @@ class Lengths:
         return number
 
     def spread(self, axis: Axis) -> tuple[float, float]:
-        """The mean of an axis's lengths, and that of their squares. Of two sequences that are joined, lengths
-        are taken to be independent; of positions that are left out, to vary as those that are not."""
+        """Return the mean of an axis's lengths, and the mean of their squares.
+
+        Lengths of two sequences that are joined are taken to be independent. Of an axis that is cut, the
+        ratio of deviation to mean is taken to be that of its source.
+        """
         mean = self._length(axis)
         return mean, mean * mean + self._variance(axis)
 
@@ -67,7 +70,7 @@ class Lengths:
         return known[power - 1] if power <= len(known) else known[0] ** power
 
     def _change(self, axis: Axis) -> float:
-        """The length of a derived axis relative to its root's."""
+        """Return the length of a derived axis relative to its root's."""
         root = _root(axis)
         key = (str(root.key[1]), str(root.key[2]))
         length = max(self._moment(root, key, 1), 1e-9)
@@ -82,7 +85,7 @@ class Lengths:
 
 
 def _root(axis: Axis) -> Axis:
-    """The space's own axis that a ragged axis comes from (the first, of joined ones)."""
+    """Return the space's own axis that a ragged axis comes from (the first of joined ones)."""
     while axis.kind != "space":
         ragged = [source for source in axis.source if source.ragged]
         if not ragged:
@@ -92,7 +95,7 @@ def _root(axis: Axis) -> Axis:
 
 
 def from_data(path: Path | str, graph: Graph) -> Lengths:
-    """The lengths in example files (Parquet: a file or a folder of them), histories cut at their bounds.
+    """Read the lengths in example files (Parquet: a file or a folder of them), cut at their bounds.
 
     Raises LengthsError where there is no such data, or a space has no column in it.
     """

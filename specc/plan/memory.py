@@ -1,8 +1,8 @@
-"""What a model takes of each device's memory, from its graph alone.
+"""The memory that a model takes on each device, from its graph alone.
 
-Weights, gradients and the optimizer's state follow from their shapes; activations are what the highest point
-of a step has beside them (activations). Sizes are those of packed values: the mean number of positions of a
-batch's examples (lengths).
+Weights, gradients and the optimizer's state follow from their shapes; activations are the rest of the peak
+of a step (activations). Sizes are those of packed values: the mean number of positions of a batch's examples
+(lengths).
 
 Promises: for the seven models the sum is within 5 % of the most that torch holds (bench.memory, tests/plan).
 Bytes are of float32 values and int64 ids. Not counted are what the allocator adds (`Load.added`), the
@@ -52,7 +52,7 @@ class Load:
 
     @property
     def added(self) -> tuple[int, int]:
-        """What the allocator of a process on a CPU adds, the least and the most."""
+        """Return the bytes that the allocator of a process on a CPU adds: the least and the most."""
         moving = self.gradients + self.activations
         least, most = ALLOCATOR
         return int(least * moving), int(most * moving)
@@ -63,7 +63,7 @@ class Load:
 
 
 def predict(graph: Graph, batch: int, lengths: Lengths, mode: Mode) -> dict[str, Load]:
-    """By device name, the memory of a step with `batch` examples, at its peak.
+    """Return by device name the memory of a step with `batch` examples, at its peak.
 
     graph: placed, or without places (then all is on the device `ALL`).
     """
@@ -100,7 +100,7 @@ def predict(graph: Graph, batch: int, lengths: Lengths, mode: Mode) -> dict[str,
 
 
 def batch_bytes(graph: Graph, batch: int, lengths: Lengths, mode: Mode) -> float:
-    """The batch itself: ids, numbers and index tensors, of a model without places."""
+    """Return the bytes of a batch of a model without places: ids, numbers and index tensors."""
     return _columns(graph, batch, lengths) + sum(_index(graph, batch, lengths, mode).values())
 
 
@@ -118,15 +118,15 @@ def _columns(graph: Graph, batch: int, lengths: Lengths) -> float:
 
 
 def states(graph: Graph) -> int:
-    """How many numbers the spec's optimizer keeps for each weight."""
+    """Return how many numbers the spec's optimizer keeps for each weight."""
     optimizer = graph.train.get("optimizer", {})
     number = _STATES.get(optimizer.get("name", "adam"), 2)
     return number + bool(optimizer.get("options", {}).get("momentum"))
 
 
 def gradient_bytes(graph: Graph, weight: Weight, batch: int, lengths: Lengths) -> int:
-    """A weight's gradient: of a table the distinct rows that a batch names (each with its id), of anything
-    else as large as the weight."""
+    """Return the bytes of a weight's gradient: of a table that goes by row the distinct rows that a batch
+    reads, each with its id; of anything else those of the weight."""
     if not goes_by_row(graph, weight):
         return BYTES * math.prod(weight.shape)
     rows = distinct(sum(rows_read(graph, weight.path, batch, lengths)), weight.shape[0])
@@ -134,14 +134,14 @@ def gradient_bytes(graph: Graph, weight: Weight, batch: int, lengths: Lengths) -
 
 
 def goes_by_row(graph: Graph, weight: Weight) -> bool:
-    """Whether a weight is a table whose gradient holds only the rows of a batch."""
+    """Return whether a weight is a table whose gradient holds only the rows of a batch."""
     optimizer = graph.train.get("optimizer", {})
     by_row = optimizer.get("name", "adam") in _BY_ROW and not optimizer.get("options", {}).get("momentum")
     return weight.kind == "table" and by_row
 
 
 def rows_read(graph: Graph, path: str, batch: int, lengths: Lengths) -> list[float]:
-    """For each field that is looked up in a table, how many rows that reads in a batch."""
+    """Return for each field that is looked up in a table how many rows that reads in a batch."""
     return [
         batch * lengths.positions(n.type) for n in walk(graph.nodes) for r in readings(n) if r.table == path
     ]

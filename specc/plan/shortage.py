@@ -13,7 +13,7 @@ from specc.plan.task import Plan, Problem, Task, Unit, units
 
 
 def overfull(plan: Plan, task: Task) -> tuple[Problem, ...]:
-    """The devices on which more is than they hold."""
+    """Return a problem for each device on which there is more than it holds."""
     found = []
     for name, load in plan.loads[task.mode].items():
         capacity = int(plan.capacities.get(name, 0) * task.share)
@@ -26,7 +26,7 @@ def overfull(plan: Plan, task: Task) -> tuple[Problem, ...]:
 
 
 def _smaller_batch(plan: Plan, name: str, capacity: int, task: Task) -> tuple[str, ...]:
-    """The largest batch that fits a device, where there is one."""
+    """Return as advice the largest batch that fits a device, where there is one."""
     low, high = 0, task.batch
     while high - low > max(low // 50, 1):
         middle = (low + high) // 2
@@ -38,7 +38,7 @@ def _smaller_batch(plan: Plan, name: str, capacity: int, task: Task) -> tuple[st
 def no_room(
     graph: Graph, left_over: Sequence[Unit], rooms: Mapping[str, int], sizes: Sequence[Device], task: Task
 ) -> tuple[Problem, ...]:
-    """Why units fit nowhere: each alone is too large, or all together.
+    """Return why units fit nowhere: each alone is too large, or all together.
 
     rooms: by target what the tables may take of each device.
     """
@@ -80,7 +80,7 @@ def _made_of(graph: Graph, unit: Unit, task: Task) -> str:
 def _helps(
     graph: Graph, unit: Unit, rooms: Mapping[str, int], sizes: Sequence[Device], task: Task
 ) -> tuple[str, ...]:
-    """What would make a unit fit that is larger than any device."""
+    """Return what would make a unit fit that is larger than any device."""
     table = max((graph.weights[p] for p in unit.tables), key=lambda w: math.prod(w.shape))
     count, width = table.shape
     a_row = max(unit.bytes // max(count, 1), 1)
@@ -98,7 +98,7 @@ def _helps(
 def _shards(
     unit: Unit, count: int, a_row: int, rooms: Mapping[str, int], sizes: Sequence[Device], task: Task
 ) -> str:
-    """In how many shards by row it would fit: these devices, or more of the largest."""
+    """Return in how many shards by row a unit would fit: on these devices, or on more of the largest."""
     so_far = 0
     for number, room in enumerate(sorted(rooms.values(), reverse=True), 1):
         so_far += max(room, 0) // a_row
@@ -118,6 +118,6 @@ def _enough(bytes_: float) -> str:
 
 
 def _rounded(number: int) -> int:
-    """The number with two digits, not more than it was."""
+    """Return the number rounded down to two digits."""
     step = 10 ** max(len(str(number)) - 2, 0)
     return int(number // step * step)

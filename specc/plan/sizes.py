@@ -30,7 +30,7 @@ class Device:
 
 
 def size(text: str) -> int:
-    """Bytes of `80GB` (10^9) or `24GiB` (2^30). Raises SizeError."""
+    """Return the bytes of `80GB` (10^9) or `24GiB` (2^30). Raises SizeError."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise SizeError(f"{text!r} is not a size: write 80GB, 24GiB or 512MB")
@@ -41,7 +41,7 @@ def size(text: str) -> int:
 
 
 def devices(text: str) -> list[Device]:
-    """The devices of `cuda:0=80GB,cuda:1=80GB,cpu=256GB`. Raises SizeError, with every fault."""
+    """Return the devices of `cuda:0=80GB,cuda:1=80GB,cpu=256GB`. Raises SizeError, with every fault."""
     faults: list[str] = []
     found: dict[str, Device] = {}
     for part in (p.strip() for p in text.split(",")):
@@ -67,7 +67,7 @@ def devices(text: str) -> list[Device]:
 
 
 def human(bytes_: float) -> str:
-    """`1.5 GB`, with three digits; `0` for nothing."""
+    """Write bytes as `1.5 GB`, with three digits; `0` for nothing."""
     if not bytes_:
         return "0"
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -77,7 +77,7 @@ def human(bytes_: float) -> str:
 
 
 def digits(number: float) -> str:
-    """A number with about three digits."""
+    """Write a number with about three digits."""
     places = max(2 - math.floor(math.log10(abs(number))), 0) if number else 0
     text = f"{number:.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -24,15 +24,15 @@ from specc.plan.shortage import no_room, overfull
 from specc.plan.sizes import Device
 from specc.plan.task import MODES, Plan, Task, Unit, units
 
-# How dear a byte is by the way it takes: between accelerators, and through the host.
+# The cost of moving a byte: between accelerators, and through the host.
 _BESIDE, _THROUGH_HOST = 1, 4
-# Assignments that are looked at before the search settles for the best one found.
+# So many assignments are visited before the search returns the best one found.
 _TRIES = 50_000
 
 
 def plan_as_placed(graph: Graph, sizes: Sequence[Device], task: Task) -> Plan:
-    """The plan of a graph as its own places have it. sizes: of the devices, by target; those that are not
-    given have no limit."""
+    """Return the plan of a graph as its own places have it. sizes: of the devices; those that are not given
+    have no limit."""
     placed = after_places(graph)
     capacities = {d.target: d.capacity for d in sizes}
     found = _plan(placed, {n: capacities.get(t, 0) for n, t in placed.devices.items()}, task)
@@ -42,7 +42,7 @@ def plan_as_placed(graph: Graph, sizes: Sequence[Device], task: Task) -> Plan:
 def propose(
     graph: Graph, sizes: Sequence[Device], task: Task, fixed: Mapping[str, str] | None = None
 ) -> Plan:
-    """A placement on devices of given sizes.
+    """Propose a placement on devices of given sizes.
 
     graph: after the passes, without transfers. fixed: places that are to be kept, name -> target.
     """
@@ -58,7 +58,7 @@ def propose(
 
 
 def _best(graph: Graph, sizes: Sequence[Device], task: Task, fixed: Mapping[str, str]) -> Plan:
-    """The plan for the first device that the rest fits on; else the one that lacks least."""
+    """Return the plan for the first device that the rest fits on; else the one that lacks least."""
     names = device_names(graph, sizes)
     flow = traffic(graph, task)
     plans: list[Plan] = []
@@ -71,7 +71,7 @@ def _best(graph: Graph, sizes: Sequence[Device], task: Task, fixed: Mapping[str,
 
 
 def _fitting_batch(graph: Graph, sizes: Sequence[Device], task: Task, fixed: Mapping[str, str]) -> int:
-    """About the largest batch for which there is a placement, 0 if there is none."""
+    """Return about the largest batch for which there is a placement, 0 if there is none."""
     low, high = 0, task.batch
     while high - low > max(low // 8, 1):
         middle = (low + high) // 2
@@ -81,7 +81,7 @@ def _fitting_batch(graph: Graph, sizes: Sequence[Device], task: Task, fixed: Map
 
 
 def device_names(graph: Graph, sizes: Iterable[Device]) -> dict[str, str]:
-    """By target a name for each device: the spec's own where it has one."""
+    """Return by target a name for each device: the spec's own where it has one."""
     named: dict[str, str] = {}
     for name, target in graph.devices.items():
         named.setdefault(target, name)
@@ -101,7 +101,7 @@ def device_names(graph: Graph, sizes: Iterable[Device]) -> dict[str, str]:
 
 
 def traffic(graph: Graph, task: Task) -> nx.DiGraph[str]:
-    """Units and `rest` as a graph: each edge with the bytes that go along it."""
+    """Return units and `rest` as a graph, each edge with the bytes that go along it."""
     flow: nx.DiGraph[str] = nx.DiGraph()
     flow.add_node(REST)
     for unit in units(graph, task):
@@ -111,7 +111,7 @@ def traffic(graph: Graph, task: Task) -> nx.DiGraph[str]:
 
 
 def _homes_of_rest(sizes: Sequence[Device], fixed: Mapping[str, str]) -> list[Device]:
-    """Where all that is no table may be: the accelerators, largest first, then the CPU."""
+    """Return where all that is no table may be: the accelerators, largest first, then the CPU."""
     if REST in fixed:
         return [d for d in sizes if d.target == fixed[REST]] or [Device(fixed[REST], 0)]
     seen: set[tuple[bool, int]] = set()
@@ -136,8 +136,11 @@ def _on(
     task: Task,
     fixed: Mapping[str, str],
 ) -> Plan:
-    """The plan with the rest on one device. What the tables' rows take where they are read is known only
-    once they are placed: if that turns out too much, they are placed again with that much less room."""
+    """Return the plan with the rest on one device.
+
+    What the rows of tables take where they are read is known only once the tables are placed: if that turns
+    out to be too much, they are placed again with that much less room.
+    """
     given = [flow.nodes[name]["unit"] for name in flow if name != REST]
     spare = dict.fromkeys((d.target for d in sizes), 0)
     spare[home.target] = rest_bytes(graph, task)
@@ -166,7 +169,7 @@ def assign(
     flow: nx.DiGraph[str],
     fixed: Mapping[str, str],
 ) -> tuple[dict[str, str], list[Unit]]:
-    """A target for each unit, and the units that fit nowhere (they are put where there is most room).
+    """Return a target for each unit, and the units that fit nowhere (they are put where there is most room).
 
     The cost of an assignment is the traffic along the edges that cross between devices.
     """
@@ -203,8 +206,7 @@ def assign(
 def _search(
     given: Sequence[Unit], rooms: Mapping[str, int], cost: Callable[[Unit, str], int]
 ) -> dict[str, str] | None:
-    """The cheapest assignment that fits, by depth-first search with bounds; None if there is none, or none
-    was found in so many tries."""
+    """Return the cheapest assignment that fits, by branch and bound; None if none was found in `_TRIES`."""
     best: dict[str, str] | None = None
     least = math.inf
     tries = 0
@@ -251,7 +253,7 @@ def _planned(
 ) -> Plan:
     rest = names.get(home.target, home.target)
     wanted = {name: names.get(target, target) for name, target in {**where, **fixed}.items()}
-    # With the rest is where a name is that is not said; but what the spec says otherwise is said anew.
+    # A name without a place is with the rest; but a place that the spec says must be overridden.
     places = {name: device for name, device in wanted.items() if device != rest and name != REST}
     places |= {name: wanted.get(name, rest) for name in graph.places} | {REST: rest}
     used = set(places.values())
@@ -267,7 +269,7 @@ def _plan(placed: Graph, capacities: Mapping[str, int], task: Task) -> Plan:
 
 
 def rest_bytes(graph: Graph, task: Task) -> int:
-    """What all but the tables takes."""
+    """Return the bytes that all but the tables takes."""
     tables = {w.owner for w in graph.weights.values() if w.kind == "table"}
     away, here = "tables", "rest"
     apart = replace(graph, devices={away: "cpu", here: "cpu:0"}, places={"tables": away, REST: here})

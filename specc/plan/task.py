@@ -1,4 +1,4 @@
-"""What a plan is made of: what is asked, the tables by the names that place them, and what comes out."""
+"""A task to plan for, the tables by the names that place them, and the plan that comes out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Plan:
         return not self.problems
 
     def may_be_cpu(self, device: str) -> bool:
-        """Whether a device is a CPU, or may be one where the model runs: `auto`, or without places."""
+        """Return whether a device is a CPU, or may turn out to be one: `auto`, or a model without places."""
         return self.devices.get(device, "auto").partition(":")[0] in ("cpu", "auto")
 
 
@@ -73,7 +73,7 @@ class Task:
 
 
 def units(graph: Graph, task: Task) -> list[Unit]:
-    """The tables by the name that places them, largest first."""
+    """Return the tables by the name that places them, largest first."""
     by_name: dict[str, list[Weight]] = {}
     for weight in graph.weights.values():
         if weight.kind == "table":
@@ -97,7 +97,7 @@ def _unit_name(graph: Graph, weight: Weight) -> str:
 
 
 def table_bytes(graph: Graph, weight: Weight, task: Task) -> int:
-    """What a table takes, in training with its gradient and the optimizer's state."""
+    """Return the bytes that a table takes, in training with its gradient and the optimizer's state."""
     own = BYTES * math.prod(weight.shape)
     if task.mode == "scoring" or weight.frozen:
         return own
