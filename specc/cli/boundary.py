@@ -51,7 +51,7 @@ def run(command: Callable[[], Any]) -> NoReturn:
 
 
 def _ended(command: Callable[[], Any]) -> int:
-    """The exit code of a command, once what ended it is told."""
+    """Return the exit code of a command, once what ended it is told."""
     try:
         result = command()
         return result if isinstance(result, int) else 0
@@ -84,13 +84,13 @@ def _told(fault: OSError) -> int:
 
 
 def say(message: str) -> None:
-    """A line on stderr, if that can be written to."""
+    """Write a line on stderr, if that can be written to."""
     with suppress(OSError, ValueError):
         click.echo(message, err=True)
 
 
 def _open_streams() -> None:
-    """Streams that are there, and take every character."""
+    """Give standard streams that exist, and that take every character."""
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(_Closed("stdin", True)))
     if sys.stdout is None:
@@ -108,7 +108,7 @@ def _to(raw: io.RawIOBase) -> TextIO:
 
 
 def _unwritten() -> str:
-    """Why not all that was printed could be written, or ''."""
+    """Return why not all that was printed could be written, or ''."""
     reason = ""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -66,7 +66,7 @@ def command(
 
 
 def _variants(seen: int) -> str:
-    """How many variants of the specs were looked at, if that is more than one each."""
+    """Return how many variants of the specs were looked at, if that is more than one each."""
     return f" ({seen} variants)" if seen > 1 else ""
 
 

@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def set_option(command: F) -> F:
-    """`--set NAME=VALUE`, as a dict `params`."""
+    """Add the option `--set NAME=VALUE`, as a dict `params`."""
     return click.option(
         "--set",
         "params",
@@ -33,7 +33,7 @@ def set_option(command: F) -> F:
 
 
 def place_options(command: F) -> F:
-    """`--place` and `--device` and `--placement`, as `places`, `devices` and `placement_file`."""
+    """Add `--place`, `--device` and `--placement`, as `places`, `devices` and `placement_file`."""
     command = click.option(
         "--device",
         "devices",
@@ -57,7 +57,7 @@ def place_options(command: F) -> F:
 
 
 def placement_from(places: Iterable[str], devices: Iterable[str], file: str | None) -> Placement:
-    """The placement of the options, over that of the file."""
+    """Return the placement of the options, over that of the file."""
     from specc.devices import Placement, PlacementError, from_options, from_yaml
 
     try:
@@ -71,7 +71,7 @@ def placement_from(places: Iterable[str], devices: Iterable[str], file: str | No
 
 
 def settings(given: Iterable[str]) -> dict[str, Any]:
-    """`dim=32`, `sizes=[64, 32]`, `fusion=pooling` as values by name. Raises click.BadParameter."""
+    """Parse `dim=32`, `sizes=[64, 32]`, `fusion=pooling` as values by name. Raises click.BadParameter."""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -85,7 +85,7 @@ def settings(given: Iterable[str]) -> dict[str, Any]:
 
 
 def static_value(text: str) -> Any:
-    """A value as a spec writes it: a number, true, false, a list, a text, or a bare word."""
+    """Parse a value as a spec writes it: a number, true, false, a list, a text, or a bare word."""
     try:
         return json.loads(text.replace("_", "") if text[:1].isdigit() else text)
     except ValueError:
@@ -95,12 +95,12 @@ def static_value(text: str) -> Any:
 
 
 def prose() -> int:
-    """How many columns prose may have: those of the terminal, if there is one and it is narrow."""
+    """Return how many columns prose may have: those of the terminal, if there is one and it is narrow."""
     return min(100, shutil.get_terminal_size((100, 24)).columns)
 
 
 def show(report: Report, style: str = "terminal") -> None:
-    """Diagnostics on stderr; JSON, which programs read, on stdout."""
+    """Show diagnostics on stderr; JSON, which programs read, on stdout."""
     if style == "json":
         from specc.report.render import render
 
@@ -113,8 +113,8 @@ def show(report: Report, style: str = "terminal") -> None:
 
 
 def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:
-    """The command that runs, to be typed once more. changes: options that are added. without: options that
-    are taken away; those that have a value end with `=`."""
+    """Return the command that runs, to be typed once more. changes: options that are added. without: options
+    that are taken away; those that have a value end with `=`."""
     context = click.get_current_context()
     given: list[str] = list(context.find_root().meta.get("arguments", [context.info_name]))
     flags = {name for name in without if not name.endswith("=")}

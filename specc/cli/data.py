@@ -72,7 +72,7 @@ def command(
 def _surveyed(
     model_path: Path, manifest: dict[str, Any], data: tuple[Path, ...], dialect: Dialect, limit: int | None
 ) -> Survey:
-    """Raises DataError, ArtefactError."""
+    """Survey the data. Raises DataError, ArtefactError."""
     from dataclasses import replace
 
     from specc.survey import Survey, findings, learnt_labels, look, parts_of, told_of_labels, told_of_recipe

@@ -16,7 +16,7 @@ _TABS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";",
 
 
 def data_options(command: F) -> F:
-    """`--sep --columns --no-header --null --integral`, as one `dialect`."""
+    """Add `--sep --columns --no-header --null --integral`, as one `dialect`."""
 
     @functools.wraps(command)
     def given(*arguments: Any, sep: str | None, columns: str | None, no_header: bool, null: tuple[str, ...],
@@ -46,7 +46,7 @@ _OPTIONS = (
 def dialect_of(
     sep: str | None, columns: str | None, no_header: bool, null: tuple[str, ...], integral: tuple[str, ...]
 ) -> Dialect:
-    """Raises click.UsageError."""
+    """Return the dialect that options say. Raises click.UsageError."""
     from specc_runtime.data import Dialect
 
     if sep is not None:
@@ -63,7 +63,7 @@ def dialect_of(
 
 
 def columns_from(text: str) -> dict[str, int | str]:
-    """`a,b` by place, `a=3,b=7` by place, or `a=x` by name. Raises click.BadParameter."""
+    """Parse `a,b` by place, `a=3,b=7` by place, or `a=x` by name. Raises click.BadParameter."""
     found: dict[str, int | str] = {}
     cells = [cell.strip() for cell in text.split(",")]
     pairs = ["=" in cell for cell in cells]
@@ -84,5 +84,5 @@ def columns_from(text: str) -> dict[str, int | str]:
 
 
 def tell(text: str) -> None:
-    """What was decided or noticed, on stderr, a line each."""
+    """Tell on stderr what was decided or noticed, a line each."""
     click.echo(f"note: {text}", err=True)

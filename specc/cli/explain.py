@@ -66,7 +66,7 @@ def _list(pages: list[Page]) -> None:
 
 
 def _shown(page: Page) -> str:
-    """The page for a terminal: examples indented, headings for fences."""
+    """Return the page for a terminal: examples indented, headings for fences."""
     out = []
     inside = False
     for line in page.text.splitlines():

@@ -62,7 +62,8 @@ def mend_bytes(name: str, data: bytes, directory: Path, params: Mapping[str, Any
 
 
 def _with_its_ends(text: str, source: Source, fixes: list[Fix]) -> str:
-    """A text with its own line ends, mended; the places are those in `source`, whose ends are newlines."""
+    """Return a text with its own line ends, mended; the places are those in `source`, whose ends are
+    newlines."""
     starts, at = [], 0
     for char in source.text:
         starts.append(at)
@@ -80,7 +81,8 @@ def _with_its_ends(text: str, source: Source, fixes: list[Fix]) -> str:
 
 
 def _state(report: Report, name: str) -> tuple[int, int, int, int]:
-    """How far a text is from being clean. What cannot be read comes first: behind it faults lie hidden."""
+    """Return how far a text is from being clean. What cannot be read comes first: behind it faults lie
+    hidden."""
     unread = [d for d in report if d.code.startswith("E01") and d.span.source.name == name]
     errors = sum(d.severity is Severity.ERROR for d in report)
     return len(unread), -(unread[0].span.start if unread else 0), errors, len(report)

@@ -70,7 +70,7 @@ def _named(files: tuple[str, ...]) -> Iterator[str]:
 
 
 def _formatted(name: str, report: Report) -> tuple[bytes, bytes] | None:
-    """A text before and after, or None once its faults are in the report."""
+    """Return a text before and after, or None once its faults are in the report."""
     from specc.driver import decode, read
     from specc.syntax.print import NotTheSame, Unreadable, format_source
 

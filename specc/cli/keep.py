@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def keep_option(default: str) -> Callable[[F], F]:
-    """`--keep COLUMN[=NAME]`, as `keep`. default: what goes along without it, for its help."""
+    """Add the option `--keep COLUMN[=NAME]`, as `keep`. default: what goes along without it, for its help."""
     return click.option(
         "--keep",
         multiple=True,
@@ -24,7 +24,7 @@ def keep_option(default: str) -> Callable[[F], F]:
 def kept(
     wanted: Sequence[str], columns: Iterable[str], default: Iterable[str], taken: Sequence[str]
 ) -> dict[str, str]:
-    """By column of the data the name it goes along under.
+    """Return by column of the data the name it goes along under.
 
     wanted: as given. columns: that there are. default: what goes along without `--keep`, as far as it is
     there. taken: names that the predictions have. Raises click.BadParameter.
@@ -59,8 +59,8 @@ def kept(
 
 
 def naming(manifest: Mapping[str, Any]) -> list[str]:
-    """The columns that name what is predicted for: those of fields called `id`, of the field that groups
-    examples, and of the candidate's item."""
+    """Return the columns that name what is predicted for: those of fields called `id`, of the field that
+    groups examples, and of the candidate's item."""
     from specc_runtime.train.census import item_of
 
     item = item_of(manifest)

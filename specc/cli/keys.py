@@ -94,7 +94,7 @@ def _known(encoders: Encoders) -> str:
 
 
 def _tables(encoders: Encoders, as_json: bool) -> Iterator[str]:
-    """A line a table."""
+    """Yield a line a table."""
     lines = []
     for name, vocabulary in encoders.vocabularies.items():
         learnt = vocabulary.learnt
@@ -114,7 +114,7 @@ def _tables(encoders: Encoders, as_json: bool) -> Iterator[str]:
 def _found(
     vocabulary: Vocabulary, given: tuple[str, ...], rows: bool
 ) -> Iterator[tuple[int, int | str | None, int]]:
-    """Row, key and count of what is asked for, in its order."""
+    """Yield row, key and count of what is asked for, in its order."""
     if not given:
         counts = vocabulary.counts
         for begin in range(0, len(counts), TOGETHER):
@@ -139,7 +139,7 @@ def _found(
 
 
 def _batches(given: tuple[str, ...]) -> Iterator[list[str]]:
-    """What is given, with the lines of the standard input in the place of `-`."""
+    """Yield what is given, with the lines of the standard input in the place of `-`."""
     some: list[str] = []
     for line in _lines(given):
         some.append(line)
@@ -166,7 +166,7 @@ def _row(text: str) -> int:
 
 
 def _shown(key: int | str | None) -> str:
-    """A key on one line: a text with control characters in it as JSON writes it."""
+    """Return a key on one line: a text with control characters in it as JSON writes it."""
     if key is None:
         return ""
     text = str(key)

@@ -16,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def device_option(command: F) -> F:
-    """`--device`, as `devices`."""
+    """Add the option `--device`, as `devices`."""
     return click.option(
         "--device",
         "devices",
@@ -27,7 +27,7 @@ def device_option(command: F) -> F:
 
 
 def trust_option(command: F) -> F:
-    """`--untrusted`, as `untrusted`."""
+    """Add the option `--untrusted`, as `untrusted`."""
     return click.option(
         "--untrusted",
         is_flag=True,
@@ -36,8 +36,8 @@ def trust_option(command: F) -> F:
 
 
 def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a spec, or of a compiled directory, without torch. Ends the command where there is
-    none."""
+    """Return the manifest of a spec, or of a compiled directory, without torch. Ends the command where there
+    is none."""
     if path.is_dir():
         if params:
             fail(f"{path} is compiled already: --set is for specs")
@@ -70,7 +70,7 @@ def model_from(
     seed: int | None = None,
     anew: bool = False,
 ) -> Any:
-    """The model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
+    """Return the model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
     seed: of the weights where they are drawn; without it the recipe's.
     Ends the command where there is none, or a device is lacking."""
     import torch
@@ -103,7 +103,7 @@ def model_from(
 
 
 def trained_from(path: Path, devices: Any, untrusted: bool) -> tuple[Any, Any]:
-    """The trained model of a directory and its encoders, which were saved together; with code that is
+    """Return the trained model of a directory and its encoders, which were saved together; with code that is
     compiled here where it is `untrusted`. Ends the command where there is none, or a device is lacking."""
     import specc
     from specc.untrusted import texts_of
@@ -120,7 +120,7 @@ def trained_from(path: Path, devices: Any, untrusted: bool) -> tuple[Any, Any]:
 
 
 def devices_from(given: tuple[str, ...]) -> Any:
-    """`--device cuda:0` for all, or `--device dense=cuda:1` by name."""
+    """Parse `--device cuda:0` for all, or `--device dense=cuda:1` by name."""
     named = {name: target for name, equals, target in (text.partition("=") for text in given) if equals}
     plain = [text for text in given if "=" not in text]
     return named or (plain[-1] if plain else None)

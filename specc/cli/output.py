@@ -30,7 +30,7 @@ KINDS = (*COLUMNAR, ".jsonl", ".ndjson")
 
 
 def output_option(command: F) -> F:
-    """`-o`, as `output`."""
+    """Add the option `-o`, as `output`."""
     return click.option(
         "-o",
         "--output",
@@ -191,7 +191,7 @@ class _File:
 
 
 def _of_both(first: pa.Schema, second: pa.Schema) -> pa.Schema:
-    """The schema that has the values of both."""
+    """Return the schema that has the values of both."""
     import pyarrow as pa
 
     fields = []
@@ -244,7 +244,7 @@ def json_lines(table: pa.Table) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: a number that is not finite is null, a time or bytes a text."""
+    """Return a value as JSON has it: a number that is not finite is null, a time or bytes a text."""
     match value:
         case dict():
             return {key: _plain(one) for key, one in value.items()}
@@ -261,7 +261,7 @@ def _plain(value: Any) -> Any:
 
 
 def flat(table: pa.Table) -> pa.Table:
-    """A table for CSV, which has no lists: they become JSON texts."""
+    """Return a table for CSV, which has no lists: they become JSON texts."""
     import pyarrow as pa
 
     for place, field in enumerate(table.schema):

@@ -117,7 +117,7 @@ def command(
 
 
 def _counts(given: tuple[str, ...]) -> dict[str, int]:
-    """`items=100_000_000` as numbers by name."""
+    """Parse `items=100_000_000` as numbers by name."""
     found: dict[str, int] = {}
     for text in given:
         name, _, number = (part.strip() for part in text.partition("="))
@@ -129,7 +129,7 @@ def _counts(given: tuple[str, ...]) -> dict[str, int]:
 
 
 def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
-    """The graph with tables of so many rows: a table, and what `lookup` has beside it."""
+    """Return the graph with tables of so many rows: a table, and what `lookup` has beside it."""
     from dataclasses import replace
 
     from specc.ir.graph import readings
@@ -150,7 +150,7 @@ def _with_rows(graph: Graph, rows: Mapping[str, int]) -> Graph:
 
 
 def _graph(file: str, params: Mapping[str, Any], wanted: Placement, as_json: bool) -> Graph:
-    """The graph after all passes, not placed yet. Ends the command where the spec has faults."""
+    """Return the graph after all passes, not placed yet. Ends the command where the spec has faults."""
     from specc.devices import with_placement
     from specc.driver import load
     from specc.passes import before_places
@@ -199,7 +199,7 @@ def _hand_out(plan: Plan, task: Task, as_json: bool, write: str | None, lines: b
 
 
 def as_data(plan: Plan, task: Task) -> dict[str, Any]:
-    """The plan, JSON-able. Sizes are bytes; those of moves are of one example."""
+    """Return the plan, JSON-able. Sizes are bytes; those of moves are of one example."""
     return {
         "model": plan.graph.name,
         "batch": task.batch,
@@ -294,7 +294,7 @@ def _loads(plan: Plan, mode: str, loads: Mapping[str, Any]) -> Any:
 
 
 def _added(plan: Plan, mode: Mode) -> list[str]:
-    """What malloc adds in a process, on each CPU."""
+    """Return a line for each device that may be a CPU: what malloc adds in a process."""
     from specc.plan.memory import ALLOCATOR
     from specc.plan.sizes import human
 
@@ -308,7 +308,7 @@ def _added(plan: Plan, mode: Mode) -> list[str]:
 
 
 def _holds(plan: Plan, device: str) -> str:
-    """What is placed on a device, and the tables that are there with the rest."""
+    """Return what is placed on a device, and the tables that are there with the rest."""
     from specc.passes.placement import REST, device_of_weight
 
     if not plan.places:

@@ -78,7 +78,7 @@ def command(
 
 
 def _narrowed(manifest: Mapping[str, Any], only: str) -> Mapping[str, Any]:
-    """The manifest of an output alone. Raises click.BadParameter."""
+    """Return the manifest of an output alone. Raises click.BadParameter."""
     from specc_runtime.score import narrowed
 
     outputs = [o["name"] for o in manifest.get("outputs", ())]

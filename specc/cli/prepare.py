@@ -218,7 +218,7 @@ def command(
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
-    """The settings that options say."""
+    """Return the settings that options say."""
     given: dict[str, Any] = {k: v for k, v in flags.items() if v not in (None, ())}
     for key in ("columns", "item_columns"):
         if key in given:
@@ -258,7 +258,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _shown() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Progress on stderr, where that is a terminal."""
+    """Show progress on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda what, done, whole: None
         return

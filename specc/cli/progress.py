@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def counted(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Gives what is told how many rows have been seen so far. total: of all, where that is known."""
+    """Show how many rows have been seen, as what it gives is told. total: of all, where that is known."""
     if not sys.stderr or not sys.stderr.isatty():
         yield lambda seen: None
         return

@@ -15,7 +15,7 @@ OTHERS = "(others)"  # as specc_runtime.train.slices has it
 
 
 def as_text(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """A table for each prediction; a metric that somebody does not have is left empty."""
+    """Return a table for each prediction; a metric that somebody does not have is left empty."""
     blocks = []
     for name, found in results.items():
         metrics = _columns(found.values())
@@ -28,7 +28,7 @@ def as_text(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def described(found: Evaluation) -> str:
-    """All of an evaluation: how many examples and groups there were, the metrics, and the slices'."""
+    """Return all of an evaluation: how many examples and groups there were, the metrics, and the slices'."""
     blocks = ["\n".join([f"{found.examples:,} examples", *_unknown(found)])]
     for name, of in found.whole.items():
         model = of["model"]
@@ -41,7 +41,8 @@ def described(found: Evaluation) -> str:
 
 
 def as_json(found: Evaluation) -> dict[str, Any]:
-    """For programs: {"examples", "results", "counts", "by": {column: {value: {"results", "counts"}}}}."""
+    """Return what `--json` prints: {"examples", "results", "counts", "by": {column: {value: {"results",
+    "counts"}}}}."""
     return {
         "examples": found.examples,
         **_part(found.whole),
@@ -51,7 +52,7 @@ def as_json(found: Evaluation) -> dict[str, Any]:
 
 
 def course(outcome: Outcome, recipe: Recipe) -> str:
-    """What the epochs of a training gave, which was the best, and why there were no more."""
+    """Return what the epochs of a training gave, which was the best, and why there were no more."""
     lines = []
     for entry in outcome.epochs:
         metrics = "".join(
@@ -84,13 +85,13 @@ def _part(part: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:
 
 
 def _unknown(found: Evaluation) -> list[str]:
-    """How much of the data the training data did not have."""
+    """Return how much of the data the training data did not have."""
     shares = [f"{100 * share:.3g} % of {table}" for table, share in found.unknown.items() if share > 0]
     return [f"unknown to the model: {', '.join(shares)}"] if shares else []
 
 
 def _left_out(found: Evaluation, model: Measured) -> list[str]:
-    """What some metrics do not speak of."""
+    """Return what some metrics do not tell."""
     counts, lines = model.counts, []
     without = found.examples - counts["examples"]
     if without:
@@ -105,7 +106,7 @@ def _left_out(found: Evaluation, model: Measured) -> list[str]:
 
 
 def _sliced(column: str, parts: Mapping[str, Mapping[str, Mapping[str, Measured]]]) -> str:
-    """A table of the model's metrics by the column's values, the commonest first."""
+    """Return a table of the model's metrics by the column's values, the commonest first."""
     blocks = []
     for name in dict.fromkeys(name for part in parts.values() for name in part):
         own = [(value, part[name]["model"]) for value, part in parts.items() if name in part]
@@ -129,7 +130,7 @@ def _crowded(column: str, parts: Mapping[str, Any]) -> str:
 
 
 def _columns(found: Any) -> list[str]:
-    """The metrics that somebody has, in the order of those who have most."""
+    """Return the metrics that somebody has, in the order of those who have most."""
     return list(dict.fromkeys(name for of in sorted(found, key=len, reverse=True) for name in of))
 
 
@@ -143,7 +144,7 @@ def _short(text: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right."""
+    """Align the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for first, *others in rows:

@@ -18,7 +18,7 @@ _CHANCE = Series("by chance", [(0, 0), (1, 1)], dashed=True)
 
 
 def page(model: str, data: Sequence[str], found: Evaluation, told: Sequence[Mapping[str, Any]]) -> str:
-    """The report. told: what training kept in metrics.jsonl."""
+    """Return the report. told: what training kept in metrics.jsonl."""
     from specc_runtime.train.metrics import metric_of
 
     blocks = [_prediction(name, of) for name, of in found.whole.items()]
@@ -62,7 +62,7 @@ def _prediction(name: str, of: Mapping[str, Measured]) -> str:
 
 
 def _two_classes(of: Mapping[str, Measured]) -> list[str]:
-    """ROC, precision and recall, and calibration of those who have them."""
+    """Draw ROC, precision and recall, and calibration of those that have them."""
     roc, precision, calibrated = [], [], []
     for name, measured in of.items():
         curve = measured.curve

@@ -41,7 +41,7 @@ class Rows:
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Raises DataError, and click.BadParameter for a column to keep that is not there."""
+        """Open the data. Raises DataError, and click.BadParameter for a column to keep that is not there."""
         from specc_runtime.data import find_files, names_of
 
         if STDIN in self.paths:
@@ -80,7 +80,7 @@ class Rows:
         return kept(self.wanted, names, self.default, self.taken)
 
     def _with_kept(self, table: pa.Table) -> pa.Table:
-        """A table in which a kept column that a part of the data lacks is null."""
+        """Return a table in which a kept column that a part of the data lacks is null."""
         import pyarrow as pa
 
         for name in self.keep:
@@ -103,7 +103,7 @@ class Rows:
             tell(f"no row has a column `{names[0]}`{also}: it is {means} everywhere")
 
     def _others(self, columns: Mapping[str, Column]) -> list[str]:
-        """Columns of the data that the model does not read."""
+        """Return columns of the data that the model does not read."""
         from specc_runtime.data import names_of
 
         names = self._seen if STDIN in self.paths else names_of(self.paths[0], self.dialect)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _again(path: Path, devices: Any, untrusted: bool, cache: float) -> Scorer:
-    """The scorer of what the folder has by now. Raises ArtefactError, DeviceError."""
+    """Return the scorer of what the folder has by now. Raises ArtefactError, DeviceError."""
     from specc.driver import SpecError
     from specc.untrusted import texts_of
     from specc_runtime import ArtefactError

@@ -17,7 +17,7 @@ from specc.plan.sizes import human
 
 
 def as_data(found: Compiled) -> dict[str, Any]:
-    """The summary as JSON has it. Bytes are of float32 values, every sequence at its bound."""
+    """Return the summary as JSON has it. Bytes are of float32 values, every sequence at its bound."""
     graph = found.graph
     batch = _batch(graph)
     return {
@@ -52,7 +52,7 @@ def as_data(found: Compiled) -> dict[str, Any]:
 
 
 def as_text(found: Compiled, file: str, directory: Path) -> str:
-    """The summary as sections of aligned columns."""
+    """Return the summary as sections of aligned columns."""
     graph = found.graph
     batch = _batch(graph)
     lines = [f"{graph.name}: {file} -> {directory}/"]
@@ -132,7 +132,7 @@ def _value(value: Any) -> str:
 
 
 def _parts(graph: Graph) -> list[tuple[str, int, int]]:
-    """By declaration: how many parameters, and their bytes."""
+    """Return by declaration: how many parameters, and their bytes."""
     counts: dict[str, int] = {}
     for weight in graph.weights.values():
         if weight.kind != "buffer":

@@ -190,7 +190,7 @@ def command(
 
 
 def boards(folder: Path | None) -> list[Logger]:
-    """TensorBoard's logger, where it is asked for. Ends the command where it is not installed."""
+    """Return TensorBoard's logger, where it is asked for. Ends the command where it is not installed."""
     if folder is None:
         return []
     from specc_runtime.train.report import TensorBoard
@@ -209,7 +209,7 @@ def files_of(paths: tuple[Path, ...]) -> list[Path]:
 
 @contextmanager
 def shown() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
-    """A progress bar on stderr, where that is a terminal."""
+    """Show a progress bar on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda progress: None, lambda text: None
         return

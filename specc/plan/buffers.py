@@ -32,7 +32,7 @@ class Memory:
             self.now[buffer.device] -= buffer.bytes
 
     def need(self, device: str, bytes_: float) -> None:
-        """Bytes that are needed for a moment."""
+        """Note bytes that are needed for a moment."""
         self._mark(device, bytes_)
 
     def _mark(self, device: str, more: float) -> None:

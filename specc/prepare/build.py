@@ -36,7 +36,7 @@ TIME, RANK, PLACE, USER, COUNT = "time", "rank", "place", "user", "count"
 
 
 def build(rows: npt.NDArray[Any], facts: Facts, plan: Plan) -> Iterator[pa.Table]:
-    """The requests of whole users, in tables, by time and then by the users' ranks.
+    """Yield the requests of whole users, in tables, by time and then by the users' ranks.
 
     rows: the users' events, each user's in the order of the log, as a structured array.
     """
@@ -71,7 +71,9 @@ class _Building:
         self.bounds = {axis["id"]: axis["bound"] for axis in plan.manifest["axes"]}
 
     def table(self, chosen: Ints, members: Ints, shown: Ints) -> pa.Table:
-        """chosen: the first event of each request. members: the events of all of them, of which each has as
+        """Build one table.
+
+        chosen: the first event of each request. members: the events of all of them, of which each has as
         many as `shown` says."""
         events = self.events
         columns: dict[str, pa.Array] = {
@@ -148,7 +150,7 @@ class _Building:
         sampled: npt.NDArray[np.bool_],
         now: Ints,
     ) -> npt.NDArray[Any]:
-        """One value for each of some items at events. sampled: which items are not the events' own.
+        """Return one value for each of some items at events. sampled: which items are not the events' own.
         now: the event of the request that each is for."""
         of, path = self.events, field["path"]
         if source.constant is not None:
@@ -193,7 +195,8 @@ class _Building:
     def _label(
         self, prediction: Mapping[str, Any], events: Ints, sampled: npt.NDArray[np.bool_]
     ) -> npt.NDArray[Any]:
-        """The label of each candidate: what was read or made of its event; of a sampled one the negative."""
+        """Return the label of each candidate: what was read or made of its event; of a sampled one the
+        negative."""
         source = self.plan.labels.sources[prediction["name"]]
         if source.how == "item":
             return np.where(sampled, -1, self.events.item[events]).astype(np.int32)

@@ -31,7 +31,7 @@ class Catalogue:
 
 
 def read_catalogue(reader: Reader, inputs: Sequence[Input], items: Keys, file: str) -> Catalogue:
-    """items: of the log. Raises DataError."""
+    """Read what a file says of the log's items. Raises DataError."""
     found = Catalogue()
     known = len(items.values)
     seen = np.zeros(known, dtype=bool)

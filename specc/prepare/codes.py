@@ -26,7 +26,7 @@ class Coder:
         self.values: pa.Array = pa.array([], kind)
 
     def codes(self, values: pa.Array) -> Codes:
-        """The code of each value, -1 for a null; new values get the next ones."""
+        """Return the code of each value, -1 for a null; new values get the next ones."""
         encoded = values.dictionary_encode()
         fresh = encoded.dictionary
         code = np.zeros(len(fresh), dtype=np.int32)
@@ -51,7 +51,7 @@ class Keys:
         self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
 
     def codes(self, values: pa.Array) -> Codes:
-        """The code of each key, -1 for a null. Raises Unfit for values that are no keys."""
+        """Return the code of each key, -1 for a null. Raises Unfit for values that are no keys."""
         keys = canonical(values)
         if keys.type != self.values.type:
             # An integer among texts is its decimal digits.
@@ -59,7 +59,7 @@ class Keys:
         return self.coder.codes(keys)
 
     def known(self, values: pa.Array) -> Codes:
-        """The code of each key, -1 for a null and for a key that has not come by. Raises Unfit."""
+        """Return the code of each key, -1 for a null and for a key that has not come by. Raises Unfit."""
         keys, own = canonical(values), self.values
         if keys.type != own.type:
             keys, own = keys.cast(pa.large_string()), own.cast(pa.large_string())
@@ -76,13 +76,13 @@ class Keys:
         return int(self.values.nbytes)
 
     def hashes(self) -> Hashes:
-        """By code, the hash of its key."""
+        """Return by code the hash of its key."""
         # An integer has the hash of its digits, so that those of earlier keys stay when the first text comes.
         self._hashes = np.append(self._hashes, hashed(self.values.slice(len(self._hashes))))
         return self._hashes
 
     def take(self, codes: npt.NDArray[Any]) -> pa.Array:
-        """The keys of codes, null for -1."""
+        """Return the keys of codes, null for -1."""
         return _take(self.values, codes)
 
 
@@ -90,7 +90,7 @@ class Moments(Keys):
     """Moments: nanoseconds since 1970."""
 
     def take(self, codes: npt.NDArray[Any]) -> pa.Array:
-        """The timestamps of codes, null for -1."""
+        """Return the timestamps of codes, null for -1."""
         return super().take(codes).cast(pa.timestamp("ns", "UTC"))
 
 
@@ -106,7 +106,8 @@ class Lists:
         return int(self.coder.values.nbytes)
 
     def codes(self, values: pa.Array) -> Codes:
-        """The code of each list, -1 for a null. Raises Unfit for values that are no keys, or no numbers."""
+        """Return the code of each list, -1 for a null. Raises Unfit for values that are no keys, or no
+        numbers."""
         lists = values.cast(pa.large_list(values.type.value_type))
         offsets = lists.offsets.to_numpy()
         inside = lists.values.slice(offsets[0], offsets[-1] - offsets[0]) if len(lists) else lists.values
@@ -127,7 +128,7 @@ class Lists:
         return self.coder.codes(pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(lists), buffers))
 
     def take(self, codes: npt.NDArray[Any]) -> pa.Array:
-        """The lists of codes, as large_list, null for -1."""
+        """Return the lists of codes, as large_list, null for -1."""
         packed = _take(self.coder.values, codes)
         width = 8 if self.inner is None else 4
         absent = codes < 0

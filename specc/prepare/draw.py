@@ -26,7 +26,7 @@ _A, _B = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 
 
 def drawn(seed: int, stream: int, users: Hashes, events: Ints, number: Ints) -> Hashes:
-    """One draw for each user, event and number; arrays that broadcast."""
+    """Return one draw for each user, event and number; arrays that broadcast."""
     start = np.uint64((seed * _A + stream * _B) % (1 << 64))
     return mix(mix(mix(users + start) + events.astype(np.uint64)) + number.astype(np.uint64))
 
@@ -41,7 +41,7 @@ def pick(
     item_at: Callable[[Ints], Ints],
     taken: Callable[[Ints, Ints], npt.NDArray[np.bool_]],
 ) -> Ints:
-    """Codes of items, int64 [len(events), count], -1 where none was found.
+    """Return codes of items, int64 [len(events), count], -1 where none was found.
 
     places: by event the first of those that it may draw from, and how many; `item_at` knows their items.
     taken: whether items (codes) are taken by events (their rows here), and so not to be drawn.

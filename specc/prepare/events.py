@@ -81,12 +81,12 @@ class Events:
         return len(self.rows)
 
     def of(self, behaviours: Iterable[str] | None) -> Mask:
-        """Which are of some behaviours; all, where none are named."""
+        """Return which events are of some behaviours: all, where none are named."""
         return of_behaviours(self.rows, behaviours, self.facts)
 
     @cached_property
     def positive(self) -> Mask:
-        """Which are taken: their behaviour, or a label that was read, says so."""
+        """Return which events are taken: their behaviour, or a label that was read, says so."""
         return positives(self.rows, self.plan, self.facts)
 
     @cached_property
@@ -124,7 +124,7 @@ class Events:
         return np.sort((self.session * self.facts.items + self.item)[self.positive])
 
     def is_taken(self, events: Ints, items: Ints) -> Mask:
-        """Whether an item is taken in the session of an event."""
+        """Return whether an item is taken in the session of an event."""
         if not len(self._taken):
             return np.zeros(len(items), dtype=bool)
         keys = self.session[events] * self.facts.items + items
@@ -132,7 +132,8 @@ class Events:
         return np.asarray(self._taken[place] == keys)
 
     def drawn(self, events: Ints, stream: int, count: int) -> Ints:
-        """Items that were on offer at some events, and were not taken in their sessions: codes, or -1."""
+        """Return items that were on offer at some events, and were not taken in their sessions: codes, or
+        -1."""
         pool = self.facts.pool
         return pick(
             self.plan.settings.seed, stream, self.hash[events], self.place[events], count,
@@ -145,7 +146,7 @@ class Events:
         return self.drawn(np.arange(len(self)), NOISE, 1)[:, 0]
 
     def past(self, source: SpaceSource) -> Past:
-        """Of a sequence's source, the events that it may hold."""
+        """Return the events that a sequence of a source may hold."""
         key = (source.behaviours, source.label)
         if key not in self._pasts:
             kept = self.of(source.behaviours)
@@ -163,7 +164,8 @@ def of_behaviours(rows: npt.NDArray[Any], behaviours: Iterable[str] | None, fact
 
 
 def positives(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
-    """Which events are positive: any binary label that is read is; without such labels, their behaviour."""
+    """Return which events are positive: any binary label that is read is; without such labels, their
+    behaviour."""
     binary = [
         n
         for n in plan.label_columns
@@ -179,7 +181,7 @@ def positives(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
 
 
 def eligible(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
-    """Which events are examples: the positive ones; of a log with labels all that have one."""
+    """Return which events are examples: the positive ones; of a log with labels all that have one."""
     if not plan.label_columns:
         return positives(rows, plan, facts)
     some = np.zeros(len(rows), dtype=bool)

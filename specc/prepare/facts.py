@@ -41,12 +41,12 @@ class Pool:
 
     @staticmethod
     def of(items: npt.NDArray[Any], times: Ints, offset: int, hashes: Hashes) -> Pool:
-        """hashes: by item; they order what came in one second."""
+        """Return what may be drawn. hashes: by item; they order what came in one second."""
         order = np.lexsort((hashes[items], times))
         return Pool(items[order].astype(np.int32), times[order], offset)
 
     def places(self, times: Ints) -> tuple[Ints, Ints]:
-        """For each moment the first place that may be drawn, and how many may."""
+        """Return for each moment the first place that may be drawn, and how many may."""
         stop = np.searchsorted(self.times, times, side="left").astype(np.int64)
         today = (times + self.offset) // DAY * DAY - self.offset
         first = np.zeros(len(times), dtype=np.int64)
@@ -73,7 +73,7 @@ class Known:
     span: int
 
     def before(self, items: Ints, times: Ints) -> npt.NDArray[Any]:
-        """The value of each item before a moment: -1 (a number: NaN) where none is known."""
+        """Return the value of each item before a moment: -1 (a number: NaN) where none is known."""
         nothing = np.nan if self.values.dtype.kind == "f" else -1
         if not len(self.keys):
             return np.full(len(items), nothing, dtype=self.values.dtype)
@@ -86,8 +86,8 @@ class Known:
 def changes(
     rows: Iterable[npt.NDArray[Any]], names: Iterable[str], rank: Ints, since: int, span: int
 ) -> dict[str, Known]:
-    """By name of a column, what is known of items. rows: all events, in groups of whole items whose ranks
-    ascend, the events of each in the order of the log."""
+    """Return by name of a column what is known of items. rows: all events, in groups of whole items whose
+    ranks ascend, the events of each in the order of the log."""
     wanted = list(names)
     keys: dict[str, list[Ints]] = {name: [] for name in wanted}
     values: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in wanted}
@@ -112,7 +112,7 @@ def changes(
 
 
 def ranked(hashes: Hashes) -> Ints:
-    """By code, its place in the order of hashes; equal ones stay in the order of codes."""
+    """Return by code its place in the order of hashes; equal ones stay in the order of codes."""
     rank = np.empty(len(hashes), dtype=np.int64)
     rank[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
     return rank

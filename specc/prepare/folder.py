@@ -87,12 +87,12 @@ def write_record(
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _of_manifest(manifest: Mapping[str, Any]) -> str:
-    """The hash of what examples depend on: spaces, fields and predictions."""
+    """Return the hash of what examples depend on: spaces, fields and predictions."""
     parts = {key: manifest[key] for key in ("axes", "spaces", "fields", "predictions")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

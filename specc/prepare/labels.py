@@ -33,7 +33,8 @@ class Labels:
 def map_labels(
     manifest: Mapping[str, Any], columns: Iterable[str], settings: Settings
 ) -> tuple[Labels, list[str]]:
-    """The source of every prediction's labels, and what is wrong. columns: of the log, as they are called.
+    """Return the source of every prediction's labels, and what is wrong. columns: of the log, as they are
+    called.
 
     Of predictions that are made of behaviours, which ones is not settled yet.
     """
@@ -73,14 +74,14 @@ def map_labels(
 
 
 def _without(prediction: Mapping[str, Any]) -> str:
-    """How labels come about where the log has no column of their name."""
+    """Return how labels come about where the log has no column of their name."""
     if prediction["kind"] == "class" and prediction.get("table"):
         return "item"
     return "made" if prediction["kind"] in ("binary", "choice") else "read"
 
 
 def _written(manifest: Mapping[str, Any], sources: Mapping[str, LabelSource]) -> list[str]:
-    """Predictions and fields that would write one column with different things."""
+    """Return predictions and fields that would write one column with different things."""
     faults = []
     owner: dict[str, str] = {}
     for prediction in manifest["predictions"]:
@@ -102,7 +103,7 @@ def _written(manifest: Mapping[str, Any], sources: Mapping[str, LabelSource]) ->
 
 
 def _negatives(manifest: Mapping[str, Any], labels: Labels, settings: Settings, faults: list[str]) -> int:
-    """How many negatives an example has; a fault where the number said makes no sense."""
+    """Return how many negatives an example has; a fault where the number said makes no sense."""
     candidates = any(space["role"] == "candidate" for space in manifest["spaces"])
     made = [name for name, source in labels.sources.items() if source.how == "made"]
     said = settings.negatives
@@ -132,7 +133,7 @@ def _negatives(manifest: Mapping[str, Any], labels: Labels, settings: Settings, 
 
 
 def constant(labels: Labels, kinds: Mapping[str, str]) -> list[str]:
-    """What is wrong with predictions whose label is the same in every example. kinds: by name, of
+    """Return what is wrong with predictions whose label is the same in every example. kinds: by name, of
     predictions. Called when it is known which behaviours make which label."""
     if labels.negatives:
         return []
@@ -149,7 +150,7 @@ def constant(labels: Labels, kinds: Mapping[str, str]) -> list[str]:
 def positive(
     prediction: Mapping[str, Any], values: npt.NDArray[Any], code: int | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Which of some read labels are positive; a null is not.
+    """Return which of some read labels are positive; a null is not.
 
     code: of the text that the condition compares with, where values are codes of keys.
     """
@@ -165,7 +166,7 @@ def positive(
 
 
 def first_line(labels: Mapping[str, Mapping[str, Any]], negatives: int) -> str:
-    """The first line of what the command prints: whether labels are read or made."""
+    """Return the first line of what the command prints: whether labels are read or made."""
     read = {name: s["column"] for name, s in labels.items() if s["how"] == "read"}
     made = [name for name, s in labels.items() if s["how"] == "made"]
     item = [name for name, s in labels.items() if s["how"] == "item"]

@@ -50,7 +50,7 @@ class Mapped:
         return any(kinds[name] not in ("real", "class") for name in self.label_inputs)
 
     def of(self, file: str) -> list[Input]:
-        """What is read of the log, or of the file of items."""
+        """Return what is read of the log, or of the file of items."""
         every = [*self.inputs.values(), *self.label_inputs.values(), *self.group_inputs.values()]
         every += [self.request] if self.request is not None else []
         return list(dict.fromkeys(i for i in every if i.file == file))
@@ -88,7 +88,7 @@ class Mapped:
 
 
 def map_all(manifest: Mapping[str, Any], log: Table, items: Table | None, settings: Settings) -> Mapped:
-    """Raises PrepareError, with all that is unclear."""
+    """Map the columns of a log. Raises PrepareError, with all that is unclear."""
     places, faults, notes = by_meaning(
         log.file, log.names, log.width, settings.columns, ("user", "item", "time")
     )
@@ -132,7 +132,7 @@ def _request(
     settings: Settings,
     faults: list[str],
 ) -> Input | None:
-    """The column that says which rows were shown together."""
+    """Return the column that says which rows were shown together."""
     said = settings.request
     if said is not None:
         found = found_in(said, places)
@@ -152,7 +152,7 @@ def _request(
 def _null_for_samples(
     manifest: Mapping[str, Any], inputs: Mapping[str, Input], labels: Labels, settings: Settings
 ) -> list[str]:
-    """Fields that training would refuse, as sampled items have no value of theirs."""
+    """Return fields that training would refuse, as sampled items have no value of theirs."""
     return [
         f"`{f['path']}`: `{inputs[f['path']].name}` is null for sampled items (--impression), and the field "
         "takes no null; give it a default in the spec, such as "

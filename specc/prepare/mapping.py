@@ -37,8 +37,8 @@ WEIGHTS = "weights"
 
 
 def columns_alone(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with a field for each column: with the weights of bags, which are columns of their own,
-    and without keys, which are read from the columns of their fields."""
+    """Return the manifest with a field for each column: with the weights of bags, which are columns of their
+    own, and without keys, which are read from the columns of their fields."""
     weights = [
         {**f, "path": f"{f['path']}.weight", "name": f["options"]["weight"], "column": f["options"]["weight"],
          "fallback": None, "encoding": WEIGHTS, "options": {}}
@@ -83,7 +83,7 @@ class Columns:
 def map_fields(
     manifest: Mapping[str, Any], columns: Columns, settings: Settings
 ) -> tuple[dict[str, FieldSource], dict[str, Input], list[str]]:
-    """What every field is made of; of those that take a column, how it is read; and what is wrong."""
+    """Return what every field is made of; of those that take a column, how it is read; and what is wrong."""
     faults: list[str] = []
     fields: dict[str, FieldSource] = {}
     inputs: dict[str, Input] = {}
@@ -109,12 +109,12 @@ def map_fields(
 
 
 def encoding_of(field: Mapping[str, Any]) -> str:
-    """A field's encoding; of a bag that of what it holds."""
+    """Return a field's encoding; of a bag that of what it holds."""
     return str(field["options"]["of"]["encoding"] if field["encoding"] == "bag" else field["encoding"])
 
 
 def refuses_null(field: Mapping[str, Any]) -> bool:
-    """Whether a null of a field's column is a fault to who trains on it."""
+    """Return whether a null of a field's column is a fault to who trains on it."""
     options = field["options"]
     return field["encoding"] not in ("vocab", "bag", WEIGHTS) and options.get("default") is None
 
@@ -189,7 +189,7 @@ def _check(field: Mapping[str, Any], source: FieldSource, columns: Columns) -> l
 
 
 def _one_column_each(manifest: Mapping[str, Any], fields: Mapping[str, FieldSource]) -> list[str]:
-    """Fields that would write one column with different things."""
+    """Return fields that would write one column with different things."""
     faults = []
     owner: dict[str, Mapping[str, Any]] = {}
     for field in manifest["fields"]:

@@ -55,7 +55,7 @@ _TYPED = re.compile(r"(.+):(token|token_seq|float|float_seq)")
 
 
 def plain(name: str) -> str:
-    """A column's name in lower case, its words joined by `_`, without RecBole's type."""
+    """Return a column's name in lower case, its words joined by `_`, without RecBole's type."""
     typed = _TYPED.fullmatch(name.strip())
     text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", typed[1] if typed else name.strip())
     text = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", text)
@@ -63,23 +63,23 @@ def plain(name: str) -> str:
 
 
 def is_sequence(name: str) -> bool:
-    """Whether RecBole's type says that a column holds several values, with blanks between."""
+    """Return whether RecBole's type says that a column holds several values, with blanks between."""
     typed = _TYPED.fullmatch(name.strip())
     return typed is not None and typed[2].endswith("_seq")
 
 
 def meaning_of(name: str) -> str | None:
-    """What a column of that name is, if that is known."""
+    """Return what a column of that name is, if that is known."""
     return next((m for m, names in ALIASES.items() if plain(name) in names), None)
 
 
 def is_known(name: str, meaning: str) -> bool:
-    """Whether a field of that name takes what a column of that meaning has, in one or in several."""
+    """Return whether a field of that name takes what a column of that meaning has, in one or in several."""
     return plain(name) in ALIASES[meaning] or plain(name).removesuffix("s") in ALIASES[meaning]
 
 
 def found_in(name: str, columns: Iterable[str]) -> str | None:
-    """The column that is called so: exactly, else in another way of writing it."""
+    """Return the column that is called so: exactly, else in another way of writing it."""
     names = list(columns)
     return name if name in names else next((c for c in names if plain(c) == plain(name)), None)
 
@@ -92,7 +92,7 @@ def by_meaning(
     needed: Sequence[str],
     option: str = "--columns",
 ) -> tuple[dict[str, int], list[str], list[str]]:
-    """Of a file's columns, the places of all by what they are called here; faults; notes.
+    """Return the places of a file's columns by what they are called here; faults; notes.
 
     names: the header's; None without one, and then width says how many columns there are. A column is called
     by its meaning where that was said or its name is common, else by its own name.

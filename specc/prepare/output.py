@@ -47,7 +47,7 @@ class Written:
     end: int
 
     def within(self, folder: Path) -> Written:
-        """The same, in another folder."""
+        """Return the same in another folder."""
         return replace(self, path=folder / self.path.name)
 
 
@@ -60,8 +60,8 @@ class Stretches:
 
     @staticmethod
     def of(folder: Path, times: Ints, counts: Ints, most: int) -> Stretches:
-        """Stretches of at most `most` requests, or of a single second. times: every second that has some,
-        ascending; counts: how many it has."""
+        """Return stretches of at most `most` requests, or of a single second. times: every second that has
+        some, ascending; counts: how many it has."""
         most = max(most, int(counts.sum()) // STRETCHES + 1)
         ends, total = [], 0
         for place, count in enumerate(counts.tolist()):
@@ -95,7 +95,7 @@ class Stretches:
             sink.close()
 
     def ordered(self) -> Iterator[pa.Table]:
-        """All requests, by time, the users' ranks and their events' places."""
+        """Yield all requests, by time, the users' ranks and their events' places."""
         self.close()
         for stretch in sorted(self._writers):
             path = self.folder / f"{stretch}.arrow"
@@ -127,7 +127,7 @@ class Decoding:
     nulls: Counter[str] = field(default_factory=Counter)
 
     def examples(self, requests: pa.Table) -> pa.Table:
-        """A row a candidate: those of a request follow one another."""
+        """Return a table with a row a candidate: those of a request follow one another."""
         counts = requests.column(COUNT).to_numpy()
         index = pa.array(np.repeat(np.arange(len(counts)), counts))
         columns: dict[str, pa.Array] = {}
@@ -142,8 +142,8 @@ class Decoding:
         return pa.table(columns)
 
     def requests(self, requests: pa.Table) -> pa.Table:
-        """A row a request, with its candidates as lists in a random order; of a spec without candidates one
-        label."""
+        """Return a table with a row a request, with its candidates as lists in a random order; of a spec
+        without candidates one label."""
         counts = requests.column(COUNT).to_numpy()
         order = self._order(requests, counts)
         columns: dict[str, pa.Array] = {}
@@ -159,7 +159,7 @@ class Decoding:
         return pa.table({**columns, **self._about(requests)})
 
     def _order(self, requests: pa.Table, counts: Ints) -> pa.Array:
-        """Of all candidates, in which order they are given."""
+        """Return the order in which all candidates are given."""
         owner = np.repeat(np.arange(len(counts)), counts)
         users = self.facts.users[requests.column(USER).to_numpy()][owner]
         within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -179,7 +179,7 @@ class Decoding:
         }
 
     def _field(self, number: int, entry: Mapping[str, Any], requests: pa.Table) -> pa.Array:
-        """A field's column of requests."""
+        """Return a field's column of requests."""
         source, values = self.plan.fields[entry["path"]], self.values[entry["path"]]
 
         def decoded(codes: pa.Array) -> pa.Array:
@@ -207,13 +207,13 @@ class Decoding:
 
 
 def _nulls(column: pa.Array) -> int:
-    """How many nulls a column has, at any level of its lists."""
+    """Return how many nulls a column has, at any level of its lists."""
     inside = _nulls(column.values) if pa.types.is_large_list(column.type) else 0
     return inside + int(column.null_count)
 
 
 def _mapped(column: pa.Array, levels: int, change: Any) -> pa.Array:
-    """A column with its innermost values changed, all at once."""
+    """Return a column with its innermost values changed, all at once."""
     if not levels:
         return change(column)
     offsets = column.offsets.to_numpy()
@@ -222,7 +222,7 @@ def _mapped(column: pa.Array, levels: int, change: Any) -> pa.Array:
 
 
 def _cell(entry: Mapping[str, Any], values: pa.Array) -> pa.Array:
-    """Values as the field's column holds them: a bag is a list, even of one."""
+    """Return values as the field's column holds them: a bag is a list, even of one."""
     if entry["encoding"] not in ("bag", WEIGHTS) or pa.types.is_large_list(values.type):
         return values
     present = ~values.is_null().to_numpy(zero_copy_only=False)
@@ -305,7 +305,8 @@ def write_parts(
 
 
 def _positive(examples: pa.Table, plan: Plan) -> int | None:
-    """How many examples have a positive label of the first prediction that is binary; None without one."""
+    """Return how many examples have a positive label of the first prediction that is binary; None without
+    one."""
     import pyarrow.compute as pc
 
     from specc.prepare.labels import positive

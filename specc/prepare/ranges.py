@@ -51,8 +51,8 @@ class Past:
         )
 
     def range(self, examples: Ints, current: bool) -> tuple[Ints, Ints]:
-        """The first of its events of each example, and the first one after them. current: only those of
-        the session that the example is in."""
+        """Return for each example its first event, and the first one after its events. current: only those
+        of the session that the example is in."""
         return (self.here if current else self.first)[examples], self.stop[examples]
 
     def flat(self, examples: Ints, bound: int, current: bool) -> Selection:
@@ -62,8 +62,8 @@ class Past:
         return Selection(events, (lengths,), np.repeat(np.arange(len(examples)), lengths))
 
     def sessions(self, examples: Ints, bounds: Sequence[int], current: bool, least: int) -> Selection:
-        """The latest sessions, and the latest events of each; sessions of fewer than `least` events are
-        left out. The session that the example itself is in counts as far as it has come."""
+        """Return the latest sessions, and the latest events of each; sessions of fewer than `least` events
+        are left out. The session that the example itself is in counts as far as it has come."""
         start, stop = self.range(examples, current)
         session = self.session[self.index]
         begins = (
@@ -95,8 +95,8 @@ class Past:
         return Selection(events, (count, lengths), example)
 
     def groups(self, examples: Ints, bounds: Sequence[int], of: Ints, current: bool, least: int) -> Selection:
-        """The events before each example by what group they are in (`of`, -1 for none): the groups whose
-        latest events are latest, in the order of those, and the latest events of each."""
+        """Return the events before each example by what group they are in (`of`, -1 for none): the groups
+        whose latest events are latest, in the order of those, and the latest events of each."""
         start, stop = self.range(examples, current)
         lengths = stop - start
         places = runs(start, lengths)
@@ -129,18 +129,18 @@ class Past:
 
 
 def runs(starts: Ints, lengths: Ints) -> Ints:
-    """The positions of runs, one run after another."""
+    """Return the positions of runs, one run after another."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
 def _changes(values: Ints) -> npt.NDArray[np.bool_]:
-    """Which values are others than those before them; the first is."""
+    """Return which values differ from those before them; the first does."""
     new = np.ones(len(values), dtype=bool)
     new[1:] = values[1:] != values[:-1]
     return new
 
 
 def _held(values: Ints, new: npt.NDArray[np.bool_]) -> Ints:
-    """Of each place the value at the last new one up to it."""
+    """Return for each place the value at the last new one up to it."""
     return values[np.maximum.accumulate(np.where(new, np.arange(len(values)), 0))]

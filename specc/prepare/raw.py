@@ -75,7 +75,7 @@ class Raw:
         return []
 
     def pieces(self, places: Sequence[int]) -> Iterator[tuple[list[pa.Array], Ints]]:
-        """The columns at some places, and the line (or row, from 1) of each row. Raises DataError."""
+        """Yield the columns at some places, and the line (or row, from 1) of each row. Raises DataError."""
         own = [self.order[place] for place in places]
         if self._layout is not None:
             yield from self._text(self._layout, own)
@@ -138,7 +138,7 @@ class Raw:
 
 
 def open_files(paths: Sequence[Path], settings: Settings, said: Mapping[str, int | str]) -> list[Raw]:
-    """The files of some paths, folders included. Raises PrepareError and DataError."""
+    """Return the files of some paths, folders included. Raises PrepareError and DataError."""
     found = [Raw(path, settings, said) for path in find_files(paths)]
     faults = [fault for raw in found[1:] for fault in raw.like(found[0])]
     if faults:
@@ -147,7 +147,8 @@ def open_files(paths: Sequence[Path], settings: Settings, said: Mapping[str, int
 
 
 def _header(cells: Sequence[str], settings: Settings, said: Mapping[str, int | str]) -> bool:
-    """Whether a first line is names: it has no time, as every line of events has, or names that are known."""
+    """Return whether a first line is names: it has no time, as every line of events has, or names that are
+    known."""
     if settings.header is not None:
         return settings.header
     if any(isinstance(column, str) for column in said.values()):

@@ -69,7 +69,7 @@ class Reader:
         self.faults: list[Fault] = []
 
     def pieces(self, inputs: Sequence[Input], timed: bool) -> Iterator[tuple[dict[Input, pa.Array], Ints]]:
-        """Of every piece the values of the inputs, and nanoseconds since 1970 (0, if not timed). Raises
+        """Yield of every piece the values of the inputs, and nanoseconds since 1970 (0 if not timed). Raises
         DataError, at the end of what can be read, with the faults of all of it."""
         names = list(dict.fromkeys([*(i.name for i in inputs), *self.needed, *(["time"] if timed else [])]))
         for file in self.files:
@@ -105,7 +105,7 @@ class Reader:
     def _good(
         self, file: Any, columns: Mapping[str, pa.Array], lines: Ints, timed: bool
     ) -> tuple[npt.NDArray[np.bool_], Ints]:
-        """Which lines have all that they need, and the moments of all."""
+        """Return which lines have all that they need, and the moments of all."""
         good = np.ones(len(lines), dtype=bool)
         lacking = []
         for name in self.needed:
@@ -133,7 +133,7 @@ class Reader:
         return good, times
 
     def _times(self, values: pa.Array) -> tuple[Ints, npt.NDArray[np.bool_]]:
-        """Nanoseconds, and which values are none. Raises Unfit for times of another unit."""
+        """Return nanoseconds, and which values are none. Raises Unfit for times of another unit."""
         while True:
             try:
                 found = self.clock.read(values)
@@ -149,7 +149,7 @@ class Reader:
                 values = pc.if_else(same, pa.scalar(None, values.type), values)
 
     def _blanked(self, file: Any, values: pa.Array) -> pa.Array:
-        """Null for the empty text, and for what stands for no value."""
+        """Make null of the empty text, and of what stands for no value."""
         if not is_text(values.type):
             return values
         nulls = pa.array([*self.nulls, *([""] if file.blank else [])], values.type)
@@ -188,7 +188,7 @@ class Reader:
         return self.typing.typed(wanted.name, values, Column(wanted.kind, depth, split), blank=file.blank)
 
     def _without_nothing(self, name: str, values: pa.Array) -> pa.Array:
-        """Null for the texts that are written for no value; they are counted."""
+        """Make null of the texts that are written for no value, and count them."""
         known = pc.is_in(
             pc.utf8_lower(pc.utf8_trim_whitespace(values)), value_set=pa.array(NOTHING, values.type)
         )
@@ -203,7 +203,7 @@ class Reader:
         return values
 
     def _name(self, file: Any, name: str) -> str:
-        """What the file calls a column."""
+        """Return what the file calls a column."""
         return str(file.names[self.places[name]] if file.names is not None else self.places[name])
 
     def _fault(self, file: Any, unfit: Unfit, column: str, lines: Ints) -> None:
@@ -218,7 +218,7 @@ def _called(name: str, files: Sequence[Any], places: Mapping[str, int]) -> list[
 
 
 def _no_time(value: pa.Array) -> bool:
-    """Whether a value is a time in no unit."""
+    """Return whether a value is a time in no unit."""
     try:
         return bool(Clock().read(value).null_count)
     except Unfit:
@@ -242,7 +242,7 @@ def _whole(wanted: Input, values: pa.Array) -> None:
 
 
 def _of_json(values: pa.Array) -> pa.Array:
-    """The lists that texts are. Raises Unfit."""
+    """Split texts into lists. Raises Unfit."""
     import json
 
     found: list[Any] = []

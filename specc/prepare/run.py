@@ -142,7 +142,7 @@ class _Run:
         return found
 
     def _labels_lacking(self, found: Scan) -> list[str]:
-        """What is odd about labels: events without one, and predictions with one label for all."""
+        """Return what is odd about labels: events without one, and predictions with one label for all."""
         notes = []
         for name, wanted in self.mapped.label_inputs.items():
             if absent := found.absent[wanted]:
@@ -155,7 +155,7 @@ class _Run:
         return notes
 
     def _beyond(self, found: Scan) -> list[str]:
-        """A warning of what is kept of the log, where that takes more than there may be."""
+        """Return a warning of what is kept of the log, where that takes more than there may be."""
         held = {"the users' keys": found.users.nbytes, "the items' keys": found.items.nbytes}
         held |= {f"the different values of `{i.name}`": values.nbytes for i, values in found.values.items()}
         if self.mapped.settings.sampling == "popularity":
@@ -178,7 +178,7 @@ class _Run:
         return found
 
     def _plan(self) -> Plan:
-        """Raises PrepareError for behaviours that the log does not have."""
+        """Settle what is read. Raises PrepareError for behaviours that the log does not have."""
         mapped, kinds = self.mapped, self.scan.kinds
         manifest, settings = mapped.manifest, mapped.settings
         spaces = map_sequences(manifest, mapped.axes, kinds, mapped.labelled, settings)
@@ -251,7 +251,7 @@ class _Run:
     # ------------------------------------------------------------------------------------ writing
 
     def groups(self) -> Iterator[npt.NDArray[Any]]:
-        """The events of some users at a time, by the users' hashes."""
+        """Yield the events of some users at a time, by the users' hashes."""
         return self.scan.by_user.groups(min(self.memory // 32, CACHED))
 
     def write(self, folder: Path, requests: bool) -> tuple[Written, ...]:
@@ -276,7 +276,7 @@ class _Run:
         return written
 
     def _times(self) -> tuple[Ints, Ints]:
-        """Every second that has requests, and how many."""
+        """Return every second that has requests, and how many."""
         found: list[tuple[Ints, Ints]] = []
         for rows in self.groups():
             if self.plan.settings.history_min:
@@ -292,7 +292,7 @@ class _Run:
         return times, counts
 
     def _widest(self) -> int:
-        """Bytes that a request may have."""
+        """Return the bytes that a request may have."""
         bounds = {axis["id"]: axis["bound"] for axis in self.mapped.manifest["axes"]}
         total = 64
         for field in self.mapped.manifest["fields"]:
@@ -310,7 +310,7 @@ class _Run:
             self.progress("writing examples", done, whole)
 
     def _events(self, requests: pa.Table) -> int:
-        """How many events some requests are made of."""
+        """Return how many events some requests are made of."""
         return (
             len(requests) if self.plan.together is None else int(pc.sum(requests.column(COUNT)).as_py() or 0)
         )
@@ -344,7 +344,7 @@ class _Run:
             )
 
     def settled(self) -> dict[str, Any]:
-        """The settings with all that was found."""
+        """Return the settings with all that was found."""
         mapped = self.mapped
         names = {
             "columns": mapped.places,
@@ -362,7 +362,7 @@ class _Run:
         ).model_dump(mode="json", exclude_none=True)
 
     def _named(self, key: str, places: Mapping[str, int]) -> dict[str, int | str]:
-        """Of the columns that are not called by their own names, which they are."""
+        """Return the columns that are not called by their own names."""
         table = self.tables[0 if key == "columns" else 1]
         said = getattr(self.mapped.settings, key)
         if table is None:
@@ -381,5 +381,5 @@ def _table(files: Sequence[Raw]) -> Table:
 
 
 def _static(wanted: Input) -> str:
-    """How facts call a column of the file of items."""
+    """Return how facts call a column of the file of items."""
     return f"{wanted.kind} {int(wanted.many)} {wanted.name}"

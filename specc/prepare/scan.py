@@ -64,7 +64,8 @@ class Scan:
     kinds: list[str]
 
     def pool(self, sampling: str, offset: int, most: int) -> Pool:
-        """What may be drawn. offset: seconds from UTC to where days begin. most: bytes read at once."""
+        """Return what may be drawn. offset: seconds from UTC to where days begin. most: bytes read at
+        once."""
         hashes = self.items.hashes()
         if sampling != "uniform":
             assert self.by_item is not None
@@ -76,7 +77,7 @@ class Scan:
         return Pool.of(*_first_of_days(items, times, offset), offset, hashes)
 
     def known(self, inputs: Sequence[Input], most: int) -> dict[str, Known]:
-        """Of some inputs, by their columns, what they were for each item at any time."""
+        """Return of some inputs, by column, what they were for each item at any time."""
         if not inputs:
             return {}
         assert self.by_item is not None
@@ -161,7 +162,7 @@ def scan(
 
 
 def _first_of_days(items: npt.NDArray[Any], times: Ints, offset: int) -> tuple[npt.NDArray[Any], Ints]:
-    """Of every day each item once, and when it first came on it."""
+    """Return of every day each item once, and when it first came on it."""
     days = (times + offset) // DAY
     order = np.lexsort((times, items, days))
     items, times, days = items[order], times[order], days[order]
@@ -171,7 +172,7 @@ def _first_of_days(items: npt.NDArray[Any], times: Ints, offset: int) -> tuple[n
 
 
 def values_of(wanted: Input, kind: pa.DataType) -> Values:
-    """What holds the values of an input whose column has that type."""
+    """Return what holds the values of an input whose column has that type."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return Lists(wanted.kind != "key")
     if wanted.kind == "time":
@@ -206,7 +207,7 @@ def _none(left_out: Mapping[str, int]) -> str:
 
 
 def thin_days(days: Mapping[int, int]) -> list[str]:
-    """A warning of events on days, before or after the others, that hardly have any."""
+    """Return a warning of events on days, before or after the others, that hardly have any."""
     usual = float(np.median(sorted(days.values(), reverse=True)[: max(len(days) // 2, 1)]))
     busy = [day for day, n in sorted(days.items()) if n >= usual * 0.01]
     notes = []

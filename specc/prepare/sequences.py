@@ -37,7 +37,8 @@ IDLE = "idle"
 def map_axes(
     manifest: Mapping[str, Any], columns: Columns, settings: Settings
 ) -> tuple[dict[str, str | None], list[str]]:
-    """By space with axes, what the outer of two axes is: "idle", a column's name, or None for one axis."""
+    """Return by space with axes what the outer of two axes is: "idle", a column's name, or None for one
+    axis."""
     faults: list[str] = []
     found: dict[str, str | None] = {}
     spaces = [s for s in manifest["spaces"] if s["axes"]]
@@ -93,8 +94,8 @@ def map_sequences(
     labelled: bool,
     settings: Settings,
 ) -> dict[str, SpaceSource]:
-    """The source of every sequence. kinds: the behaviours of the log. labelled: whether some of its labels
-    are read as binary ones."""
+    """Return the source of every sequence. kinds: the behaviours of the log. labelled: whether some of its
+    labels are read as binary ones."""
     aligned = _aligned(manifest)
     found = {}
     for space in manifest["spaces"]:
@@ -107,7 +108,7 @@ def map_sequences(
 
 
 def _aligned(manifest: Mapping[str, Any]) -> set[str]:
-    """The sequences on an axis that another one owns (`like`)."""
+    """Return the sequences on an axis that another one owns (`like`)."""
     return {
         s["name"] for s in manifest["spaces"] if s["axes"] and s["axes"][-1].partition(".")[0] != s["name"]
     }
@@ -134,18 +135,18 @@ def _sequence(
 
 
 def chosen(kinds: Sequence[str], meant: Sequence[str]) -> tuple[str, ...] | None:
-    """Those of a log's behaviours that are of certain kinds; None (all of them) if there are none."""
+    """Return those of a log's behaviours that are of certain kinds; None (all of them) if there are none."""
     return tuple(k for k in kinds if any(k.lower() in KINDS[kind] for kind in meant)) or None
 
 
 def label_behaviours(name: str, kinds: Sequence[str]) -> tuple[str, ...] | None:
-    """The behaviours that a prediction is called after; None if there are none."""
+    """Return the behaviours that a prediction is called after; None if there are none."""
     words = set(re.split(r"[_\d]+", name.lower()))
     return chosen(kinds, [kind for kind, names in KINDS.items() if words & set(names)])
 
 
 def unknown_behaviours(named: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """What is wrong with behaviours that were named, if the log does not have them."""
+    """Return what is wrong with behaviours that were named, if the log does not have them."""
     have = f"it has {', '.join(kinds)}" if kinds else "it has no column of behaviours"
     return [
         f"the log has no behaviour `{b}`; {have}{close(b, list(kinds))}"

@@ -118,7 +118,8 @@ class Settings(_Part):
 
 
 def read_settings(path: Path | None, flags: dict[str, Any]) -> Settings:
-    """The settings of a YAML file, with the flags that are not None in their place. Raises PrepareError."""
+    """Return the settings of a YAML file, with the flags that are not None in their place. Raises
+    PrepareError."""
     import yaml
 
     known: dict[str, Any] = {}
@@ -163,7 +164,7 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def bytes_of(text: str) -> int:
-    """ "2GB", "500MB" or a number of bytes. Raises PrepareError."""
+    """Parse "2GB", "500MB" or a number of bytes. Raises PrepareError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", text.lower())
     if match is None or float(match[1]) == 0:
         raise PrepareError(f"--memory: {text!r} is not an amount such as 2GB or 500MB")
@@ -171,7 +172,7 @@ def bytes_of(text: str) -> int:
 
 
 def duration(text: str) -> int:
-    """ "30m", "2h", "90s", "1d" or a number of seconds. Raises ValueError."""
+    """Parse "30m", "2h", "90s", "1d" or a number of seconds. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d+)\s*([smhd]?)\s*", text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30m, 90s, 2h or 1d")
@@ -179,7 +180,8 @@ def duration(text: str) -> int:
 
 
 def moment(text: str, utc_offset: float) -> int:
-    """Unix seconds of a Unix time, or of a date (and time) in the log's time zone. Raises PrepareError."""
+    """Parse a Unix time, or a date (and time) in the log's time zone. Raises
+    PrepareError."""
     if re.fullmatch(r"\d{9,}", text):
         return int(text)
     try:

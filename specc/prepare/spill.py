@@ -54,7 +54,7 @@ class Spill:
         self.kept, self.bytes_kept = [], 0
 
     def groups(self, most: int) -> Iterator[Rows]:
-        """All rows, in groups of neighbouring parts with at most so many bytes, or of a single part."""
+        """Yield all rows, in groups of neighbouring parts with at most so many bytes, or of a single part."""
         if self.kind is None:
             return
         begin = 0

@@ -23,8 +23,8 @@ class Part(NamedTuple):
 
 
 def parts_of(times: Ints, counts: Ints, settings: Settings) -> list[Part]:
-    """times: every second that has examples, ascending; counts: how many. Raises PrepareError if a part has
-    no example."""
+    """Return the parts. times: every second that has examples, ascending; counts: how many. Raises
+    PrepareError if a part has no example."""
     if not len(times):
         of = f" of {', '.join(settings.positive)}" if settings.positive else ""
         least = settings.history_min
@@ -48,7 +48,7 @@ def parts_of(times: Ints, counts: Ints, settings: Settings) -> list[Part]:
 
 
 def _cut(text: str, times: Ints, counts: Ints, last: int, settings: Settings) -> int:
-    """The first moment of the part that `last-day`, a share or a time asks for."""
+    """Return the first moment of the part that `last-day`, a share or a time asks for."""
     if text == "last-day":
         offset = round(settings.utc_offset * 3600)
         return (last + offset) // 86400 * 86400 - offset

@@ -12,8 +12,8 @@ LAST_KNOWN = "; of a sampled item as last known before"
 
 
 def mapping_lines(settings: Mapping[str, Any], sampled: Set[str], together: bool) -> list[tuple[str, str]]:
-    """What each takes. settings: as `prepare.yaml` has them. sampled: fields that take, for a sampled item,
-    what was last known of it. together: whether rows are one request."""
+    """Return what each takes. settings: as `prepare.yaml` has them. sampled: fields that take, for a sampled
+    item, what was last known of it. together: whether rows are one request."""
     rows = [
         (path, _field(source, settings) + LAST_KNOWN * (path in sampled))
         for path, source in settings["fields"].items()

@@ -22,12 +22,13 @@ def field(field: FieldSpec) -> str:
 
 
 def plain(path: str) -> str:
-    """The last name of a path, without the number that tells instances apart."""
+    """Return the last name of a path, without the number that tells instances apart."""
     return _NUMBER.sub("", path.rsplit(".", 1)[-1])
 
 
 def operations(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, str]) -> tuple[str, ...]:
-    """The line below a box's title: `concat → mlp 36 prelu → linear 1`; none where the title says it all."""
+    """Return the line below a box's title: `concat → mlp 36 prelu → linear 1`; none where the title says it
+    all."""
     words: list[str] = []
     for word in _words(graph, key, nodes, scopes):
         if not words or words[-1] != word:
@@ -44,7 +45,7 @@ def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, s
     parts = {r.path for r in graph.attentions if r.path != key and not key.startswith(r.path + ".")}
 
     def inner(node: Node) -> str:
-        """The attention or MLP inside the box that a node belongs to."""
+        """Return the attention or MLP inside the box that a node belongs to."""
         scope = scopes[node.id]
         at = next((p for p in parts if scope == p or scope.startswith(p + ".")), "")
         return at or (scope if _MLP.search(scope) else "")
@@ -59,7 +60,7 @@ def _words(graph: Graph, key: str, nodes: Sequence[Node], scopes: Mapping[int, s
 
 
 def layers(nodes: Sequence[Node]) -> str:
-    """`mlp 200·80 dice`."""
+    """Write an MLP as `mlp 200·80 dice`."""
     distinct = {n.weights[0]: n.type.width for n in nodes if n.op == op.LINEAR}  # used twice, named once
     sizes = "·".join(map(str, distinct.values()))
     acts = list(dict.fromkeys(word(n) for n in nodes if traits(n).activation))

@@ -26,7 +26,7 @@ _COLOURS = {
 
 
 def mermaid(scene: Scene) -> str:
-    """The scene as a top-down `flowchart`; what is computed for each candidate has a thick border."""
+    """Return the scene as a top-down `flowchart`; what is computed for each candidate has a thick border."""
     ids = {box.key: f"n{i}" for i, box in enumerate(scene.boxes)}
     lines = ["flowchart TB"]
     lines += [f"  {_box(box, ids)}" for box in scene.boxes if box.cluster is None]
@@ -63,7 +63,7 @@ def _box(box: Box, ids: dict[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Mermaid reads `#name;` entities inside a quoted label."""
+    """Escape a label: Mermaid reads `#name;` entities inside a quoted one."""
     for char, entity in (("#", "#35;"), ("&", "#amp;"), ("<", "#lt;"), (">", "#gt;"), ('"', "#quot;")):
         text = text.replace(char, entity)
     return text

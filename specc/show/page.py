@@ -41,7 +41,7 @@ td.number {{ text-align: right; }}
 
 
 def html(scene: Scene) -> str:
-    """The scene as a self-contained HTML document."""
+    """Return the scene as a self-contained HTML document."""
     drawing = svg(scene)
     rows = "\n".join(
         f"<tr><td>{escape(box.title)}</td><td>each {box.role}</td>"

@@ -68,7 +68,7 @@ class Scene:
 
 
 def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
-    """The boxes of a graph.
+    """Return the boxes of a graph.
 
     detail: "blocks" draws one box a top-level name; "bindings" opens the blocks that those call,
         one box an inner binding; "ops" draws every operation.
@@ -108,7 +108,7 @@ def scene(graph: Graph, detail: Detail = "bindings") -> Scene:
 
 
 def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, str]:
-    """The box of each node: by its space, its weight, or the first components of its scope."""
+    """Return the box of each node: by its space, its weight, or the first components of its scope."""
     keys: dict[int, str] = {}
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     for node in graph.nodes:
@@ -147,7 +147,8 @@ def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, 
 
 
 def _scopes(graph: Graph) -> dict[int, str]:
-    """The scope of each node; what a layer consists of is in the layer's, as the weights' paths say."""
+    """Return the scope of each node; what a layer consists of is in the layer's, as the weights' paths
+    say."""
     scopes: dict[int, str] = {}
     for node in graph.nodes:
         scope = node.scope
@@ -164,12 +165,12 @@ def _scopes(graph: Graph) -> dict[int, str]:
 
 
 def _of_layer(node: Node) -> bool:
-    """Whether a node that has no weights is drawn with the layer before it."""
+    """Return whether a node that has no weights is drawn with the layer before it."""
     return traits(node).activation or node.op == op.DROPOUT
 
 
 def _within(path: str, scope: str) -> bool:
-    """Whether a weight's path and a scope begin with the same declared name."""
+    """Return whether a weight's path and a scope begin with the same declared name."""
     return path.split(".")[0] == scope.split(".")[0]
 
 
@@ -243,7 +244,7 @@ def _box(graph: Graph, key: str, nodes: list[Node], scopes: Mapping[int, str]) -
 
 
 def _outputs(graph: Graph) -> list[tuple[str, str, int, Span]]:
-    """Predictions and losses: title, kind of box, node, place."""
+    """Return predictions and losses: title, kind of box, node, place."""
     found = [
         (f"{p.name}: " + (f"class({p.classes})" if p.kind == "class" else p.kind), "predict", p.node, p.span)
         for p in graph.predictions
@@ -262,7 +263,7 @@ def _output_name(title: str) -> str:
 
 
 def _clusters(graph: Graph, members: dict[str, list[Node]]) -> tuple[list[Cluster], dict[str, str]]:
-    """Block instances that hold two boxes or more, and the innermost one of each box."""
+    """Return the block instances that hold two boxes or more, and the innermost one of each box."""
     bound = _bindings(graph)
     attention = {r.path for r in graph.attentions}
     chains: dict[str, list[str]] = {}
@@ -295,7 +296,7 @@ def _clusters(graph: Graph, members: dict[str, list[Node]]) -> tuple[list[Cluste
 
 
 def _bindings(graph: Graph) -> set[str]:
-    """The scopes that are bindings: some node at or below them has their last part as its name."""
+    """Return the scopes that are bindings: some node at or below them has their last part as its name."""
     found: set[str] = set()
     for node in graph.nodes:
         parts = node.scope.split(".")
@@ -316,7 +317,7 @@ def _placed(box: Box, cluster: str | None, clusters: list[Cluster]) -> Box:
 
 
 def _arrows(graph: Graph, keys: dict[int, str], visible: set[int]) -> tuple[Arrow, ...]:
-    """One arrow between two boxes, with the distinct types it carries."""
+    """Return one arrow between each two boxes, with the distinct types it carries."""
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     carried: dict[tuple[str, str], list[str]] = {}
 
@@ -338,7 +339,7 @@ def _arrows(graph: Graph, keys: dict[int, str], visible: set[int]) -> tuple[Arro
 
 
 def _sources(graph: Graph, node: Node) -> list[Node]:
-    """The drawn values a node depends on: what is hidden is looked through."""
+    """Return the drawn values a node depends on: what is hidden is looked through."""
     found: list[Node] = []
     for i in node.inputs:
         source = graph.node(i)

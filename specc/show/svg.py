@@ -43,7 +43,7 @@ _ROLES = {"request": ("once a request", 1.0), "candidate": ("for each candidate"
 
 
 def svg(scene: Scene) -> str:
-    """The scene as an SVG document, top to bottom in layers, blocks as frames."""
+    """Return the scene as an SVG document, top to bottom in layers, blocks as frames."""
     import pygraphviz
 
     with _quiet():
@@ -58,7 +58,7 @@ def svg(scene: Scene) -> str:
 
 
 def _centred(node: str) -> str:
-    """A node's lines around its middle, whatever the width of the reader's font."""
+    """Draw a node's lines around its middle, whatever the width of the reader's font."""
     outline = re.search(r'(?: d|points)="([^"]*)"', node)
     if outline is None:
         return node
@@ -68,7 +68,8 @@ def _centred(node: str) -> str:
 
 
 def _labels_on_top(text: str) -> str:
-    """Labels of arrows and frames after all lines, on a lighter ground, so that no line goes through them."""
+    """Draw labels of arrows and frames after all lines, on a lighter ground, so that no line goes through
+    them."""
     labels: list[str] = []
 
     def lift(found: re.Match[str]) -> str:
@@ -84,7 +85,7 @@ def _labels_on_top(text: str) -> str:
 
 
 def dot(scene: Scene) -> str:
-    """The scene in Graphviz's own language."""
+    """Write the scene in Graphviz's own language."""
     ids = {box.key: f"n{i}" for i, box in enumerate(scene.boxes)}
     devices = dict(zip(_devices(scene), _DEVICES, strict=False))
     lines = [
@@ -108,12 +109,12 @@ def dot(scene: Scene) -> str:
 
 
 def _devices(scene: Scene) -> list[str]:
-    """The devices that boxes are on, but for the one that most are on."""
+    """Return the devices that boxes are on, but for the one that most are on."""
     return [name for name, _ in Counter(b.device for b in scene.boxes if b.device).most_common()][1:]
 
 
 def _heading(scene: Scene, devices: Mapping[str, str]) -> str:
-    """Title, caption, and what colours and lines mean."""
+    """Draw title, caption, and what colours and lines mean."""
     rows = [f"<tr><td><b>{_text(scene.title)}</b></td></tr>"]
     if scene.caption:
         rows.append(f'<tr><td><font point-size="10" color="{_GREY}">{_text(scene.caption)}</font></td></tr>')
@@ -179,7 +180,7 @@ def _node(box: Box, name: str, devices: Mapping[str, str]) -> str:
 
 
 def count(number: int) -> str:
-    """12_345 -> "12.3 k": three digits that matter."""
+    """Write 12_345 as "12.3 k": three digits that matter."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
@@ -192,7 +193,7 @@ def _text(text: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Fontconfig writes its opinion of the machine's font settings to the error stream."""
+    """Silence Fontconfig, which writes its opinion of the machine's font settings to the error stream."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -77,7 +77,7 @@ class Column:
     def of(
         entry: Mapping[str, Any], kind: str, bounds: Mapping[str, int], vocabulary: Vocabulary | None
     ) -> Column:
-        """The column of a manifest's field."""
+        """Return the column of a manifest's field."""
         encoding, options = inner_of(entry)
         axes = [Axis(axis, bounds[axis]) for axis in entry["axes"]]
         if entry["encoding"] in ("bag", "vector"):
@@ -130,7 +130,7 @@ class Column:
 
 
 def inner_of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The encoding of a field's innermost values, and its options with the field's own default."""
+    """Return the encoding of a field's innermost values, and its options with the field's own default."""
     encoding, options = entry["encoding"], dict(entry["options"])
     if encoding == "bag":
         inner = dict(options["of"])
@@ -140,7 +140,7 @@ def inner_of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _rows(hashes: Hashes, packed: Packed) -> Hashes:
-    """One hash a row, of lists that of their values and order."""
+    """Return one hash a row, of lists that of their values and order."""
     for lengths in reversed(packed.lengths):
         ends = np.cumsum(lengths)
         starts = ends - lengths
@@ -152,7 +152,7 @@ def _rows(hashes: Hashes, packed: Packed) -> Hashes:
 
 
 def joined(parts: list[tuple[int, Hashes]], rows: int) -> Hashes:
-    """One hash a row of several columns, each with its place among them."""
+    """Return one hash a row of several columns, each with its place among them."""
     found = np.zeros(rows, np.uint64)
     for place, part in parts:
         found += mix(part + mix(np.full(1, place, np.uint64)))

@@ -35,7 +35,7 @@ class Finding:
 
 
 def findings(manifest: Mapping[str, Any], parts: Sequence[Part]) -> list[Finding]:
-    """Everything there is to say, faults first."""
+    """Return everything there is to say, faults first."""
     found: list[Finding] = []
     for part in parts:
         found += _faults(part)
@@ -153,7 +153,7 @@ def _leaks(manifest: Mapping[str, Any], part: Part) -> Iterator[Finding]:
 
 
 def _gives_away(column: Column, place: int) -> bool:
-    """Whether equal values always have equal labels, and that would hardly be chance."""
+    """Return whether equal values always have equal labels, and that would hardly be chance."""
     seen = column.whole
     if not len(seen.hashes) or seen.low.shape[1] <= place:
         return False
@@ -182,8 +182,8 @@ def _examples(part: Part) -> Iterator[Finding]:
 
 
 def _vocabularies(manifest: Mapping[str, Any], parts: Sequence[Part]) -> Iterator[Finding]:
-    """Vocabularies that the first part has more keys for than they have room, and keys of other parts that
-    the first does not have. Fields that share a vocabulary are looked at together."""
+    """Find vocabularies that the first part has more keys for than they have room, and keys of other parts
+    that the first does not have. Fields that share a vocabulary are looked at together."""
     train = parts[0]
     shared: dict[str, list[str]] = {}
     for entry in manifest["fields"]:
@@ -235,7 +235,7 @@ def _new(train: Part, others: Sequence[Part], paths: Sequence[str], known: Disti
 
 
 def _between(parts: Sequence[Part]) -> Iterator[Finding]:
-    """Examples of one part in another. Rows of few different values repeat by chance: as often as in the
+    """Find examples of one part in another. Rows of few different values repeat by chance: as often as in the
     first part itself."""
     for at, first in enumerate(parts):
         counts = first.examples.counts
@@ -254,7 +254,7 @@ def _between(parts: Sequence[Part]) -> Iterator[Finding]:
 
 
 def _times(parts: Sequence[Part]) -> Iterator[Finding]:
-    """Parts of which the later one begins before the one before it ends."""
+    """Find parts of which the later one begins before the one before it ends."""
     for first, other in itertools.pairwise(parts):
         for name, spread in _clocks(first).items():
             later = _clocks(other).get(name)
@@ -276,7 +276,7 @@ def _unread(parts: Sequence[Part]) -> Iterator[Finding]:
 
 
 def percent(share: float) -> str:
-    """A share, such as 12.3 %; small ones are not rounded to nothing."""
+    """Return a share, such as 12.3 %; small ones are not rounded to nothing."""
     if 0 < share < 0.001:
         return "under 0.1 %"
     return f"{100 * share:.1f} %"

@@ -107,7 +107,7 @@ def _where(finding: Finding) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """A text whose percent signs stay beside their numbers."""
+    """Write a text whose percent signs stay beside their numbers."""
     return text.replace(" %", "\u00a0%")
 
 
@@ -128,7 +128,7 @@ HEAD = ("column", "field", "read as", "null", "distinct", "values", "lists")
 
 
 def rows_of(part: Part) -> list[tuple[str, ...]]:
-    """The table of a part, a row a column."""
+    """Return the table of a part, a row a column."""
     labels = {id(c) for c in part.labels.values()}
     rows = []
     for column in _columns(part):
@@ -152,7 +152,7 @@ def rows_of(part: Part) -> list[tuple[str, ...]]:
 
 
 def values_of(column: Column) -> str:
-    """Numbers: least … mean … most; keys: the most frequent ones."""
+    """Describe values. Numbers: least … mean … most; keys: the most frequent ones."""
     if column.keys:
         known = column.values - column.nulls
         return ", ".join(
@@ -184,7 +184,8 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 
 def as_page(survey: Survey) -> str:
-    """A self-contained HTML page: what was found, and of each part a table and a histogram a column."""
+    """Return a self-contained HTML page: what was found, and of each part a table and a histogram a
+    column."""
     blocks = []
     if survey.found:
         head = ("", "where", "what", "what to do")[: 4 if any(f.help for f in survey.found) else 3]

@@ -40,8 +40,8 @@ class Distinct:
     full: bool = False  # values with greater hashes were left out
 
     def add(self, hashes: Hashes, names: pa.Array | None = None, labels: Floats | None = None) -> None:
-        """names: the values themselves, for those that are shown. labels: those beside each value, [rows,
-        predictions]."""
+        """Add values. names: the values themselves, for those that are shown. labels: those beside each
+        value, [rows, predictions]."""
         self.seen += len(hashes)
         if not len(hashes):
             return
@@ -103,7 +103,8 @@ class Distinct:
         return round((len(self.hashes) - 1) * _ALL / (float(self.hashes[-1]) + 1))
 
     def shared(self, other: Distinct) -> tuple[int, int, bool]:
-        """Of this one's occurrences that both can tell of: how many there are, and how many have a value
+        """Count this one's occurrences that both can tell of: how many there are,
+        and how many have a value
         that the other has, too; and whether these are all."""
         limits = [x.hashes[-1] for x in (self, other) if x.full]
         mine = self.hashes <= min(limits) if limits else np.ones(len(self.hashes), np.bool_)
@@ -111,7 +112,7 @@ class Distinct:
         return int(self.counts[mine].sum()), int(self.counts[known].sum()), not limits
 
     def common(self, k: int) -> list[tuple[str, int]]:
-        """The most frequent values, and how often they occur."""
+        """Return the most frequent values, and how often they occur."""
         order = np.lexsort((self.hashes, -self.counts))[:k]
         if self.names is None:
             return []
@@ -119,7 +120,7 @@ class Distinct:
 
 
 def _joined(a: pa.Array, b: pa.Array) -> pa.Array:
-    """Names of two parts, as texts where they are of two types."""
+    """Concatenate names of two parts, as texts where they are of two types."""
     if a.type != b.type:
         a, b = a.cast(pa.large_string()), b.cast(pa.large_string())
     return pa.concat_arrays([a, b])
@@ -153,7 +154,8 @@ class Spread:
         return self.total / self.count if self.count else float("nan")
 
     def histogram(self, bins: int = 24) -> tuple[list[float], list[float]]:
-        """Edges and counts, between the lowest and highest hundredth where values lie far beyond them."""
+        """Return edges and counts, between the lowest and highest hundredth where values lie far beyond
+        them."""
         if not self.count:
             return [], []
         low, high = self.least, self.most
@@ -173,5 +175,5 @@ class Spread:
 
 
 def moment(nanoseconds: float) -> str:
-    """A time, such as 2017-11-25 13:00:00."""
+    """Return a time, such as 2017-11-25 13:00:00."""
     return str(np.datetime64(round(nanoseconds / 1e9), "s")).replace("T", " ")

@@ -83,7 +83,7 @@ class Part:
 
 
 def parts_of(paths: Iterable[Path]) -> list[Part]:
-    """The parts that `specc train` would take some files and folders for. Raises DataError."""
+    """Return the parts that `specc train` would take some files and folders for. Raises DataError."""
     found = find_parts(paths)
     divided = found.valid or found.test
     given = {"train": found.train, "valid": found.valid, "test": found.test}
@@ -143,8 +143,8 @@ def look(
 def _tables(
     part: Part, columns: Mapping[str, data.Column], dialect: Dialect
 ) -> Iterator[tuple[pa.Table, Origin, set[str | None]]]:
-    """The rows of a part, in those of the columns that can be read, and the names of the others. What cannot
-    be read at all is noted, too, and what follows goes on."""
+    """Yield the rows of a part, in those of the columns that can be read, and the names of the others. What
+    cannot be read at all is noted, too, and what follows goes on."""
     typing = Typing(dialect)
     for file in part.files:
         try:
@@ -172,7 +172,8 @@ def _tables(
 def learnt_labels(
     part: Part, manifest: Mapping[str, Any], dialect: Dialect, limit: int | None
 ) -> tuple[Mapping[str, tuple[str, ...]], tuple[Fault, ...]]:
-    """The classes by name that a part's labels have, as training learns them, and the faults in that."""
+    """Find the classes by name that a part's labels have, as training learns them, and the faults in
+    that."""
     wanted = {p["column"] for p in manifest["predictions"]}
     columns = {name: column for name, column in columns_of(manifest).items() if name in wanted}
 
@@ -216,13 +217,13 @@ def told_of_recipe(parts: Sequence[Part], manifest: Mapping[str, Any]) -> None:
 
 
 def is_time(name: str) -> bool:
-    """Whether a column that the model does not read is taken for times, by its name."""
+    """Return whether a column that the model does not read is taken for times, by its name."""
     words = re.split(r"[^a-z]+", name.lower())
     return any(word in ("time", "timestamp", "ts", "date", "datetime", "day") for word in words)
 
 
 def _groups(part: Part, manifest: Mapping[str, Any]) -> str | None:
-    """The column whose values group the examples that a model is evaluated on."""
+    """Return the column whose values group the examples that a model is evaluated on."""
     group = manifest["train"].get("group")
     if part.name not in ("valid", "test"):
         return None

@@ -29,16 +29,16 @@ class Source(Protocol):
     """Where the numbers of a batch come from: a generator, or Hypothesis."""
 
     def lengths(self, count: int, bound: int) -> Tensor:
-        """int64 [count], each 0..bound."""
+        """Return lengths, int64 [count], each 0..bound."""
 
     def ids(self, count: int, rows: int) -> Tensor:
-        """int64 [count], each 0..rows-1."""
+        """Return ids, int64 [count], each 0..rows-1."""
 
     def numbers(self, count: int, width: int) -> Tensor:
-        """float32 [count, width]."""
+        """Return numbers, float32 [count, width]."""
 
     def absent(self, count: int) -> Tensor:
-        """Which of some labels are not there, bool [count]."""
+        """Return which of some labels are absent, bool [count]."""
 
 
 def random_batch(
@@ -51,7 +51,7 @@ def random_batch(
     candidates: bool = False,
     unlabelled: float = 0.0,
 ) -> Batch:
-    """A batch of `size` examples with labels, as a manifest admits them.
+    """Return a batch of `size` examples with labels, as a manifest admits them.
 
     full: every sequence is at its bound (or at `longest`).
     empty: how often a sequence is empty; a tenth of the others are at their bound.
@@ -93,7 +93,7 @@ class _Random:
 
 
 def _batch(manifest: Mapping[str, Any], size: int, source: Source, requests: bool) -> Batch:
-    """Lengths from the outermost axis inwards, then a value for each row that there is."""
+    """Return lengths from the outermost axis inwards, then a value for each row that there is."""
     schema = Schema.of(manifest)
     candidates = source.lengths(size, 3) if requests else None
     lengths: dict[str, Tensor] = {}
@@ -139,7 +139,7 @@ def _column(entry: Mapping[str, Any], rows: int, tables: Mapping[str, int], sour
 
 
 def _near(values: list[float], rows: int, source: Source) -> Tensor:
-    """Numbers of which three in four are among some values (`specc.testing.near`)."""
+    """Return numbers of which three in four are among some values (`specc.testing.near`)."""
     known = torch.tensor(values, dtype=torch.float32)
     at = source.ids(rows, len(values))
     others = source.numbers(rows, 1)
@@ -147,7 +147,7 @@ def _near(values: list[float], rows: int, source: Source) -> Tensor:
 
 
 def _rows(encoding: str, options: Mapping[str, Any]) -> int:
-    """How many ids an encoding has, for a field whose table nothing reads."""
+    """Return how many ids an encoding has, for a field whose table nothing reads."""
     match encoding:
         case "bag":
             return _rows(options["of"]["encoding"], options["of"])
@@ -238,7 +238,8 @@ def batches(
     unlabelled: bool = False,
     **params: Any,
 ) -> SearchStrategy[Batch]:
-    """A Hypothesis strategy of batches that a spec admits, with labels; they shrink to few, short examples.
+    """Return a Hypothesis strategy of batches that a spec admits, with labels; they shrink to few, short
+    examples.
 
     spec: a path to a spec, a compiled model, or a manifest. params override the spec's.
     max_size: the most examples in a batch. longest: as for `random_batch`.
@@ -259,7 +260,7 @@ def batches(
 
 
 def manifest_of(spec: Any, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The manifest of a spec's path, a compiled model, or what is a manifest already."""
+    """Return the manifest of a spec's path, a compiled model, or what is a manifest already."""
     if isinstance(spec, Mapping):
         return spec
     manifest = getattr(spec, "manifest", None)

@@ -19,7 +19,7 @@ FEW = 64  # choices of a param that are tried one by one
 
 
 def variants(spec: str | Path, **fixed: Any) -> SearchStrategy[dict[str, Any]]:
-    """A Hypothesis strategy of a spec's variants, each as the params that `specc.compile` takes.
+    """Return a Hypothesis strategy of a spec's variants, each as the params that `specc.compile` takes.
 
     fixed: params that do not vary. Raises SpecError where the spec has faults, or no variant.
     """
@@ -45,7 +45,7 @@ def variants(spec: str | Path, **fixed: Any) -> SearchStrategy[dict[str, Any]]:
 
 
 def _choice(space: VariantSpace, name: str, given: Mapping[str, StaticValue]) -> SearchStrategy[StaticValue]:
-    """What a param may be, beside what was chosen so far: the default first, if it may."""
+    """Return what a param may be, beside what was chosen so far: the default first, if it may."""
     from hypothesis import strategies as st
 
     choices, default = space.choices(name, given), space.defaults[name]
@@ -65,7 +65,7 @@ def _left(
     given: Mapping[str, StaticValue],
     default: StaticValue,
 ) -> list[StaticValue]:
-    """The choices with which every condition can still be kept."""
+    """Return the choices with which every condition can still be kept."""
     left = [v for v in choices if space.holds({**given, name: v}, name)]
     left = [v for v in left if space.feasible({**given, name: v}, 3) is not False]
     return sorted(left, key=lambda v: v != default)

@@ -32,7 +32,8 @@ class Ax:
 
 
 def copied(old: Ax, name: str, scope: tuple[Any, ...]) -> Ax:
-    """What `rename` makes of an axis: a static axis is its name and its size, another a copy of its root."""
+    """Return what `rename` makes of an axis: a static axis is its name and its size, another a copy of its
+    root."""
     if old.static:
         return Ax(("static", name, old.bound, scope), name, old.bound, True)
     root = old.id[1] if old.id[0] == "renamed" else old.id
@@ -74,7 +75,7 @@ class Ty:
 
 
 def union(types: Iterable[Ty], width: int = 1) -> Ty:
-    """All axes, in order of first appearance."""
+    """Return all axes, in order of first appearance."""
     axes: dict[Ax, Ax] = {}
     for type_ in types:
         for axis in type_.axes:
@@ -83,7 +84,7 @@ def union(types: Iterable[Ty], width: int = 1) -> Ty:
 
 
 def closed(axes: Iterable[Ax]) -> tuple[Ax, ...]:
-    """The axes with their parents, parents first."""
+    """Return the axes with their parents, parents first."""
     found: list[Ax] = []
     for axis in axes:
         for one in (*(closed([axis.parent]) if axis.parent else ()), axis):
@@ -147,14 +148,14 @@ class Env:
         return closed([self.walked]) if self.walked else ()
 
     def name(self, axis: Ax, type_: Ty) -> str | None:
-        """A name that means this axis for a value of that type, if there is one."""
+        """Return a name that means this axis for a value of that type, if there is one."""
         for name, axes in self.names.items():
             if [a for a in type_.axes if a in axes] == [axis]:
                 return name
         return None
 
     def plain_name(self, axis: Ax) -> str | None:
-        """A name that means this axis wherever it stands: others of that name are derived from it."""
+        """Return a name that means this axis wherever it stands: others of that name are derived from it."""
         for name, axes in self.names.items():
             ids = [a.id for a in axes]
             if [i for i in ids if not (i[0] == "shorter" and i[1] in ids)] == [axis.id]:
@@ -162,14 +163,14 @@ class Env:
         return None
 
     def fits(self, type_: Ty) -> bool:
-        """Whether a value of that type may be made here."""
+        """Return whether a value of that type may be made here."""
         return type_.sound and (self.allowed is None or set(type_.axes) <= self.allowed)
 
     def usable(self, value: Val) -> bool:
         return self.fits(value.type)
 
     def partners(self, type_: Ty, widths: Iterable[int] | None = None) -> list[Val]:
-        """The values that can be combined with one of that type."""
+        """Return the values that can be combined with one of that type."""
         wanted = None if widths is None else set(widths)
         return [
             v

@@ -39,7 +39,7 @@ def rule(in_scan: bool = True) -> Callable[[Step], Step]:
 
 
 def expression(env: Env, start: Val, steps: int) -> Val:
-    """A value and so many steps from it."""
+    """Return a value and apply so many steps to it."""
     value = start
     for _ in range(steps):
         value = step(env, value)
@@ -47,7 +47,7 @@ def expression(env: Env, start: Val, steps: int) -> Val:
 
 
 def step(env: Env, value: Val) -> Val:
-    """One built-in applied, from those whose rule is met."""
+    """Apply one built-in, from those whose rule is met."""
     rules = [r for r in RULES if r.in_scan or env.walked is None]
     first = env.number(0, len(rules) - 1)
     for candidate in (*rules[first:], *rules[:first]):
@@ -58,7 +58,7 @@ def step(env: Env, value: Val) -> Val:
 
 
 def call(env: Env, function: str, value: Val, *arguments: str) -> str:
-    """`f(x, a)` or `x |> f(a)`."""
+    """Write `f(x, a)` or `x |> f(a)`."""
     rest = ", ".join(arguments)
     if env.chance():
         return f"{function}({value.text}{', ' if rest else ''}{rest})"
@@ -66,7 +66,7 @@ def call(env: Env, function: str, value: Val, *arguments: str) -> str:
 
 
 def named(x: Val) -> bool:
-    """Whether a value can be written twice: an expression written twice is two instances."""
+    """Return whether a value can be written twice: an expression written twice is two instances."""
     return x.text.replace(".", "_").isidentifier()
 
 
@@ -79,7 +79,7 @@ def width(env: Env, most: int = 6) -> int:
 
 @cache
 def _functions() -> list[OpDef]:
-    """The functions of one value's channels, those of other packages among them."""
+    """Return the functions of one value's channels, those of other packages among them."""
     return [
         k for k in every().values() if k.traits.pointwise and len(k.inputs) == 1 and (k.call or k.examples)
     ]
@@ -134,7 +134,7 @@ def concat(env: Env, x: Val) -> Val | None:
 
 
 def static_name(env: Env, size: int, type_: Ty) -> tuple[str, Ax]:
-    """A static axis: one of this size that the scope has already, or a new one."""
+    """Return a static axis: one of this size that the scope has already, or a new one."""
     known = [
         (name, axes[0])
         for name, axes in env.names.items()
@@ -214,7 +214,7 @@ def fan(env: Env, x: Val) -> Val | None:
 
 
 def a_leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
-    """An axis of a value that can go or change, with a name for it."""
+    """Return an axis of a value that can go or change, with a name for it."""
     found = [
         (axis, name)
         for axis in x.type.leaves
@@ -337,7 +337,7 @@ def flatten(env: Env, x: Val) -> Val | None:
 
 @cache
 def _along(keeps: bool) -> list[OpDef]:
-    """The operations along an axis of one value, which they keep or not, those of other packages among
+    """Return the operations along an axis of one value, which they keep or not, those of other packages among
     them."""
     return [
         k for k in every().values()
@@ -423,7 +423,7 @@ def repeat(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def recurrent(env: Env, x: Val) -> Val | None:
-    """A recurrent encoder of the standard library."""
+    """Return a recurrent encoder of the standard library."""
     leaf = a_leaf(env, x)
     if leaf is None:
         return None

@@ -11,7 +11,7 @@ from specc.testing.expressions import a_leaf, axis_made, call, named, rule, stat
 
 @rule(in_scan=False)
 def self_attention(env: Env, x: Val) -> Val | None:
-    """Every position attends to others of its sequence, written out."""
+    """Write an attention of every position to others of its sequence."""
     leaf = a_leaf(env, x)
     if leaf is None or len(x.type.axes) > 2 or not named(x):
         return None
@@ -29,7 +29,7 @@ def self_attention(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def pair_attention(env: Env, x: Val) -> Val | None:
-    """Pairs of a static axis, weighed by an attention (AFM)."""
+    """Write pairs of a static axis, weighed by an attention (AFM)."""
     for over in x.type.axes:
         name = env.name(over, x.type)
         if over.static and name and 3 <= over.bound <= 4 and named(x):
@@ -46,8 +46,8 @@ def pair_attention(env: Env, x: Val) -> Val | None:
 
 @rule()
 def at(env: Env, x: Val) -> Val | None:
-    """A position that is known, one that is counted, or one that a value says: far from whole numbers, where
-    rounding would decide."""
+    """Write a position that is known, one that is counted, or one that a value says: far from whole
+    numbers, where rounding would decide."""
     leaf = a_leaf(env, x)
     if leaf is None:
         return None
@@ -64,7 +64,7 @@ def at(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def windows(env: Env, x: Val) -> Val | None:
-    """Windows, or a convolution of them."""
+    """Write windows, or a convolution of them."""
     leaf = a_leaf(env, x)
     if leaf is None:
         return None
@@ -83,7 +83,7 @@ def windows(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def space(env: Env, x: Val) -> Val | None:
-    """What only a space can be asked for: its fields stacked, a second set of tables."""
+    """Write what only a space can be asked for: its fields stacked, a second set of tables."""
     spaces = [v for v in env.values if v.space]
     if not spaces:
         return None
@@ -98,7 +98,7 @@ def space(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def standard(env: Env, x: Val) -> Val | None:
-    """A block of the standard library that takes one value."""
+    """Call a block of the standard library that takes one value."""
     leaf, d = a_leaf(env, x), x.type.width
     plain = [f"cross_network(layers = 2, kind = {kind})" for kind in ("vector", "matrix")]
     plain.append("mixture_of_experts(experts = 2, sizes = [3])")

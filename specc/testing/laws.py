@@ -260,7 +260,7 @@ def _overfit(subject: Subject) -> str | None:
 
 
 def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
-    """The loss half-way between the best constant's and the least that the prediction can have."""
+    """Return the loss half-way between the best constant's and the least that the prediction can have."""
     if prediction.kind == "choice":
         return 0.5 * math.log(len(labels))  # half-way to nothing from guessing
     constant = _constant_loss(prediction.kind, labels)
@@ -275,7 +275,7 @@ def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
 
 
 def _constant_loss(kind: str, labels: Tensor) -> float:
-    """The loss of the best constant prediction."""
+    """Return the loss of the best constant prediction."""
     labels = labels[labelled(labels)].double()
     if kind == "real":
         return float(labels.var(correction=0))
@@ -284,7 +284,7 @@ def _constant_loss(kind: str, labels: Tensor) -> float:
 
 
 def dead(subject: Subject) -> list[str]:
-    """Weights that no prediction or loss depends on, by path: their gradient is 0 for all data."""
+    """Return weights that no prediction or loss depends on, by path: their gradient is 0 for all data."""
     model = subject.model
     alive: set[str] = set()
     trained = {path for path, p in model.named_parameters() if p.requires_grad}
@@ -311,7 +311,7 @@ def _any(grad: Tensor) -> bool:
 
 
 def candidates_apart(batch: Batch) -> list[Batch]:
-    """Each candidate of each request as an example of its own, in order."""
+    """Return each candidate of each request as an example of its own, in order."""
     assert batch.candidates is not None
     return [
         _candidate(batch.example(request), number)
@@ -321,19 +321,19 @@ def candidates_apart(batch: Batch) -> list[Batch]:
 
 
 def first_candidates(batch: Batch, most: int) -> Batch:
-    """The batch with at most so many candidates of each request."""
+    """Return the batch with at most so many candidates of each request."""
     assert batch.candidates is not None
     kept = _of_candidates(batch, lambda number: number < most)
     return replace(kept, candidates=batch.candidates.clamp(max=most))
 
 
 def _candidate(request: Batch, number: int) -> Batch:
-    """One candidate of a batch that has one request, as an example."""
+    """Return one candidate of a batch that has one request, as an example."""
     return replace(_of_candidates(request, lambda n: n == number), candidates=None)
 
 
 def _of_candidates(request: Batch, asked: Callable[[Tensor], Tensor]) -> Batch:
-    """Some candidates of a batch's requests. asked: by their numbers among those of their request."""
+    """Return some candidates of a batch's requests. asked: by their numbers among those of their request."""
 
     def kept(axes: tuple[object, ...]) -> Tensor | None:
         rows = request.layout[axes]  # type: ignore[index]

@@ -36,7 +36,7 @@ class Miss:
 
 
 def near_misses() -> SearchStrategy[Miss]:
-    """A Hypothesis strategy of programs that are sound but for one word."""
+    """Return a Hypothesis strategy of programs that are sound but for one word."""
     from hypothesis import assume
     from hypothesis import strategies as st
 
@@ -65,7 +65,7 @@ def near_misses() -> SearchStrategy[Miss]:
 
 
 def _declares(text: str, place: re.Match[str]) -> bool:
-    """Whether a name is declared here rather than used."""
+    """Return whether a name is declared here rather than used."""
     line_start = text.rfind("\n", 0, place.start()) + 1
     before = text[line_start : place.start()]
     after = text[place.end() : place.end() + 2]

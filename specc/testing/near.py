@@ -18,7 +18,7 @@ _FEW = 4  # constants of one comparison, of which sums are looked at
 
 
 def deciding(graph: Graph) -> Mapping[str, list[float]]:
-    """By path of a number field, the values at which a comparison of it has another answer."""
+    """Return by path of a number field the values at which a comparison of it has another answer."""
     numbers = {f.path for space in graph.spaces for f in space.fields if f.encoding == "number"}
     found: dict[str, set[float]] = {}
     for node in walk(graph.nodes):
@@ -43,13 +43,13 @@ def _positions(node: Node) -> set[float]:
 
 
 def _sums(constants: set[float]) -> set[float]:
-    """Numbers, and sums and differences of two: `x - 100 > 5_000` has another answer at 5,100."""
+    """Return numbers, and sums and differences of two: `x - 100 > 5_000` has another answer at 5,100."""
     pairs = {one + sign * other for one in constants for other in constants - {one} for sign in (-1, 1)}
     return constants | (pairs if len(constants) <= _FEW else set())
 
 
 def _reached(graph: Graph, node: Node) -> list[Node]:
-    """What a node is computed from without weights, and itself."""
+    """Return what a node is computed from without weights, and itself."""
     seen: dict[int, Node] = {}
     waiting = [node]
     while waiting:

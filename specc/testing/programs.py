@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def programs(max_bindings: int = 6) -> SearchStrategy[str]:
-    """A Hypothesis strategy of specs' texts."""
+    """Return a Hypothesis strategy of specs' texts."""
     from hypothesis import strategies as st
 
     @st.composite
@@ -30,7 +30,7 @@ def programs(max_bindings: int = 6) -> SearchStrategy[str]:
 
 
 def _at_home(axis: Ax, name: str, inner: Env, outer: Env) -> Ax:
-    """A new axis of a block's result as its caller knows it, under a name."""
+    """Return a new axis of a block's result as its caller knows it, under a name."""
     kind, *rest = axis.id
     if kind == "static" and axis.id[-1] == inner.scope:
         return Ax((kind, name, axis.bound, outer.scope), name, axis.bound, True)
@@ -158,7 +158,7 @@ class _Program:
         return expression(self.env, start, self.env.number(1, 4))
 
     def crossed(self, start: Val) -> Val:
-        """The fields of a space, two by two, weighed by an attention."""
+        """Return the fields of a space, two by two, weighed by an attention."""
         env = self.env
         fields = [v for v in env.values if v.text == "fields"]
         if not fields:
@@ -172,7 +172,7 @@ class _Program:
         return made if made is not None else expression(env, value, env.number(1, 3))
 
     def layer(self, start: Val) -> Val:
-        """A declared layer, new or used again."""
+        """Return a declared layer, new or used again."""
         env = self.env
         known = [key for key in self.layers if key[1] == start.type.width]
         if known and env.chance():
@@ -186,7 +186,7 @@ class _Program:
         return Val(f"{name}({start.text})", start.type.wide(n))
 
     def block(self, start: Val) -> Val:
-        """A block of its own, with what it is called with."""
+        """Return a block of its own, with what it is called with."""
         env = self.env
         given = [start]
         partners = [v for v in env.partners(start.type) if v is not start]
@@ -204,7 +204,7 @@ class _Program:
         return self.call("block", name, given, signature, variables, lines, last, inner)
 
     def signature(self, given: list[Val]) -> tuple[Env, list[str], dict[Ax, str]]:
-        """The names that the arguments have in a block; axes without one pass through it."""
+        """Return the names that the arguments have in a block; axes without one pass through it."""
         env = self.env
         inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
         every = union(v.type for v in given).axes
@@ -260,7 +260,7 @@ class _Program:
         return Val(text, type_)
 
     def sequences(self, ragged: bool = False) -> list[tuple[Val, Ax]]:
-        """The values that a block can walk, each with the axis."""
+        """Return the values that a block can walk, each with the axis."""
         env = self.env
         return [
             (v, a)
@@ -270,7 +270,7 @@ class _Program:
         ]
 
     def scan(self, start: Val) -> Val:
-        """An encoder that walks an axis with one or two states."""
+        """Return an encoder that walks an axis with one or two states."""
         env = self.env
         x, axis = env.one(self.sequences())
         name = env.plain_name(axis)
@@ -327,7 +327,7 @@ class _Program:
         return self.call("encoder", block, given, signature, {axis: name}, lines, result, inner)
 
     def attention(self, start: Val) -> Val:
-        """An attention of a value to a sequence."""
+        """Return an attention of a value to a sequence."""
         env = self.env
         key, axis = env.one(self.sequences())
         name = env.plain_name(axis)
@@ -361,7 +361,7 @@ class _Program:
     # ------------------------------------------------------------------ outputs
 
     def reduced(self, value: Val) -> Val:
-        """A value as one vector."""
+        """Return a value as one vector."""
         while value.type.axes:
             axis = value.type.leaves[-1]
             name = self.env.name(axis, value.type) or axis.name
@@ -391,7 +391,7 @@ class _Program:
             self.body.append(f"predict p{number}: {kind}{source} = joined |> linear({n})")
 
     def output(self) -> None:
-        """A result without a label."""
+        """Write a result without a label."""
         value = self.reduced(self.env.one([v for v in self.env.values if not v.space]))
         self.body.append(f"output given = {value.text}")
 

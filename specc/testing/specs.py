@@ -11,7 +11,7 @@ from specc.ir.graph import Graph
 
 
 def graph_of(spec: str | Path, params: Mapping[str, Any]) -> Graph:
-    """The typed graph of a spec file. Raises SpecError where it has faults."""
+    """Return the typed graph of a spec file. Raises SpecError where it has faults."""
     graph, report = load(spec, params)
     if graph is None:
         from specc import SpecError

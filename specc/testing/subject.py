@@ -50,11 +50,11 @@ class Subject:
         return self.with_passes(DEFAULT)
 
     def compiles(self) -> None:
-        """Raises whatever stands in the way."""
+        """Compile the model once. Raises whatever stands in the way."""
         self.with_passes(DEFAULT)
 
     def with_passes(self, passes: Iterable[str]) -> Model:
-        """The model with some of the passes, in evaluation, and with the same weights."""
+        """Return the model with some of the passes, in evaluation, and with the same weights."""
         wanted = frozenset(passes)
         if wanted not in self._models:
             model = from_texts(emit(optimise(self.graph, sorted(wanted))), self.graph.name).double().eval()
@@ -85,7 +85,7 @@ class Subject:
 
 
 def small(graph: Graph, rows: int = ROWS) -> Graph:
-    """The graph with every table cut to so many rows."""
+    """Return the graph with every table cut to so many rows."""
     weights = {
         path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:])) if w.kind == "table" else w
         for path, w in graph.weights.items()
@@ -94,13 +94,13 @@ def small(graph: Graph, rows: int = ROWS) -> Graph:
 
 
 def outputs(model: Model, batch: Batch) -> dict[str, Tensor]:
-    """By name, predictions and losses."""
+    """Return predictions and losses by name."""
     found = dict(model(batch))
     return {**found, **{f"loss {name}": value for name, value in model.losses(batch).items()}}
 
 
 def gradients(model: Model, batch: Batch) -> dict[str, Tensor]:
-    """By path, the gradient of the whole loss; zeros for what it does not depend on."""
+    """Return the gradient of the whole loss by path; zeros for what it does not depend on."""
     trained = {path: p for path, p in model.named_parameters() if p.requires_grad}
     for parameter in trained.values():
         parameter.grad = None
@@ -117,7 +117,7 @@ def gradients(model: Model, batch: Batch) -> dict[str, Tensor]:
 
 
 def worst(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], tolerance: float) -> str | None:
-    """Where two sets of values differ most, in words; None where they agree."""
+    """Return where two sets of values differ most, in words; None where they agree."""
     if found.keys() != wanted.keys():
         return f"there is {', '.join(sorted(found.keys() ^ wanted.keys()))} on one side only"
     most, where = 0.0, ""

@@ -69,7 +69,7 @@ class Outcome:
 
 
 def shown(variant: Variant) -> str:
-    """A variant in a line."""
+    """Write a variant in a line."""
     return " ".join(f"{name}={value}" for name, value in variant.settings().items()) or "the default"
 
 
@@ -123,7 +123,7 @@ class Suite:
         return outcome
 
     def chosen(self, space: VariantSpace) -> list[Variant]:
-        """The default, then those that cover pairs of choices, then some at random."""
+        """Return the default, then those that cover pairs of choices, then some at random."""
         found: dict[str, Variant] = {}
         for variant in (*covering(space)[: self.variants], *sample(space, self.variants, self.seed)):
             found.setdefault(str(variant.settings()), variant)
@@ -136,7 +136,7 @@ class Suite:
     # -------------------------------------------------------------- a variant
 
     def ask(self, variant: Variant, outcome: Outcome) -> None:
-        """Every law of one variant."""
+        """Ask every law of one variant."""
         self._begun = getattr(self, "_begun", time.monotonic())
         subject = self.subject(variant, outcome)
         if subject is None:
@@ -160,7 +160,7 @@ class Suite:
                 outcome.dead.setdefault(note, []).append(shown(variant))
 
     def subject(self, variant: Variant, outcome: Outcome) -> Subject | None:
-        """The compiled variant, or None after noting why it does not compile."""
+        """Return the compiled variant, or None after noting why it does not compile."""
         found: list[Subject] = []
 
         def compiles() -> str | None:
@@ -179,7 +179,7 @@ class Suite:
         return found[0]
 
     def ask_batches(self, laws: Iterable[Law], subject: Subject, variant: Variant, outcome: Outcome) -> None:
-        """Batches until each law is broken or the examples are used up."""
+        """Try batches until each law is broken or the examples are used up."""
         waiting = list(laws)
         while waiting and not self.late:
             found = self.smallest(waiting, subject, outcome)
@@ -191,7 +191,7 @@ class Suite:
             waiting.remove(law)
 
     def smallest(self, laws: list[Law], subject: Subject, outcome: Outcome) -> tuple[Case, Law, str] | None:
-        """A batch that breaks one of some laws, made as small as time allows."""
+        """Return a batch that breaks one of some laws, made as small as time allows."""
         from hypothesis import HealthCheck, Phase, find, settings
         from hypothesis import strategies as st
         from hypothesis.errors import NoSuchExample
@@ -244,7 +244,7 @@ class Suite:
         )
 
     def command(self, law: Law, variant: Variant) -> str:
-        """What to type to see this failure alone."""
+        """Return what to type to see this failure alone."""
         words = ["specc", "test", self.path]
         for name, value in variant.settings().items():
             words += ["--set", f"{name}={value}"]
@@ -255,7 +255,7 @@ class Suite:
 
 
 def _asked(question: Callable[[], str | None]) -> str | None:
-    """A law's answer; an error while asking breaks it too."""
+    """Ask a law; an error while asking breaks it too."""
     try:
         return question()
     except Exception as error:
@@ -264,7 +264,7 @@ def _asked(question: Callable[[], str | None]) -> str | None:
 
 
 def describe(batch: Batch) -> str:
-    """A batch as text, an example a line."""
+    """Write a batch as text, an example a line."""
     return "\n".join(f"{i}: {line}" for i, line in enumerate(_lines(batch)))
 
 

@@ -99,11 +99,11 @@ class VirtualDevices:
             mode.__exit__(*fault)
 
     def device(self, x: Tensor) -> torch.device:
-        """The device that a tensor stands on; views are where the whole is."""
+        """Return the device that a tensor stands on; a view stands where its base does."""
         return self.known(x) or CPU
 
     def known(self, x: Tensor) -> torch.device | None:
-        """None for zeros that a derivative made: they are where they are first used."""
+        """Return None for zeros that a derivative made: they are where they are first used."""
         if x.layout != torch.strided:
             return self.known(x._indices())
         storage = x.untyped_storage()
@@ -134,7 +134,7 @@ class VirtualDevices:
 
 
 def _callers() -> tuple[str, ...]:
-    """The lines of the runtime that are being run, innermost first."""
+    """Return the lines of the runtime that are being run, innermost first."""
     lines = [
         f"{Path(f.filename).name}:{f.lineno} {f.line}"
         for f in extract_stack()
@@ -258,5 +258,5 @@ class _Operations(TorchDispatchMode):
 
 
 def _going_back() -> bool:
-    """Whether derivatives are computed: torch's own make zeros by the device that they see."""
+    """Return whether derivatives are computed: torch's own make zeros by the device that they see."""
     return bool(torch._C._current_graph_task_id() != -1)

@@ -29,7 +29,7 @@ class Count:
 
 
 def count(space: VariantSpace, points: int = POINTS) -> Count:
-    """The number of variants, an interval counted as so many points."""
+    """Return the number of variants, an interval counted as so many points."""
     number, exact = 1, True
     for part in space.parts:
         if space.free(part):
@@ -44,7 +44,7 @@ def count(space: VariantSpace, points: int = POINTS) -> Count:
 
 
 def intervals(space: VariantSpace) -> tuple[str, ...]:
-    """The params that range over numbers that are not integers."""
+    """Return the params that range over numbers that are not integers."""
     return tuple(n for n in space.order if isinstance(space.choices(n, _some(space, n)), Interval))
 
 
@@ -53,7 +53,8 @@ def _some(space: VariantSpace, name: str) -> dict[str, StaticValue]:
 
 
 def _bound(space: VariantSpace, part: Sequence[str], points: int) -> int:
-    """The product of the choices; a domain that reads other params counts with the most it ever has."""
+    """Return the product of the choices; a domain that reads other params counts with the most it ever
+    has."""
     return math.prod(_most(space, name, points) for name in part)
 
 
@@ -64,13 +65,14 @@ def _most(space: VariantSpace, name: str, points: int) -> int:
 
 
 def every(space: VariantSpace, points: int = POINTS) -> Iterator[Variant]:
-    """All variants, the last param changing fastest."""
+    """Yield all variants, the last param changing fastest."""
     for values in space.completions(space.order, {}, points):
         yield space.variant(values)
 
 
 def sample(space: VariantSpace, number: int, seed: int) -> list[Variant]:
-    """Different variants at random, fewer where there are fewer. Of an interval any number is drawn."""
+    """Return different variants at random, fewer where there are fewer. Of an interval any number is
+    drawn."""
     generator = random.Random(seed)
     found: dict[tuple[str, ...], Variant] = {}
     for _ in range(20 * number):
@@ -95,7 +97,8 @@ def _drawn(space: VariantSpace, generator: random.Random) -> dict[str, StaticVal
 
 
 def _drawn_part(space: VariantSpace, part: Sequence[str], generator: random.Random) -> dict[str, StaticValue]:
-    """Each param by itself until the conditions hold; where that is rare, by a search in random order."""
+    """Draw each param by itself until the conditions hold; where that is rare, by a search in random
+    order."""
     for _ in range(100):
         values: dict[str, StaticValue] = {}
         for name in part:
@@ -114,7 +117,8 @@ def _drawn_part(space: VariantSpace, part: Sequence[str], generator: random.Rand
 
 
 def covering(space: VariantSpace, points: int = POINTS) -> list[Variant]:
-    """Few variants, the default first, that have every pair of choices of two params that any variant has.
+    """Return few variants, the default first, that cover every pair of choices of two params that any variant
+    has.
 
     Intervals, and ranges of more than 8 integers, are covered by `points` of their numbers and the default.
     """
@@ -144,7 +148,7 @@ def covering(space: VariantSpace, points: int = POINTS) -> list[Variant]:
 
 
 def _levels(space: VariantSpace, name: str, points: int) -> tuple[StaticValue, ...]:
-    """The default first, then the other choices."""
+    """Return the default first, then the other choices."""
     choices = space.choices(name, _some(space, name))
     if isinstance(choices, Interval):
         choices = choices.points(points)
@@ -165,7 +169,8 @@ def _row(
     missing: set[frozenset[tuple[str, StaticValue]]],
     points: int,
 ) -> dict[str, StaticValue] | None:
-    """A whole choice from a start, each param at what brings most missing pairs; None where there is none."""
+    """Return a whole choice from a start, each param at what brings most missing pairs; None where there is
+    none."""
     if not space.holds(start) or not space.feasible(start, points):
         return None
     row = dict(start)

@@ -29,7 +29,7 @@ from specc.variants.space import PATIENCE, Unknown, VariantSpace
 def load_space(
     path: Path | str, fixed: Mapping[str, Any] | None = None
 ) -> tuple[VariantSpace | None, Report]:
-    """The variants of a spec file, or None with the reasons in the report."""
+    """Return the variants of a spec file, or None with the reasons in the report."""
     report = Report()
     source = read(path, report)
     if source is None:
@@ -40,7 +40,7 @@ def load_space(
 def space_of(
     source: Source, directory: Path | None, fixed: Mapping[str, Any], report: Report
 ) -> VariantSpace | None:
-    """The variants of a spec's text."""
+    """Return the variants of a spec's text."""
     program = load_program(source, directory, report)
     if program is None or report.has_errors:
         return None
@@ -66,7 +66,7 @@ def space_of(
 
 
 def _defaults(program: Program, fixed: Mapping[str, Any], report: Report) -> dict[str, StaticValue] | None:
-    """Every param's value without further overrides; their own faults are reported."""
+    """Return every param's value without further overrides; their own faults are reported."""
     found: dict[str, StaticValue] = {}
     for name, item in program.main.named.items():
         if isinstance(item, tree.Param):
@@ -86,7 +86,7 @@ def _defaults(program: Program, fixed: Mapping[str, Any], report: Report) -> dic
 
 
 def _params_read(node: Any, program: Program, among: set[str]) -> frozenset[str]:
-    """The params that an expression reads, through bindings, other params and spaces too."""
+    """Return the params that an expression reads, through bindings, other params and spaces too."""
     found: set[str] = set()
     seen: set[str] = set()
     waiting = [node]
@@ -114,7 +114,7 @@ def _names(node: Any) -> Iterator[str]:
 
 
 def _ordered(params: Sequence[str], reads: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """As declared, but a param after those its domain reads."""
+    """Order params as declared, but each after those its domain reads."""
     placed: list[str] = []
 
     def place(name: str, chain: tuple[str, ...]) -> None:
@@ -131,7 +131,7 @@ def _ordered(params: Sequence[str], reads: Mapping[str, frozenset[str]]) -> tupl
 
 
 def _something_left(space: VariantSpace, report: Report) -> bool:
-    """E0408 where no choice of the params keeps all conditions; E0512 where the defaults do not."""
+    """Report E0408 where no choice of the params keeps all conditions; E0512 where the defaults do not."""
     for part in space.parts:
         try:
             left = next(space.completions(part, {}, 3, patience=PATIENCE), None) is not None
@@ -195,7 +195,7 @@ def _report_nothing(space: VariantSpace, part: Sequence[str], report: Report) ->
 
 
 def _unconditional(space: VariantSpace, part: Sequence[str]) -> Iterator[dict[str, StaticValue]]:
-    """Choices of a part without any condition, as many as there is patience for."""
+    """Yield choices of a part without any condition, as many as there is patience for."""
     bare = VariantSpace(space.program, space.fixed, space.defaults, space.order, space.reads, ())
     try:
         yield from bare.completions(part, {}, 3, patience=PATIENCE)

@@ -43,7 +43,7 @@ class Interval:
         return self.low > 0 and self.high / self.low >= 100
 
     def points(self, count: int) -> tuple[float, ...]:
-        """That many numbers, both ends among them, evenly apart (for one: the middle)."""
+        """Return that many numbers, both ends among them, evenly apart (for one: the middle)."""
         if self.low == self.high:
             return (self.low,)
         steps = [0.5] if count == 1 else [i / (count - 1) for i in range(count)]
@@ -79,7 +79,7 @@ class Variant:
         return {name: plain(value) for name, value in self.values.items()}
 
     def settings(self, changes_only: bool = False) -> dict[str, str]:
-        """By param the text after `--set NAME=`."""
+        """Return by param the text after `--set NAME=`."""
         return {
             name: describe(value)
             for name, value in self.values.items()
@@ -88,7 +88,7 @@ class Variant:
 
 
 def plain(value: StaticValue) -> Any:
-    """A static value as JSON has it."""
+    """Return a static value as JSON has it."""
     if isinstance(value, tuple):
         return [plain(v) for v in value]
     return value.name if isinstance(value, Symbol) else value
@@ -115,7 +115,7 @@ class VariantSpace:
         return item
 
     def choices(self, name: str, given: Mapping[str, StaticValue]) -> Choices:
-        """What a param may be, once the params that its domain reads are given."""
+        """Return what a param may be, once the params that its domain reads are given."""
         if name in self.fixed:
             return (self.defaults[name],)
         domain = self.param(name).domain
@@ -141,12 +141,12 @@ class VariantSpace:
         return Interval(float(low), float(high))
 
     def grid(self, name: str, given: Mapping[str, StaticValue], points: int) -> Sequence[StaticValue]:
-        """The choices, with an interval as that many points."""
+        """Return the choices, with an interval as that many points."""
         found = self.choices(name, given)
         return found.points(points) if isinstance(found, Interval) else found
 
     def holds(self, given: Mapping[str, StaticValue], last: str | None = None) -> bool:
-        """Whether no condition whose params are all given is broken.
+        """Return whether no condition whose params are all given is broken.
 
         last: ask only those that read this param, the others having been asked before.
         """
@@ -160,7 +160,7 @@ class VariantSpace:
         return True
 
     def true(self, condition: tree.Expr, given: Mapping[str, StaticValue]) -> bool:
-        """Whether a condition holds when the params it reads are these."""
+        """Return whether a condition holds when the params it reads are these."""
         scope = self.scope(given)
         try:
             return truth(condition, Site(scope, scope.frame, ""))
@@ -168,7 +168,7 @@ class VariantSpace:
             return False
 
     def scope(self, given: Mapping[str, StaticValue]) -> Scope:
-        """The names of the spec with these params given."""
+        """Return the names of the spec with these params given."""
         world = world_of(self.program, Report(), {**self.fixed, **given})
         scope = module_scope(world, self.program.main)
         declare_axes(scope)
@@ -189,7 +189,7 @@ class VariantSpace:
         return tuple(sorted(found, key=lambda part: self.order.index(part[0])))
 
     def free(self, part: Sequence[str]) -> bool:
-        """Whether nothing ties a part's param to a condition or another param."""
+        """Return whether nothing ties a part's param to a condition or another param."""
         return len(part) == 1 and not any(part[0] in needs for _, needs in self.conditions)
 
     def completions(
@@ -200,7 +200,7 @@ class VariantSpace:
         shuffle: random.Random | None = None,
         patience: int | None = None,
     ) -> Iterator[dict[str, StaticValue]]:
-        """Every way to choose `names` (in order) that keeps the conditions, beside what is given.
+        """Yield every way to choose `names` (in order) that keeps the conditions, beside what is given.
 
         Raises Unknown after asking about `patience` choices.
         """
@@ -226,7 +226,7 @@ class VariantSpace:
         return step(0, dict(given))
 
     def feasible(self, given: Mapping[str, StaticValue], points: int) -> bool | None:
-        """Whether the rest of the params can be chosen too; None if that took too long to find out."""
+        """Return whether the rest of the params can be chosen too; None if that took too long to find out."""
         try:
             for part in self.parts:
                 if any(name in given for name in part):
@@ -240,7 +240,7 @@ class VariantSpace:
         return True
 
     def _allowed(self, given: Mapping[str, StaticValue], points: int) -> bool:
-        """Whether given values whose domains can be asked already are in them."""
+        """Return whether given values whose domains can be asked already are in them."""
         return all(
             value in self.grid(name, given, points)
             for name, value in given.items()
@@ -248,7 +248,7 @@ class VariantSpace:
         )
 
     def variant(self, values: Mapping[str, StaticValue]) -> Variant:
-        """A full choice as a variant, in the order of the declarations."""
+        """Return a full choice as a variant, in the order of the declarations."""
         declared = [n for n in self.program.main.named if n in values]
         fixed = {n: self.defaults[n] for n in self.fixed if n not in values}
         listed = {n: values[n] for n in declared}

@@ -64,7 +64,7 @@ def _extending(space: VariantSpace, variant: Variant, name: str) -> str:
 
 
 def _text(space: VariantSpace, variant: Variant, name: str) -> str:
-    """The spec as it stands, each changed default replaced where it is written."""
+    """Return the spec as it stands, each changed default replaced where it is written."""
     main = space.program.main
     source = main.ident.span.source
     replaced = [(main.ident.span, name)]
@@ -80,7 +80,7 @@ def _text(space: VariantSpace, variant: Variant, name: str) -> str:
 
 
 def _neighbours(main: Module, form: Form) -> list[Path]:
-    """The files that a written variant reads, without the shipped ones."""
+    """Return the files that a written variant reads, without the shipped ones."""
     sources: dict[str, None] = {}
     if form == "extends":
         sources[main.ident.span.source.name] = None
@@ -102,7 +102,8 @@ def _neighbours(main: Module, form: Form) -> list[Path]:
 
 
 def _extended(main: Module) -> list[str]:
-    """Bases of the spec, found by their names: a base of which every statement was restated is needed too."""
+    """Return bases of the spec, found by their names: a base of which every statement was restated is needed
+    too."""
     source = main.ident.span.source
     folder = Path(source.name).parent
     found = re.findall(r"^\s*extends\s+([a-z_][a-z0-9_]*)", source.text, re.MULTILINE)
