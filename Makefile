@@ -8,7 +8,7 @@ JOBS ?= 2
 # Two test processes on two cores: one thread each, or they fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit bench fidelity install clean
+.PHONY: demo test lint types unit bench fidelity install clean vsix vscode-test
 .DEFAULT_GOAL := test
 
 # torch first and alone, as constraints.txt pins it: resolved together with the rest, pip may pull a CUDA build,
@@ -70,6 +70,17 @@ bench: .venv/bench.stamp .venv-peers/peers.stamp
 fidelity: .venv/arec.stamp .venv-peers/peers.stamp
 	PYTHONPATH=.:runtime .venv-peers/bin/python -m bench.fidelity --double
 	PYTHONPATH=.:runtime .venv-peers/bin/python -m bench.fidelity
+
+# The extension for VS Code, and its grammar's test. They need Node.js, and its package registry.
+editors/vscode/node_modules: editors/vscode/package.json
+	cd editors/vscode && npm install --no-audit --no-fund --silent
+	@touch $@
+
+vscode-test: editors/vscode/node_modules
+	cd editors/vscode && npm test
+
+vsix: editors/vscode/node_modules
+	cd editors/vscode && npm run -s package
 
 clean:
 	rm -rf .venv .venv-peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -268,6 +268,18 @@ def _statements(body: Iterable[tree.Node]) -> Iterator[tree.Node]:
             yield from _statements(item.body)
 
 
+def picture(analysis: Analysis) -> str:
+    """Return the model as SVG, every box with its line as the end of its tooltip; '' while it has faults."""
+    if analysis.graph is None:
+        return ""
+    from specc.passes import prepared
+    from specc.passes.placement import place
+    from specc.show.scene import scene
+    from specc.show.svg import svg
+
+    return svg(scene(place(prepared(analysis.graph))))
+
+
 def explained(code: str) -> str:
     """Return the page about a diagnostic's code, as Markdown; '' if there is no such code."""
     return CODES[code].text if code in CODES else ""

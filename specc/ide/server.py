@@ -27,7 +27,7 @@ from specc.source import Source, Span
 from specc.syntax.print import Unreadable, format_source
 from specc.version import __version__
 
-EXPLAIN = "arec.explain"
+EXPLAIN, PICTURE = "arec.explain", "arec.picture"
 _SYNTAX = ("E01",)
 _COMPLETED = {
     "param": lsp.CompletionItemKind.Constant,
@@ -324,6 +324,10 @@ def server() -> Server:
     @made.command(EXPLAIN)
     def explain(ls: Server, code: str) -> str:
         return answers.explained(code)
+
+    @made.command(PICTURE)
+    def picture(ls: Server, uri: str) -> str:
+        return answers.picture(ls.text(uri).now)
 
     return made
 

@@ -139,6 +139,13 @@ def test_an_editing_session(tmp_path: Path) -> None:
         assert page.startswith("# E0201")
         assert await editor.change("concat(poled", "concat(pooled") == []
 
+        # The model's picture, whose boxes say on which lines they are.
+        svg = await client.workspace_execute_command_async(
+            lsp.ExecuteCommandParams("arec.picture", [editor.uri])
+        )
+        assert "<svg" in svg
+        assert f'small.arec:{SMALL[: SMALL.index("joined =")].count(chr(10)) + 1}"' in svg
+
         # What names are.
         async def hover(context: str, word: str) -> str:
             found = await client.text_document_hover_async(lsp.HoverParams(**editor.place(context, word)))
