@@ -15,6 +15,7 @@ from specc.elaborate.builtins.foreign import foreign
 from specc.elaborate.builtins.signature import BUILTINS, Arguments, Builtin
 from specc.elaborate.elsewhere import other_library, other_shape
 from specc.elaborate.options import known_callable, option_value
+from specc.elaborate.statics import STATIC_CALLS
 from specc.elaborate.world import Fault, Given, LayerValue, Site
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
@@ -64,7 +65,7 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
                     found=describe(target),
                     secondary=(Label(entry.span, "declared here"),),
                     help=f"it hides the built-in `{callee.name}(x)`: give it another name"
-                    if callee.name in ("width", "bound")
+                    if callee.name in STATIC_CALLS
                     else "",
                 )
         elif not known_callable(callee.name, site):
@@ -261,7 +262,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
             tell_missing(signature, binding.missing, expr, site)
             failed = True
         for clause, required in builtin.clauses.items():
-            if required and clause not in clauses:
+            if required and clause not in clauses and not (clause == "over" and options.get("axis")):
                 _missing_clause(builtin, clause, expr, nodes, site)
                 failed = True
     if failed:

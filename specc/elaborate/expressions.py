@@ -13,7 +13,7 @@ from specc.elaborate.broadcast import broadcast
 from specc.elaborate.calls import call
 from specc.elaborate.elsewhere import other_library
 from specc.elaborate.options import known_callable
-from specc.elaborate.statics import STATIC_CALLS, is_static, static, truth
+from specc.elaborate.statics import is_static, is_static_call, static, truth
 from specc.elaborate.world import Aside, Fault, LayerValue, Site, all_of
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS
@@ -54,7 +54,7 @@ def _branch(expr: tree.If, site: Site) -> Node:
 
 def _call(expr: tree.Call, site: Site) -> Node:
     callee = expr.callee
-    if isinstance(callee, tree.Ref) and callee.name in STATIC_CALLS and is_static(expr, site.scope):
+    if isinstance(callee, tree.Ref) and is_static_call(callee.name, site.scope):
         return _static_value(expr, site)
     return call(expr, site, [])
 
@@ -86,6 +86,26 @@ def _static_value(expr: tree.Expr, site: Site) -> Node:
                 expr.span,
                 why="conditions on values stand only in `where`; elsewhere they are static",
                 help="use it on params, or inside `over t where …`",
+            )
+        case tree.Index(value=value):
+            if isinstance(value, tree.Ref) and known_callable(value.name, site):
+                if site.scope.find(value.name) is None:
+                    raise site.world.fault(
+                        "E0103",
+                        f"what `{value.name}` is given stands in `( )`",
+                        expr.span,
+                        help=f"write `{value.name}({expr.index.span.text})`",
+                        why="square brackets are for lists and types",
+                        fix=Fix(expr.span, f"{value.name}({expr.index.span.text})", "write it in `( )`"),
+                    )
+            site.value(value)
+            raise site.world.fault(
+                "E0312",
+                "only a list has items, and this is a value of an example",
+                expr.span,
+                why="values have named axes, and no numbered ones",
+                help="positions: `first(x, over t)`, `last`, `take(x, k, over t)`; "
+                "channels: `channels(x, start, stop)`",
             )
         case tree.Quantity():
             return constant(static(expr, site), expr.span, site)

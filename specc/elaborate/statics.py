@@ -24,7 +24,20 @@ from specc.types.static import (
     unary,
 )
 
-STATIC_CALLS = ("width", "bound")
+STATIC_CALLS = ("width", "bound", "size")
+
+
+def is_static_call(name: str, scope: Scope) -> bool:
+    """Whether a call of a name asks about something at compile time; a number may have that name too."""
+    if name not in STATIC_CALLS:
+        return False
+    found = scope.find(name)
+    if found is None:
+        return True
+    entry = found[1]
+    if isinstance(entry.statement, tree.Param | tree.Static):
+        return entry.state == "done" and is_number(entry.value)
+    return entry.statement is None and is_number(entry.value)
 
 
 def symbols_of(domain: tree.Domain | None) -> frozenset[str]:
@@ -43,9 +56,11 @@ def is_static(expr: tree.Expr, scope: Scope) -> bool:
         case tree.Number() | tree.Text() | tree.Bool():
             return True
         case tree.Call(callee=tree.Ref(name=name)):
-            return name in STATIC_CALLS and scope.find(name) is None
+            return is_static_call(name, scope)
         case tree.List(items=items):
             return all(is_static(item, scope) for item in items)
+        case tree.Index(value=value, index=index):
+            return is_static(value, scope) and is_static(index, scope)
         case tree.Unary(operand=operand):
             return is_static(operand, scope)
         case tree.Binary():
@@ -111,6 +126,31 @@ def _literal(expr: tree.Number | tree.Text | tree.Bool, site: Site, _: Iterable[
 
 def _list(expr: tree.List, site: Site, symbols: Iterable[str]) -> StaticValue:
     return tuple(static(item, site, symbols) for item in expr.items)
+
+
+def _item(expr: tree.Index, site: Site, symbols: Iterable[str]) -> StaticValue:
+    """An item of a list."""
+    items, index = static(expr.value, site, symbols), static(expr.index, site)
+    if not isinstance(items, tuple):
+        raise site.world.fault(
+            "E0403",
+            f"only a list has items, and this is {kind_of(items)}",
+            expr.value.span,
+            found=describe(items),
+        )
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(items):
+        name = expr.value.span.text
+        raise site.world.fault(
+            "E0403",
+            f"`{name}` has {len(items)} items, and none is numbered {describe(index)}"
+            if is_number(index)
+            else f"an item has a number, and this is {kind_of(index)}",
+            expr.index.span,
+            expected=f"0 to {len(items) - 1}" if items else "",
+            found=describe(index),
+            help=f"items are counted from 0; the last is `{name}[size({name}) - 1]`" if items else "",
+        )
+    return items[index]
 
 
 def _unary(expr: tree.Unary, site: Site, _: Iterable[str]) -> StaticValue:
@@ -198,7 +238,7 @@ def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
 def _static_call(expr: tree.Call, site: Site, _: Iterable[str]) -> StaticValue:
     world = site.world
     name = expr.callee.name if isinstance(expr.callee, tree.Ref) else ""
-    if name not in STATIC_CALLS:
+    if not is_static_call(name, site.scope):
         raise world.fault(
             "E0401",
             "a value known at compile time is needed here",
@@ -211,9 +251,36 @@ def _static_call(expr: tree.Call, site: Site, _: Iterable[str]) -> StaticValue:
     argument = expr.args[0].value
     if name == "width":
         return site.value(argument).type.width
+    if name == "size":
+        return _size(argument, site)
     if not isinstance(argument, tree.Ref):
         raise world.fault("E0404", "`bound` takes the name of an axis", argument.span)
     return axis_by_name(argument.name, argument.span, site).bound
+
+
+def _size(argument: tree.Expr, site: Site) -> int:
+    """How many items a list has, or fields a space."""
+    if is_static(argument, site.scope):
+        items = static(argument, site)
+        if isinstance(items, tuple):
+            return len(items)
+        raise site.world.fault(
+            "E0403",
+            f"`size` is of a list or a space, and this is {kind_of(items)}",
+            argument.span,
+            found=describe(items),
+        )
+    node = site.value(argument)
+    fields = site.world.space_fields.get(node.id)
+    if fields is None:
+        raise site.world.fault(
+            "E0315",
+            "`size` is of a list or a space",
+            argument.span,
+            found=f"a value of type {node.type}",
+            help="channels are counted by `width(x)`, the most positions of an axis by `bound(t)`",
+        )
+    return len(fields)
 
 
 _STATICS: Mapping[type, Callable[[Any, Site, Iterable[str]], StaticValue]] = {
@@ -221,6 +288,7 @@ _STATICS: Mapping[type, Callable[[Any, Site, Iterable[str]], StaticValue]] = {
     tree.Text: _literal,
     tree.Bool: _literal,
     tree.List: _list,
+    tree.Index: _item,
     tree.Unary: _unary,
     tree.Binary: _binary,
     tree.If: _branch,

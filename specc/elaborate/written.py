@@ -12,12 +12,10 @@ from dataclasses import fields as dataclass_fields
 from specc.elaborate.binding import bound, unknown_option
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.options import INITIALIZERS
+from specc.elaborate.statics import STATIC_CALLS
 from specc.elaborate.world import Scope, Site
 from specc.ops.plugins import offered
 from specc.syntax import tree
-
-_STATIC_CALLS = ("width", "bound")
-
 
 # By kind of node its fields that can hold other nodes.
 _PARTS: dict[type, tuple[str, ...]] = {}
@@ -126,7 +124,7 @@ def check_names(scope: Scope) -> None:
             ):
                 world.unknown("E0201", "value", ref.name, ref.span, names)
         for ref in _callees(block):
-            if ref.name in names or ref.name in BUILTINS or ref.name in _STATIC_CALLS:
+            if ref.name in names or ref.name in BUILTINS or ref.name in STATIC_CALLS:
                 continue
             if ref.name in ("by_frequency", *INITIALIZERS) or world.program.block(module, ref.name):
                 continue

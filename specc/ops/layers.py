@@ -51,8 +51,9 @@ LINEAR_OPTIONS = (
 )
 DEFINITIONS = (
     OpDef(
-        op.LINEAR, "layers", "x W^T + b, to n channels.", slots("x"), _linear, weights=slots("weight bias?"),
-        traits=_SAME, call=Call(("x",), (Option("n", "count"), *LINEAR_OPTIONS)), derivative=_READS_INPUT,
+        op.LINEAR, "layers", "x W^T + b, to n channels, or along a static axis.", slots("x"), _linear,
+        weights=slots("weight bias?"), traits=_SAME, derivative=_READS_INPUT,
+        call=Call(("x",), (Option("n", "count"), *LINEAR_OPTIONS), {"over": False, "new": False}),
     ),
     OpDef(
         op.NORM, "layers", "Layer normalisation over channels, with scale and shift (Ba et al. 2016).",

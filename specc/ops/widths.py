@@ -63,7 +63,7 @@ DEFINITIONS = (
     OpDef(
         op.JOIN, "widths", "A static axis back into channels: the inverse of split.", slots("x"), _join,
         attrs={"axis": Axis}, traits=_RESHAPED, derivative=Derivative(),
-        call=Call(("x",), (Option("axis", "axis"),)),
+        call=Call(("x",), (Option("axis", "axis", None),), {"over": True}),
     ),
     OpDef(
         op.DOT, "widths", "Sum of products over channels: width 1.", slots("a b"), _dot,

@@ -89,6 +89,9 @@ class Builder:
     def _list(self, kids: Kids, span: Span) -> tree.List:
         return tree.List(tuple(k for k in kids if k is not None), span=span)
 
+    def _index(self, kids: Kids, span: Span) -> tree.Index:
+        return tree.Index(kids[0], kids[1], span=span)
+
     def _quantity(self, kids: Kids, span: Span) -> tree.Quantity:
         return tree.Quantity(kids[0], kids[1].text.removesuffix("s"), span=span)
 

@@ -86,6 +86,8 @@ class Documents:
                 return f"{base.name}.{ident.name}"
             case tree.List(items=items):
                 return self.list("[", items, "]", expr.span.start + 1, expr.span.stop - 1)
+            case tree.Index(value=value, index=index):
+                return (self.open(value), "[", self.expr(index), "]")
             case tree.Quantity(value=value, unit=unit):
                 one = isinstance(value, tree.Number) and value.value == 1
                 return (self.expr(value), f" {unit}" + "s" * (not one))

@@ -160,22 +160,41 @@ def _parts(told: Told) -> tuple[str, str, Span, str, str, str]:
     return told.code, told.message, told.span, told.help, told.why, told.label
 
 
+def index_opening(seen: Seen) -> int | None:
+    """The `[` right behind a name that does not fit, or in which something does not."""
+    opening = seen.index
+    if seen.token.kind != "[":
+        if seen.token.kind not in (",", ":", "]", ".."):
+            return None
+        depth = 0
+        while opening > seen.place.first:
+            opening -= 1
+            kind = seen.tokens[opening].kind
+            if kind in _OPEN and depth == 0:
+                break
+            depth += (kind in _CLOSE) - (kind in _OPEN)
+    bracket, before = seen.tokens[opening], seen.tokens[opening - 1]
+    behind_name = bracket.kind == "[" and before.kind == "NAME" and before.stop == bracket.start
+    return opening if behind_name else None
+
+
 def _bracket_call(seen: Seen, able: set[str]) -> Told | None:
     """`mlp[8, 4]`: a layer's options in the wrong brackets."""
-    if seen.token.kind != "[" or "|>" not in able or seen.before.kind != "NAME" or not touching(seen, -1):
+    opening = index_opening(seen)
+    if opening is None:
         return None
-    closing = _closing(seen, seen.index)
-    name = seen.before.text
-    piped = seen.tokens[seen.index - 2].kind == "|>"
+    closing = _closing(seen, opening)
+    name = seen.tokens[opening - 1].text
+    piped = seen.tokens[opening - 2].kind == "|>"
     if closing is None or not (piped or name in _TAKE_LISTS | _TAKE_ONE | _TAKE_VALUES):
         return None
-    inside = seen.tokens[seen.index + 1 : closing]
-    span = _between(seen, seen.index, closing)
+    inside = seen.tokens[opening + 1 : closing]
+    span = _between(seen, opening, closing)
     inner = span.text[1:-1].strip()
     numbers = bool(inside) and all(t.kind in ("NUMBER", ",") for t in inside)
     listed = name in _TAKE_LISTS or (numbers and len(inside) > 1 and name not in _TAKE_ONE)
     written = f"([{inner}])" if listed else f"({inner})"
-    return Told("E0103", f"what `{name}` is given stands in `( )`", seen.span(seen.token),
+    return Told("E0103", f"what `{name}` is given stands in `( )`", seen.span(seen.tokens[opening]),
                 f"write `{name}{written}`", "square brackets are for lists and types",
                 fix=Fix(span, written, f"write `{name}{written}`"))  # fmt: skip
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from specc.frozen import dataclass
 from specc.report import Fix
 from specc.source import Span
-from specc.syntax.forms import FORMS_OF_OTHERS
+from specc.syntax.forms import FORMS_OF_OTHERS, index_opening
 from specc.syntax.inner import misspelt_word
 from specc.syntax.told import Seen, Told, touching
 
@@ -220,7 +220,9 @@ def _expressions(seen: Seen, able: set[str]) -> Told | None:
         return Told("E0103", "values have no methods", span, f"pipe it: `… |> {following.text}`",
                     "a layer or built-in is applied as `f(x)` or `x |> f`",
                     fix=Fix(span, " |> ", f"write `|> {following.text}`"))  # fmt: skip
-    if token.kind == "[" and "|>" in able and touching(seen, -1):
+    if (token.kind == "[" and "|>" in able and touching(seen, -1)) or (
+        token.kind != "[" and ("]" in able or seen.before.kind == "[") and index_opening(seen) is not None
+    ):
         return Told("E0103", "a value is not indexed with `[ ]`", span,
                     "positions: `first(x, over t)`, `last`, `take(x, k, over t)`; channels: `split`",
                     "values have named axes, and no numbered ones")  # fmt: skip

@@ -24,6 +24,7 @@ from specc.syntax import align, tree
 from specc.syntax.comments import Comments
 from specc.syntax.parse import parse
 from specc.syntax.pretty import STEP, WIDTH, Doc, Line, lines
+from specc.syntax.renew import renewed
 from specc.syntax.statements import Holder, Item, Statements
 
 _DEPTH = 20_000
@@ -53,6 +54,7 @@ def format_source(source: Source | str) -> str:
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _DEPTH))
     try:
+        file = renewed(file)
         text = _Printer(file, source).text()
     finally:
         sys.setrecursionlimit(limit)

@@ -78,6 +78,14 @@ class List(Node):
 
 
 @dataclass(frozen=True)
+class Index(Node):
+    """`sizes[0]`: an item of a list, counted from 0."""
+
+    value: Ref | Index
+    index: Expr
+
+
+@dataclass(frozen=True)
 class Quantity(Node):
     """`2 epochs`, `1000 steps`: a number, or a list of them, of a unit. An argument as a whole."""
 
@@ -126,7 +134,7 @@ class Pipe(Node):
         return self.right if isinstance(self.right, Call) else Call(self.right, (), span=self.right.span)
 
 
-Expr = Number | Text | Bool | Ref | Attribute | List | Quantity | Unary | Binary | If | Call | Pipe
+Expr = Number | Text | Bool | Ref | Attribute | List | Index | Quantity | Unary | Binary | If | Call | Pipe
 
 
 # ------------------------------------------------------------------ arguments

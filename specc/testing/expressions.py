@@ -168,7 +168,8 @@ def join(env: Env, x: Val) -> Val | None:
     for axis in x.type.axes:
         name = env.name(axis, x.type)
         if axis.static and name and x.type.width * axis.bound <= WIDEST:
-            return Val(call(env, "join", x, name), x.type.without(axis).wide(x.type.width * axis.bound))
+            over = env.one((name, f"over {name}"))  # without a word, as it was written before
+            return Val(call(env, "join", x, over), x.type.without(axis).wide(x.type.width * axis.bound))
     return None
 
 
@@ -394,6 +395,23 @@ def linear(env: Env, x: Val) -> Val | None:
     return Val(call(env, "linear", x, str(n), *(["bias = false"] if env.chance() else [])), x.type.wide(n))
 
 
+@rule(in_scan=False)
+def mixed(env: Env, x: Val) -> Val | None:
+    """A layer along a static axis."""
+    for old in x.type.leaves:
+        name = env.name(old, x.type)
+        if not old.static or name is None:
+            continue
+        n = env.number(1, 3)
+        what = env.one((f"linear({n}", f"mlp([2, {n}], norm = norm", f"mlp([{n}], act = prelu"))
+        if old.bound == n and env.chance():
+            return Val(f"({x.text} |> {what}, over {name}))", x.type)
+        new, axis = static_name(env, n, x.type)
+        text = f"({x.text} |> {what}, over {name} as {new}))"
+        return axis_made(env, new, axis, text, x.type.replaced(old, axis))
+    return None
+
+
 @rule()
 def layer(env: Env, x: Val) -> Val | None:
     d = x.type.width
@@ -412,7 +430,10 @@ def statistics(env: Env, x: Val) -> Val | None:
 @rule()
 def mlp(env: Env, x: Val) -> Val | None:
     n, act = width(env), env.one((op.RELU, op.TANH, op.PRELU, op.SILU))
-    return Val(call(env, "mlp", x, f"[{width(env)}, {n}]", f"act = {act}"), x.type.wide(n))
+    sizes = env.one(
+        (f"[{width(env)}, {n}]", f"sizes + [{n}]", f"[sizes[0], size(sizes), {n}]", f"[size(ad), {n}]")
+    )
+    return Val(call(env, "mlp", x, sizes, f"act = {act}"), x.type.wide(n))
 
 
 @rule()

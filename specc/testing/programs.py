@@ -76,6 +76,7 @@ class _Program:
     def spaces(self) -> None:
         env = self.env
         items, tags = env.number(1, 4), env.number(1, 3)
+        self.head.append(f"param sizes = [{', '.join(str(width(env, 4)) for _ in range(env.number(1, 2)))}]")
         rare = ", min_count = 2" if env.chance() else ""
         self.head.append(f"table items = vocab(7, {items}{rare})")
         self.placeable.append("items")

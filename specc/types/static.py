@@ -127,6 +127,8 @@ def binary(op: str, a: StaticValue, b: StaticValue) -> StaticValue:
             other = b if isinstance(a, bool) else a
             raise StaticFault(f"`{op}` joins conditions, and {describe(other)} is {kind_of(other)}")
         return (a and b) if op == "and" else (a or b)
+    if op == "+" and isinstance(a, tuple) and isinstance(b, tuple):
+        return a + b
     if not (is_number(a) and is_number(b)):
         other = b if is_number(a) else a
         raise StaticFault(f"`{op}` needs numbers, and {describe(other)} is {kind_of(other)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
+from specc.elaborate.builtins.transposed import along_axis
 from specc.elaborate.builtins.widths import new_axis, without_axis_named
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
@@ -43,7 +44,8 @@ def _linear_at(args: Arguments, x: Node, n: int, path: str, options: dict[str, A
 
 @built_in(op.LINEAR)
 def _linear(args: Arguments) -> Node:
-    return _linear_at(args, args.x, args.options["n"], args.site.child("linear"), dict(args.options))
+    n, path = args.options["n"], args.site.child("linear")
+    return along_axis(args, n, lambda x: _linear_at(args, x, n, path, dict(args.options)))
 
 
 def _dropout_at(args: Arguments, x: Node, p: float) -> Node:
@@ -54,7 +56,12 @@ def _mlp(args: Arguments) -> Node:
     options = dict(args.options)
     path = args.site.child("mlp")
     inner = Site(args.site.scope, args.site.frame, path)
-    x = args.x
+    sizes = options["sizes"]
+    return along_axis(args, sizes[-1] if sizes else None, lambda x: _layers(args, x, inner, options))
+
+
+def _layers(args: Arguments, x: Node, inner: Site, options: dict[str, Any]) -> Node:
+    """The layers of an `mlp`, one after another."""
     for size in options["sizes"]:
         x = _linear_at(args, x, size, inner.child("linear"), options)
         if options["norm"] is not None:
@@ -210,7 +217,8 @@ for _builtin in (
     Builtin("mlp", "layers", ("x",), _mlp,
             "For each size: linear, then norm, activation and dropout where given.",
             options=(Option("sizes", "sizes"), Option("act", "layer?", op.RELU),
-                     Option("dropout", "rate", 0.0), Option("norm", "layer?", None), *LINEAR_OPTIONS)),
+                     Option("dropout", "rate", 0.0), Option("norm", "layer?", None), *LINEAR_OPTIONS),
+            clauses={"over": False, "new": False}),
     Builtin("residual", "layers", ("x",), _residual, "x + layer(x).", options=(Option("layer", "layer"),)),
     Builtin("repeat", "layers", ("x",), _repeat, "n copies of a layer in turn, each with its own weights.",
             options=(Option("n", "copies"), Option("layer", "layer"))),

@@ -93,6 +93,8 @@ class Builtin:
         """The call as a reader would write it."""
         parts = [name.replace("*", "") + (", …" if "*" in name else "") for name in self.inputs]
         for option in self.options:
+            if option.kind == "axis" and "over" in self.clauses:
+                continue  # as it was written before
             if option.default is REQUIRED:
                 parts.append(option.name)
             else:

@@ -97,12 +97,17 @@ def _split(args: Arguments) -> Node:
 
 @built_in(op.JOIN)
 def _join(args: Arguments) -> Node:
-    axis = axis_of_value(args.options["axis"], args.x, args.site)
+    if args.over is not None and args.options["axis"] is not None:
+        raise args.world.fault(
+            "E0404", "`join` is given two axes", args.options["axis"].span, help="keep the one after `over`"
+        )
+    ident = args.over or args.options["axis"]  # without a word, as it was written before
+    axis = axis_of_value(ident, args.x, args.site)
     if axis.size is None:
         raise args.world.fault(
             "E0308",
             f"`{axis.name}` is ragged, and only a static axis can become channels",
-            args.options["axis"].span,
+            ident.span,
             found=str(args.x.type),
             help=f"`flatten(x, over {axis.name})` fills it with zeros to its bound of {axis.bound}",
         )
