@@ -14,12 +14,12 @@ from typing import Any
 from specc.elaborate.arguments import bind_arguments, bind_statics, bind_types, check_widths
 from specc.elaborate.blame import CallSite, is_standard
 from specc.elaborate.builtins.signature import BUILTINS
-from specc.elaborate.contracts import check_result, declared_twice, record_attention
+from specc.elaborate.contracts import check_results, declared_twice, record_attention
 from specc.elaborate.results import bind_results, name_axes
 from specc.elaborate.statics import truth
 from specc.elaborate.world import Entry, Fault, Given, Scope, Site, World, all_of
 from specc.ir.graph import Node
-from specc.names.program import Module
+from specc.names.program import Module, taken
 from specc.report import Label
 from specc.syntax import tree
 from specc.types.static import describe
@@ -29,6 +29,27 @@ def call_block(
     module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
 ) -> Node:
     """The value of one instance of a block. Raises Fault.
+
+    first: what is piped in; None where that is faulty.
+    """
+    count = len(block.results)
+    if count > 1:
+        names = ", ".join("abcdefgh"[:count] if count <= 8 else ["a", "b", "…"])
+        raise site.world.fault(
+            "E0519",
+            f"`{block.ident.name}` gives {count} values, and one is needed here",
+            expr.span,
+            secondary=(Label(block.ident.span, "declared here"),),
+            why="it is called by itself: not piped into, and in no `layer`, `repeat`, `fan` or `residual`",
+            help=f"name what it gives: `{names} = {block.ident.name}(…)`",
+        )
+    return results_of(module, block, expr, site, first)[0]
+
+
+def results_of(
+    module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
+) -> list[Node]:
+    """The values that one instance of a block gives. Raises Fault.
 
     first: what is piped in; None where that is faulty.
     """
@@ -57,15 +78,16 @@ def call_block(
     try:
         bind_statics(block, statics, scope)
         check_widths(block, inputs, scope)
-        result = _body(block, scope)
-        check_result(block, result, scope)
+        results = _body(block, scope)
+        check_results(block, results, scope)
     finally:
         world.calls.pop()
         world.call_sites.pop()
     if block.kind == "attention" and site.frame.outer is None:
-        record_attention(block, inputs, result, scope)
-    name_axes(block, result, outside, scope, site, expr.span)
-    return result
+        record_attention(block, inputs, results[0], scope)
+    for result in results:
+        name_axes(block, result, outside, scope, site, expr.span)
+    return results
 
 
 def module_scope(world: World, module: Module) -> Scope:
@@ -79,13 +101,16 @@ def module_scope(world: World, module: Module) -> Scope:
     return scope
 
 
-def _body(block: tree.Block, scope: Scope) -> Node:
+def _body(block: tree.Block, scope: Scope) -> list[Node]:
     world = scope.world
     returned: tree.Return | None = None
     for item in block.body:
         match item:
             case tree.Binding() | tree.Layer() | tree.Learned():
                 declare_name(scope, item.ident, item)
+            case tree.Unpack():
+                for part in taken(item):
+                    declare_name(scope, part.ident, part)
             case tree.Scan():
                 for state in item.states:
                     declare_name(scope, state.ident, item)
@@ -96,7 +121,7 @@ def _body(block: tree.Block, scope: Scope) -> Node:
                         f"`{block.ident.name}` returns twice",
                         item.span,
                         secondary=(Label(returned.span, "it returns here"),),
-                        help="keep one `return`; several results stand side by side in `concat`",
+                        help="keep one `return`; several results stand in it with commas: `return a, b`",
                     )
                 returned = returned or item
     failed = False
@@ -118,16 +143,17 @@ def _body(block: tree.Block, scope: Scope) -> Node:
             help="end its body with `return …`",
         )
     final = returned
-    scope.returned = (final.value,)
+    scope.returned = final.values
     # Every statement is elaborated, so that a fault in an unused one is seen too.
-    makers: list[Callable[[], Any]] = [lambda: Site(scope, scope.frame, scope.path).value(final.value)]
+    site = Site(scope, scope.frame, scope.path)
+    makers: list[Callable[[], Any]] = [partial(site.value, value) for value in final.values]
     makers += [
         partial(scope.value_of, entry, name)
         for name, entry in scope.entries.items()
         if entry.state == "waiting"
     ]
-    result: Node = all_of(*makers)[0]
-    return world.localize(result, scope.frame)
+    results: list[Node] = all_of(*makers)[: len(final.values)]
+    return [world.localize(result, scope.frame) for result in results]
 
 
 def declare_name(scope: Scope, ident: tree.Ident, statement: tree.Node) -> None:

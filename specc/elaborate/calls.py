@@ -79,6 +79,20 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
     return _global(expr, callee.name, site, first)
 
 
+def block_of(expr: tree.Call, site: Site) -> tuple[Module, tree.Block] | None:
+    """The block that a call is of; None where it is of something else."""
+    callee = expr.callee
+    if isinstance(callee, tree.Attribute):
+        return _library_block(callee, site)
+    found = site.scope.find(callee.name)
+    if found is not None:
+        scope, entry = found
+        if not isinstance(entry.statement, tree.Block):
+            return None
+        return scope.module, entry.statement
+    return site.world.program.block(site.scope.module, callee.name) if callee.name not in BUILTINS else None
+
+
 def _renamed(expr: tree.Call, name: str) -> tree.Call:
     """A call of what a param names instead."""
     known: tree.Call | None = expr.memo.get(("renamed", name))

@@ -5,8 +5,10 @@ Promises: what breaks a promise is reported where it is made; an attention leave
 
 from __future__ import annotations
 
+from functools import partial
+
 from specc.elaborate.arguments import declared_width, is_ancestor
-from specc.elaborate.world import AttentionUse, Fault, Given, Scope, Site, World
+from specc.elaborate.world import AttentionUse, Fault, Given, Scope, Site, World, all_of
 from specc.ir.graph import AttentionRecord, Node
 from specc.report import Label
 from specc.syntax import tree
@@ -14,11 +16,33 @@ from specc.types.axis import Axis
 from specc.types.static import describe, kind_of
 
 
-def check_result(block: tree.Block, node: Node, scope: Scope) -> None:
-    world, declared = scope.world, block.result
+def check_results(block: tree.Block, nodes: list[Node], scope: Scope) -> None:
+    """Check what a block gives against what it declares."""
+    returned = next(s for s in block.body if isinstance(s, tree.Return))
+    if len(nodes) != len(block.results):
+        raise scope.world.fault(
+            "E0506",
+            f"`{block.ident.name}` returns {_values(len(nodes))}, and declares {len(block.results)}",
+            returned.span,
+            expected=", ".join(type_.span.text for type_ in block.results),
+            found=", ".join(str(node.type) for node in nodes),
+            secondary=(Label(block.result.span, "declared here"),),
+            help="write the type of each after `->`: `-> [d], [t, e]`",
+        )
+    every = zip(block.results, nodes, returned.values, strict=True)
+    all_of(*(partial(_check_result, block, *one, scope) for one in every))
+
+
+def _values(count: int) -> str:
+    return "one value" if count == 1 else f"{count} values"
+
+
+def _check_result(
+    block: tree.Block, declared: tree.TypeExpr, node: Node, value: tree.Expr, scope: Scope
+) -> None:
+    world, place = scope.world, value.span
     site = Site(scope, scope.frame, scope.path)
     found: set[Axis] = set()
-    place = next((s.value.span for s in block.body if isinstance(s, tree.Return)), block.span)
 
     def wrong(code: str, message: str, advice: str = "") -> Fault:
         return world.fault(

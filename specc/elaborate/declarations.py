@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from specc.elaborate.blocks import results_of
 from specc.elaborate.bodies import static_axis
+from specc.elaborate.calls import block_of
 from specc.elaborate.encodings import table_encoding
 from specc.elaborate.expressions import layer, value
 from specc.elaborate.lookup import axis_by_name
@@ -21,6 +23,7 @@ from specc.elaborate.statics import describe_domain, in_domain, is_static, stati
 from specc.elaborate.world import Entry, Fault, LayerValue, Scope, Site
 from specc.elaborate.written import walk
 from specc.ir.graph import Node, Weight
+from specc.names.program import Taken
 from specc.ops import op
 from specc.report import Label
 from specc.syntax import tree
@@ -88,6 +91,8 @@ def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
             return _learned(scope, statement, site)
         case tree.Layer(value=expr):
             return _layer(scope, expr, site)
+        case Taken():
+            return _taken(scope, statement)
         case tree.Binding(value=expr):
             if is_static(expr, scope):
                 return static(expr, site)
@@ -173,6 +178,50 @@ def _static_of(given: Any, symbols: frozenset[str]) -> Any:
     if isinstance(given, str) and given in symbols:
         return Symbol(given)
     return given
+
+
+# ------------------------------------------------------------- several results
+
+
+def _taken(scope: Scope, item: Taken) -> Node:
+    """One of the results of `x, y = block(…)`. Raises Fault."""
+    key = id(item.of)
+    if key not in scope.scans:
+        scope.scans[key] = ()  # what failed is not tried again for its other names
+        scope.scans[key] = tuple(_results(scope, item.of))
+    nodes = scope.scans[key]
+    if not nodes:
+        raise Fault
+    return nodes[item.number]
+
+
+def _results(scope: Scope, item: tree.Unpack) -> list[Node]:
+    world, name = scope.world, item.idents[0].name
+    site = Site(scope, scope.frame, f"{scope.path}.{name}" if scope.path else name)
+    call = item.value
+    found = block_of(call, site) if isinstance(call, tree.Call) else None
+    if found is None or not isinstance(call, tree.Call):
+        site.value(call)  # its own faults first
+        raise world.fault(
+            "E0519",
+            f"this is one value, and {len(item.idents)} names stand for it",
+            call.span,
+            why="only a block that returns several gives several, where it is called by itself",
+            help=f"keep one name: `{name} = …`",
+        )
+    module, block = found
+    if len(block.results) != len(item.idents):
+        count = len(block.results)
+        given = "one value" if count == 1 else f"{count} values"
+        raise world.fault(
+            "E0519",
+            f"`{block.ident.name}` gives {given}, and {len(item.idents)} names stand for them",
+            call.span,
+            secondary=(Label(block.result.span, "declared here"),),
+            help="write a name for each of its results",
+        )
+    nodes = [world.localize(node, scope.frame) for node in results_of(module, block, call, site, [])]
+    return [world.name(scope.frame, node, ident.name) for node, ident in zip(nodes, item.idents, strict=True)]
 
 
 # --------------------------------------------------------------------- learned

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from specc.elaborate.world import AttentionUse, World
 from specc.elaborate.written import local_names, references, walk
 from specc.ir.graph import Graph, Node
-from specc.names.program import KIND_WORDS
+from specc.names.program import KIND_WORDS, Taken, taken
 from specc.ops import op
 from specc.report import Label
 from specc.source import Span
@@ -138,6 +138,8 @@ def unused(world: World) -> None:
         if isinstance(item, tree.Predict | tree.Output | tree.Loss | tree.Device):
             continue
         elsewhere = mentioned.get(name, set()) - {id(item)}
+        if isinstance(item, Taken):  # all results of a block have names: one that is used is enough
+            elsewhere |= {part for ident in item.of.idents for part in mentioned.get(ident.name, ())}
         if not elsewhere and item.span.source.name == module.ident.span.source.name:
             world.report.warning(
                 "W0701",
@@ -154,17 +156,19 @@ def unused(world: World) -> None:
 def _unused_inside(block: tree.Block, world: World) -> None:
     inside = {
         name
-        for part in (*block.body, *block.statics, *block.inputs, block.result)
+        for part in (*block.body, *block.statics, *block.inputs, *block.results)
         for name in references(part)
     }
     kept = {"weight", "score"} if block.kind == "attention" else set()
     names = local_names(block) - {a.name for i in block.inputs for a in i.type.axes}
+    unpacked = [i for item in block.body if isinstance(item, tree.Unpack) for i in taken(item)]
     steps = [step for item in block.body if isinstance(item, tree.Scan) for step in item.body]
     # Blocks are exchanged for each other, so an input may be there for the others' sake.
-    for item in (*block.statics, *block.body, *steps):
+    for item in (*block.statics, *block.body, *steps, *unpacked):
         if isinstance(item, tree.Static | tree.Binding | tree.Layer | tree.Learned):
             name = item.ident.name
-            if name in names and name not in inside and name not in kept:
+            others = {ident.name for ident in item.of.idents} if isinstance(item, Taken) else {name}
+            if name in names and others.isdisjoint(inside) and name not in kept:
                 word = KIND_WORDS.get(type(item), "static")
                 world.report.warning(
                     "W0702",

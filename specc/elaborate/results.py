@@ -46,7 +46,8 @@ def result_axes(block: tree.Block) -> tuple[str, ...]:
     known: tuple[str, ...] | None = block.memo.get("result axes")
     if known is None:
         inputs = axis_variables(block)
-        known = tuple(dict.fromkeys(a.name for a in block.result.axes if a.name not in inputs))
+        names = (a.name for type_ in block.results for a in type_.axes)
+        known = tuple(dict.fromkeys(name for name in names if name not in inputs))
         block.memo["result axes"] = known
     return known
 

@@ -11,6 +11,7 @@ from specc.elaborate.lookup import axis_by_name, unwalked
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, Scope, Site, all_of
 from specc.ir.graph import Node, Region
+from specc.names.program import taken
 from specc.ops import op
 from specc.report import Fix, Label
 from specc.report.suggest import nearest
@@ -201,7 +202,10 @@ def _elaborate(
         node = world.put(frame, op.STATE, (), type_, state.span, {"index": index}, (), scope.path)
         states.append(world.name(frame, node, state.ident.name))
         body.bind(state.ident.name, states[-1], state.ident.span)
-    for item in scan.body:
+    steps: list[tree.Statement] = []
+    for step in scan.body:
+        steps += taken(step) if isinstance(step, tree.Unpack) else [step]
+    for item in steps:
         if isinstance(item, tree.Binding | tree.Layer):
             known = scope.entries.get(item.ident.name)
             if known is not None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from specc.elaborate.arguments import declared_width
 from specc.elaborate.blame import is_standard
-from specc.elaborate.blocks import call_block, module_scope
+from specc.elaborate.blocks import module_scope, results_of
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, LayerValue, Scope, Site, World
 from specc.ir.graph import Node
@@ -25,7 +25,7 @@ from specc.types.axis import Axis, Type
 
 # Faults of a branch that stay faults whatever the params are.
 _ALWAYS = frozenset(
-    ["E0201", "E0202", "E0211", "E0305", "E0313", "E0314", "E0401", "E0402", "E0404", "E0407"]
+    ["E0201", "E0202", "E0211", "E0305", "E0313", "E0314", "E0401", "E0402", "E0404", "E0407", "E0519"]
 )
 _WIDTHS = ((24, 24, 24, 24), (24, 48, 12, 96), (1, 1, 1, 1))
 # A signature does not say of what kind its axes are: each inside of the one before, side by side, or static.
@@ -104,7 +104,7 @@ def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...], kind: str) 
     with _aside(world) as report, contextlib.suppress(Fault):
         arguments = _inputs(block, inner, site, widths, kind) + _statics(block, inner)
         call = tree.Call(tree.Ref(block.ident.name, span=block.ident.span), tuple(arguments), span=block.span)
-        call_block(scope.module, block, call, site, [])
+        results_of(scope.module, block, call, site, [])
     return report
 
 

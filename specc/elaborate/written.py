@@ -54,7 +54,7 @@ def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.N
 def local_names(block: tree.Block) -> set[str]:
     """What a block's own text declares: inputs, statics, variables of its types, bindings, states."""
     names = {i.ident.name for i in block.inputs} | {s.ident.name for s in block.statics}
-    for type_ in [i.type for i in block.inputs] + [block.result]:
+    for type_ in (*(i.type for i in block.inputs), *block.results):
         names |= {a.name for a in type_.axes}
         if isinstance(type_.width, tree.Ref):
             names.add(type_.width.name)
@@ -67,6 +67,8 @@ def _declared(body: Iterable[tree.Node]) -> set[str]:
     for item in body:
         if isinstance(item, tree.Binding | tree.Layer | tree.Learned):
             names.add(item.ident.name)
+        elif isinstance(item, tree.Unpack):
+            names |= {ident.name for ident in item.idents}
         elif isinstance(item, tree.Scan):
             names |= {s.ident.name for s in item.states} | _declared(item.body)
     return names
@@ -101,7 +103,9 @@ def _operands(node: tree.Node) -> Iterator[tree.Ref]:
                 yield from (s for s in (left, right) if isinstance(s, tree.Ref))
             case tree.Pipe(left=tree.Ref() as left):
                 yield left
-            case tree.Return(value=tree.Ref() as result) | tree.Binding(value=tree.Ref() as result):
+            case tree.Return(values=values):
+                yield from (value for value in values if isinstance(value, tree.Ref))
+            case tree.Binding(value=tree.Ref() as result):
                 yield result
 
 

@@ -14,6 +14,15 @@ from specc.frozen import dataclass
 from specc.source import Span
 from specc.syntax import tree
 
+
+@dataclass(frozen=True)
+class Taken(tree.Binding):
+    """One name of `x, y = block(…)`; its value is the call, of whose results it is the one numbered so."""
+
+    of: tree.Unpack
+    number: int
+
+
 Named = (
     tree.Param | tree.Table | tree.Space | tree.Learned | tree.Layer | tree.Block
     | tree.Binding | tree.Predict | tree.Output | tree.Loss | tree.Device
@@ -27,11 +36,20 @@ KIND_WORDS: Mapping[type, str] = {
     tree.Layer: "layer",
     tree.Block: "block",
     tree.Binding: "binding",
+    Taken: "binding",
     tree.Predict: "prediction",
     tree.Output: "output",
     tree.Loss: "loss",
     tree.Device: "device",
 }
+
+
+def taken(item: tree.Unpack) -> list[Taken]:
+    """A binding for each name of `x, y = block(…)`."""
+    return [
+        Taken(ident, item.value, item, number, span=item.span, doc=item.doc)
+        for number, ident in enumerate(item.idents)
+    ]
 
 
 @dataclass

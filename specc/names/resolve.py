@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from specc import resources
-from specc.names.program import KIND_WORDS, Module, Named, Program
+from specc.names.program import KIND_WORDS, Module, Named, Program, taken
 from specc.report import Label, Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
@@ -179,7 +179,10 @@ class _Loader:
     def declare(self, module: Module, body: Sequence[tree.Declaration], replaces: frozenset[str]) -> None:
         seen: dict[str, Named] = {} if replaces else dict(module.named)
         train: tree.Train | None = None
+        parts: list[tree.Declaration] = []
         for item in body:
+            parts += taken(item) if isinstance(item, tree.Unpack) else [item]
+        for item in parts:
             match item:
                 case tree.Use():
                     self.use(module, item)
@@ -205,6 +208,7 @@ class _Loader:
                 case tree.Extends() | tree.Drop():
                     pass
                 case _:
+                    assert not isinstance(item, tree.Unpack)
                     name = item.ident.name
                     if name in seen:
                         first = seen[name]
@@ -297,6 +301,7 @@ def _without(place: tree.Place, body: Sequence[tree.Declaration]) -> tree.Place 
         return None if any(not other.names for other in others) else place
     taken = {ident.name for other in others for ident in other.names}
     declared = {item.ident.name for item in body if isinstance(item, Named)}
+    declared |= {ident.name for item in body if isinstance(item, tree.Unpack) for ident in item.idents}
     dropped = {ident.name for item in body if isinstance(item, tree.Drop) for ident in item.names} - declared
     names = tuple(i for i in place.names if i.name not in taken and i.name.split(".")[0] not in dropped)
     return replace(place, names=names) if names else None

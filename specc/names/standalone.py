@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specc import resources
-from specc.names.program import Module, Program
+from specc.names.program import Module, Program, Taken
 from specc.syntax import tree
 
 
@@ -23,12 +23,31 @@ def standalone(program: Program, params: Mapping[str, Any]) -> tree.File:
         if isinstance(item, tree.Param):
             body.append(replace(item, default=_expr(params[name])) if name in params else item)
     body += main.requires
-    body += [item for item in main.named.values() if not isinstance(item, tree.Param)]
+    unpacked: set[int] = set()
+    for item in main.named.values():
+        if isinstance(item, Taken):
+            if id(item.of) not in unpacked:
+                unpacked.add(id(item.of))
+                body.append(_unpack(item.of, main))
+        elif not isinstance(item, tree.Param):
+            body.append(item)
     body += main.places
     entries = {entry.ident.name: entry for train in main.trains for entry in train.entries}
     if entries:
         body.append(tree.Train(tuple(entries.values())))
     return tree.File(main.edition, main.kind, main.ident, tuple(body), doc=main.doc)
+
+
+def _unpack(item: tree.Unpack, main: Module) -> tree.Unpack:
+    """`x, y = block(…)`, where a name that another declaration has taken is one that nothing has."""
+    idents = []
+    for ident in item.idents:
+        name, own = ident.name, main.named.get(ident.name)
+        if not (isinstance(own, Taken) and own.of is item):
+            while name in main.named:
+                name += "_before"
+        idents.append(replace(ident, name=name))
+    return replace(item, idents=tuple(idents))
 
 
 def libraries(program: Program) -> dict[str, str]:

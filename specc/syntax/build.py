@@ -259,6 +259,10 @@ class Builder:
     def _binding(self, kids: Kids, span: Span, doc: str | None) -> tree.Binding:
         return tree.Binding(self.ident(kids[0]), kids[1], span=span, doc=doc)
 
+    def _unpack(self, kids: Kids, span: Span, doc: str | None) -> tree.Unpack:
+        *names, value = kids
+        return tree.Unpack(tuple(self.ident(k) for k in names), value, span=span, doc=doc)
+
     def _predict(self, kids: Kids, span: Span, doc: str | None) -> tree.Predict:
         ident, kind, column, condition, value = kids
         return tree.Predict(
@@ -294,9 +298,9 @@ class Builder:
     # --------------------------------------------------------------- blocks
 
     def _block(self, kids: Kids, span: Span, doc: str | None) -> tree.Block:
-        kind, ident, inputs, statics, result, body = kids
+        kind, ident, inputs, statics, results, body = kids
         return tree.Block(
-            kind.text, self.ident(ident), inputs or (), statics or (), result, body, span=span, doc=doc
+            kind.text, self.ident(ident), inputs or (), statics or (), results, body, span=span, doc=doc
         )
 
     def _inputs(self, kids: Kids, span: Span) -> tuple[tree.Input, ...]:
@@ -315,11 +319,14 @@ class Builder:
         *axes, width = kids
         return tree.TypeExpr(tuple(self.ident(a) for a in axes), width, span=span)
 
+    def _types(self, kids: Kids, span: Span) -> tuple[tree.TypeExpr, ...]:
+        return tuple(kids)
+
     def _block_body(self, kids: Kids, span: Span) -> tuple[tree.BodyStatement, ...]:
         return _kept(kids)
 
     def _return(self, kids: Kids, span: Span, doc: str | None) -> tree.Return:
-        return tree.Return(kids[0], span=span, doc=doc)
+        return tree.Return(tuple(kids), span=span, doc=doc)
 
     def _scan(self, kids: Kids, span: Span, doc: str | None) -> tree.Scan:
         states, axis, backward, body = kids

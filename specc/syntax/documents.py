@@ -8,10 +8,11 @@ beside what they stood beside. Leaves statements and the space between them to `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from specc.syntax import tree
 from specc.syntax.comments import Comments, above, below
-from specc.syntax.pretty import SOFT, SPACE, WIDTH, Doc, Either, Indent, Remark, group
+from specc.syntax.pretty import HARD, SOFT, SPACE, WIDTH, Doc, Either, Indent, Remark, group
 
 # A pipe of several stages is broken earlier than anything else: it costs the reader nothing.
 _PIPE_WIDTH = 85
@@ -297,7 +298,15 @@ class Documents:
         start, stop = block.ident.span.stop, block.result.span.start
         statics = len(block.inputs) if block.statics else None
         given = self.bracketed("(", makers, ")", start, stop, fill=True, statics=statics)
-        return (given, " -> ", self.type(block.result))
+        return (given, " -> ", self.separated([(self.type(t), t) for t in block.results]))
+
+    def separated(self, parts: Sequence[tuple[Doc, tree.Node]]) -> Doc:
+        """`a, b`: a line may end after a comma."""
+        found: list[Doc] = [parts[0][0]]
+        for (_, before), (doc, node) in pairwise(parts):
+            behind, over = self.comments.between(before.span.stop, node.span.start)
+            found += [",", behind, HARD if behind or over else group(SPACE), over, doc]
+        return Indent(tuple(found))
 
 
 def _joins(left: tree.Binary, right: tree.Binary) -> bool:

@@ -112,7 +112,8 @@ def _colon_and_equals(seen: Seen, able: set[str]) -> Told | None:
         walrus = following is not None and following.kind == "="
         span = seen.span(token) if not walrus else Span(seen.source, token.start, token.start + 2)
         told = "`:=`" if walrus else "`:`"
-        what = "an option" if seen.word != "param" and "," in able else "a name"
+        begins = seen.index == seen.place.first + 1
+        what = "an option" if seen.word != "param" and "," in able and not begins else "a name"
         return Told("E0103", f"unexpected {told}", span, "write `=`",
                     f"{what} is given its value with `=`", fix=Fix(span, "=", "write `=`"))  # fmt: skip
     if token.kind == "=" and ":" in able and "=" not in able:
@@ -262,7 +263,7 @@ def _names(seen: Seen, able: set[str]) -> Told | None:
                     "names are made of the letters a to z, digits and `_`",
                     fix=Fix(span, "_", "write `_`"))  # fmt: skip
     at_start = seen.index == seen.place.first + 1 and seen.place.depth is not None
-    if at_start and able == {"="} and seen.place.nested and token.kind not in ("NAME", "{", "(", ":"):
+    if at_start and able == {"=", ","} and seen.place.nested and token.kind not in ("NAME", "{", "(", ":"):
         return Told("E0103", "this value has no name", seen.span(before),
                     "write `return …` for the result of a block, `NAME = …` for what is used further on",
                     "a statement declares something, or returns it", "a value by itself")  # fmt: skip

@@ -62,6 +62,13 @@ def begins_statement(tokens: list[Token], index: int) -> bool:
         return following.indent == SAME_LINE
     if token.text in _DECLARES and following.indent == SAME_LINE and following.kind in ("NAME", "{"):
         return True
+    while following.kind == "," and index + 3 < len(tokens):  # `x, y = …`
+        index += 2
+        if tokens[index].kind != "NAME" or tokens[index].indent != SAME_LINE:
+            return False
+        following = tokens[index + 1]
+        if following.kind != ",":
+            return following.kind == "="
     return following.kind in ("=", ":")
 
 

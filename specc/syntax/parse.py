@@ -67,6 +67,7 @@ _STATEMENTS = frozenset(
         "layer",
         "block",
         "binding",
+        "unpack",
         "predict",
         "output",
         "loss",

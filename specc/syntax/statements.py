@@ -12,7 +12,7 @@ from itertools import pairwise
 from specc.frozen import dataclass
 from specc.syntax import tree
 from specc.syntax.documents import Documents, text
-from specc.syntax.pretty import HARD, SPACE, Doc, Indent, group, lines
+from specc.syntax.pretty import SPACE, Doc, Indent, group, lines
 
 Item = tree.Statement | tree.Field | tree.Entry
 Holder = tree.Block | tree.Scan | tree.Extends | tree.Space | tree.Train
@@ -55,8 +55,12 @@ class Statements(Documents):
                 return (ident.name, ("= ", self.value(value)))
             case tree.Next(ident=ident, value=value):
                 return (f"next {ident.name}", ("= ", self.value(value)))
-            case tree.Return(value=value):
+            case tree.Unpack(idents=idents, value=value):
+                return (self.names(idents), ("= ", self.value(value)))
+            case tree.Return(values=(value,)):
                 return (("return ", self.value(value)),)
+            case tree.Return(values=values):
+                return (("return ", self.separated([(self.expr(v), v) for v in values])),)
             case tree.Predict(ident=ident, kind=kind, value=value, column=column):
                 source: Doc = f" from {text(column.value)}" if column else ""
                 if item.condition is not None:
@@ -77,11 +81,7 @@ class Statements(Documents):
 
     def names(self, names: Sequence[tree.Ident]) -> Doc:
         """`a, b`: a line may end after a comma."""
-        parts: list[Doc] = [names[0].name]
-        for before, ident in pairwise(names):
-            behind, over = self.comments.between(before.span.stop, ident.span.start)
-            parts += [",", behind, HARD if behind or over else group(SPACE), over, ident.name]
-        return Indent(tuple(parts))
+        return self.separated([(ident.name, ident) for ident in names])
 
     def learned(self, item: tree.Learned) -> tuple[Doc, ...]:
         axes = tuple((self.learned_axis(axis), ", ") for axis in item.axes)

@@ -349,8 +349,13 @@ class Block(Statement):
     ident: Ident
     inputs: tuple[Input, ...]
     statics: tuple[Static, ...]
-    result: TypeExpr
+    results: tuple[TypeExpr, ...]
     body: tuple[BodyStatement, ...]
+
+    @property
+    def result(self) -> TypeExpr:
+        """The type of its result, or of the first."""
+        return self.results[0]
 
 
 @dataclass(frozen=True)
@@ -360,8 +365,23 @@ class Binding(Statement):
 
 
 @dataclass(frozen=True)
-class Return(Statement):
+class Unpack(Statement):
+    """`x, y = block(…)`: the results of a block that has several."""
+
+    idents: tuple[Ident, ...]
     value: Expr
+
+
+@dataclass(frozen=True)
+class Return(Statement):
+    """`return a`, `return a, b`."""
+
+    values: tuple[Expr, ...]
+
+    @property
+    def value(self) -> Expr:
+        """The result, or the first."""
+        return self.values[0]
 
 
 @dataclass(frozen=True)
@@ -386,7 +406,7 @@ class Scan(Statement):
     states: tuple[State, ...]
     axis: Ident
     backward: bool
-    body: tuple[Binding | Next | Layer, ...]
+    body: tuple[Binding | Unpack | Next | Layer, ...]
 
 
 @dataclass(frozen=True)
@@ -447,10 +467,10 @@ class Train(Statement):
     entries: tuple[Entry, ...]
 
 
-BodyStatement = Binding | Return | Scan | Layer | Learned | Require
+BodyStatement = Binding | Unpack | Return | Scan | Layer | Learned | Require
 Declaration = (
     Use | Extends | Drop | Param | Require | Table | Space | Learned | Layer | Block
-    | Binding | Predict | Output | Loss | Device | Place | Train
+    | Binding | Unpack | Predict | Output | Loss | Device | Place | Train
 )  # fmt: skip
 
 

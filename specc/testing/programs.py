@@ -230,35 +230,47 @@ class _Program:
     ) -> Val:  # fmt: skip
         """Declare a block and call it."""
         passing = {a for v in given for a in v.type.axes} - set(variables)
+        results = [result]
+        others = [v for v in inner.values if not v.space and v.text != result.text]
+        if kind == "block" and others and self.env.number(0, 2) == 2:  # several results
+            results.append(inner.one(others))
         declared = []
-        for axis in result.type.axes:
-            own = inner.name(axis, result.type)
-            if axis not in passing and own is not None:
-                declared.append(own)
+        for value in results:
+            names = [inner.name(a, value.type) for a in value.type.axes if a not in passing]
+            declared.append(f"[{', '.join([*(n for n in names if n), str(value.type.width)])}]")
         self.blocks += [
-            f"{kind} {name}({', '.join(signature)}) -> [{', '.join([*declared, str(result.type.width)])}] {{",
+            f"{kind} {name}({', '.join(signature)}) -> {', '.join(declared)} {{",
             *(f"  {line}" for line in lines),
-            f"  return {result.text}",
+            f"  return {', '.join(value.text for value in results)}",
             "}",
         ]
         arguments = [v.text for v in given]
-        type_ = result.type
-        for axis in result.type.axes:
-            own = inner.name(axis, result.type)
-            if axis in passing or own is None or own in variables.values():
-                continue
-            outside = own
-            if self.env.chance():  # the caller may give it another name
-                outside = self.env.fresh("e")
-                arguments.append(f"{own} to {outside}")
-            type_ = type_.replaced(axis, _at_home(axis, outside, inner, self.env))
-        for axis in type_.axes:
+        outside: dict[str, str] = {}
+        types = []
+        for value in results:
+            type_ = value.type
+            for axis in value.type.axes:
+                own = inner.name(axis, value.type)
+                if axis in passing or own is None or own in variables.values():
+                    continue
+                if own not in outside:
+                    outside[own] = self.env.fresh("e") if self.env.chance() else own
+                type_ = type_.replaced(axis, _at_home(axis, outside[own], inner, self.env))
+            types.append(type_)
+        # The caller may give new axes other names.
+        arguments += [f"{own} to {other}" for own, other in outside.items() if own != other]
+        for axis in union(types).axes:
             if not any(axis in axes for axes in self.env.names.values()):
                 self.env.register(axis.name, axis)
         text = f"{name}({', '.join(arguments)})"
-        if type_ != result.type and self.env.chance():  # what two calls make is one axis
+        if len(results) > 1:
+            given_names = [self.env.fresh("v") for _ in results]
+            self.body.append(f"{', '.join(given_names)} = {text}")
+            self.env.values += map(Val, given_names, types)
+            return Val(given_names[0], types[0])
+        if types[0] != result.type and self.env.chance():  # what two calls make is one axis
             text = f"({text} - 0.5 * {text})"
-        return Val(text, type_)
+        return Val(text, types[0])
 
     def sequences(self, ragged: bool = False) -> list[tuple[Val, Ax]]:
         """Return the values that a block can walk, each with the axis."""

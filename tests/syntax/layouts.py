@@ -100,6 +100,7 @@ def _wider(exprs: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         calls,
         st.builds(tree.List, _tuples(exprs)),
+        st.builds(tree.Index, REFS | st.builds(tree.Index, REFS, exprs), exprs),
         st.builds(tree.Unary, st.sampled_from(["-", "not"]), exprs),
         st.builds(tree.Binary, OPERATORS, exprs, exprs),
         st.builds(tree.If, exprs, exprs, exprs),
@@ -117,7 +118,7 @@ def _statement(node: Any, *parts: Any) -> st.SearchStrategy[Any]:
     return st.builds(node, *parts, doc=DOCS)
 
 
-BINDINGS = _statement(tree.Binding, IDENTS, EXPRS)
+BINDINGS = _statement(tree.Binding, IDENTS, EXPRS) | _statement(tree.Unpack, _tuples(IDENTS, 2), EXPRS)
 LAYERS = _statement(tree.Layer, IDENTS, EXPRS)
 LEARNED = _statement(
     tree.Learned,
@@ -130,14 +131,16 @@ REQUIRES = _statement(tree.Require, EXPRS, st.none() | TEXTS)
 STATES = _tuples(st.builds(tree.State, IDENTS, EXPRS, st.none() | EXPRS), 1, 3)
 STEPS = _tuples(st.one_of(BINDINGS, LAYERS, _statement(tree.Next, IDENTS, EXPRS)))
 SCANS = _statement(tree.Scan, STATES, IDENTS, st.booleans(), STEPS)
-BODIES = _tuples(st.one_of(BINDINGS, _statement(tree.Return, EXPRS), SCANS, LAYERS, LEARNED, REQUIRES), 0, 5)
+BODIES = _tuples(
+    st.one_of(BINDINGS, _statement(tree.Return, _tuples(EXPRS, 1, 3)), SCANS, LAYERS, LEARNED, REQUIRES), 0, 5
+)
 BLOCKS = _statement(
     tree.Block,
     st.sampled_from(["block", "encoder", "attention"]),
     IDENTS,
     _tuples(st.builds(tree.Input, IDENTS, TYPES), 0, 3),
     _tuples(st.builds(tree.Static, IDENTS, st.none() | EXPRS, st.none() | DOMAINS), 0, 3),
-    TYPES,
+    _tuples(TYPES, 1, 3),
     BODIES,
 )
 AXES = st.one_of(
