@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +30,7 @@ from specc_runtime.model import Model
 from specc_runtime.packages import missing
 from specc_runtime.record import (
     KERNELS,
+    LIBRARIES,
     MANIFEST,
     MODEL,
     RECORD,
@@ -171,6 +172,8 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
         _log.info("running the code that was compiled now from %s", folder / SPEC)
     else:
         _log.info("running %s", folder / MODEL)
+        brought = [name for name in files.names() if name.startswith(f"{LIBRARIES}/")]
+        native.offer({PurePath(name).stem: files.path(name) for name in brought})
     if not trained:
         return from_texts(texts, str(folder / MODEL))
     weights = files.path(WEIGHTS)

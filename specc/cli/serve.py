@@ -30,6 +30,18 @@ def _again(path: Path, devices: Any, untrusted: bool, cache: float) -> Scorer:
         raise ArtefactError(str(error)) from None
 
 
+def _prebuild(path: Path) -> None:
+    from specc_runtime import ArtefactError
+    from specc_runtime.files import FileError
+    from specc_runtime.score import prebuild
+
+    try:
+        names = prebuild(path)
+    except (ArtefactError, FileError) as error:
+        fail(str(error))
+    click.echo(f"{path}: {', '.join(names) or 'nothing to build'}", err=True)
+
+
 @click.command("serve", short_help="Serve a trained model over HTTP.")
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", help="The address; 0.0.0.0 for all networks (127.0.0.1).")
@@ -38,6 +50,7 @@ def _again(path: Path, devices: Any, untrusted: bool, cache: float) -> Scorer:
 @click.option("--cache", type=click.FloatRange(min=0), default=64, help="Megabytes of request states (64).")
 @click.option("--max-candidates", type=click.IntRange(min=1), default=10_000, help="Of a request (10000).")
 @click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
+@click.option("--prebuild", is_flag=True, help="Serve nothing: put into MODEL what is made at each start.")
 @device_option
 @trust_option
 def command(
@@ -48,6 +61,7 @@ def command(
     cache: float,
     max_candidates: int,
     max_body: int,
+    prebuild: bool,
     devices: tuple[str, ...],
     untrusted: bool,
 ) -> None:
@@ -59,7 +73,13 @@ def command(
 
     Nobody but this machine is listened to unless --host says so. There is no encryption, and anybody who
     reaches the port may ask and reload: beyond one machine put a proxy in front.
+
+    With --prebuild the libraries of the model's C and the indices of its vocabularies are put into its
+    folder: a server then starts sooner, and needs no C compiler on a processor such as this one.
     """
+    if prebuild:
+        _prebuild(model_path)
+        return
     try:
         from specc_runtime.serve.run import serve
         from specc_runtime.serve.service import Limits

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import specc
-from specc_runtime import Bag, Batch, save
+from specc_runtime import ArtefactError, Bag, Batch, save
 from specc_runtime.data import columns_of
 from specc_runtime.encode import DataError, Encoders, Origin, load_trained, write_encoders
-from specc_runtime.score import Scorer, read_requests, score
+from specc_runtime.score import Scorer, prebuild, read_requests, score
 from specc_runtime.score.quick import Quick, Unusual
 
 SPEC = """model kinds
@@ -233,3 +236,39 @@ def test_a_model_without_candidates_has_one_score() -> None:
     scorer = Scorer(model, Encoders(model.manifest))
     scorer.warm()
     assert scorer.score({"user_id": 3}).values["stay"].shape == (1,)
+
+
+def test_what_is_prebuilt_needs_no_compiler_and_changes_nothing(tmp_path: Path) -> None:
+    """In a process without a compiler and without a cache: libraries and indices of the folder serve it."""
+    model = specc.compile(
+        "model walk\ntable items = vocab(40, 4)\n"
+        "space history[t <= 64] from request { item: items }\nspace ad from candidate { item: items }\n"
+        "predict click: binary = concat(history, ad) |> gru(16) |> last(over t) |> linear(1)\n"
+    )
+    row = {"history_item": [f"i{n}" for n in range(4)], "ad_item": "i1", "click": 1.0}
+    encoders = Encoders.learn(model.manifest, [(pa.Table.from_pylist([row]), Origin("train"))])
+    save(model, tmp_path / "model", beside=[lambda place: write_encoders(encoders, place)])
+    one = {"history_item": ["i1", "i3", "i9"], "ad_item": ["i2", "i0"]}
+    plain = Scorer.load(tmp_path / "model").score(one).values["click"]
+    names = prebuild(tmp_path / "model")
+    assert "indices/items.npy" in names
+    if not any(name.startswith("libraries/") for name in names):
+        pytest.skip("no C compiler")
+    script = (
+        "import json, sys, warnings\nwarnings.simplefilter('error')\n"
+        "from specc_runtime import native\nfrom specc_runtime.score import Scorer\n"
+        f"scores = Scorer.load('model').score({one!r}).values['click'].tolist()\n"
+        "print(json.dumps([scores, [str(p) for p in native.loaded().values()]]))\n"
+    )
+    env = {**os.environ, "CC": "/nowhere/cc", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    scores, libraries = json.loads(done.stdout)
+    np.testing.assert_array_equal(scores, plain)
+    assert libraries
+    assert all(path.startswith("model/libraries/") for path in libraries)
+    (tmp_path / "model" / names[0]).write_bytes(b"another")
+    with pytest.raises(ArtefactError, match="is not the file that was saved"):
+        Scorer.load(tmp_path / "model")

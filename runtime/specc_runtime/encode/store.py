@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import feather
 
@@ -21,7 +22,7 @@ from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
 from specc_runtime.encode.vocabulary import Learnt, Vocabulary
 from specc_runtime.model import Model
-from specc_runtime.record import WEIGHTS, ArtefactError, Held, add_recorded, consistent
+from specc_runtime.record import INDICES, WEIGHTS, ArtefactError, Held, add_recorded, consistent
 
 ENCODERS, FOLDER, FORMAT = "encoders.json", "vocabularies", 2
 
@@ -31,7 +32,7 @@ def save_encoders(encoders: Encoders, directory: Path) -> None:
     add_recorded(
         directory,
         lambda folder: write_encoders(encoders, folder),
-        lambda name: name != ENCODERS and not name.startswith(f"{FOLDER}/"),
+        lambda name: name != ENCODERS and not name.startswith((f"{FOLDER}/", f"{INDICES}/")),
     )
 
 
@@ -102,6 +103,9 @@ def encoders_of(files: Held, manifest: Mapping[str, Any]) -> Encoders:
                 table.column("count").combine_chunks().to_numpy(),
                 None if about is None else Learnt(**about),
             )
+            if files.has(index := f"{INDICES}/{name}.npy"):
+                found = np.load(files.path(index), mmap_mode="r", allow_pickle=False)
+                vocabularies[name].take_index(found)
         scales = {name: Scale(s["shift"], s["by"]) for name, s in state["scales"].items()}
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         if isinstance(error, ArtefactError):

@@ -157,6 +157,21 @@ class Vocabulary:
     def _direct(self) -> _Direct | None:
         return _Direct.of(*self._integers)
 
+    @property
+    def index(self) -> Rows | None:
+        """Where texts are found, int64 [2, keys]: the bits of the hashes, ascending, and the row of each.
+        None where keys are integers."""
+        if pa.types.is_int64(self.keys.type):
+            return None
+        codes, rows = self._letters
+        return np.stack([codes.view(np.int64), rows])
+
+    def take_index(self, index: Rows) -> None:
+        """Look texts up by an index that was made before. Raises ValueError for that of other keys."""
+        if index.shape != (2, len(self.keys)) or index.dtype != np.int64:
+            raise ValueError(f"an index of {index.dtype} {list(index.shape)} is not of {len(self.keys)} keys")
+        self.__dict__["_letters"] = index[0].view(np.uint64), index[1]
+
     @cached_property
     def _letters(self) -> tuple[Hashes, Rows]:
         """The hashes of all keys as texts, ascending, and the row of each."""

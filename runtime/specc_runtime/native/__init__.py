@@ -10,7 +10,8 @@ the environment does without.
 """
 
 from specc_runtime.native.attention import attend
+from specc_runtime.native.build import loaded, offer
 from specc_runtime.native.say import wanted
 from specc_runtime.native.sources import enter, functions
 
-__all__ = ["attend", "enter", "functions", "wanted"]
+__all__ = ["attend", "enter", "functions", "loaded", "offer", "wanted"]

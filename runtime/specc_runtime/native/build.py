@@ -6,7 +6,7 @@ A library is built once for its source, the compiler and the processor, and kept
 Promises: a library is loaded only if it is whole, and nobody else could have written it; another one is built
 anew. Processes may build and load at once. Without such a folder, or where its disk is full or may not be
 written to or run from, a process has a folder of its own, until it ends. What has not been used for two
-months is removed.
+months is removed. A model's folder may bring libraries along (`offer`), for where there is no compiler.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -36,12 +37,38 @@ _DAY = 24 * 60 * 60
 _KEPT = 60 * _DAY
 
 
+# By `name_of` their source, libraries that a model's folder brought along, and those that are loaded.
+_OFFERED: dict[str, Path] = {}
+_LOADED: dict[str, Path] = {}
+
+
 class Failed(Exception):
     """No library, and why."""
 
 
+def name_of(source: str) -> str:
+    """What a library for this machine is called where no compiler is asked for."""
+    return hashlib.sha256("\0".join([_machine(), source]).encode()).hexdigest()[:32]
+
+
+def offer(libraries: Mapping[str, Path]) -> None:
+    """Have libraries, by their names, used instead of building them: whole ones, of somebody trusted."""
+    _OFFERED.update(libraries)
+
+
+def loaded() -> dict[str, Path]:
+    """By its name, the file of each library that this process has loaded."""
+    return dict(_LOADED)
+
+
 def library(source: str) -> ctypes.CDLL:
     """The functions of a source. Raises Failed if there is no compiler, or it fails."""
+    name = name_of(source)
+    if name in _OFFERED:
+        with suppress(OSError):
+            found = ctypes.CDLL(str(_OFFERED[name]))
+            _LOADED[name] = _OFFERED[name]
+            return found
     command = [*compiler(), *_FLAGS, *_tuned()]
     key = hashlib.sha256("\0".join([*command, _machine(), source]).encode()).hexdigest()[:32]
     faults = []
@@ -49,7 +76,8 @@ def library(source: str) -> ctypes.CDLL:
         try:
             folder = find()
             if folder is not None:
-                return ctypes.CDLL(str(_found(folder, key) or _build(command, source, folder, key)))
+                _LOADED[name] = _found(folder, key) or _build(command, source, folder, key)
+                return ctypes.CDLL(str(_LOADED[name]))
         except OSError as e:
             faults.append(str(e))
     raise Failed("; ".join(faults))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from specc_runtime.batch import Bag, Batch
+from specc_runtime.batch import Bag, Batch, Schema
 from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
 from specc_runtime.data.frames import PLAIN, table_in
@@ -141,9 +141,11 @@ class Scorer:
         states, self.states = self.states, States(0)
         for vocabulary in self.encoders.vocabularies.values():
             vocabulary.row_of([0] if pa.types.is_int64(vocabulary.keys.type) else ["?"])
-        for number in (1, 3, 3):
+        # Large ones, too: kernels are made where there is much to do.
+        for number, length in ((1, 1), (256, 64), (3, 3), (3, 3)):
             with torch.inference_mode():
-                batch = _blank(self.encoders.schema, self.manifest, number if self.candidates else None)
+                own = number if self.candidates else None
+                batch = _blank(self.encoders.schema, self.manifest, own, length)
                 self._meant(self.model.candidate_part(self.state(batch), batch))
         self.states = states
 
@@ -187,14 +189,14 @@ def _within_candidate(axis: Axis) -> bool:
     return False
 
 
-def _blank(schema: Any, manifest: Mapping[str, Any], candidates: int | None) -> Batch:
-    """A batch of one request, some positions long, of the first rows of all tables and of numbers 0."""
+def _blank(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, length: int) -> Batch:
+    """A batch of one request, so many positions long, of the first rows of all tables and of numbers 0."""
     counts = None if candidates is None else torch.tensor([candidates])
     batch = Batch(schema, 1, {}, {}, {}, counts)
     lengths: dict[str, Tensor] = {}
     for id, axis in schema.axes.items():
         rows = replace(batch, lengths=lengths).layout[() if axis.parent is None else axis.parent].count
-        lengths[id] = torch.full((rows,), min(axis.bound, 3))
+        lengths[id] = torch.full((rows,), min(axis.bound, length))
     layout = replace(batch, lengths=lengths).layout
     fields: dict[str, Tensor | Bag] = {}
     for entry in (*manifest["fields"], *manifest.get("crosses", ())):

@@ -10,7 +10,7 @@ from pathlib import Path
 from specc_runtime.devices import DeviceError
 from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
-from specc_runtime.score import Scorer
+from specc_runtime.score import Scorer, prebuild
 from specc_runtime.serve.run import serve
 from specc_runtime.serve.service import Limits
 
@@ -28,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", type=float, default=64, help="megabytes of request states (64)")
     parser.add_argument("--max-candidates", type=int, default=plain.candidates, help="of a request")
     parser.add_argument("--max-body", type=int, default=plain.body, help="bytes of a request")
+    parser.add_argument(
+        "--prebuild",
+        action="store_true",
+        help="serve nothing: put into the folder what is made at each start",
+    )
     given = parser.parse_args(arguments)
     for name, least in (("threads", 1), ("cache", 0), ("port", 0), ("max_candidates", 1), ("max_body", 1)):
         if getattr(given, name) < least:
@@ -36,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--port is at most 65535")
     limits = Limits(given.max_candidates, given.max_body)
     try:
+        if given.prebuild:
+            print("\n".join(prebuild(given.model)))
+            return 0
         serve(
             lambda: Scorer.load(given.model, cache=given.cache),
             host=given.host, port=given.port, threads=given.threads, limits=limits,

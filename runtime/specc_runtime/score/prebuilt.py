@@ -1,0 +1,39 @@
+"""What a scorer makes when it is loaded, made beforehand and kept in the model's folder.
+
+Promises: scores are the same with it and without; where it is, a scorer is there sooner, and needs no C
+compiler. Libraries are for processors such as the one that they were built on: another one builds its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from specc_runtime import native
+from specc_runtime.record import INDICES, LIBRARIES, add_recorded
+from specc_runtime.score.scorer import Scorer
+
+
+def prebuild(directory: str | Path) -> list[str]:
+    """Put libraries of the model's C, and indices of its vocabularies' texts, among the files of its folder;
+    those of before go. The names of the files.
+
+    Raises what loading raises, and FileError where the folder cannot be written.
+    """
+    scorer, names = Scorer.load(directory), []
+
+    def write(folder: Path) -> None:
+        for name, path in native.loaded().items():
+            names.append(f"{LIBRARIES}/{name}.so")
+            (folder / LIBRARIES).mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / names[-1])
+        for name, vocabulary in scorer.encoders.vocabularies.items():
+            if (index := vocabulary.index) is not None:
+                names.append(f"{INDICES}/{name}.npy")
+                (folder / INDICES).mkdir(exist_ok=True)
+                np.save(folder / names[-1], index, allow_pickle=False)
+
+    add_recorded(Path(directory), write, lambda name: not name.startswith((f"{LIBRARIES}/", f"{INDICES}/")))
+    return names
