@@ -31,6 +31,8 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
     column agree, else 0), ("constant", c), ("values", …), all of them in order, or ("sinusoid",), sines and
     cosines of each position (Vaswani et al. 2017, section 3.5). For xavier and he a weight is (..., out, in).
     """
+    if weight.is_meta:
+        return weight  # it has no values, and is about to be replaced by one that has
     with torch.no_grad():
         match init:
             case ("normal", std):

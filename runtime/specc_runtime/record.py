@@ -26,7 +26,7 @@ from specc_runtime.version import __version__
 MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"
 KERNELS = "kernels.c"  # of models that call C
 LIBRARIES = "libraries"  # what C was built to, for the processors that it was built on
-INDICES = "indices"  # where texts are in vocabularies
+INDICES = "indices"  # where keys are in vocabularies
 RECORD, NEXT = "artefact.json", ".next"
 FORMAT = 2  # of folders; those of format 1 have no record
 _FORMAT_1 = (MODEL, MANIFEST, SPEC, WEIGHTS, "encoders.json", "baselines.safetensors")

@@ -272,3 +272,17 @@ def test_what_is_prebuilt_needs_no_compiler_and_changes_nothing(tmp_path: Path) 
     (tmp_path / "model" / names[0]).write_bytes(b"another")
     with pytest.raises(ArtefactError, match="is not the file that was saved"):
         Scorer.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("keys", [[7, -3, 2**40], ["b", "7", "é", ""], [5], []])
+def test_an_index_finds_what_the_vocabulary_finds(keys: list[Any]) -> None:
+    from specc_runtime.encode import Vocabulary
+
+    kind = pa.large_string() if any(isinstance(key, str) for key in keys) else pa.int64()
+    plain = Vocabulary(pa.array(keys, kind), np.ones(len(keys), np.int64))
+    quick = Vocabulary(plain.keys, plain.counts)
+    quick.take_index(plain.index)
+    for asked in ([*keys, None], [1, 7, -3], ["b", "7", "x"]):
+        np.testing.assert_array_equal(quick.row_of(asked), plain.row_of(asked))
+    with pytest.raises(ValueError, match="is not of"):
+        quick.take_index(np.zeros((2, 99), np.int64))

@@ -158,19 +158,21 @@ class Vocabulary:
         return _Direct.of(*self._integers)
 
     @property
-    def index(self) -> Rows | None:
-        """Where texts are found, int64 [2, keys]: the bits of the hashes, ascending, and the row of each.
-        None where keys are integers."""
-        if pa.types.is_int64(self.keys.type):
-            return None
-        codes, rows = self._letters
-        return np.stack([codes.view(np.int64), rows])
+    def index(self) -> Rows:
+        """Where keys are found, int64 [2, keys]: integers, or the bits of the hashes of texts, ascending; and
+        the row of each."""
+        known, rows = self._integers if pa.types.is_int64(self.keys.type) else self._letters
+        return np.stack([known.view(np.int64), rows])
 
     def take_index(self, index: Rows) -> None:
-        """Look texts up by an index that was made before. Raises ValueError for that of other keys."""
+        """Look keys up by an index that was made before, so that none need be made: no table of all integers
+        between the keys either. Raises ValueError for that of other keys."""
         if index.shape != (2, len(self.keys)) or index.dtype != np.int64:
             raise ValueError(f"an index of {index.dtype} {list(index.shape)} is not of {len(self.keys)} keys")
-        self.__dict__["_letters"] = index[0].view(np.uint64), index[1]
+        if pa.types.is_int64(self.keys.type):
+            self.__dict__.update(_integers=(index[0], index[1]), _direct=None)
+        else:
+            self.__dict__["_letters"] = index[0].view(np.uint64), index[1]
 
     @cached_property
     def _letters(self) -> tuple[Hashes, Rows]:

@@ -17,7 +17,7 @@ from specc_runtime.score.scorer import Scorer
 
 
 def prebuild(directory: str | Path) -> list[str]:
-    """Put libraries of the model's C, and indices of its vocabularies' texts, among the files of its folder;
+    """Put libraries of the model's C, and indices of its vocabularies, among the files of its folder;
     those of before go. The names of the files.
 
     Raises what loading raises, and FileError where the folder cannot be written.
@@ -30,10 +30,9 @@ def prebuild(directory: str | Path) -> list[str]:
             (folder / LIBRARIES).mkdir(exist_ok=True)
             shutil.copyfile(path, folder / names[-1])
         for name, vocabulary in scorer.encoders.vocabularies.items():
-            if (index := vocabulary.index) is not None:
-                names.append(f"{INDICES}/{name}.npy")
-                (folder / INDICES).mkdir(exist_ok=True)
-                np.save(folder / names[-1], index, allow_pickle=False)
+            names.append(f"{INDICES}/{name}.npy")
+            (folder / INDICES).mkdir(exist_ok=True)
+            np.save(folder / names[-1], vocabulary.index, allow_pickle=False)
 
     add_recorded(Path(directory), write, lambda name: not name.startswith((f"{LIBRARIES}/", f"{INDICES}/")))
     return names
