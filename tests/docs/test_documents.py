@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,21 +73,30 @@ def alike(wanted: list[str], printed: list[str]) -> bool:
     return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed)) is not None
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for one document. What was started in it, with its number in a file NAME.pid, ends with it."""
+    yield tmp_path
+    for file in tmp_path.glob("*.pid"):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), signal.SIGTERM)
+
+
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda p: p.stem)
-def test_a_document_is_true(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "specs").symlink_to(ROOT / "specs")
+def test_a_document_is_true(path: Path, folder: Path) -> None:
+    (folder / "specs").symlink_to(ROOT / "specs")
     settings = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
     for block in blocks(path):
         where = f"{path.name}:{block.line}"
         if block.file is not None:
-            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+            (folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.kind == "python":
-            (tmp_path / "example.py").write_text(block.text, encoding="utf-8")
-            found = run([sys.executable, "example.py"], tmp_path, settings)
+            (folder / "example.py").write_text(block.text, encoding="utf-8")
+            found = run([sys.executable, "example.py"], folder, settings)
             assert found.returncode == 0, f"{where}\n{found.stdout}"
         elif block.kind == "console":
             for command, wanted in commands(block):
-                found = run(["bash", "-c", command], tmp_path, settings)
+                found = run(["bash", "-c", command], folder, settings)
                 said = f"{where} $ {command}\n{found.stdout}"
                 assert found.returncode in (0, 1), said
                 assert not wanted or alike(wanted, found.stdout.splitlines()), said
