@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specc.driver import SpecError, compiled
+from specc.driver import Compiled, SpecError, compiled
 from specc.report import Report
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ def load(directory: str | Path, devices: Wanted = None) -> Model:
 
 def texts_of(specs: Mapping[str, str]) -> Mapping[str, str]:
     """The texts of an artefact, from `spec.arec` and the files that it uses. Raises SpecError."""
+    return compiled_from(specs).texts
+
+
+def compiled_from(specs: Mapping[str, str]) -> Compiled:
+    """What `spec.arec` and the files that it uses compile to. Raises SpecError."""
     report = Report()
     with tempfile.TemporaryDirectory(prefix="arec-") as folder:
         for name, text in specs.items():
@@ -39,4 +44,4 @@ def texts_of(specs: Mapping[str, str]) -> Mapping[str, str]:
         found = compiled(Path(folder) / "spec.arec", "default", None, {}, report)
     if found is None:
         raise SpecError(report)
-    return found.texts
+    return found

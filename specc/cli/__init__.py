@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("Data", "Serve a trained model over HTTP."),
     "vectors": ("Data", "Compute vectors of a catalogue."),
     "index": ("Data", "Index vectors, and say what the index finds."),
+    "export": ("Data", "Export a trained model: torch.export, AOTInductor, ONNX."),
     "keys": ("Data", "Look up keys and rows of a trained model's tables."),
     "demo": ("Data", "Train DSIN on generated events and show what it learnt."),
 }

@@ -45,7 +45,7 @@ def printed(program: Program) -> tuple[str, str]:
         head += [f'{KERNELS} = "{key_of(kernels)}"', "", ""]
     text = [
         *head,
-        *_rendered(functions),
+        *rendered(functions),
         f"class {class_name(graph.name)}(Model):",
         *([f'    """{_sentence(graph)}"""', ""] if graph.doc else []),
         "    def __init__(self) -> None:",
@@ -83,7 +83,7 @@ def _head(graph: Graph, unit: Unit, emitter: _Module, functions: list[Line]) -> 
     kinds = [name for name in LOSSES if name in used]
     if kinds:
         lines.append(f"from specc_runtime.model import {', '.join(kinds)}")
-    modules = _imports(emitter.program, unit)
+    modules = imports_of(emitter.program, unit)
     lines += ["", *(f"import {name}" for name in modules)] if modules else []
     lines += ["", *unit.axes.lines, ""] if unit.axes.lines else [""]
     if emitter.keeps:
@@ -120,7 +120,7 @@ def _rows(domain: Domain | None) -> str:
     return f"positions of {' and '.join(inner)}" if inner else "requests"
 
 
-def _imports(program: Program, unit: Unit) -> list[str]:
+def imports_of(program: Program, unit: Unit) -> list[str]:
     """The modules of other packages that the texts of operations name."""
     kernels = [k for f in program.functions for k in walk(f)]
     for _, cell in unit.cells:
@@ -169,7 +169,7 @@ class _Module:
             self.unit.shared[value] = Expr(f"values.{field}")
         return [
             "    def values(self, batch: Batch) -> Values:",
-            *_rendered(writer.lines),
+            *rendered(writer.lines),
             *broken(f"return Values({', '.join(texts)})", 8),
         ]
 
@@ -186,7 +186,7 @@ class _Module:
             self.state[value] = field
         return [
             "    def request_part(self, batch: Batch) -> State:",
-            *_rendered(writer.lines),
+            *rendered(writer.lines),
             *broken(f"return State({', '.join(texts)})", 8),
         ]
 
@@ -214,7 +214,7 @@ class _Module:
         (value,) = function.results
         return [
             f"    def {function.names[0]}(self, batch: Batch) -> Tensor:",
-            *_rendered(writer.lines),
+            *rendered(writer.lines),
             *broken(f"return {writer.text(value).text}", 8),
         ]
 
@@ -228,12 +228,12 @@ class _Module:
         return [
             f"    def {name}(self, batch: Batch) -> {gives}:",
             *(f"        {line}" for line in first),
-            *_rendered(writer.lines),
+            *rendered(writer.lines),
             *broken(f"return {{{entries}}}", 8),
         ]
 
 
-def _rendered(lines: list[Line]) -> list[str]:
+def rendered(lines: list[Line]) -> list[str]:
     """Statements broken to the width, each with the line of the spec where that changes."""
     result: list[str] = []
     last = ""

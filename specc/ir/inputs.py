@@ -43,6 +43,22 @@ def fields_for(graph: Graph, node: int) -> list[str]:
     return [path for path in fields if path in read]
 
 
+def reads(graph: Graph, nodes: Iterable[int]) -> tuple[list[str], list[Axis]]:
+    """The paths of the fields whose values some nodes are computed from, in the spec's order, and the spaces'
+    own axes that they need the lengths of, parents first."""
+    asked = _reached(graph, nodes)
+    read = {path for node in asked for path in fields_of(node)}
+    fields = [f for s in graph.spaces for f in s.fields if f.path in read]
+    axes = {a for a in _axes(asked) if a.kind == "space"}
+    for field in fields:
+        axes.update(field.axes)
+
+    def depth(axis: Axis) -> int:
+        return 0 if axis.parent is None else 1 + depth(axis.parent)
+
+    return [f.path for f in fields], sorted(axes, key=lambda a: (depth(a), a.key))
+
+
 def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
     """The role of the spaces that an axis, its sources and its parents come from."""
     if axis.kind == "space":

@@ -15,7 +15,7 @@ from specc.ops import op
 from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Pointwise, Positions, Traits, slots
 from specc.ops.rules import broadcast, same
 
-POINTWISE = Traits(effect=Effect.PURE, positions=Positions.SAME, pointwise=True)
+POINTWISE = Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME, pointwise=True)
 
 
 def _binary(

@@ -81,10 +81,10 @@ def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
 _MADE = {op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
 _OVER_NEW = {"over": True, "new": False}
 _OLD_AXIS = {"old": Axis, "axis": Axis}
-_PURE = Traits(effect=Effect.PURE)
-_ALONG = Traits(effect=Effect.PURE, positions=Positions.ALONG)
-_OF_AXIS = Traits(effect=Effect.PURE, source=Origin.AXIS)
-_MOVED = Traits(effect=Effect.PURE, moves_rows=True)
+_PURE = Traits(effect=Effect.PURE, portable=True)
+_ALONG = Traits(effect=Effect.PURE, portable=True, positions=Positions.ALONG)
+_OF_AXIS = Traits(effect=Effect.PURE, portable=True, source=Origin.AXIS)
+_MOVED = Traits(effect=Effect.PURE, portable=True, moves_rows=True)
 DEFINITIONS = (
     OpDef(
         op.STACK, "axes", "A space's fields (or several values) along a new static axis.", slots("a*"),
@@ -108,7 +108,7 @@ DEFINITIONS = (
     ),
     OpDef(
         op.RENAME, "axes", "The same values along a copy of the axis.", slots("x"), _derived,
-        attrs=_OLD_AXIS, traits=Traits(effect=Effect.PURE, moves_rows=True, view=True),
+        attrs=_OLD_AXIS, traits=Traits(effect=Effect.PURE, portable=True, moves_rows=True, view=True),
         derivative=Derivative(), call=Call(("x",), clauses={"to": True}), drawn=False,
     ),
     OpDef(

@@ -35,14 +35,15 @@ def _of_batch(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 _COUPLES = Traits(effect=Effect.STATISTICS)
+_COMPARED = "it compares the examples of a training batch"
 DEFINITIONS = (
     OpDef(
         op.ACROSS, "batch", "The values of all examples of the batch, along its axis.", slots("x"), _across,
-        attrs={"axis": Axis}, traits=_COUPLES, noun="all",
+        attrs={"axis": Axis}, traits=_COUPLES, noun="all", unportable=_COMPARED,
     ),
     OpDef(
         op.OWN, "batch", "1 where the position along the batch is the example itself, else 0.", (), _of_batch,
         attrs={"axis": Axis}, traits=Traits(effect=Effect.STATISTICS, source=Origin.DATA, condition=True),
-        noun="own",
+        noun="own", unportable=_COMPARED,
     ),
 )  # fmt: skip

@@ -34,6 +34,6 @@ DEFINITIONS = (
         "Negative log softmax of a vector's products with the rows of a table, at the label's row.",
         slots("x label"), _row_loss, attrs={"first": int, "sampled": int},
         weights=slots("table counts bias?"), traits=Traits(effect=_draws), derivative=Derivative(inputs=True),
-        noun="of_rows",
+        noun="of_rows", unportable="it is the loss of a label",
     ),
 )  # fmt: skip

@@ -65,6 +65,7 @@ class Traits:
     passes_gradient: False where none flows to the inputs.
     activation: what stands between two layers (for pictures).
     bounds: a smallest and a largest number that every value lies between.
+    portable: computed by what torch.export and ONNX know, whatever the sizes (specc_runtime.portable).
     """
 
     effect: Effect | Callable[[Attrs], Effect] = Effect.UNKNOWN
@@ -80,6 +81,7 @@ class Traits:
     passes_gradient: bool = True
     activation: bool = False
     bounds: tuple[float, float] | None = None
+    portable: bool = False
 
 
 NOTHING_KNOWN = Traits()
@@ -200,6 +202,7 @@ class OpDef:
         without any it writes a call with nothing but the inputs.
     symbol: in pictures. drawn: whether they show it.
     noun: what a value that has no name in the spec is called in the emitted source.
+    unportable: why no model that has it can be exported, of an operation that is not portable.
     """
 
     name: str
@@ -221,6 +224,7 @@ class OpDef:
     symbol: str = ""
     drawn: bool = True
     noun: str = ""
+    unportable: str = "its definition does not say that it is portable"
 
     def effect(self, attrs: Attrs) -> Effect:
         """What a node with some attributes depends on."""

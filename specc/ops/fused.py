@@ -94,13 +94,13 @@ def _attention(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type(union(query, key.without(known), value.without(known)), value.width)
 
 
-_PURE = Traits(effect=Effect.PURE)
+_PURE = Traits(effect=Effect.PURE, portable=True)
 _READS_INPUT = Derivative(inputs=True)
 DEFINITIONS = (
     OpDef(
         op.PROJECT, "fused", "x times blocks of columns of matrices, side by side (ops/products.py).",
         slots("x"), _project, attrs={"products": tuple}, weights=slots("matrix* bias*"),
-        traits=Traits(effect=Effect.PURE, positions=Positions.SAME), derivative=_READS_INPUT,
+        traits=Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME), derivative=_READS_INPUT,
         noun="projected",
     ),
     OpDef(
@@ -131,6 +131,7 @@ DEFINITIONS = (
     ),
     OpDef(
         op.TRANSFER, "fused", "The same value on another device.", slots("x"), same, attrs={"device": str},
-        traits=_PURE, derivative=Derivative(), drawn=False,
+        traits=Traits(effect=Effect.PURE), derivative=Derivative(), drawn=False,
+        unportable="an exported program is on one device",
     ),
 )  # fmt: skip

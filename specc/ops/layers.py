@@ -34,7 +34,7 @@ def _statistics(attrs: Attrs) -> Effect:
     return Effect.PURE if attrs["statistics"] == "fixed" else Effect.STATISTICS
 
 
-_SAME = Traits(effect=Effect.PURE, positions=Positions.SAME)
+_SAME = Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME)
 _READS_INPUT = Derivative(inputs=True)
 _EPS = Option("eps", "number", 1e-5)
 _OPTIONS = (
@@ -66,26 +66,26 @@ DEFINITIONS = (
         op.BATCH_NORM, "layers",
         "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).", slots("x"), _layer,
         attrs=_NORMALISED, weights=slots("scale? shift? running_mean running_var"),
-        traits=Traits(effect=_statistics),
+        traits=Traits(effect=_statistics, portable=True),
         call=Call(("x",), (_EPS, *_OPTIONS, Option("affine", "bool", True))), derivative=_READS_INPUT,
     ),
     OpDef(
         op.DROPOUT, "layers", "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",
         slots("x"), same, attrs={"p": int | float},
-        traits=Traits(effect=Effect.RANDOM, positions=Positions.SAME),
+        traits=Traits(effect=Effect.RANDOM, portable=True, positions=Positions.SAME),
         call=Call(("x",), (Option("p", "rate"),)), derivative=Derivative(),
     ),
     # p x + (1-p) a x, p = sigmoid of x normalised without affine.
     OpDef(
         op.DICE, "layers", "Data-adaptive activation (DIN, eq. 8), slope 0 at the start.", slots("x"), _layer,
         attrs=_NORMALISED, weights=slots("slope running_mean running_var"),
-        traits=Traits(effect=_statistics, activation=True),
+        traits=Traits(effect=_statistics, portable=True, activation=True),
         call=Call(("x",), (Option("eps", "number", 1e-8), *_OPTIONS)), derivative=_READS_INPUT,
     ),
     OpDef(
         op.PRELU, "layers", "x where positive, else slope * x, a slope a channel (He et al. 2015).",
         slots("x"), _layer, weights=slots("slope"),
-        traits=Traits(effect=Effect.PURE, positions=Positions.SAME, activation=True),
+        traits=Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME, activation=True),
         call=Call(("x",), (Option("init", "number", 0.25),)), derivative=_READS_INPUT,
     ),
 )  # fmt: skip

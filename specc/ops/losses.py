@@ -28,7 +28,8 @@ def _cross_entropy(check: Checker, node: Node, inputs: Inputs) -> Type:
 def _loss(name: str, doc: str, first: str, rule: Rule) -> OpDef:
     return OpDef(
         name, "losses", doc, slots("a b"), rule, call=Call((first, "target")),
-        traits=Traits(effect=Effect.PURE, positions=Positions.SAME), derivative=Derivative(inputs=True),
+        traits=Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME),
+        derivative=Derivative(inputs=True),
         lowering=Called(f"ops.{name}"),
     )  # fmt: skip
 

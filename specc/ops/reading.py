@@ -48,7 +48,7 @@ def shifts(size: int, align: str, dilation: int) -> tuple[int, ...]:
     return tuple((place - before) * dilation for place in range(size))
 
 
-_ALONG = Traits(effect=Effect.PURE, positions=Positions.ALONG)
+_ALONG = Traits(effect=Effect.PURE, portable=True, positions=Positions.ALONG)
 _ALIGN = Option("align", "choice", "causal", choices=("causal", "centred"))
 DEFINITIONS = (
     # exact: where the position is no whole number the value is 0.

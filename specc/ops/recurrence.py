@@ -70,7 +70,8 @@ def _tiled(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 # What a region gives depends on what is in it: `specc.ops.effect` asks that, too.
-_PURE = Traits(effect=Effect.PURE)
+_PURE = Traits(effect=Effect.PURE, portable=True)
+_OF_PASS = "it is made by a pass that is left out of what is exported"
 DEFINITIONS = (
     OpDef(
         op.SCAN, "recurrence",
@@ -80,7 +81,7 @@ DEFINITIONS = (
     ),
     OpDef(
         op.SCAN_OUT, "recurrence", "State number `index` at each position.", slots("scan"), _scan_out,
-        attrs={"index": int}, traits=Traits(effect=Effect.PURE, view=True), drawn=False,
+        attrs={"index": int}, traits=Traits(effect=Effect.PURE, portable=True, view=True), drawn=False,
     ),
     OpDef(
         op.CAPTURE, "recurrence", "Inside a region: the scan's input number `index` at this position.", (),
@@ -92,11 +93,12 @@ DEFINITIONS = (
     ),
     OpDef(
         op.RECURRENCE, "fused", "A scan whose step has a compiled derivative; the same value as the scan.",
-        slots("a*"), _scan, attrs={"axis": Axis, "backward": bool}, traits=_PURE,
+        slots("a*"), _scan, attrs={"axis": Axis, "backward": bool}, traits=Traits(effect=Effect.PURE),
+        unportable=_OF_PASS,
     ),
     OpDef(
         op.TILED, "fused",
         "A region without states, computed for a few examples at a time; its one next value is its value.",
-        slots("a*"), _tiled, attrs={"axis": Axis}, traits=_PURE,
+        slots("a*"), _tiled, attrs={"axis": Axis}, traits=Traits(effect=Effect.PURE), unportable=_OF_PASS,
     ),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from specc.ops.definition import Along, Call, Derivative, Effect, OpDef, Positio
 from specc.ops.rules import along, reduced
 from specc.types.axis import Axis
 
-_ALONG = Traits(effect=Effect.PURE, positions=Positions.ALONG)
+_ALONG = Traits(effect=Effect.PURE, portable=True, positions=Positions.ALONG)
 
 
 def _reduction(

@@ -78,8 +78,8 @@ def _label(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type((), 1)
 
 
-def _traits(source: Origin) -> Traits:
-    return Traits(effect=Effect.PURE, source=source)
+def _traits(source: Origin, portable: bool = True) -> Traits:
+    return Traits(effect=Effect.PURE, portable=portable, source=source)
 
 
 _NO_INPUT = Derivative()
@@ -106,7 +106,7 @@ DEFINITIONS = (
         op.SAME_KEY, "sources", "1 where two keys are the same, else 0; null is like no key.", slots("a b"),
         _same_key,
         traits=Traits(
-            effect=Effect.PURE, positions=Positions.SAME, pointwise=True, condition=True,
+            effect=Effect.PURE, portable=True, positions=Positions.SAME, pointwise=True, condition=True,
             passes_gradient=False,
         ),
         lowering=Pointwise(python="ops.same_key({a}, {b})"), noun="same",
@@ -120,7 +120,8 @@ DEFINITIONS = (
     OpDef(
         op.LABEL, "losses",
         "The label of a prediction, in losses and weights; where there is none the example is left out.", (),
-        _label, attrs={"prediction": str}, traits=_traits(Origin.DATA), derivative=_NO_INPUT,
+        _label, attrs={"prediction": str}, traits=_traits(Origin.DATA, portable=False), derivative=_NO_INPUT,
+        unportable="a label is known in training alone",
         call=Call((), (Option("prediction", "prediction"),)), noun="label",
     ),
     OpDef(

@@ -43,8 +43,8 @@ def _join(check: Checker, node: Node, inputs: Inputs) -> Type:
     return x.without(axis).with_width(x.width * axis.size)
 
 
-_SAME = Traits(effect=Effect.PURE, positions=Positions.SAME)
-_RESHAPED = Traits(effect=Effect.PURE, positions=Positions.ALONG, view=True)
+_SAME = Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME)
+_RESHAPED = Traits(effect=Effect.PURE, portable=True, positions=Positions.ALONG, view=True)
 DEFINITIONS = (
     OpDef(
         op.CONCAT, "widths", "Channels of the values side by side.", slots("a*"), _concat, traits=_SAME,
@@ -53,7 +53,8 @@ DEFINITIONS = (
     OpDef(
         op.SLICE, "widths", "Channels start..stop-1 (made by passes).", slots("x"), _slice,
         attrs={"start": int, "stop": int},
-        traits=Traits(effect=Effect.PURE, positions=Positions.SAME, view=True), derivative=Derivative(),
+        traits=Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME, view=True),
+        derivative=Derivative(),
     ),
     OpDef(
         op.SPLIT, "widths", "Channels in n equal parts along a new static axis.", slots("x"), _split,
@@ -67,7 +68,7 @@ DEFINITIONS = (
     ),
     OpDef(
         op.DOT, "widths", "Sum of products over channels: width 1.", slots("a b"), _dot,
-        traits=Traits(effect=Effect.PURE, positions=Positions.SAME, commutative=True),
+        traits=Traits(effect=Effect.PURE, portable=True, positions=Positions.SAME, commutative=True),
         call=Call(("a", "b")), derivative=Derivative(inputs=True), lowering=Called("ops.dot"),
         noun="product",
     ),

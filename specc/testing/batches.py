@@ -60,7 +60,7 @@ def random_batch(
     unlabelled: how often an example lacks a prediction's label.
     """
     generator = torch.Generator().manual_seed(seed)
-    return _batch(manifest, size, _Random(generator, full, empty, longest, unlabelled), candidates)
+    return drawn_batch(manifest, size, _Random(generator, full, empty, longest, unlabelled), candidates)
 
 
 @dataclass(frozen=True)
@@ -92,25 +92,31 @@ class _Random:
         return torch.randn(count, width, generator=self.generator)
 
 
-def _batch(manifest: Mapping[str, Any], size: int, source: Source, requests: bool) -> Batch:
-    """Return lengths from the outermost axis inwards, then a value for each row that there is."""
+def drawn_batch(
+    manifest: Mapping[str, Any], size: int, source: Source, requests: bool, candidates: int = 3
+) -> Batch:
+    """Return a batch of what a source draws, with labels: lengths from the outermost axis inwards, then a
+    value for each row that there is.
+
+    requests: of requests with candidates, each with at most so many.
+    """
     schema = Schema.of(manifest)
-    candidates = source.lengths(size, 3) if requests else None
+    counts = source.lengths(size, candidates) if requests else None
     lengths: dict[str, Tensor] = {}
     for id, axis in schema.axes.items():
-        rows = _count(size, lengths, candidates, () if axis.parent is None else (axis.parent,))
+        rows = _count(size, lengths, counts, () if axis.parent is None else (axis.parent,))
         lengths[id] = source.lengths(rows, axis.bound)
     tables = {weight["path"]: weight["shape"][0] for weight in manifest["weights"]}
     fields: dict[str, Tensor | Bag] = {}
     for entry in manifest["fields"]:
-        rows = _count(size, lengths, candidates, schema.fields[entry["path"]])
+        rows = _count(size, lengths, counts, schema.fields[entry["path"]])
         fields[entry["path"]] = _column(entry, rows, tables, source)
     for entry in manifest["crosses"]:
-        rows = _count(size, lengths, candidates, schema.fields[entry["path"]])
+        rows = _count(size, lengths, counts, schema.fields[entry["path"]])
         fields[entry["path"]] = source.ids(rows, tables.get(entry["table"]) or entry["n"])
-    examples = size if candidates is None else int(candidates.sum())
+    examples = size if counts is None else int(counts.sum())
     labels = {p["name"]: _labels(p, examples, source) for p in manifest["predictions"]}
-    return Batch(schema, size, fields, lengths, labels, candidates)
+    return Batch(schema, size, fields, lengths, labels, counts)
 
 
 def _count(
@@ -254,7 +260,7 @@ def batches(
     @st.composite
     def strategy(draw: DrawFn) -> Batch:
         size = draw(st.integers(1, max_size))
-        return _batch(manifest, size, _Drawn(draw, longest, unlabelled), candidates)
+        return drawn_batch(manifest, size, _Drawn(draw, longest, unlabelled), candidates)
 
     return strategy()
 

@@ -1,0 +1,118 @@
+"""A trained model exported: traced, written, held against the model, and only then put where it belongs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from specc.export import ExportError
+from specc.export.formats import WRITERS, quiet, require
+from specc.export.graph import exported
+from specc.export.signature import signature_of
+from specc.export.trace import portable, traced
+from specc.export.verify import furthest
+from specc.ir.graph import Graph
+from specc.untrusted import compiled_from
+from specc_runtime import Model
+from specc_runtime.encode.encoders import Encoders
+from specc_runtime.encode.store import write_encoders
+from specc_runtime.engines import EXPORT, FORMAT, about, engine
+from specc_runtime.files import replace_file, replace_folder
+from specc_runtime.portable.inputs import Signature
+from specc_runtime.portable.model import Portable
+from specc_runtime.record import digest
+
+_BESIDE = (EXPORT, "manifest.json", "encoders.json", "vocabularies")
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """A model as a program. alone: the one result that it gives by itself, if it does."""
+
+    portable: Portable
+    program: ExportedProgram
+    signature: Signature
+    alone: str | None
+
+
+def program_of(model: Model, form: str, only: Iterable[str] = (), written: Graph | None = None) -> Export:
+    """Trace a model. written: its graph as it was written; without it the model's own spec is compiled.
+
+    Raises ExportError, and SpecError where the spec has faults.
+    """
+    if written is None:
+        specs = {name: text for name, text in model.files.items() if name.endswith(".arec")}
+        written = compiled_from(specs).written
+    graph, alone = exported(written, only)
+    signature = signature_of(graph, form, alone, str(model.dtype).removeprefix("torch."))
+    weights = model.state_dict()
+    try:
+        module = portable(graph, signature, alone, weights)
+    except KeyError as error:
+        raise ExportError(f"the model has no weight {error}: compile its spec again, and train it") from None
+    try:
+        with quiet():
+            program = traced(module)
+    except Exception as error:  # torch.export raises many kinds
+        raise ExportError(f"torch.export cannot trace {graph.name}: {_first_line(error)}") from error
+    return Export(module, program, signature, alone)
+
+
+def export(
+    model: Model,
+    path: str | Path,
+    format: str = "pt2",
+    form: str = "batch",
+    only: Iterable[str] = (),
+    encoders: Encoders | None = None,
+) -> float:
+    """Write a model as a program to a file, and beside it what is known of it, whole or not at all.
+
+    format: "pt2", "aoti" or "onnx". form: "batch", of requests with candidates each, or "request", one. only:
+    the results that are wanted. Returns the largest difference from the model at the sizes that were tried.
+    Raises ExportError, SpecError, and FileError where it cannot be written.
+    """
+    require(format)
+    model = model.eval()
+    found = program_of(model, form, only)
+    path = Path(path)
+    with replace_file(path) as fresh:
+        try:
+            with quiet():
+                WRITERS[format](found.program, found.signature, fresh)
+        except OSError:
+            raise
+        except Exception as error:  # exporters raise many kinds
+            name = model.manifest["name"]
+            raise ExportError(f"{name} cannot be written as {format}: {_first_line(error)}") from error
+        with quiet():
+            run = engine(format, fresh, None, found.signature)
+        apart = furthest(model, run, found.signature, found.alone)
+        entry = {
+            "version": FORMAT,
+            "format": format,
+            "sha256": digest(fresh),
+            "torch": torch.__version__,
+            "difference": apart,
+            "signature": found.signature.as_json(),
+        }
+        with replace_folder(about(path), lambda name: name in _BESIDE) as folder:
+            _write(folder / EXPORT, entry)
+            _write(folder / "manifest.json", model.manifest)
+            if encoders is not None:
+                write_encoders(encoders, folder)
+    return apart
+
+
+def _write(path: Path, entry: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

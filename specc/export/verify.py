@@ -1,0 +1,103 @@
+"""An exported program held against the model: at several sizes, 0 and 1 among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specc.export import ExportError
+from specc.testing.batches import drawn_batch
+from specc_runtime import Batch, Model
+from specc_runtime.engines import Run
+from specc_runtime.portable.inputs import Signature
+
+TOLERANCE = 1e-5  # of results up to 1, and a share of larger ones
+_LONG = 64  # bounds are not met where they are larger
+# Requests, candidates of each at least and at most, lengths at least and at most.
+SIZES = (
+    (3, 0, 3, 0, 4),
+    (1, 1, 1, 1, 1),
+    (2, 2, 2, 0, 0),
+    (2, 0, 0, 1, 3),
+    (4, 1, 5, 2, 7),
+    (2, 1, 2, _LONG, _LONG),
+)
+
+
+@dataclass
+class _Drawn:
+    """Numbers of a generator, and lengths of a range as far as their bound allows. few: how many candidates a
+    request has at least, which are asked for first; None where there are none."""
+
+    generator: torch.Generator
+    least: int
+    most: int
+    few: int | None
+
+    def lengths(self, count: int, bound: int) -> Tensor:
+        if self.few is not None:
+            few, self.few = self.few, None
+            return torch.randint(few, bound + 1, (count,), generator=self.generator)
+        least, most = min(self.least, bound), min(self.most, bound)
+        return torch.randint(least, most + 1, (count,), generator=self.generator)
+
+    def ids(self, count: int, rows: int) -> Tensor:
+        return torch.randint(0, rows, (count,), generator=self.generator)
+
+    def numbers(self, count: int, width: int) -> Tensor:
+        return torch.randn(count, width, generator=self.generator)
+
+    def absent(self, count: int) -> Tensor:
+        return torch.zeros(count, dtype=torch.bool)
+
+
+def batches(manifest: Mapping[str, Any], signature: Signature) -> Iterator[Batch]:
+    """Batches of many sizes as a program of a signature takes them."""
+    has = any(s["role"] == "candidate" for s in manifest["spaces"])
+    for number, (requests, few, many, least, most) in enumerate(SIZES):
+        size = 1 if signature.form == "request" else requests
+        source = _Drawn(torch.Generator().manual_seed(number), least, most, few if has else None)
+        yield drawn_batch(manifest, size, source, has, many)
+
+
+def furthest(model: Model, run: Run, signature: Signature, alone: str | None) -> float:
+    """The largest difference of a program's results from the model's, as a share of those beyond 1.
+
+    Raises ExportError where one is of another shape, is beyond what is tolerated, or the program fails.
+    """
+    worst = 0.0
+    for batch in batches(model.manifest, signature):
+        with torch.no_grad():
+            wanted = model(batch) if alone is None else {alone: model.output(alone, batch)}
+        told = _told(batch)
+        try:
+            found = signature.results(run(signature.tensors(batch)))
+        except Exception as error:  # whatever an engine raises
+            raise ExportError(f"the exported program fails on {told}: {_first_line(error)}") from error
+        for name, value in found.items():
+            own = wanted[name].detach().cpu()
+            if own.shape != value.shape:
+                shapes = f"{list(value.shape)} and not {list(own.shape)}"
+                raise ExportError(f"the exported program gives {name} as {shapes}, of {told}")
+            if own.numel():
+                apart = ((own - value).abs() / own.abs().clamp(min=1)).max().item()
+                if not apart <= TOLERANCE:
+                    raise ExportError(
+                        f"the exported program's {name} is {apart:.1e} off the model's, of {told}"
+                    )
+                worst = max(worst, apart)
+    return worst
+
+
+def _told(batch: Batch) -> str:
+    counts = "" if batch.candidates is None else f" with {batch.candidates.tolist()} candidates"
+    lengths = {axis: x.tolist() for axis, x in batch.lengths.items()}
+    return f"{batch.size} requests{counts}, lengths {lengths}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

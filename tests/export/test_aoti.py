@@ -1,0 +1,52 @@
+"""AOTInductor's package of a model: in Python, and in the C++ program of docs/cpp."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils import cpp_extension
+
+from docs.cpp.flags import flags
+from specc.export.export import export
+from specc_runtime import Batch
+from specc_runtime.batch import Schema
+from specc_runtime.engines import load_exported
+from tests.export.test_portable import untrained
+
+SPEC = """\
+model shop
+space user from request { id: ids(50, 4) }
+space ad from candidate { item: ids(70, 4) }
+space history[t <= 8] from request { item: ids(70, 4) }
+predict click: binary = concat(user, ad, mean(history, over t)) |> linear(1)
+"""
+PROGRAM = Path(__file__).parents[2] / "docs" / "cpp" / "score.cpp"
+HEADER = "torch/csrc/inductor/aoti_package/model_package_loader.h"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_a_package_runs_in_python_and_in_c(tmp_path: Path) -> None:
+    if not any((Path(folder) / HEADER).exists() for folder in cpp_extension.include_paths()):
+        pytest.skip("torch brings no headers")
+    model, _ = untrained(SPEC)
+    path = tmp_path / "shop.pt2"
+    assert export(model, path, "aoti", "request") <= 1e-5
+    fields = {
+        "user.id": torch.tensor([3]),
+        "ad.item": torch.tensor([1, 2, 9]),
+        "history.item": torch.tensor([4, 5]),
+    }
+    lengths = {"history.t": torch.tensor([2])}
+    batch = Batch(Schema.of(model.manifest), 1, fields, lengths, {}, torch.tensor([3]))
+    with torch.no_grad():
+        wanted = model(batch)["click"]
+    torch.testing.assert_close(load_exported(path)(batch)["click"], wanted, atol=1e-5, rtol=1e-5)
+    built = tmp_path / "score"
+    subprocess.run(["g++", "-std=c++20", str(PROGRAM), *flags(), "-o", str(built)], check=True, timeout=600)
+    done = subprocess.run([str(built), str(path)], capture_output=True, text=True, check=True, timeout=100)
+    scores = torch.tensor([float(line) for line in done.stdout.split()])
+    torch.testing.assert_close(scores, wanted, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,135 @@
+"""`specc export`, and its files in processes that have no specc."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from specc_runtime import ArtefactError
+from specc_runtime.encode import Origin, load_trained
+from specc_runtime.engines import about, load_exported
+from tests.cli.test_predict import run
+from tests.export.test_portable import untrained
+
+SPEC = """\
+model shop
+space user from request { id: ids(50, 4), city: vocab(5, 2) }
+space ad from candidate { item: ids(70, 4) }
+space history[t <= 8] from request { item: ids(70, 4) }
+seen = sum(softmax(dot(history, ad), over t) * history, over t)
+output taste = user |> linear(3)
+predict click: binary = concat(user, ad, seen) |> linear(1)
+train { epochs = 1, batch = 8 }
+"""
+LISTS = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("user_city", pa.string()),
+        ("ad_item", pa.list_(pa.int64())),
+        ("history_item", pa.list_(pa.int64())),
+    ]
+)
+ONNX = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    rows = [
+        {
+            "user_id": n % 50,
+            "user_city": "abc"[n % 3],
+            "ad_item": n % 70,
+            "history_item": [1, 2, 3][: n % 4],
+            "click": n % 2,
+        }
+        for n in range(32)
+    ]
+    (folder / "shop.arec").write_text(SPEC)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    done = run("train", folder / "shop.arec", folder / "rows.parquet", "-o", folder / "model")
+    assert done.exit_code == 0, done.output
+    return folder / "model"
+
+
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_a_file_gives_what_the_model_gives(kind: str, model: Path, tmp_path: Path) -> None:
+    if kind == "onnx" and not ONNX:
+        pytest.skip("the extra onnx is not installed")
+    path = tmp_path / f"shop.{kind}"
+    done = run("export", model, "-o", path, "--format", kind)
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.about"]
+    said = json.loads((about(path) / "export.json").read_text())
+    names = [x["name"] for x in said["signature"]["inputs"]]
+    assert names == ["user_id", "user_city", "ad_item", "history_item"]
+    assert said["difference"] <= 1e-5
+    loaded, (own, encoders) = load_exported(path, threads=1), load_trained(model)
+    requests = [
+        {"user_id": 3, "user_city": "a", "ad_item": [1, 2, 3], "history_item": [4, 5]},
+        {"user_id": 3, "user_city": "z", "ad_item": [9], "history_item": []},
+        {"user_id": 3, "user_city": "z", "ad_item": [], "history_item": [9]},
+    ]
+    for request in requests:
+        table = pa.Table.from_pylist([request], LISTS)
+        batch = encoders.encode(table, Origin("request"), candidates=True, labels=False)
+        with torch.no_grad():
+            wanted = own(batch)
+        for name, values in loaded(batch).items():
+            torch.testing.assert_close(values, wanted[name], atol=1e-5, rtol=1e-5)
+
+
+def test_a_program_runs_where_there_is_no_specc(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "taste.pt2"
+    done = run("export", model, "-o", path, "--only", "taste", "--form", "batch")
+    assert done.exit_code == 0, done.output
+    code = (
+        "import sys, torch; sys.modules.update({'specc': None, 'specc_runtime': None});"
+        f"program = torch.export.load({str(path)!r}).module();"
+        "print([*program(torch.tensor([1, 2, 3]), torch.tensor([0, 1, 2]))[0].shape])"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done_ = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, cwd=tmp_path, timeout=300
+    )
+    assert (done_.returncode, done_.stdout) == (0, "[3, 3]\n"), done_.stderr
+
+
+def test_a_file_that_was_changed_is_not_loaded(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "shop.pt2"
+    assert run("export", model, "-o", path).exit_code == 0
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ArtefactError, match="is not the file that was exported"):
+        load_exported(path)
+    with pytest.raises(ArtefactError, match="was not written by `specc export`"):
+        load_exported(tmp_path / "other.pt2")
+
+
+def test_what_cannot_be_exported_is_told(model: Path, tmp_path: Path) -> None:
+    done = run("export", model, "-o", tmp_path / "x.pt2", "--only", "tast")
+    assert done.exit_code == 1
+    assert done.output == "error: the model has no result tast; did you mean taste?\n"
+    assert run("export", tmp_path / "nowhere", "-o", tmp_path / "x.pt2").exit_code == 2
+    assert run("export", model, "-o", tmp_path).exit_code == 2
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_engine_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from specc.export import ExportError, formats
+    from specc.export.export import export
+
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    model, _ = untrained(SPEC)
+    with pytest.raises(
+        ExportError, match=r"needs onnx, onnxscript, onnxruntime, .* pip install 'arec\[onnx\]'"
+    ):
+        export(model, tmp_path / "x.onnx", "onnx")

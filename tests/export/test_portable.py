@@ -1,0 +1,128 @@
+"""The portable form of a model, which is what is traced: every operation has one, or says why not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+
+from specc.driver import Compiled, compiled
+from specc.export import ExportError
+from specc.export.export import program_of
+from specc.export.graph import exported
+from specc.export.signature import signature_of
+from specc.export.trace import portable
+from specc.export.verify import furthest
+from specc.ops import OPS
+from specc.ops.definition import OpDef
+from specc.report import Report
+from specc.testing.programs import programs
+from specc_runtime import Model, from_texts
+
+UNSAID = OpDef.__dataclass_fields__["unportable"].default
+LONG = bool(os.environ.get("AREC_LONG"))
+FORMS = ("request", "batch")
+
+EVERYTHING = """\
+model everything
+
+table items = ids(7, 4)
+table tags = ids(6, 2)
+space user from request { id: ids(5, 3), tags: bag(tags, mean), best: bag(tags, max), age: number(none) }
+space ad from candidate { item: items }
+space offer from candidate { price: number(none), tags: bag(tags, sum) }
+space history[t <= 4] from request { item: items }
+space visits[session <= 3, step <= 4] from request { item: items }
+
+encoder walked(x[t, d]; n = d) -> [t, n] {
+  scan h[n] over t {
+    next h = tanh((x |> linear(n)) + (h |> linear(n)))
+  }
+  return h
+}
+
+seen    = last(walked(visits |> linear(4), over step), over step)
+of_each = max(seen, over session)
+longer  = append(history, ad, over t)
+best    = mean(top(history, 2, by dot(history, ad), over t), over t)
+flat    = flatten(history, over t)
+shares  = sum(softmax(dot(history, ad), over t) * history, over t)
+joined  = concat(user, ad, offer, of_each, first(longer, over t), best, flat |> linear(2), shares)
+output taste = user |> linear(3)
+predict click: binary = joined |> dice |> linear(1)
+predict kind: class(3) = joined |> batch_norm |> linear(3)
+"""
+
+
+def untrained(text: str) -> tuple[Model, Compiled]:
+    """A model of a text with weights that say something, and what it was compiled to."""
+    report = Report()
+    found = compiled(text, "default", None, {}, report)
+    assert found is not None, list(report)
+    torch.manual_seed(0)
+    model = from_texts(found.texts).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.uniform_(-0.5, 0.5)
+    return model, found
+
+
+def test_every_operation_is_portable_or_says_why_not() -> None:
+    portables = {d.name for d in OPS.values() if d.traits.portable}
+    explained = {d.name for d in OPS.values() if d.unportable != UNSAID}
+    assert portables | explained == set(OPS)
+    assert not portables & explained
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_portable_model_gives_what_the_model_gives(form: str) -> None:
+    model, found = untrained(EVERYTHING)
+    graph, alone = exported(found.written)
+    signature = signature_of(graph, form, alone, "float32")
+    module = portable(graph, signature, alone, model.state_dict())
+    assert furthest(model, lambda tensors: list(module(*tensors)), signature, alone) <= 1e-5
+
+
+@seed(0)
+@settings(max_examples=300 if LONG else 6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_random_programs_have_a_portable_form(text: str) -> None:
+    model, found = untrained(text)
+    for form in FORMS:
+        graph, alone = exported(found.written)
+        signature = signature_of(graph, form, alone, "float32")
+        module = portable(graph, signature, alone, model.state_dict())
+        assert furthest(model, lambda tensors, run=module: list(run(*tensors)), signature, None) <= 1e-5
+
+
+# Tracing one takes seconds.
+@seed(1)
+@settings(max_examples=300 if LONG else 1, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs(max_bindings=6 if LONG else 3))
+def test_random_programs_are_traced(text: str) -> None:
+    model, found = untrained(text)
+    for form in FORMS if LONG else ("batch",):
+        program = program_of(model, form, written=found.written)
+        run = program.program.module()
+        assert furthest(model, lambda tensors, run=run: list(run(*tensors)), program.signature, None) <= 1e-5
+
+
+def test_what_is_not_portable_is_named_with_its_place() -> None:
+    text = """\
+model compared
+space user from request { id: ids(5, 3) }
+space ad from candidate { item: ids(7, 3) }
+score = dot(user, ad)
+predict click: binary = score
+"""
+    model, found = untrained(text)
+    known = OPS["dot"]
+    OPS["dot"] = OpDef("dot", known.group, known.doc, known.inputs, known.rule, call=known.call,
+                       lowering=known.lowering, unportable="its author says so")  # fmt: skip
+    try:
+        with pytest.raises(ExportError, match=r":4:9: `dot` cannot be exported: its author says so"):
+            program_of(model, "batch", written=found.written)
+    finally:
+        OPS["dot"] = known
