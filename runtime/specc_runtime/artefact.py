@@ -174,6 +174,7 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
         _log.info("running %s", folder / MODEL)
         brought = [name for name in files.names() if name.startswith(f"{LIBRARIES}/")]
         native.offer({PurePath(name).stem: files.path(name) for name in brought})
+        _tell_of_age(texts[MANIFEST], folder)
     if not trained:
         return from_texts(texts, str(folder / MODEL))
     weights = files.path(WEIGHTS)
@@ -188,6 +189,25 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
     recorded = files.record.files.get(WEIGHTS) if files.record is not None else None
     model.saved_as = recorded or digest(weights)
     return model
+
+
+def _tell_of_age(manifest: str, folder: Path) -> None:
+    """Warn of a model that was compiled for an older interface, as it is slower than it could be."""
+    compiled = compiled_by(manifest)
+    number = compiled.interface
+    if OLDEST_INTERFACE <= number < INTERFACE:
+        warnings.warn(
+            f"{folder} was compiled by arec {compiled.compiler} for runtime interface {number}: it "
+            f"gives what it gave, more slowly than what is compiled for interface {INTERFACE}. {_AGAIN}",
+            stacklevel=5,
+        )
+
+
+# How a folder is compiled again; FOLDER is for the reader to fill in.
+_AGAIN = (
+    "Compiled again it keeps its weights:\n"
+    "  python -c \"import specc, specc_runtime as r; r.save(specc.load('FOLDER'), 'FOLDER')\""
+)
 
 
 def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
@@ -207,9 +227,7 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
         )
     if number < OLDEST_INTERFACE:
         raise ArtefactError(
-            f"{by} for runtime interface {number}, which arec-runtime {__version__} no longer has; compiled "
-            "again it keeps its weights:\n"
-            "  python -c \"import specc, specc_runtime as r; r.save(specc.load('FOLDER'), 'FOLDER')\""
+            f"{by} for runtime interface {number}, which arec-runtime {__version__} no longer has. {_AGAIN}"
         )
     manifest = json.loads(files[MANIFEST])
     if KERNELS in files:

@@ -22,6 +22,7 @@ def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
     about = [f"sloped={cell.sloped!r}"] if not all(cell.sloped) else []
     about += [f"places={cell.places!r}"] if any(cell.places) else []
     about += [f"biased={cell.biased!r}"] if cell.biased else []
+    about += [f"at_once={cell.at_once}"]
     lines = _function(
         forward, _STEP, f"One step of `{called}`: `nexts`, and what the derivative reads.",
         function_lines(cell.step, {}), cell,
@@ -39,7 +40,8 @@ def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
             about_it = f"`{plain}` with what lies between its products in C."
             body = function_lines(function, runs, "c")
             lines += _function(f"{plain}_in_c", ("c", *parameters), about_it, body, cell)
-        about.append(f"in_c=ops.InC({KERNELS}, {forward}_in_c, {backward}_in_c)")
+        parts = f"{KERNELS}, {forward}_in_c, {backward}_in_c, {native.choice.least}"
+        about.append(f"in_c=ops.InC({parts})")
     else:
         lines += [Line(f"# No kernels in C: {native}.")]
     return [*lines, Line(f"{name} = ops.Cell({', '.join([forward, backward, *about])})"), Line(""), Line("")]

@@ -15,12 +15,14 @@ from specc.emit.names import Names, attribute, identifier
 from specc.emit.products import bias_text, heads_text, matrix_text
 from specc.ir.graph import Graph
 from specc.lower.cell import Cell
+from specc.lower.choices import Choice
 from specc.lower.program import (
     Device,
     Field,
     Function,
     Heads,
     Kernel,
+    LookedUp,
     Matrix,
     Parameter,
     Position,
@@ -186,6 +188,10 @@ class Writer:
                 return Expr(f"ops.{arg.name}")
             case Record():
                 return self._record(arg)
+            case LookedUp():
+                return self._arg([*arg.parts])
+            case Choice():
+                return Expr(str(arg.least))
             case Function():
                 return Expr(self._functions[arg])
             case Cell():
@@ -194,6 +200,7 @@ class Writer:
 
     def _record(self, record: Record) -> Expr:
         args = [self._arg(a).text for a in record.args]
+        args += [f"{key}={self._arg(a).text}" for key, a in record.options.items()]
         match record.name:
             case "sum":
                 return Expr(" + ".join(args))

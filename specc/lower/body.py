@@ -15,7 +15,7 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node
 from specc.lower.fusion import Fusions, fusions
-from specc.lower.program import Device, Dtype, Field, Function, Kernel, Matrix, Rows, Value
+from specc.lower.program import Device, Dtype, Field, Function, Kernel, LookedUp, Matrix, Rows, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape, Shapes, whole_shape
 from specc.ops import definition, op
 from specc.ops.products import Product, products_of
@@ -27,13 +27,14 @@ EVERYWHERE = Shape(None, ())
 @dataclass
 class Unit:
     """What all functions of a program have in common. lowered: the kernels of a node (`operations.lowered`),
-    None if its values are known to the body already."""
+    None if its values are known to the body already. looked_up: by value, what it was looked up from."""
 
     graph: Graph
     shapes: Shapes
     roles: Mapping[str, str]
     lowered: Callable[[Body, Node], Value | None]
     numbers: Iterable[int] = field(default_factory=count)
+    looked_up: dict[Value, LookedUp] = field(default_factory=dict)
 
     @staticmethod
     def of(graph: Graph, lowered: Callable[[Body, Node], Value | None]) -> Unit:
@@ -111,6 +112,17 @@ class Body:
         self.kernels.append(Kernel(name, args, (value,), options or {}, where, over))
         return value
 
+    def passed_on(self, value: Value, to: Value) -> Value:
+        """The value that another one is handed on as."""
+        if value in self.unit.looked_up:
+            self.unit.looked_up[to] = self.unit.looked_up[value]
+        return to
+
+    def looked_up(self, value: Value) -> dict[str, LookedUp]:
+        """An option that says what a value was looked up from, if it was."""
+        found = self.unit.looked_up.get(value)
+        return {} if found is None else {"looked_up": found}
+
     def statement(
         self, name: str, *args: Any, results: tuple[Value | None, ...], span: Node, **options: Any
     ) -> None:
@@ -146,7 +158,9 @@ class Body:
         if value.names:  # it is another node's value too
             if node.name is None:
                 return value
-            value = self.make("same", value, like=value, dtype=value.dtype, view=value, span=node)
+            value = self.passed_on(
+                value, self.make("same", value, like=value, dtype=value.dtype, view=value, span=node)
+            )
         return self._named(node, value)
 
     def _named(self, node: Node, value: Value) -> Value:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specc.ir.graph import Node, Region
+from specc.lower import choices
 from specc.lower.adjoint import Adjoint
 from specc.lower.fusion import biased
 from specc.lower.native import Native, native_of
@@ -40,6 +41,7 @@ class Cell:
     its result lies: (number among `seen`, start, stop) in that value's, or None for a place of its own.
     states, factors: how wide the states are, and what the matrices multiply, each once.
     native: the functions with what lies between their products in C, or why there is none.
+    at_once: rows of a value that are multiplied by its matrix at once, at least.
     """
 
     node: Node
@@ -55,6 +57,7 @@ class Cell:
     states: tuple[int, ...]
     factors: tuple[int, ...]
     native: Native | str
+    at_once: int
 
     @property
     def biased(self) -> tuple[int, ...]:
@@ -124,6 +127,7 @@ class _Lowering:
             tuple(s.width for s in states),
             tuple(self.nodes[i].type.width for i in dict.fromkeys(n.inputs[0] for n in self.multiplied)),
             native_of(forward, back),
+            choices.AT_ONCE,
         )
 
     def _named(self, id: int, otherwise: str) -> Value:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from math import prod
 
 from specc.ir.graph import Node, Region, axis_of
+from specc.lower import choices
 from specc.lower.body import Body, matrices, with_examples
 from specc.lower.cell import cell_of
 from specc.lower.program import Function, Record, Symbol, Value
@@ -249,7 +250,7 @@ def recurrence(body: Body, node: Node) -> None:
     without = domain.without(axis)
     varying = tuple(body.nodes[node.inputs[i]].type.has(axis) for i in range(len(region.captures)))
     cell = cell_of(node, varying)
-    values = [_value(body, node.inputs[i], domain, node) for i in cell.seen]
+    values = [_value(body, node.inputs[i], domain, node, axis) for i in cell.seen]
     constants = [body.at(node.inputs[i], Shape(without, ()), node, whole=True) for i in cell.held]
     multiplied = [matrices(products, width) for products, width in cell.products]
     weights = [matrix for matrix, _ in multiplied]
@@ -259,8 +260,8 @@ def recurrence(body: Body, node: Node) -> None:
     states = _states(body, node)
     ends = {s.id: end for s in states if s is not None and (end := _end(body, s, node, axis)) is not None}
     options = {}
-    if ends or None in states:
-        wanted = ("NONE" if s is None else "FINAL" if s.id in ends else "ALL" for s in states)
+    wanted = ["NONE" if s is None else "FINAL" if s.id in ends else "ALL" for s in states]
+    if set(wanted) != {"ALL"}:
         options["wanted"] = tuple(Symbol(w) for w in wanted)
     body.statement("recur", *parts, results=_results(body, node, ends), span=node, **options)
 
@@ -274,7 +275,7 @@ def _end(body: Body, state: Node, scan: Node, axis: Axis) -> Node | None:
     return reader if reader.op == end and axis_of(reader) == axis and len(reader.inputs) == 1 else None
 
 
-def _value(body: Body, id: int, domain: Domain, user: Node) -> Value | Record:
+def _value(body: Body, id: int, domain: Domain, user: Node, axis: Axis) -> Value | Record:
     """A value that a recurrence sees step by step."""
     if id not in body.fusions.put_off:
         return body.at(id, Shape(domain, ()), user, whole=True)
@@ -282,12 +283,37 @@ def _value(body: Body, id: int, domain: Domain, user: Node) -> Value | Record:
     own = body.shape(node).domain
     assert own is not None
     matrix, bias = body.matrices(node)
-    parts: tuple[object, ...] = (body.of(node.inputs[0]), matrix)
+    x = body.of(node.inputs[0])
+    parts: tuple[object, ...] = (x, matrix)
     if bias is not None or own != domain:
         parts = (*parts, bias)
     if own != domain:
         parts = (*parts, body.rows(own, node), body.rows(domain, user))
-    return Record("Projected", parts)
+    in_steps = _in_steps(body, x, domain, axis, _back(user))
+    return Record("Projected", parts, body.looked_up(x) if in_steps is None else {"in_steps": in_steps})
+
+
+def _in_steps(body: Body, x: Value, domain: Domain, axis: Axis, back: tuple[bool, ...]) -> Value | None:
+    """A value that another recurrence of this function gave along the same steps (for one candidate a request
+    they are those of each), in their order."""
+    kernel = next((k for k in body.kernels if k.name == "recur" and x in k.results), None)
+    if kernel is None:
+        return None
+    _, rows, along, *_ = kernel.args
+    if (along, rows.domain.axes, kernel.args[8:]) != (axis, domain.axes, back):
+        return None
+    place = kernel.results.index(x)
+    # Of each state one result, of `BOTH` two.
+    wanted = [w.name for w in kernel.options.get("wanted", ())] or ["ALL"] * len(kernel.results)
+    number = [n for n, w in enumerate(wanted) for _ in range(1 + (w == "BOTH"))][place]
+    if wanted[number] != "ALL":
+        return kernel.results[place + 1] if wanted[number] == "BOTH" else None
+    wanted[number] = "BOTH"
+    found = Value(body.unit.next_id(), x.shape, x.width, x.device, span=x.span)
+    found.names, found.held = (f"{x.names[0]}_in_steps",), True
+    kernel.results = (*kernel.results[: place + 1], found, *kernel.results[place + 1 :])
+    kernel.options = {**kernel.options, "wanted": tuple(Symbol(w) for w in wanted)}
+    return found
 
 
 # ------------------------------------------------------------------------ tiles
@@ -317,4 +343,4 @@ def tiled(body: Body, node: Node) -> Value:
     if not moving:
         once = body.make("call", function, like=node, shape=Shape(None, shape.dims))
         return body.repeat(once, domain, node)
-    return body.make("tiled", function, largest, *values, like=node)
+    return body.make("by_tile", function, choices.tile_rows(largest), *values, like=node)

@@ -9,9 +9,11 @@ Promises: the values of the plain function. None, and why, where a kernel has no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from specc.lower import choices
+from specc.lower.choices import Choice
 from specc.lower.program import Derived, Function, Kernel, Value
 from specc.lower.rows import ROW, cuts_of, place_of
 from specc.ops import OPS
@@ -37,11 +39,13 @@ class Run:
 
 @dataclass
 class Native:
-    """The functions of a cell in that form. runs: of `step`, then of `back`."""
+    """The functions of a cell in that form. runs: of `step`, then of `back`. choice: from where on they are
+    called."""
 
     step: Function
     back: Function
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Run]
+    choice: Choice
 
 
 def native_of(step: Function, back: Function) -> Native | str:
@@ -61,7 +65,7 @@ def native_of(step: Function, back: Function) -> Native | str:
     runs = [*forward.runs, *backward.runs]
     if any(sum(own.width for own in run.own) > _OWN for run in runs):
         return "its rows are too wide"
-    return Native(forward.function, backward.function, runs)
+    return Native(forward.function, backward.function, runs, choices.STEPS_IN_C)
 
 
 def _unknown(kernel: Kernel) -> str | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.ir.graph import Node, Reading, axis_of, readings
-from specc.lower import loops, positions, reading
+from specc.lower import choices, loops, positions, reading
 from specc.lower.body import Body, matrices, with_examples
 from specc.lower.kernels import LAYERS
-from specc.lower.program import Dtype, Field, Heads, Matrix, Parameter, Position, Record, Value
+from specc.lower.program import Dtype, Field, Heads, LookedUp, Matrix, Parameter, Position, Record, Value
 from specc.lower.shape import Domain, Shape, whole_shape
 from specc.ops import definition, op, pure, traits
 from specc.ops.definition import Along, Called, Pointwise
@@ -53,7 +53,11 @@ def _part(body: Body, node: Node, reading: Reading) -> tuple[object, ...]:
 def _embed(body: Body, node: Node) -> Value:
     (reading,) = readings(node)
     name = "embed" if reading.mode is None else "embed_bag"
-    return body.make(name, *_part(body, node, reading), like=node)
+    part = _part(body, node, reading)
+    found = body.make(name, *part, like=node)
+    if reading.mode != "max":
+        body.unit.looked_up[found] = LookedUp((part,))
+    return found
 
 
 def _lookup(body: Body, node: Node) -> Value | None:
@@ -62,8 +66,10 @@ def _lookup(body: Body, node: Node) -> Value | None:
     if len(together) == len(node.weights) == 1:
         return _embed(body, node)
     body.values |= {one.id: body.value_of(one) for one in together}
-    parts = ([_part(body, n, r) for r in readings(n)] for n in together)
-    body.statement("lookup", *parts, results=tuple(body.values[n.id] for n in together), span=node)
+    parts = [[_part(body, n, r) for r in readings(n)] for n in together]
+    results = tuple(body.values[n.id] for n in together)
+    body.unit.looked_up |= {r: LookedUp(tuple(p)) for r, p in zip(results, parts, strict=True)}
+    body.statement("lookup", *parts, results=results, span=node)
     return None
 
 
@@ -272,12 +278,14 @@ def _paired(body: Body, node: Node) -> Value:
     for id, own in zip(node.inputs, node.attrs["own"], strict=True):
         source = body.nodes[id]
         at = whole_shape(body.shape(source))
-        parts: tuple[object, ...] = (body.at(id, at, node, whole=True), body.rows(with_examples(at), node))
+        x = body.at(id, at, node, whole=True)
+        parts: tuple[object, ...] = (x, body.rows(with_examples(at), node))
         if own is not None:
             alone, bias = matrices(own, source.type.width)
             parts = (*parts, alone)
             biases.append(bias)
-        factors.append(Record("Factor", parts))
+        # What has no positions is small: it is not worth saying.
+        factors.append(Record("Factor", parts, body.looked_up(x) if source.type.axes else {}))
     added = tuple(b for b in biases if b is not None)
     bias_sum = Record("sum", added) if added else None
     return body.make("paired", *factors, matrix, bias_sum, body.rows(shape.domain, node), like=node)
@@ -343,13 +351,17 @@ def _attention(body: Body, node: Node) -> Value:
         key_axis,
         node.attrs["scale"],
     ]
+    options = {}
     if node.attrs["where"] != "all":
         parts.append(node.attrs["where"])
-    return body.make("attend", *parts, like=node)
+    elif query_axis is None:
+        options["in_c_from"] = choices.ATTENTION_IN_C
+    return body.make("attend", *parts, like=node, options=options)
 
 
 def _transfer(body: Body, node: Node) -> Value:
-    return body.make("transfer", body.of(node.inputs[0]), *body.on(node), like=node)
+    x = body.of(node.inputs[0])
+    return body.passed_on(x, body.make("transfer", x, *body.on(node), like=node))
 
 
 _LOWERINGS: dict[str, Lowering] = {

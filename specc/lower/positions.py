@@ -87,15 +87,16 @@ def rows_of_product(body: Body, node: Node, picks: Node, plus: int | None) -> Va
     matrix, bias = body.matrices(product)
     rows = body.rows(own, picks), body.rows(shape, picks)
     function = "heads" if picks.op == op.INIT else "tails"
+    x = body.at(product.inputs[0], Shape(own, ()), picks, whole=True)
     parts: list[object] = [
-        body.at(product.inputs[0], Shape(own, ()), picks, whole=True),
+        x,
         matrix,
         bias,
         Record(function, (*rows, picks.attrs["old"], picks.attrs["axis"])),
     ]
     if plus is not None:
         parts.append(body.at(plus, body.shape(picks), picks, whole=True))
-    return body.make("product", *parts, like=node)
+    return body.make("product", *parts, like=node, options=body.looked_up(x))
 
 
 def append(body: Body, node: Node) -> Value:

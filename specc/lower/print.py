@@ -7,11 +7,13 @@ Functions stand above the kernel that calls them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from specc.lower.cell import Cell
+from specc.lower.choices import Choice
 from specc.lower.program import (
     Derived,
     Device,
@@ -19,6 +21,7 @@ from specc.lower.program import (
     Function,
     Heads,
     Kernel,
+    LookedUp,
     Matrix,
     Parameter,
     Position,
@@ -83,18 +86,22 @@ class _Printer:
     def _cell(self, cell: Cell, indent: str) -> None:
         self.function(cell.step, indent)
         self.function(cell.back, indent)
+        self.lines.append(f"{indent}  {cell.at_once} rows or more are multiplied at once")
         if isinstance(cell.native, str):
             self.lines.append(f"{indent}  not in C: {cell.native}")
         else:
             sizes = ", ".join(str(len(run.kernels)) for run in cell.native.runs)
-            self.lines.append(f"{indent}  in C: {sizes} kernels between products")
+            self.lines.append(f"{indent}  {cell.native.choice}: {sizes} kernels")
 
     def _kernel(self, kernel: Kernel, indent: str) -> None:
         results = ", ".join("_" if r is None else self._declared(r) for r in kernel.results)
-        args = [self._arg(a) for a in kernel.args]
-        args += [f"{key} = {self._arg(value)}" for key, value in kernel.options.items()]
-        text = f"{indent}{results} = {kernel.name}({', '.join(args)})"
+        text = f"{indent}{results} = {kernel.name}({', '.join(self._args(kernel.args, kernel.options))})"
         self.lines.append("  ".join([text, *self._remarks(kernel)]))
+
+    def _args(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> list[str]:
+        chosen = [str(o) for o in options.values() if isinstance(o, Choice)]
+        named = (f"{k} = {self._arg(o)}" for k, o in options.items() if not isinstance(o, Choice))
+        return [*map(self._arg, args), *named, *chosen]
 
     def _remarks(self, kernel: Kernel) -> list[str]:
         found = []
@@ -126,7 +133,9 @@ class _Printer:
             case list() | tuple():
                 return f"[{', '.join(map(self._arg, arg))}]"
             case Record():
-                return f"{arg.name}({', '.join(map(self._arg, arg.args))})"
+                return f"{arg.name}({', '.join(self._args(arg.args, arg.options))})"
+            case LookedUp():
+                return self._arg(arg.parts)
             case Rows():
                 return rows_text(arg.domain)
             case Position():

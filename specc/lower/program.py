@@ -110,6 +110,14 @@ class Heads:
 
 
 @frozen.dataclass(frozen=True)
+class LookedUp:
+    """What a value was looked up from, for a kernel that knows better than to read all of it: for each part a
+    table, its ids, and how a bag becomes one. The value itself is another operand."""
+
+    parts: tuple[tuple[Any, ...], ...]
+
+
+@frozen.dataclass(frozen=True)
 class Device:
     """A device of the spec, by name."""
 
@@ -140,6 +148,7 @@ class Record:
 
     name: str
     args: tuple[Any, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -178,7 +187,7 @@ def _flat(args: Any) -> Iterator[Any]:
         if isinstance(arg, (list, tuple)):
             yield from _flat(arg)
         elif isinstance(arg, Record):
-            yield from _flat(arg.args)
+            yield from _flat((*arg.args, *arg.options.values()))
         else:
             yield arg
 

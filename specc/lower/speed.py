@@ -1,4 +1,4 @@
-"""Which loops and attentions have a fast kernel, and what keeps the others from one."""
+"""Which loops, attentions and wide values have a fast kernel, and what keeps the others from one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _THROUGH = ("expand", "real", "unsqueeze", op.MUL, op.DIV)
 
 @dataclass(frozen=True)
 class Speed:
-    """A loop or an attention. place: where it is written. fast: whether it has a kernel of its own. what:
-    which, or what stands in the way."""
+    """A loop, an attention or a wide value. place: where it is written. fast: whether it has a kernel of its
+    own. what: which, or what stands in the way."""
 
     name: str
     place: str
@@ -30,7 +30,7 @@ class Speed:
 
 
 def speeds(program: Program) -> list[Speed]:
-    """All loops and attentions that predictions need, in the order in which they are computed."""
+    """All that predictions need, in the order in which they are computed."""
     found: list[Speed] = []
     for function in (program.shared, program.forward):
         if function is not None:
@@ -48,11 +48,14 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
         assert isinstance(cell, Cell)
         if isinstance(cell.native, str):
             return _said(kernel, False, f"a loop with a compiled derivative, not in C: {cell.native}")
-        return _said(kernel, True, "a loop with a compiled derivative, in C between its products")
+        return _said(kernel, True, f"a loop with a compiled derivative, {cell.native.choice}")
     if kernel.name == "attend":
-        one = kernel.args[5] is None and len(kernel.args) < 9
-        how = "one query a sequence, in C" if one else "torch's fused kernel, over sequences of like length"
-        return _said(kernel, True, f"attention with {how}")
+        how = "in torch's fused kernel, over sequences of like length"
+        if choice := kernel.options.get("in_c_from"):
+            how = f"of one query, {choice}"
+        return _said(kernel, True, f"attention {how}")
+    if kernel.name == "by_tile":
+        return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU")
     if kernel.name in _SOFTMAX:
         score = _source(kernel.args[0], made)
         return _said(kernel, False, f"softmax by itself: its scores come of `{score}`, not of dot products")

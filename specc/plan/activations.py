@@ -29,7 +29,6 @@ from specc.plan.costs import (
     matrices_made,
     order_kept,
     rows_kept,
-    rows_of_tile,
 )
 
 ALL = "model"  # the device of a model without places
@@ -162,9 +161,9 @@ class _Walk:
 
     def _forward(self, kernel: Kernel) -> list[Buffer]:
         """Compute a kernel's values and save what its derivative reads. Return the values' buffers."""
-        if kernel.name == "tiled" and (whole := self._untiled(kernel)) is not None:
+        if kernel.name == "by_tile" and (whole := self._untiled(kernel)) is not None:
             return whole
-        tiled = kernel.name == "tiled"
+        tiled = kernel.name == "by_tile"
         found = self._tiles(kernel) if tiled else cost(kernel, self.sizes, self.learns, self.training)
         made = []
         for result in kernel.results:
@@ -194,9 +193,9 @@ class _Walk:
     def _untiled(self, kernel: Kernel) -> list[Buffer] | None:
         """Compute a tiled kernel whose rows fit in one tile: as the function that it calls. Return None where
         there are more rows."""
-        function, numbers, *given = kernel.args
+        function, tile, *given = kernel.args
         rows = self.sizes.rows(given[0].shape.domain)
-        if rows > rows_of_tile(numbers) and self._on_cpu(kernel):
+        if rows > tile and self._on_cpu(kernel):
             return None
         for x, inner in zip(given, function.parameters, strict=True):
             self.buffers[inner] = self.buffers[x]
@@ -218,8 +217,7 @@ class _Walk:
 
     def _tiles(self, kernel: Kernel) -> Cost:
         """Return the cost of computing tile by tile, and tile by tile again for the derivative."""
-        function, numbers, *given = kernel.args
-        rows = rows_of_tile(numbers)
+        function, rows, *given = kernel.args
         sizes = self.sizes.of_rows(rows)
         learnt = {p for p, x in zip(function.parameters, given, strict=True) if x in self.learns}
 
@@ -415,7 +413,7 @@ def learning(graph: Graph, functions: Iterable[Function], given: Iterable[Value]
     found = set(given)
     for function in functions:
         for kernel in function.kernels:
-            if kernel.name == "tiled":
+            if kernel.name == "by_tile":
                 inner, _, *values = kernel.args
                 through = {p for p, x in zip(inner.parameters, values, strict=True) if x in found}
                 found |= learning(graph, [inner], through)

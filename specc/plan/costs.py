@@ -23,9 +23,6 @@ from specc.plan.blocks import blocks
 from specc.plan.lengths import Lengths
 from specc.types.axis import Axis, Type
 
-_TILE = 2**18  # numbers, specc_runtime.ops.tile
-_CHUNK = 1024  # rows that a recurrence multiplies at once, specc_runtime.ops.cell
-_WORTH = 2**17  # numbers of keys from which on attention of one query is in C, specc_runtime.ops.attention
 _PIECE = 2**22  # products with rows of a table that are there at once, specc_runtime.ops.catalogue
 _INDEX = 8  # bytes of an index
 
@@ -187,7 +184,8 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
     heads = float(math.prod(a.size or 1 for a in result.shape.dims))
-    if query_axis is None and where == "all" and sizes.value(key) >= BYTES * _WORTH:
+    choice = kernel.options.get("in_c_from")
+    if choice is not None and choice.holds(sizes.value(key) / BYTES):
         # One query a sequence, in C: it makes the weights and nothing else.
         weights = BYTES * sizes.rows(key_rows.domain) * heads
         return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
@@ -236,28 +234,31 @@ def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:
     starts = BYTES * sizes.rows(rows.domain.without(axis)) * sum(x.width for x in (*constants, *states))
     widths = [_width(x) for x in values]
     seen, states = sum(widths), sum(cell.states)
-    # Another recurrence may read the states in the order of steps.
-    trace = a_row * sum(s for s, wanted in zip(cell.states, _wanted(kernel), strict=True) if wanted == "ALL")
+    # Of those in the order of steps, which another recurrence reads, the value is what the loop wrote.
+    wanted = _wanted(kernel, cell)
+    places = [n for n, want in enumerate(wanted) for _ in range(1 + (want == "BOTH"))]
+    in_steps = [r for n, r in enumerate(kernel.results) if n and r is not None and places[n] == places[n - 1]]
     if not training:
         # Products at the rows of others are repeated first, and put in the order of steps.
         projected = [x for x in values if isinstance(x, Record)]
         by_chunk = sum(_width(x) for x in projected if len(x.args) < 5)
         again = sum(_width(x) for x in projected if len(x.args) == 5)
-        chunk = min(rows_, float(_CHUNK)) * BYTES * by_chunk
-        return Cost(along=trace, during=a_row * (seen - by_chunk + again) + chunk + starts)
+        chunk = min(rows_, float(cell.at_once)) * BYTES * by_chunk
+        return Cost(during=a_row * (seen - by_chunk + again) + chunk + starts)
     sloped = sum(w for w, s in zip(widths, cell.sloped, strict=True) if s)
     made = sum(width for width, place in zip(cell.outs, cell.places, strict=True) if place is None)
     return Cost(
-        beside=a_row * (cell.beside + seen + states) + starts,
+        tuple(in_steps),
+        beside=a_row * (cell.beside + seen + states - sum(r.width for r in in_steps)) + starts,
         # Derivatives by step, and what the matrices multiplied, put together.
         back=a_row * (states + made + sloped + sum(cell.factors)),
     )
 
 
-def _wanted(kernel: Kernel) -> list[str]:
-    """Return what is wanted of each state: ALL, FINAL or NONE."""
+def _wanted(kernel: Kernel, cell: Cell) -> list[str]:
+    """Return what is wanted of each state: ALL, BOTH, FINAL or NONE."""
     wanted = kernel.options.get("wanted")
-    return ["ALL"] * len(kernel.results) if wanted is None else [symbol.name for symbol in wanted]
+    return ["ALL"] * len(cell.states) if wanted is None else [symbol.name for symbol in wanted]
 
 
 def _width(value: Value | Record) -> int:
@@ -278,11 +279,6 @@ def _scan(kernel: Kernel, result: Value, sizes: Sizes) -> Cost:
     kept = BYTES * rows * inner
     own = sizes.value(result)
     return Cost(beside=kept + seen, during=own, back=seen + own)
-
-
-def rows_of_tile(numbers: float) -> int:
-    """Return how many rows a tile has. numbers: those of a row in the largest value in between."""
-    return int(max(_TILE // max(numbers, 1), 1))
 
 
 def rows_kept(sizes: Sizes, domains: Collection[Rows]) -> float:

@@ -46,7 +46,7 @@ def compute(run: Execution, kernel: Kernel, args: Sequence[Any], options: Option
     raise AssertionError(f"nobody has said what `{kernel.name}` computes")
 
 
-def record(run: Execution, name: str, args: list[Any]) -> Any:
+def record(run: Execution, name: str, args: list[Any], options: Options) -> Any:
     """Arguments that belong together."""
     match name:
         case "sum":
@@ -57,6 +57,8 @@ def record(run: Execution, name: str, args: list[Any]) -> Any:
             return len(args[0])
         case "heads" | "tails":
             return _later(run, *args, by=int(name == "tails"))
+        case "Projected":
+            return (*args, *[None] * (5 - len(args)), options.get("in_steps"))
     return tuple(args)
 
 
@@ -267,7 +269,17 @@ def _flatten(run: Execution, x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tenso
 
 
 @form("top")
-def _top(run: Execution, x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+def _top(
+    run: Execution,
+    x: Tensor,
+    score: Tensor,
+    of: Rows,
+    to: Rows,
+    old: Axis,
+    new: Axis,
+    own: Rows | None = None,
+) -> Tensor:
+    x = x if own is None else x[run.layout.index(own, of)]
     score, flat = _flat(score.detach().expand(*x.shape[:-1], 1)).squeeze(-1), _flat(x)
     rows = []
     for place in to.places:

@@ -21,7 +21,7 @@ def _call(run: Execution, function: Callable[..., list[Tensor]]) -> Tensor:
     return function()[0]
 
 
-def _tiled(run: Execution, function: Callable[..., list[Tensor]], rows: int, *values: Tensor) -> Tensor:
+def _by_tile(run: Execution, function: Callable[..., list[Tensor]], rows: int, *values: Tensor) -> Tensor:
     """A row at a time: a tile may see nothing else."""
     each = [function(*(x[n : n + 1] for x in values))[0] for n in range(len(values[0]))]
     return torch.cat(each) if each else function(*values)[0]
@@ -116,6 +116,7 @@ def _recur(
     results: list[Tensor | None] = []
     for number, want in enumerate(wanted or ["ALL"] * len(starts)):
         results.append(None if want == "NONE" else found[number + len(starts) * (want == "FINAL")])
+        results += results[-1:] if want == "BOTH" else []
     return tuple(results)
 
 
@@ -123,17 +124,20 @@ def _projected(
     run: Execution,
     x: Tensor,
     matrix: Tensor,
-    bias: Tensor | None = None,
-    of: Rows | None = None,
-    to: Rows | None = None,
+    bias: Tensor | None,
+    of: Rows | None,
+    to: Rows | None,
+    in_steps: Tensor | None,
 ) -> Tensor:
-    whole = x @ matrix.t() + (0 if bias is None else bias)
+    """in_steps: another recurrence's states, which are the values where both have the same rows."""
+    same = of is None or to is None or of.places == to.places
+    whole = (x if in_steps is None or not same else in_steps) @ matrix.t() + (0 if bias is None else bias)
     return whole if of is None or to is None else whole[run.layout.index(of, to)]
 
 
 FORMS: dict[str, Callable[..., Any]] = {
     "call": _call,
-    "tiled": _tiled,
+    "by_tile": _by_tile,
     "scan": _scan,
     "scan_together": _scan_together,
     "settled": _settled,

@@ -17,12 +17,14 @@ from torch import Tensor
 from specc.emit.manifest import manifest_of
 from specc.interpret.values import Setting
 from specc.ir.graph import Graph, walk
+from specc.lower.choices import Choice
 from specc.lower.program import (
     Device,
     Field,
     Function,
     Heads,
     Kernel,
+    LookedUp,
     Matrix,
     Parameter,
     Position,
@@ -110,7 +112,7 @@ class Execution:
 
     def _kernel(self, kernel: Kernel, values: dict[Value, Any]) -> None:
         args = [self._arg(a, values) for a in kernel.args]
-        options = {key: self._arg(a, values) for key, a in kernel.options.items()}
+        options = self._named(kernel.options, values)
         if kernel.name in LOOPS:
             found = LOOPS[kernel.name](self, *args, **options)
         else:
@@ -159,7 +161,8 @@ class Execution:
             case Heads():
                 return self._heads(arg)
             case Record():
-                return kernels.record(self, arg.name, [self._arg(a, values) for a in arg.args])
+                given = [self._arg(a, values) for a in arg.args]
+                return kernels.record(self, arg.name, given, self._named(arg.options, values))
             case Function():
                 return partial(self._called, arg, {} if arg.closed else values)
             case Symbol() | Device():
@@ -167,6 +170,11 @@ class Execution:
             case Field():
                 return self.field(arg)
         return arg
+
+    def _named(self, options: Mapping[str, Any], values: Mapping[Value, Any]) -> dict[str, Any]:
+        """What kernels may know better and need not, such as where a value was looked up, is left out."""
+        left = {k: a for k, a in options.items() if not isinstance(a, LookedUp | Choice)}
+        return {key: self._arg(a, values) for key, a in left.items()}
 
     def _called(self, function: Function, known: Mapping[Value, Any], *given: Tensor) -> list[Tensor]:
         own = dict(zip(function.parameters, given, strict=True))

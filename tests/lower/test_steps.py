@@ -3,18 +3,20 @@ in C."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from specc.driver import load_source
 from specc.interpret.compare import Expected, unexpected
 from specc.ir.graph import walk
+from specc.lower import choices
 from specc.ops import OPS, op
 from specc.ops.definition import REQUIRED, Pointwise
 from specc.passes import optimise
 from specc.report import Report
 from specc.source import Source
 from specc.testing import random_batch
-from specc_runtime.ops import cell
 from tests.lower.test_program import WALK
 from tests.oracle.subjects import compiled
 
@@ -37,7 +39,7 @@ def test_a_step_of_it_is_what_it_means(name: str, in_c: bool, monkeypatch: pytes
     graph = load_source(Source("walk.arec", text), None, {}, Report())
     assert graph is not None
     assert any(n.op == op.RECURRENCE for n in walk(optimise(graph).nodes))
-    monkeypatch.setattr(cell, "_WORTH", 0)
+    monkeypatch.setattr(choices, "STEPS_IN_C", replace(choices.STEPS_IN_C, least=0))
     monkeypatch.setenv("AREC_NATIVE", "1" if in_c else "0")
     model = compiled(graph, "default")
     batch = random_batch(model.manifest, 4, seed=len(name), empty=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,10 @@ import torch
 
 from specc.interpret.compare import Expected, unexpected
 from specc.ir.graph import Graph, walk
+from specc.lower import choices
 from specc.passes import optimise
 from specc.testing import random_batch
 from specc_runtime import native
-from specc_runtime.ops import attention, cell
 from tests.oracle.constructs import CONSTRUCTS
 from tests.oracle.subjects import compiled, construct, draws, looks_across
 from tests.specs.small import CASES, label, small
@@ -55,8 +56,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         found.add("attention")
         return made
 
-    for module, function in ((cell, functions), (attention, attend)):
-        monkeypatch.setattr(module, "_WORTH", 0)
+    for name, function in (("STEPS_IN_C", functions), ("ATTENTION_IN_C", attend)):
+        monkeypatch.setattr(choices, name, replace(getattr(choices, name), least=0))
         monkeypatch.setattr(native, function.__name__, function)
     return found
 

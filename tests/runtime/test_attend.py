@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from specc_runtime.layout import Axis, Layout, Rows
-from specc_runtime.ops import attention, segment
+from specc_runtime.ops import segment
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.rows import expand
 
@@ -93,10 +93,8 @@ def test_one_query_for_each_sequence(
     one_key: bool,
     heads: tuple[int, ...],
     kernels: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Heads have keys and values each, or one for all."""
-    monkeypatch.setattr(attention, "_WORTH", 0 if kernels == "C" else 2**62)
     layout = Layout(len(lengths), {"h.t": torch.tensor(lengths)}, None)
     rows, queries = layout[STEP], layout[()]
     one = tuple(1 for _ in heads)
@@ -113,7 +111,8 @@ def test_one_query_for_each_sequence(
     score = 0.7 * (expand(q, queries, rows) * k).sum(-1, keepdim=True)
     weight = segment.softmax(score, rows, STEP)
     expected = segment.sum(weight * (v[0] if v else k), rows, STEP)
-    found = attend(q, k, v[0] if v else None, queries, rows, None, STEP, 0.7)
+    least = 0 if kernels == "C" else 2**62
+    found = attend(q, k, v[0] if v else None, queries, rows, None, STEP, 0.7, in_c_from=least)
     torch.testing.assert_close(found, expected)
     seed = torch.randn_like(expected)
     mine = torch.autograd.grad(found, given, seed)
@@ -122,19 +121,15 @@ def test_one_query_for_each_sequence(
         torch.testing.assert_close(a, b)
 
 
-def test_one_query_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_query_in_single_precision() -> None:
     """Kernels or not, to within rounding; scores may be far apart, and what is no number stays none."""
     layout = Layout(2, {"h.t": torch.tensor([9, 3])}, None)
     rows, queries = layout[STEP], layout[()]
     torch.manual_seed(0)
     q, k = 8 * torch.randn(2, 4, 16), torch.randn(12, 1, 16)
-    found = []
-    for worth in (0, 2**62):
-        monkeypatch.setattr(attention, "_WORTH", worth)
-        found.append(attend(q, k, None, queries, rows, None, STEP, 1.0))
+    found = [attend(q, k, None, queries, rows, None, STEP, 1.0, in_c_from=n) for n in (0, 2**62)]
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
-    monkeypatch.setattr(attention, "_WORTH", 0)
     k[10, 0, 3] = float("nan")
-    seen = attend(q, k, None, queries, rows, None, STEP, 1.0)
+    seen = attend(q, k, None, queries, rows, None, STEP, 1.0, in_c_from=0)
     assert seen[0].isfinite().all()
     assert seen[1].isnan().all()

@@ -9,18 +9,13 @@ import torch
 from torch import Tensor
 
 from specc_runtime.layout import Axis, Layout
-from specc_runtime.ops import cell, fields, segment
-from specc_runtime.ops.cell import ALL, FINAL, NONE, Cell, Perhaps, Projected, Tensors, recur, tanh_
+from specc_runtime.ops import fields, segment
+from specc_runtime.ops.cell import ALL, BOTH, FINAL, NONE, Cell, Perhaps, Projected, Tensors, recur
 from specc_runtime.ops.fields import embed, lookup, repeated
 from specc_runtime.ops.recurrent import scan
+from specc_runtime.ops.slopes import tanh_
 
 T = Axis("h.t", bound=7)
-
-
-@pytest.fixture(params=["torch", "C"], autouse=True)
-def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a step does between its products, by torch and in C."""
-    monkeypatch.setattr(cell, "_WORTH", 0 if request.param == "C" else 2**62)
 
 
 def gated(x: Tensor, gain: Tensor, w: Tensor, h: Tensor) -> Tensor:
@@ -209,12 +204,16 @@ def test_rows_that_are_named_over_and_over_are_multiplied_once(
     (x,) = lookup(list(zip(tables, ids, strict=True)))
     # In the middle there is nothing to gain: what is left to multiply lies together.
     middle = few == (1,)
-    assert {part.start for part in repeated(x, 4)[0]} == (set() if middle else {(0, 2, 5)[i] for i in few})
+    parts = list(zip(tables, ids, strict=True))
+    assert {part.start for part in repeated(x, parts, 4)[0]} == (
+        set() if middle else {(0, 2, 5)[i] for i in few}
+    )
     plain = torch.cat([embed(table, i) for table, i in zip(tables, ids, strict=True)], 1)
     for offset in (bias, None):
         used = given if offset is not None else [g for g in given if g is not bias]
         (expected,) = recur(CELL, rows, T, [Projected(plain, matrix, offset)], [gain], [w], [], [start])
-        (found,) = recur(CELL, rows, T, [Projected(x, matrix, offset)], [gain], [w], [], [start])
+        value = Projected(x, matrix, offset, looked_up=parts)
+        (found,) = recur(CELL, rows, T, [value], [gain], [w], [], [start])
         assert found is not None
         assert expected is not None
         same_gradients(found, expected, used)
@@ -222,18 +221,20 @@ def test_rows_that_are_named_over_and_over_are_multiplied_once(
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_one_recurrence_reads_another(backward: bool) -> None:
-    """Along the same steps its input stays in their order; the other way round it does not."""
+    """Along the same steps its input stays in their order."""
     layout = Layout(3, {"h.t": torch.tensor([2, 5, 0])}, None)
     rows = layout[T]
     torch.manual_seed(0)
     sizes = [(rows.count, 4), (4, 4), (3, 1), (4, 4), (3, 4)]
     given = [torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in sizes]
     x, matrix, gain, w, start = given
-    (first,) = recur(CELL, rows, T, [x], [gain], [w], [], [start])
+    first, in_steps = recur(CELL, rows, T, [x], [gain], [w], [], [start], backward, wanted=(BOTH,))
     assert first is not None
+    assert in_steps is not None
+    assert not torch.equal(first, in_steps)
     found, expected = (
-        recur(CELL, rows, T, [Projected(y, matrix)], [gain], [w], [], [start], backward)[0]
-        for y in (first, first.clone())
+        recur(CELL, rows, T, [value], [gain], [w], [], [start], backward)[0]
+        for value in (Projected(first, matrix, in_steps=in_steps), Projected(first, matrix))
     )
     assert found is not None
     assert expected is not None

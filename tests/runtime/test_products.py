@@ -27,8 +27,9 @@ def test_some_rows_of_a_product(
     ids = [torch.randint(4, 7, (13,)) if i in few else torch.randperm(20)[:13] for i in range(2)]
     at = torch.randperm(13)[:7]
     used = [*tables, matrix, *([total] if added else []), *([bias] if biased else [])]
-    (x,) = lookup(list(zip(tables, ids, strict=True)))
-    found = product(x, matrix, bias if biased else None, at, total if added else None)
+    parts = list(zip(tables, ids, strict=True))
+    (x,) = lookup(parts)
+    found = product(x, matrix, bias if biased else None, at, total if added else None, parts)
     expected = F.linear(x, matrix, bias if biased else None)[at] + (total if added else 0)
     torch.testing.assert_close(found, expected)
     seed = torch.randn_like(expected)

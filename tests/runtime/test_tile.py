@@ -9,7 +9,7 @@ from torch import Tensor
 from specc_runtime.layout import Axis, Layout
 from specc_runtime.ops import fields, pairs
 from specc_runtime.ops.fields import lookup
-from specc_runtime.ops.tile import TILE, Factor, paired, tiled, weighted_sum
+from specc_runtime.ops.tile import Factor, by_tile, paired, weighted_sum
 
 T = Axis("h.t", bound=7)
 
@@ -23,7 +23,7 @@ def test_tiles_make_the_whole() -> None:
     def summed(x: Tensor, gain: Tensor) -> Tensor:
         return torch.relu(pairs(x, 1) @ w).sum(1) * gain
 
-    found, expected = tiled(summed, TILE // 4, x, gain), summed(x, gain)
+    found, expected = by_tile(summed, 4, x, gain), summed(x, gain)
     assert torch.allclose(found, expected)
     seed = torch.randn_like(expected)
     for mine, theirs in zip(
@@ -33,35 +33,36 @@ def test_tiles_make_the_whole() -> None:
     ):
         assert torch.allclose(mine, theirs)
     with torch.no_grad():
-        assert torch.allclose(tiled(summed, TILE // 4, x, gain), expected)
+        assert torch.allclose(by_tile(summed, 4, x, gain), expected)
 
 
 def test_one_tile_may_be_enough_and_none_too() -> None:
     x = torch.randn(3, 4, 2)
-    assert torch.equal(tiled(lambda x: x.sum(1), 8, x), x.sum(1))
-    assert tiled(lambda x: x.sum(1), 8, x[:0]).shape == (0, 2)
+    assert torch.equal(by_tile(lambda x: x.sum(1), 8, x), x.sum(1))
+    assert by_tile(lambda x: x.sum(1), 8, x[:0]).shape == (0, 2)
 
 
-def looked_up() -> tuple[list[Tensor], Tensor]:
-    """Two tables, and what is looked up in them at the seven positions of three histories."""
+def looked_up() -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """Two tables with ids, and what is looked up for these at the seven positions of three histories."""
     tables = [torch.randn(5, w, dtype=torch.float64, requires_grad=True) for w in (2, 3)]
-    (x,) = lookup([(table, torch.randint(0, 5, (7,))) for table in tables])
-    return tables, x
+    parts = [(table, torch.randint(0, 5, (7,))) for table in tables]
+    (x,) = lookup(parts)
+    return parts, x
 
 
 def test_what_tables_gave_may_be_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(3, {"h.t": torch.tensor([4, 0, 3])}, None)
     rows = layout[T]
     torch.manual_seed(0)
-    tables, x = looked_up()
+    parts, x = looked_up()
     q, matrix, own = (
         torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in ((3, 5), (4, 5), (4, 5))
     )
-    given = [*tables, q, matrix, own]
+    given = [*(table for table, _ in parts), q, matrix, own]
     results = []
     for large in (0, 2**40):
         monkeypatch.setattr(fields, "_LARGE", large)
-        weight = paired(Factor(x, rows, own), Factor(q, layout[()]), matrix, None, rows)
+        weight = paired(Factor(x, rows, own, parts), Factor(q, layout[()]), matrix, None, rows)
         total = weighted_sum(weight.sum(-1, keepdim=True), x, rows, T)
         results.append((total, *torch.autograd.grad(total.square().sum(), given, retain_graph=True)))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -70,11 +71,11 @@ def test_what_tables_gave_may_be_read_again(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_table_that_has_changed_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fields, "_LARGE", 0)
     layout = Layout(3, {"h.t": torch.tensor([4, 0, 3])}, None)
-    tables, x = looked_up()
+    parts, x = looked_up()
     q = torch.randn(3, 5, dtype=torch.float64)
-    total = paired(Factor(x, layout[T]), Factor(q, layout[()]), None, None, layout[T]).sum()
+    total = paired(Factor(x, layout[T], None, parts), Factor(q, layout[()]), None, None, layout[T]).sum()
     with torch.no_grad():
-        tables[1].mul_(2)
+        parts[1][0].mul_(2)
     with pytest.raises(RuntimeError, match="modified in place"):
         total.backward()
 
@@ -90,5 +91,5 @@ def test_an_accelerator_gets_all_rows_at_once() -> None:
     for device, calls in (("cpu", [8] * 21 + [2]), ("meta", [170])):
         called.clear()
         x = torch.zeros(170, 4, 2, device=device)
-        tiled(summed, TILE // 8, x)
+        by_tile(summed, 8, x)
         assert called == calls

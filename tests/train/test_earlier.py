@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from specc.version import INTERFACE
 from specc_runtime import ArtefactError, load, save, version
 from specc_runtime.record import MANIFEST, RECORD, digest, held
 
+# Said once, in the test of it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*was compiled by arec .* for runtime interface")
 EARLIER = Path(__file__).parents[1] / "artefacts" / "format2"
 
 
@@ -43,6 +46,19 @@ def test_it_scores_as_it_did(model: Path) -> None:
     """With its own code, and compiled again."""
     assert_close(answers(model), "scores.jsonl")
     assert_close(answers(model, "--untrusted"), "scores.jsonl")
+
+
+def test_it_says_that_it_would_be_faster_compiled_again(model: Path) -> None:
+    with pytest.warns(
+        UserWarning, match="for runtime interface 1: it gives what it gave, more slowly"
+    ) as told:
+        load(model)
+    assert "r.save(specc.load('FOLDER'), 'FOLDER')" in str(told[0].message)
+    save(specc.load(model), model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(model)
+    assert_close(answers(model), "scores.jsonl")
 
 
 def test_its_training_goes_on(model: Path) -> None:

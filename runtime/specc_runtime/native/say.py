@@ -10,6 +10,9 @@ import torch
 
 _SWITCH = "AREC_NATIVE"
 
+# Numbers that are worth kernels, of models of an interface before 3. Later ones say it themselves.
+FROM = 2**17
+
 
 def wanted(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there may be kernels for tensors of a kind."""

@@ -7,17 +7,13 @@ from specc_runtime.ops.attention import attend
 from specc_runtime.ops.catalogue import row_loss
 from specc_runtime.ops.cell import (
     ALL,
+    BOTH,
     FINAL,
     NONE,
     Cell,
     InC,
     Projected,
     recur,
-    relu_back,
-    sigmoid_back,
-    silu_back,
-    tanh_,
-    tanh_back,
 )
 from specc_runtime.ops.dense import (
     add_product,
@@ -51,10 +47,12 @@ from specc_runtime.ops.rows import (
     top,
     unroll,
 )
-from specc_runtime.ops.tile import Factor, paired, tiled, weighted_sum
+from specc_runtime.ops.slopes import relu_back, sigmoid_back, silu_back, tanh_, tanh_back
+from specc_runtime.ops.tile import Factor, by_tile, paired, tiled, weighted_sum
 
 __all__ = [
     "ALL",
+    "BOTH",
     "FINAL",
     "NONE",
     "Cell",
@@ -69,6 +67,7 @@ __all__ = [
     "at_rows",
     "attend",
     "bce",
+    "by_tile",
     "concat",
     "convolve",
     "cross_entropy",

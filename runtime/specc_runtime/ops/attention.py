@@ -19,11 +19,9 @@ from torch.nn import functional as F
 
 from specc_runtime import native
 from specc_runtime.layout import Axis, Layout, Rows
+from specc_runtime.native import say
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
-
-# So many numbers of keys are worth compiling kernels for.
-_WORTH = 2**17
 
 # A block takes sequences up to this much longer than its shortest one.
 GROWTH, STEP = 1.25, 3
@@ -125,6 +123,7 @@ def attend(
     key_axis: Axis,
     scale: float,
     where: str = "all",
+    in_c_from: int = say.FROM,
 ) -> Tensor:
     """Attention in the sequences that queries and keys share.
 
@@ -132,6 +131,7 @@ def attend(
     [key_rows.count, *heads, e], None for the keys themselves; heads are 1 where all share one. The two
     Rows differ only in their axis; with `query_axis` None there is one query for each sequence.
     `where` says which keys a query sees: "all", those "until" or "before" its own position, or all "others".
+    in_c_from: with one query for each sequence, how many numbers in the keys are worth kernels in C.
     Returns [query_rows.count, *heads, e].
     """
     given_of = key if value is None else value
@@ -140,9 +140,11 @@ def attend(
         empty = query.new_zeros(query_rows.count, *shape, given_of.shape[-1])
         return empty + 0 * (query.sum() + key.sum() + given_of.sum())
     if query_axis is None and where == "all":
-        found = _by_sequence(query, key, value, shape, key_rows.without(key_axis).lengths_of(key_axis), scale)
-        if found is not None:
-            return found
+        if key.numel() >= in_c_from and native.wanted(query.device, query.dtype):
+            lengths = key_rows.without(key_axis).lengths_of(key_axis)
+            found = _by_sequence(query, key, value, shape, lengths, scale)
+            if found is not None:
+                return found
     layout = query_rows.layout
     blocks = layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
@@ -190,9 +192,7 @@ def attend(
 def _by_sequence(
     query: Tensor, key: Tensor, value: Tensor | None, shape: torch.Size, lengths: Tensor, scale: float
 ) -> Tensor | None:
-    """One query for each sequence, in C; None where there are no kernels, or too few rows for them to pay."""
-    if key.numel() < _WORTH or not native.wanted(query.device, query.dtype):
-        return None
+    """One query for each sequence, in C; None where there are no kernels."""
 
     def heads(x: Tensor) -> Tensor:
         """All, or one if there is one for all."""

@@ -22,20 +22,17 @@ from torch.nn import functional as F
 
 from specc_runtime import native
 from specc_runtime.layout import Axis, Rows, Steps
+from specc_runtime.native import say
 from specc_runtime.ops.autocast import in_single
+from specc_runtime.ops.fields import Part
 from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.tracing import untraced
 
-# Rows of a value that are multiplied by its matrix at once, at least.
-CHUNK = 1024
-
-# So many numbers, in all steps together, are worth compiling kernels for.
-_WORTH = 2**17
-
-# What is wanted of a state: it at all positions, after the last step alone, or nothing.
-ALL, FINAL, NONE = "all", "final", "none"
+# What is wanted of a state: it at all positions, there and in the order of steps too, after the last step
+# alone, or nothing.
+ALL, BOTH, FINAL, NONE = "all", "both", "final", "none"
 
 Tensors = tuple[Tensor, ...]
 Perhaps = tuple[Tensor | None, ...]
@@ -46,12 +43,13 @@ class InC:
     """The functions of a cell with what lies between their products in C.
 
     source: what the text of C goes by (native.sources). step, back: as a cell's, but for their first
-    argument, which has the functions of C.
+    argument, which has the functions of C. least: how many numbers, in all steps together, are worth them.
     """
 
     source: str
     step: Callable[..., Any]
     back: Callable[..., Any]
+    least: int = say.FROM
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,7 @@ class Cell:
         channels of that value's, None for a place of its own; none here if all have their own.
     biased: for each bias [out] the number of the matrix whose product it is added to.
     in_c: the same functions with what lies between their products in C.
+    at_once: rows of a value that are multiplied by its matrix at once, at least.
     """
 
     step: Callable[[Tensors, Tensors, Tensors, Tensors, Tensors, Tensors], Tensors]
@@ -81,6 +80,7 @@ class Cell:
     places: tuple[tuple[int, int, int] | None, ...] = ()
     biased: tuple[int, ...] = ()
     in_c: InC | None = None
+    at_once: int = 1024
 
     def d_products(self, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
         """For each matrix where the derivative of its product lies, [rows, out]."""
@@ -98,24 +98,19 @@ class Cell:
 
 class Projected(NamedTuple):
     """A value of a recurrence that is a product: x [of.count, in] with a matrix [out, in] and a bias, at
-    every row of `to`; both None where the rows are those of the recurrence."""
+    every row of `to`; both None where the rows are those of the recurrence.
+
+    in_steps: x in the order of these rows' steps, if another recurrence gave it so. looked_up: what `lookup`
+    gave x for, if it did.
+    """
 
     x: Tensor
     matrix: Tensor
     bias: Tensor | None = None
     of: Rows | None = None
     to: Rows | None = None
-
-
-class _Walked(NamedTuple):
-    """How a value came out of a recurrence: another along the same steps need not put it in their order."""
-
-    steps: Steps
-    trace: Tensor
-
-
-# The attribute of a recurrence's result that remembers it.
-_WALKED = "_walked"
+    in_steps: Tensor | None = None
+    looked_up: Sequence[Part] = ()
 
 
 def _source(value: Tensor | Projected, steps: Steps) -> Source:
@@ -123,14 +118,13 @@ def _source(value: Tensor | Projected, steps: Steps) -> Source:
     if isinstance(value, Tensor):
         # A copy: the walk may write over it.
         return Source(regroup(value, steps.gather, steps.scatter))
-    x, matrix, bias, of, to = value
+    x, matrix, bias, of, to, in_steps, looked_up = value
     if of is not None and to is not None and of is not to:
         whole = expand(F.linear(x, matrix, bias), of, to)
         return Source(regroup(whole, steps.gather, steps.scatter))
-    walk: _Walked | None = getattr(x, _WALKED, None)
-    if walk is not None and walk.steps is steps:
-        return Source(walk.trace, matrix, bias)
-    return Source.of(x, matrix, bias, steps.gather.to(x.device))
+    if in_steps is not None:
+        return Source(in_steps, matrix, bias)
+    return Source.of(x, matrix, bias, steps.gather.to(x.device), looked_up)
 
 
 @untraced
@@ -150,9 +144,10 @@ def recur(
 
     values: [rows.count, w], or what gives that, seen one position at a time. constants, states (at the
     start): [rows.without(axis).count, w]. matrices: [out, in], biases: [out], the same at every step.
-    wanted: of each state `ALL`, `FINAL` or `NONE`; all of each if not given.
-    Returns for each state, as is wanted, it at each position, [rows.count, w]; after the last step (0 where
-    there is none), [rows.without(axis).count, w]; or None.
+    wanted: of each state `ALL`, `BOTH`, `FINAL` or `NONE`; all of each if not given.
+    Returns for each state, as is wanted, it at each position, [rows.count, w]; after that, if both are, the
+    same rows in the order of steps; or it after the last step (0 where there is none),
+    [rows.without(axis).count, w]; or None.
     """
     steps = rows.steps(axis, backward)
     wanted = tuple(wanted) or (ALL,) * len(states)
@@ -181,7 +176,7 @@ def recur(
         else:
             trace = next(walked)
             found.append(rejoin(trace, steps.scatter, steps.gather))
-            setattr(found[-1], _WALKED, _Walked(steps, trace))
+            found += [trace] if want == BOTH else []
     return tuple(found)
 
 
@@ -199,12 +194,12 @@ class _Chunk:
         return whole[self.begin : self.end]
 
     @staticmethod
-    def all(active: tuple[int, ...]) -> list[_Chunk]:
+    def all(active: tuple[int, ...], at_once: int) -> list[_Chunk]:
         found: list[_Chunk] = []
         first = begin = end = 0
         for number, running in enumerate(active):
             end += running
-            if end - begin >= CHUNK or number == len(active) - 1:
+            if end - begin >= at_once or number == len(active) - 1:
                 found.append(_Chunk(first, number + 1, begin, end))
                 first, begin = number + 1, end
         return found
@@ -227,7 +222,7 @@ class _Walk(torch.autograd.Function):
         flat, constants, matrices, biases, states = _split(given, sizes)
         active, sources = steps.active, _sources(flat)
         cell = _fitted(cell, sources, states, sum(active))
-        chunks = _Chunk.all(active)
+        chunks = _Chunk.all(active, cell.at_once)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         keeps = any(ctx.needs_input_grad)
         # The derivative reads all of what is multiplied; without it the place is used again.
@@ -261,7 +256,7 @@ class _Walk(torch.autograd.Function):
         ends = steps.ends.to(states[0].device) if FINAL in wanted else None
         found = []
         for want, trace, start in zip(wanted, traces, states, strict=True):
-            if want == ALL:
+            if want in (ALL, BOTH):
                 found.append(trace)
             elif want == FINAL:
                 assert ends is not None
@@ -286,7 +281,7 @@ class _Walk(torch.autograd.Function):
         d_constants, d_matrices, d_biases = (
             tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
         )
-        chunks = _Chunk.all(active)
+        chunks = _Chunk.all(active, cell.at_once)
         rows = max(c.end - c.begin for c in chunks)
         # Where the derivatives of a chunk's products go; of other values all are wanted.
         places = [
@@ -348,7 +343,9 @@ class _Walk(torch.autograd.Function):
 def _fitted(cell: Cell, sources: Sequence[Source], states: Tensors, rows: int) -> Cell:
     """The cell, with kernels in C where there are so many rows that these are worth their compilation."""
     widths = sum(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
-    if cell.in_c is None or rows * widths < _WORTH or not native.wanted(states[0].device, states[0].dtype):
+    if cell.in_c is None or rows * widths < cell.in_c.least:
+        return cell
+    if not native.wanted(states[0].device, states[0].dtype):
         return cell
     functions = native.functions(cell.in_c.source, states[0].dtype)
     if functions is None:
@@ -369,14 +366,14 @@ class _Outer:
 
     def enter(self, chunk: _Chunk) -> None:
         """Before the steps of a chunk, the last one first."""
-        if self.want == ALL and self.d is not None:
+        if self.want in (ALL, BOTH) and self.d is not None:
             self.first = chunk.first
             # What comes back is not ours to add to.
             self.parts = chunk.of(self.d).clone().split(self.active[chunk.first : chunk.stop])
 
     def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
         """With what the following step has for the first of a step's rows: [n, w], not to be written over."""
-        if self.want == ALL:
+        if self.want in (ALL, BOTH):
             whole = self.parts[number - self.first]
             if more is not None:
                 whole[: len(more)] += more
@@ -426,43 +423,3 @@ def _split(given: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[Any, ...],
         parts.append(tuple(given[begin : begin + size]))
         begin += size
     return (*parts, tuple(given[begin:]))
-
-
-# As a tensor, so that one operation multiplies and adds.
-_MINUS_ONE = torch.tensor(-1.0)
-
-
-def tanh_(x: Tensor) -> Tensor:
-    """tanh(x) = 2 sigmoid(2 x) - 1 in place of x.
-
-    On the CPU that takes half as long as torch's, whose error is below 4e-8 in single precision; here it is
-    below 2e-7, as that of a product before it.
-    """
-    if x.device.type != "cpu":
-        return x.tanh_()
-    return torch.add(_MINUS_ONE, x.mul_(2).sigmoid_(), alpha=2, out=x)
-
-
-def sigmoid_back(d: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
-    """The derivative of x from that of y = sigmoid(x); into a place, if one is given, which may be d's."""
-    return _back(torch.ops.aten.sigmoid_backward, out, d, y)
-
-
-def tanh_back(d: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
-    """The derivative of x from that of y = tanh(x), as above."""
-    return _back(torch.ops.aten.tanh_backward, out, d, y)
-
-
-def relu_back(d: Tensor, y: Tensor, out: Tensor | None = None) -> Tensor:
-    """The derivative of x from that of y = relu(x), as above."""
-    return _back(torch.ops.aten.threshold_backward, out, d, y, 0)
-
-
-def silu_back(d: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
-    """The derivative of x from that of y = silu(x), as above."""
-    return _back(torch.ops.aten.silu_backward, out, d, x)
-
-
-def _back(kernel: Any, out: Tensor | None, *given: Any) -> Tensor:
-    found: Tensor = kernel(*given) if out is None else kernel.grad_input(*given, grad_input=out)
-    return found

@@ -8,7 +8,7 @@ beside its values goes by the distinct rows, not by how often they are named.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -39,9 +39,6 @@ _WORTH = 2**24
 # A value of so many numbers, 16 MB in single precision, is rather read again than kept for a gradient.
 _LARGE = 2**22
 
-# The attribute of a looked-up value that says what it consists of.
-_LOOKED_UP = "_looked_up"
-
 
 @untraced
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
@@ -69,20 +66,24 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     """For each value its parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
     tables = {id(part[0]): part[0] for parts in values for part in parts}
     numbers = {key: number for number, key in enumerate(tables)}
-    uses = tuple(
-        tuple(
-            _Use.of(numbers[id(part[0])], column, *part)
-            for column, part in zip(_begins([part[0].shape[1] for part in parts]), parts, strict=False)
-        )
-        for parts in values
-    )
+    uses = tuple(_uses(parts, numbers) for parts in values)
     held = list(tables.values())
     for use in (use for of_value in uses for use in of_value):
         stale.catch_up(held[use.table], use.ids)
     found: tuple[Tensor, ...] = _Lookup.apply(uses, *held)  # type: ignore[no-untyped-call]
-    for value, of_value, parts in zip(found, uses, values, strict=True):
-        setattr(value, _LOOKED_UP, tuple(zip(of_value, (part[0] for part in parts), strict=True)))
     return found
+
+
+def _uses(parts: Sequence[Part], numbers: Mapping[int, int]) -> tuple[_Use, ...]:
+    """numbers: those of the tables, by id."""
+    columns = _begins([part[0].shape[1] for part in parts])
+    return tuple(_Use.of(numbers[id(part[0])], at, *part) for at, part in zip(columns, parts, strict=False))
+
+
+def _alone(parts: Sequence[Part]) -> list[tuple[_Use, Tensor]]:
+    """The parts of one value, each with its table."""
+    tables = [part[0] for part in parts]
+    return list(zip(_uses(parts, {id(table): 0 for table in tables}), tables, strict=True))
 
 
 class Repeated(NamedTuple):
@@ -94,15 +95,15 @@ class Repeated(NamedTuple):
     places: Tensor
 
 
-def repeated(x: Tensor, work: int) -> tuple[list[Repeated], slice]:
+def repeated(x: Tensor, looked_up: Sequence[Part], work: int) -> tuple[list[Repeated], slice]:
     """The parts of a value that are the same few rows of a table over and over, the last ones and the first
-    ones, and the columns between them. None, and all columns, if x is not what `lookup` gave.
+    ones, and the columns between them. looked_up: what `lookup` gave the value for, if it did.
 
     What is computed of such a part by itself takes a fraction when it is computed of its distinct rows.
     work: the multiplications that a number of the part takes; where all are few, finding the rows takes
     longer.
     """
-    parts: list[tuple[_Use, Tensor]] = list(getattr(x, _LOOKED_UP, ()))
+    parts = _alone(looked_up) if x.device.type == "cpu" else []
     found: list[Repeated] = []
     start, stop = 0, x.shape[1]
     while parts and (few := _few(*parts[-1], work)) is not None:
@@ -142,12 +143,12 @@ class Again:
     device: torch.device
 
     @staticmethod
-    def of(x: Tensor | None) -> Again | None:
-        """A large value whose tables are at hand; None for any other."""
-        parts: tuple[tuple[_Use, Tensor], ...] = getattr(x, _LOOKED_UP, ())
-        if x is None or not parts or x.numel() < _LARGE or x.device.type != "cpu":
+    def of(x: Tensor, looked_up: Sequence[Part]) -> Again | None:
+        """A large value that `lookup` gave for some parts; None for any other."""
+        if not looked_up or x.numel() < _LARGE or x.device.type != "cpu":
             return None
-        if any(use.lengths is not None for use, _ in parts):
+        parts = _alone(looked_up)
+        if any(use.lengths is not None or table.device.type != "cpu" for use, table in parts):
             return None
         uses, tables = zip(*parts, strict=True)
         return Again(uses, tuple((table, table._version) for table in tables), x.shape, x.device)

@@ -9,6 +9,7 @@ Promises: the value and gradients of `F.linear`, some rows at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from specc_runtime.ops.autocast import in_single
-from specc_runtime.ops.fields import repeated
+from specc_runtime.ops.fields import Part, repeated
 from specc_runtime.ops.tile import tiles
 from specc_runtime.tracing import untraced
 
@@ -40,9 +41,11 @@ class Source(NamedTuple):
     places: Tensor | None = None
 
     @staticmethod
-    def of(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor) -> Source:
+    def of(
+        x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor, looked_up: Sequence[Part] = ()
+    ) -> Source:
         """A product, of which rows that are named over and over are multiplied already."""
-        few, columns = repeated(x, len(matrix))
+        few, columns = repeated(x, looked_up, len(matrix))
         if not few:
             return Source(x, matrix, bias, at)
         products = [F.linear(part.rows, matrix[:, part.start : part.stop]) for part in few]
@@ -105,13 +108,20 @@ class Source(NamedTuple):
 
 
 @untraced
-def product(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor, plus: Tensor | None = None) -> Tensor:
+def product(
+    x: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None,
+    at: Tensor,
+    plus: Tensor | None = None,
+    looked_up: Sequence[Part] = (),
+) -> Tensor:
     """The product of some rows of x [rows, in] with a matrix [out, in], plus a bias [out] and a value
     [m, out]: [m, out].
 
-    at: the rows, int64 [m], none twice.
+    at: the rows, int64 [m], none twice. looked_up: what `lookup` gave x for, if it did.
     """
-    source = Source.of(x, matrix, bias, at.to(x.device))
+    source = Source.of(x, matrix, bias, at.to(x.device), looked_up)
     found: Tensor = _Product.apply(plus, *source)  # type: ignore[no-untyped-call]
     return found
 

@@ -7,7 +7,7 @@ On an accelerator, which wants many rows at once, all are taken together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,22 +18,21 @@ from torch.utils.checkpoint import checkpoint
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.autocast import in_single
-from specc_runtime.ops.fields import Again
+from specc_runtime.ops.fields import Again, Part
 from specc_runtime.tracing import untraced
 
-# Numbers of the largest value in between that a tile may have: in single precision a megabyte, which
-# stays in a core's cache. Of smaller tiles there are so many that calling torch takes the time.
+# Numbers of a value that a tile has: in single precision a megabyte, which stays in a core's cache. Of
+# smaller tiles there are so many that calling torch takes the time.
 TILE = 2**18
 
 
 @untraced
-def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
-    """function(*values), tile by tile along the first dimension.
+def by_tile(function: Callable[..., Tensor], rows: int, *values: Tensor) -> Tensor:
+    """function(*values), so many rows at a time.
 
-    values: [rows, ...], at least one, each of its own rows only. numbers: how many a row has where it
-    has most. In between nothing is kept: the gradient computes it again, tile by tile.
+    values: [n, ...], at least one, each of its own rows only. In between nothing is kept: the gradient
+    computes it again, tile by tile.
     """
-    rows = max(TILE // max(numbers, 1), 1)
     if len(values[0]) <= rows or values[0].device.type != "cpu":
         return function(*values)
     pieces = zip(*(x.split(rows) for x in values), strict=True)
@@ -41,6 +40,11 @@ def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Ten
         return torch.cat([function(*tile) for tile in pieces])
     parts = [checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in pieces]
     return torch.cat(parts)
+
+
+def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
+    """As `by_tile`, for models of an interface before 3. numbers: how many a row has where it has most."""
+    return by_tile(function, max(TILE // max(numbers, 1), 1), *values)
 
 
 @untraced
@@ -59,12 +63,13 @@ def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | N
 class Factor(NamedTuple):
     """One of two values that are multiplied at rows of both: x [of.count, w].
 
-    matrix: [n, w], None if x does not count by itself.
+    matrix: [n, w], None if x does not count by itself. looked_up: what `lookup` gave x for, if it did.
     """
 
     x: Tensor
     of: Rows
     matrix: Tensor | None = None
+    looked_up: Sequence[Part] = ()
 
 
 @untraced
@@ -83,7 +88,8 @@ def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, row
             # Where there is less of it than rows it is multiplied before it is repeated.
             given += [factor.x, None, F.linear(factor.x, factor.matrix, bias), places]
             bias = None
-    found: Tensor = _Paired.apply(matrix, *given)  # type: ignore[no-untyped-call]
+    again = Again.of(a.x, a.looked_up), Again.of(b.x, b.looked_up)
+    found: Tensor = _Paired.apply(again, matrix, *given)  # type: ignore[no-untyped-call]
     return found if bias is None else found + bias
 
 
@@ -129,10 +135,10 @@ class _Paired(torch.autograd.Function):
     """For each factor: x, its own matrix, what is added at its rows instead, and the rows' places in it."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor | None, *given: Any) -> Tensor:
+    def forward(ctx: Any, again: Sequence[Again | None], matrix: Tensor | None, *given: Any) -> Tensor:
         # By when this gradient is computed, what x has from later reads is there: with that and its own, x
         # would be a third of its size.
-        ctx.again = {i: again for i in (0, 4) if (again := Again.of(given[i])) is not None}
+        ctx.again = {i: x for i, x in zip((0, 4), again, strict=True) if x is not None}
         ctx.save_for_backward(matrix, *(None if i in ctx.again else x for i, x in enumerate(given)))
         (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
         count = len(a) if of_a is None else len(of_a)
@@ -156,7 +162,7 @@ class _Paired(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         matrix, *given = ctx.saved_tensors
         given = [ctx.again.get(i, x) for i, x in enumerate(given)]
-        wanted = ctx.needs_input_grad
+        wanted = ctx.needs_input_grad[1:]
         d_matrix = torch.zeros_like(matrix) if wanted[0] else None
         d_given: list[Tensor | None] = [None] * 8
         for number in (0, 4):
@@ -187,7 +193,7 @@ class _Paired(torch.autograd.Function):
                     d_own.addmm_(d.t(), mine)
                 if d_addend is not None:
                     d_addend.index_add_(0, of[begin:end], d)
-        return d_matrix, *d_given
+        return None, d_matrix, *d_given
 
 
 def tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:

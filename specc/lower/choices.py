@@ -1,0 +1,44 @@
+"""Kernels that are chosen once a batch is there, by how much there is of it.
+
+Promises: the one place that says from where on. A lowered program states it, the emitted text hands it to
+the runtime, which compares, and the planner asks the program. Where the machine has no C compiler the other
+kernel is taken, whatever the size.
+"""
+
+from __future__ import annotations
+
+from specc.frozen import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel that is taken from `least` numbers on, counted in something; else `otherwise` is."""
+
+    kernel: str
+    least: int
+    counted: str
+    otherwise: str
+
+    def holds(self, numbers: float) -> bool:
+        return numbers >= self.least
+
+    def __str__(self) -> str:
+        return f"{self.kernel} where {self.counted} have {self.least} numbers or more, else {self.otherwise}"
+
+
+# Below that to call a kernel, and to compile it once, takes longer than it saves.
+ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
+STEPS_IN_C = Choice("in C between its products", 2**17, "the values of its steps", "in torch")
+
+# Rows of a value that a recurrence multiplies by its matrix at once, at least: few enough to be in the cache
+# when the steps read them.
+AT_ONCE = 1024
+
+# Numbers of the largest value in a tile: in single precision a megabyte, which stays in a core's cache. Of
+# smaller tiles there are so many that calling torch takes the time.
+_TILE = 2**18
+
+
+def tile_rows(numbers: int) -> int:
+    """How many rows a tile has. numbers: how many a row has where it has most."""
+    return max(_TILE // max(numbers, 1), 1)
