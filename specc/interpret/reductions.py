@@ -107,6 +107,18 @@ def _weighted_sum(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, total)
 
 
+@means(op.CONTRACT)
+def _contract(node: Node, inputs: Inputs, s: Setting) -> Value:
+    (a, b), over, channels = inputs, node.attrs["over"], node.attrs["channels"]
+
+    def total(place: Place) -> Tensor:
+        places = [{**place, **inner} for inner in s.places(over)]
+        whole = torch.stack([a[p] * b[p] for p in places]).sum(0)
+        return whole.sum(0, keepdim=True) if channels else whole
+
+    return s.value(node.type, total)
+
+
 _SEEN: dict[str, Callable[[int, int], bool]] = {
     "all": lambda key, query: True,
     "until": lambda key, query: key <= query,

@@ -268,6 +268,14 @@ def _weighted_sum(body: Body, node: Node) -> Value:
     return body.make("weighted_sum", *parts, like=node)
 
 
+def _contract(body: Body, node: Node) -> Value:
+    shape, over = body.shape(node), node.attrs["over"]
+    inner = Shape(shape.domain, body.unit.shapes.dims((*shape.dims, *over)))
+    a, b = (body.at(i, inner, node) for i in node.inputs)
+    options = {"channels": True} if node.attrs["channels"] else {}
+    return body.make("contract", a, b, *(inner.dim(axis) for axis in over), like=node, options=options)
+
+
 def _paired(body: Body, node: Node) -> Value:
     shape = body.shape(node)
     assert shape.domain is not None
@@ -411,4 +419,5 @@ _LOWERINGS: dict[str, Lowering] = {
     op.TILED: loops.tiled,
     op.WEIGHTED_SUM: _weighted_sum,
     op.PAIRED: _paired,
+    op.CONTRACT: _contract,
 }

@@ -61,6 +61,14 @@ def _weighted_sum(check: Checker, node: Node, inputs: Inputs) -> Type:
     return both.without(axis)
 
 
+def _contract(check: Checker, node: Node, inputs: Inputs) -> Type:
+    both, over = check.broadcast(node, *inputs), node.attrs["over"]
+    for axis in over:
+        check.require(node, both.has(axis) and not axis.ragged, f"{both} has no static `{axis}`")
+    width = 1 if node.attrs["channels"] else both.width
+    return Type(tuple(a for a in both.axes if a not in over), width)
+
+
 def _heads(check: Checker, node: Node, inputs: Inputs) -> Type:
     (x,) = inputs
     axis, slabs = node.attrs["axis"], node.attrs["slabs"]
@@ -121,6 +129,11 @@ DEFINITIONS = (
     OpDef(
         op.WEIGHTED_SUM, "fused", "sum(weight * x, over the axis); the weight has width 1.",
         slots("weight x"), _weighted_sum, attrs={"axis": Axis}, traits=_PURE, derivative=_READS_INPUT,
+    ),
+    OpDef(
+        op.CONTRACT, "fused",
+        "Sum of a * b over static axes, and over channels: a product of matrices.", slots("a b"), _contract,
+        attrs={"over": tuple, "channels": bool}, traits=_PURE, derivative=_READS_INPUT, noun="total",
     ),
     OpDef(
         op.PAIRED, "fused",

@@ -111,6 +111,7 @@ STATE = "state"
 # made by passes
 PROJECT = "project"
 CONVOLVE = "convolve"
+CONTRACT = "contract"
 HEADS = "heads"
 ATTENTION = "attention"
 RECURRENCE = "recurrence"

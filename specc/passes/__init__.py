@@ -13,6 +13,7 @@ from itertools import pairwise
 from specc.ir.graph import Graph
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
+from specc.passes.contractions import contract_sums
 from specc.passes.distribute import distribute
 from specc.passes.fans import join_fans
 from specc.passes.fold import fold
@@ -44,6 +45,7 @@ PASSES: Mapping[str, Pass] = {
     "merge": merge_products,
     "recurrence": compile_recurrences,
     "tiles": tile,
+    "contractions": contract_sums,
     "lookups": fuse_lookups,
 }
 DEFAULT: tuple[str, ...] = tuple(PASSES)

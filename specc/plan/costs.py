@@ -110,12 +110,14 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             kept = tuple(
                 x for n, x in enumerate(every) if any(y in learns for y in every[:n] + every[n + 1 :])
             )
-            inner = own * max(x.width for x in every) if name == "dot" else 0.0
+            inner = own * max(x.width for x in every) if name == "dot" and not _crossed(every) else 0.0
             return Cost(kept, during=inner)
         case "div" | "pow":
             return Cost(every if learnt else (), during=own)
         case "weighted_sum" | "paired" | "product":
             # What is in between is of a few rows.
+            return Cost(every if learnt else ())
+        case "contract":
             return Cost(every if learnt else ())
         case "linear" | "product_of" | "convolve" | "matmul" | "fan" | "per_head":
             return Cost(every[:1])
@@ -158,6 +160,12 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
 def is_pointwise(kernel: Kernel) -> bool:
     """Return whether a kernel computes each number from the numbers at its place."""
     return kernel.name in OPS and isinstance(OPS[kernel.name].lowering, Pointwise)
+
+
+def _crossed(factors: tuple[Value, ...]) -> bool:
+    """Whether each of two has rows or a dimension that the other lacks: it is a product of matrices."""
+    has = [{*x.shape.dims, *(() if x.shape.domain is None else ("rows",))} for x in factors]
+    return len(has) == 2 and bool(has[0] - has[1]) and bool(has[1] - has[0])
 
 
 def _reduction(kind: str, of: str, own: float, every: tuple[Value, ...], sizes: Sizes) -> Cost:

@@ -351,6 +351,13 @@ def _row_loss(
     return (logits[:, known].logsumexp(1) - own).unsqueeze(1)
 
 
+@form("contract")
+def _contract(run: Execution, a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
+    whole = a * b
+    whole = whole.sum(dims) if dims else whole
+    return whole.sum(-1, keepdim=True) if channels else whole
+
+
 def _unsqueezed(x: Tensor, dims: Sequence[int]) -> Tensor:
     for dim in dims:
         x = x.unsqueeze(dim)

@@ -16,6 +16,7 @@ from specc.ir.graph import Graph, walk
 from specc.ir.print import print_graph
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
+from specc.passes.contractions import contract_sums
 from specc.passes.distribute import distribute
 from specc.passes.fans import join_fans
 from specc.passes.fold import fold
@@ -25,6 +26,7 @@ from specc.passes.lookups import fuse_lookups
 from specc.passes.merge import merge_products
 from specc.passes.placement import place
 from specc.passes.positions import choose_positions
+from specc.passes.reading import read_by_position
 from specc.passes.recurrence import compile_recurrences
 from specc.passes.roles import assign_roles
 from specc.passes.share import share
@@ -51,6 +53,8 @@ CASES: dict[str, tuple[str, Sequence[Pass], Pass]] = {
     "attention_of_one_query": ("contract", (fold, share, choose_positions, contract), recognise_attention),
     "lookups": ("lookups", (fold, place), fuse_lookups),
     "tiles": ("tiles", (), tile),
+    "contractions": ("contractions", (fold,), contract_sums),
+    "reading": ("reading", (fold, share), read_by_position),
     "tiles_of_rows": ("distribute", (fold, distribute), tile),
 }
 

@@ -31,12 +31,25 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
 
     Where each of two has rows or a dimension that the other lacks, it is a matrix product.
     """
-    if a.dim() == b.dim() == 3:
-        if a.shape[1] == 1 and b.shape[0] == 1 and a.shape[2] == b.shape[2]:
-            return (a.squeeze(1) @ b.squeeze(0).t()).unsqueeze(-1)
-        if b.shape[1] == 1 and a.shape[0] == 1 and a.shape[2] == b.shape[2]:
-            return (b.squeeze(1) @ a.squeeze(0).t()).unsqueeze(-1)
+    if _crossed(a, b):
+        return contract(a, b, channels=True)
     return (a * b).sum(-1, keepdim=True)
+
+
+def contract(a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
+    """Sum of products over some dimensions, which go, and over channels, of which one stays; all dimensions
+    broadcast. It is a product of matrices, one for each place along the dimensions that both have and that
+    stay."""
+    every = list(range(a.dim()))
+    summed = [*dims, a.dim() - 1] if channels else dims
+    found = torch.einsum(a, every, b, every, [dim for dim in every if dim not in summed])
+    return found.unsqueeze(-1) if channels else found
+
+
+def _crossed(a: Tensor, b: Tensor) -> bool:
+    """Whether each of two has a dimension that the other lacks."""
+    pairs = list(zip(a.shape, b.shape, strict=True))
+    return any(m > 1 == n for m, n in pairs[:-1]) and any(m == 1 < n for m, n in pairs[:-1])
 
 
 def pairs(x: Tensor, dim: int) -> Tensor:

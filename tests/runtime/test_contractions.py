@@ -1,0 +1,66 @@
+"""Sums of products as products of matrices: their values, and that no product of the whole is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from specc_runtime.ops import contract, dot
+
+SHAPES = [
+    ((5, 3, 1, 4), (1, 3, 6, 4)),
+    ((5, 1, 4), (1, 7, 4)),
+    ((1, 7, 4), (5, 1, 4)),
+    ((5, 2, 1, 4), (5, 1, 3, 4)),
+    ((5, 4), (1, 4)),
+    ((0, 1, 4), (1, 7, 4)),
+    ((5, 3, 2, 4), (5, 3, 2, 4)),
+]
+
+
+def two(of: tuple[int, ...], to: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    a, b = (torch.randn(shape, dtype=torch.double, requires_grad=True) for shape in (of, to))
+    return a, b
+
+
+@pytest.mark.parametrize(("of", "to"), SHAPES)
+def test_a_dot_is_the_sum_of_the_products(of: tuple[int, ...], to: tuple[int, ...]) -> None:
+    a, b = two(of, to)
+    found, expected = dot(a, b), (a * b).sum(-1, keepdim=True)
+    assert torch.allclose(found, expected)
+    upstream = torch.randn_like(expected)
+    mine, theirs = (torch.autograd.grad(y, (a, b), upstream) for y in (found, expected))
+    assert all(torch.allclose(x, y) for x, y in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("of", "to"), SHAPES[:4])
+@pytest.mark.parametrize("channels", [False, True])
+def test_a_contraction_sums_over_dimensions(of: tuple[int, ...], to: tuple[int, ...], channels: bool) -> None:
+    a, b = two(of, to)
+    expected = (a * b).sum(1)
+    expected = expected.sum(-1, keepdim=True) if channels else expected
+    assert torch.allclose(contract(a, b, 1, channels=channels), expected)
+
+
+class _Largest(TorchDispatchMode):
+    """The most numbers that a tensor has which is made meanwhile."""
+
+    most = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (tuple, list)) else [found]:
+            if isinstance(one, Tensor):
+                self.most = max(self.most, one.numel())
+        return found
+
+
+def test_no_product_of_the_whole_is_made() -> None:
+    a, b = torch.randn(32, 10, 1, 16, requires_grad=True), torch.randn(1, 10, 16, 16, requires_grad=True)
+    with _Largest() as seen:
+        dot(a, b).sum().backward()
+    assert seen.most == 32 * 10 * 16
