@@ -137,7 +137,7 @@ def command(
                 f"To go on from what it has learnt:\n  {same}\nTo begin anew:\n  {again(['--overwrite'])}\n"
                 "To keep it, give another folder with -o"
             )
-        # What goes on is the model that was begun, in its very code.
+        # Resuming needs the code of the model that was begun, not that of the spec as it is now.
         source = opened(directory) if resume and model_path.is_dir() else model_path
     except ArtefactError as error:
         fail(str(error))

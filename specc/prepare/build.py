@@ -117,7 +117,8 @@ class _Building:
         items = self.events.item[found.events]
         sampled = np.zeros(len(items), dtype=bool)
         if self.plan.spaces[field["space"]].events == "noise":
-            # Where nothing was on offer, an event stands for itself: lists keep their lengths.
+            # Where no item was on offer, the event's own stands in for a sampled one, so that lists keep
+            # their lengths.
             noise = self.events.noise[found.events]
             sampled = noise >= 0
             items = np.where(sampled, noise, items)

@@ -37,7 +37,7 @@ class Coder:
             code = found.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int32)
         code[new] = len(self.values) + np.arange(int(new.sum()), dtype=np.int32)
         self.values = pa.concat_arrays([self.values, fresh.filter(pa.array(new))])
-        # A null has no index: it takes the last place.
+        # A null has no index: it reads the last place, which has the code -1.
         place = encoded.indices.fill_null(len(fresh)).to_numpy(zero_copy_only=False)
         found_codes: Codes = np.append(code, np.int32(-1))[place]
         return found_codes

@@ -23,8 +23,8 @@ from specc.prepare.settings import LabelSource, Settings, SpaceSource
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 # The columns that every event has, before those that the spec asks for (`c0`, `c1`, …).
-# FRACTION: nanoseconds beyond the second. They order a user's events, and nothing else: what is of one second
-# is not before one another.
+# FRACTION: nanoseconds beyond the second. They only order a user's events: of two events in one second
+# neither counts as earlier.
 USER, ITEM, TIME, FRACTION, BEHAVIOUR = "user", "item", "time", "fraction", "behaviour"
 
 

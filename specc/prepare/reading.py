@@ -29,7 +29,7 @@ from specc_runtime.encode.numbers import short
 
 Ints = npt.NDArray[np.int64]
 LINES = 5  # lines that a note spells out
-# What data frames and databases write for no value. As keys they are what they are.
+# What data frames and databases write for no value. As keys these texts are keys like any others.
 NOTHING = ("n/a", "na", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>", "-", "?")
 SEPARATORS = "|;,^\t"
 
@@ -142,7 +142,7 @@ class Reader:
             except Unfit as unfit:
                 if unfit.index is None or not _no_time(values.slice(unfit.index, 1)):
                     raise
-                # A text that is no time at all is a line that cannot be read.
+                # A line whose text is no time at all is skipped, as one that cannot be read.
                 same = pc.equal(values, values[unfit.index]) if is_text(values.type) else None
                 if same is None:
                     raise

@@ -33,8 +33,8 @@ from specc.prepare.told import mapping_lines
 
 Ints = npt.NDArray[np.int64]
 MEMORY = "2GB"
-# Bytes that are gone through at random: about what the caches of a processor hold. More would fit into
-# memory, and take longer an event the more events there are.
+# Bytes with random access at a time: about the size of a processor's caches. More would fit into memory, but
+# cache misses would make each event slower.
 CACHED = 1 << 24
 POPULARITY = 12  # bytes an event, for draws by popularity
 Progress = Callable[[str, int, int | None], None]

@@ -233,7 +233,8 @@ class Suite:
         except NoSuchExample:
             pass
         except Exception:
-            # What was found last does not break it again: that it ever did is what counts.
+            # The smallest batch may not fail again when it is run once more; that it failed at all is
+            # reported.
             if not best:
                 raise
         return best[0] if best else None
