@@ -57,15 +57,19 @@ def label(name: str, variant: Mapping[str, Any]) -> str:
 
 
 def few_rows(graph: Graph, rows: int = ROWS) -> Graph:
-    """The same graph with small tables."""
+    """The same graph with small tables, and what else has a number for each of their rows."""
+    many = {w.shape[0] for w in graph.weights.values() if w.kind == "table"}
     weights = {
-        path: replace(w, shape=(min(w.shape[0], rows), w.shape[1])) if w.kind == "table" else w
+        path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:])) if w.shape[0] in many else w
         for path, w in graph.weights.items()
     }
     spaces = tuple(
         replace(space, fields=tuple(_few(field, rows) for field in space.fields)) for space in graph.spaces
     )
-    return replace(graph, weights=weights, spaces=spaces)
+    predictions = tuple(
+        p if p.rows is None else replace(p, classes=min(p.classes, rows)) for p in graph.predictions
+    )
+    return replace(graph, weights=weights, spaces=spaces, predictions=predictions)
 
 
 def _few(field: FieldSpec, rows: int) -> FieldSpec:

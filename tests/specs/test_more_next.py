@@ -142,3 +142,30 @@ def test_caser() -> None:
     both = torch.cat([state, rows(batch, w, "user", id="user.id"), state.new_ones(len(state), 1)], 1)
     logit = (both * w["ad.wanted.weight"][batch.column("ad.wanted")]).sum(1, keepdim=True)
     alike(model, batch, costs(batch, click=logit), w)
+
+
+def test_gru4rec() -> None:
+    """A GRU as torch has it, and a softmax over all items; examples that were made up count nothing."""
+    model = compiled(graph_of("gru4rec"), "default")
+    model.state_dict()["next.classes.counts"].fill_(1)  # each row has a key
+    batch = random_batch(model.manifest, 6, seed=7, longest=6, empty=0.2)
+    clicks = (torch.arange(6) % 2).float()[:, None]
+    batch = replace(batch, fields={**batch.fields, "met.click": clicks})
+    w = weights(model)
+
+    def gate(x: Tensor, h: Tensor, name: str) -> Tensor:
+        return torch.sigmoid(dense(torch.cat([x, h]), w, f"state.gru.h.gru_cell.{name}.linear"))
+
+    states = []
+    for x in parts(batch, "history.t", w["items.weight"][batch.column("history.item")]):
+        h = x.new_zeros(8)
+        for each in x:
+            drive = "state.gru.h.gru_cell.candidate.drive"
+            reset, keep = gate(each, h, "reset"), gate(each, h, "keep")
+            fresh = dense(each, w, f"{drive}.linear") + reset * dense(h, w, f"{drive}.linear_2")
+            h = keep * h + (1 - keep) * fresh.tanh()
+        states.append(h)
+    logits = torch.stack(states) @ w["items.weight"].T + w["next.bias"].flatten()
+    # Row 0 has no key, and so is no class.
+    cost = F.cross_entropy(logits[:, 1:], batch.labels["next"] - 1, reduction="none")
+    alike(model, batch, {"next": (clicks.flatten() * cost).mean()}, w)
