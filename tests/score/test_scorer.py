@@ -229,6 +229,20 @@ def test_threads_share_a_scorer(folder: Path) -> None:
     assert not scorer.model.training
 
 
+def test_another_engine_runs_instead_of_the_model(scorer: Scorer) -> None:
+    asked: list[int] = []
+
+    def engine(batch: Batch) -> dict[str, torch.Tensor]:
+        asked.append(int(batch.candidates))
+        return scorer.model(batch)
+
+    one = request(random.Random(10), 4)
+    other = Scorer(scorer.model, scorer.encoders, engine=engine)
+    np.testing.assert_allclose(other.score(one).values["click"], scorer.score(one).values["click"], rtol=1e-5)
+    assert asked == [4]
+    assert not len(other.states)
+
+
 def test_a_model_without_candidates_has_one_score() -> None:
     model = specc.compile(
         "model solo\nspace user from request { id: ids(9, 4) }\npredict stay: binary = user |> linear(1)\n"

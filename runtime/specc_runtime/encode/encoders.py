@@ -114,7 +114,7 @@ class Encoders:
             manifest,
             {
                 name: tallies.get(name, Tally()).vocabulary(of["max"], of.get("min_count", 1))
-                for name, of in _vocabularies(manifest).items()
+                for name, of in vocabularies_of(manifest).items()
             },
             {
                 entry["path"]: moments.get(entry["path"], Moments()).scale(entry["options"]["scale"])
@@ -237,7 +237,7 @@ class Encoders:
         return torch.from_numpy(single(found).reshape(-1, 1))
 
 
-def _vocabularies(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def vocabularies_of(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """By name, the options of the table that a vocabulary is for."""
     rows = [p["rows"] for p in manifest["predictions"] if p.get("rows")]
     return {of["vocabulary"]: of["options"] for of in rows if of["vocabulary"] is not None} | {

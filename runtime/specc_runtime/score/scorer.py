@@ -11,7 +11,7 @@ Leaves to others: batches of many requests (`requests`), how requests arrive (`s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ from specc_runtime.score.requests import Floats, Ints, Scored, best, check_finit
 from specc_runtime.score.states import States
 
 MEGABYTE = 1 << 20
+Engine = Callable[[Batch], Mapping[str, Tensor]]
+"""From the batch of a request to what `forward` gives."""
 _ORIGIN = Origin("request")
 
 
@@ -76,8 +78,12 @@ class Scorer:
     version: the hash of the model's weights. states: the states that are kept.
     """
 
-    def __init__(self, model: Model, encoders: Encoders, cache: float = 64) -> None:
-        """cache: megabytes of states that are kept at most."""
+    def __init__(
+        self, model: Model, encoders: Encoders, cache: float = 64, *, engine: Engine | None = None
+    ) -> None:
+        """cache: megabytes of states that are kept at most. engine: what runs instead of the model, which has
+        no states then: an exported form of it."""
+        self._engine = engine
         self.model, self.encoders = model.eval(), encoders
         self.manifest: Mapping[str, Any] = model.manifest
         self.version = model.saved_as or ""
@@ -111,7 +117,7 @@ class Scorer:
         given = _one(request)
         batch = self.encoded(given)
         with torch.inference_mode():
-            outputs = self.model.candidate_part(self.state(batch), batch)
+            outputs = self._outputs(batch)
         values = self._meant(outputs)
         number = 1 if batch.candidates is None else int(batch.candidates)
         check_finite(values, np.array([number]), _ORIGIN, self.candidates)
@@ -124,6 +130,11 @@ class Scorer:
         except Unusual:
             table = table_in([request], self._columns, Typing(PLAIN))
             return self.encoders.encode(table, _ORIGIN, candidates=self.candidates, labels=False)
+
+    def _outputs(self, batch: Batch) -> Mapping[str, Tensor]:
+        if self._engine is not None:
+            return self._engine(batch)
+        return self.model.candidate_part(self.state(batch), batch)
 
     def state(self, batch: Batch) -> Any:
         """What the model computes of a request alone, from the states that are kept if it is there."""
@@ -146,7 +157,7 @@ class Scorer:
             with torch.inference_mode():
                 own = number if self.candidates else None
                 batch = _blank(self.encoders.schema, self.manifest, own, length)
-                self._meant(self.model.candidate_part(self.state(batch), batch))
+                self._meant(self._outputs(batch))
         self.states = states
 
     def _key(self, batch: Batch) -> bytes:
