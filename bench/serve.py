@@ -131,7 +131,7 @@ def listening(application: Any) -> Iterator[int]:
     import uvicorn
 
     server = uvicorn.Server(uvicorn.Config(application, log_level="error", access_log=False))
-    with socket.socket() as listener:
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
         thread.start()

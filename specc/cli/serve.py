@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from specc_runtime.score import Scorer
 
 
-def _again(path: Path, devices: Any, untrusted: bool, cache: float) -> Scorer:
-    """Return the scorer of what the folder has by now. Raises ArtefactError, DeviceError."""
+def _again(path: Path, devices: Any, untrusted: bool) -> tuple[Any, Any]:
+    """The model and encoders of what the folder has by now. Raises ArtefactError, DeviceError."""
     from specc.driver import SpecError
     from specc.untrusted import texts_of
     from specc_runtime import ArtefactError
     from specc_runtime.encode import load_trained
-    from specc_runtime.score import Scorer
 
     try:
-        return Scorer(*load_trained(path, devices, texts_of if untrusted else None), cache)
+        return load_trained(path, devices, texts_of if untrusted else None)
     except SpecError as error:
         raise ArtefactError(str(error)) from None
 
@@ -50,6 +49,11 @@ def _prebuild(path: Path) -> None:
 @click.option("--cache", type=click.FloatRange(min=0), default=64, help="Megabytes of request states (64).")
 @click.option("--max-candidates", type=click.IntRange(min=1), default=10_000, help="Of a request (10000).")
 @click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
+@click.option(
+    "--exported",
+    type=click.Path(exists=True, path_type=Path, dir_okay=False),
+    help="Run this file, which `specc export` wrote of MODEL: ONNX, AOTInductor or pt2.",
+)
 @click.option("--prebuild", is_flag=True, help="Serve nothing: put into MODEL what is made at each start.")
 @device_option
 @trust_option
@@ -61,6 +65,7 @@ def command(
     cache: float,
     max_candidates: int,
     max_body: int,
+    exported: Path | None,
     prebuild: bool,
     devices: tuple[str, ...],
     untrusted: bool,
@@ -85,13 +90,19 @@ def command(
         from specc_runtime.serve.service import Limits
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'arec[serve]'")
+    from specc_runtime.engines import load_exported
+    from specc_runtime.record import ArtefactError
     from specc_runtime.score import Scorer
 
     wanted = devices_from(devices)
-    first = [Scorer(*trained_from(model_path, wanted, untrusted), cache)]
+    first = [trained_from(model_path, wanted, untrusted)]
 
     def load() -> Scorer:
-        scorer = first.pop() if first else _again(model_path, wanted, untrusted, cache)
+        model, encoders = first.pop() if first else _again(model_path, wanted, untrusted)
+        engine = None if exported is None else load_exported(exported, threads=1)
+        scorer = Scorer(model, encoders, cache, engine=engine)
+        if exported is not None:
+            scorer.check_engine(str(exported))
         scorer.warm()
         return scorer
 
@@ -104,5 +115,7 @@ def command(
             limits=Limits(max_candidates, max_body),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )
+    except ArtefactError as error:
+        fail(str(error))
     except OSError as error:
         fail(f"{host}:{port} cannot be had: {error.strerror or error}")

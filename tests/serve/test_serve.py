@@ -309,3 +309,22 @@ def test_an_address_that_is_taken_is_told(served: Served) -> None:
     assert done.exit_code == 1
     assert f"127.0.0.1:{served.port} cannot be had" in done.output
     assert run("serve", served.folder.parent).exit_code == 1
+
+
+def test_an_exported_model_is_served_and_must_be_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    from specc.export.export import export
+    from specc_runtime import ArtefactError, load
+
+    folder = write(tmp_path / "model", seed=3)
+    export(load(folder), tmp_path / "model.onnx", "onnx", "request")
+    one = request(6, 4)
+    scorer = Scorer.load(folder, exported=tmp_path / "model.onnx")
+    wanted = Scorer.load(folder).score(one).values
+    for name, values in scorer.score(one).values.items():
+        assert values == pytest.approx(wanted[name], abs=1e-5)
+    assert len(scorer.score(request(6, 0)).values["click"]) == 0
+    write(folder, seed=4)
+    with pytest.raises(ArtefactError, match="it was exported of another one"):
+        Scorer.load(folder, exported=tmp_path / "model.onnx")

@@ -28,8 +28,10 @@ from specc_runtime.data.frames import PLAIN, table_in
 from specc_runtime.devices import Wanted
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.encode.store import load_trained
+from specc_runtime.engines import load_exported
 from specc_runtime.layout import CANDIDATE, Axis
 from specc_runtime.model import Model
+from specc_runtime.record import ArtefactError
 from specc_runtime.score.answers import named_by
 from specc_runtime.score.quick import Quick, Unusual
 from specc_runtime.score.requests import Floats, Ints, Scored, best, check_finite, has_candidates, meant
@@ -96,16 +98,41 @@ class Scorer:
         self._axes = [a.id for a in encoders.schema.axes.values() if not _within_candidate(a)]
 
     @staticmethod
-    def load(directory: str | Path, devices: Wanted = None, *, cache: float = 64) -> Scorer:
+    def load(
+        directory: str | Path,
+        devices: Wanted = None,
+        *,
+        cache: float = 64,
+        exported: str | Path | None = None,
+    ) -> Scorer:
         """The scorer of a trained model's folder, warm: its first request takes as long as later ones.
 
-        devices: as for `load`. cache: megabytes of states that are kept at most.
-        Raises what `load` raises.
+        devices: as for `load`. cache: megabytes of states that are kept at most. exported: a file that
+            `specc export` wrote of the model, which runs instead of it; nothing is kept then.
+        Raises what `load` raises, and ArtefactError where the file is of another model.
         """
         model, encoders = load_trained(directory, devices)
-        scorer = Scorer(model, encoders, cache)
+        engine = None if exported is None else load_exported(exported, threads=1)
+        scorer = Scorer(model, encoders, cache, engine=engine)
+        if engine is not None:
+            scorer.check_engine(str(exported))
         scorer.warm()
         return scorer
+
+    def check_engine(self, name: str) -> None:
+        """Raises ArtefactError unless the engine gives what the model gives. name: what it is called."""
+        assert self._engine is not None
+        batch = _blank(self.encoders.schema, self.manifest, 3 if self.candidates else None, 3)
+        with torch.inference_mode():
+            wanted = self.model(batch)
+            found = self._engine(batch)
+        for result, values in wanted.items():
+            if result not in found or not torch.allclose(found[result], values, rtol=1e-3, atol=1e-4):
+                what = "gives another" if result in found else "has no"
+                raise ArtefactError(
+                    f"{name} {what} `{result}` than the model of the folder: it was exported of another one, "
+                    "or before it was trained anew; export the model again"
+                )
 
     def score(self, request: Mapping[str, Any] | pa.RecordBatch) -> Scores:
         """The scores of one request's candidates.

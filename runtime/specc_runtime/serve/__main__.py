@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-candidates", type=int, default=plain.candidates, help="of a request")
     parser.add_argument("--max-body", type=int, default=plain.body, help="bytes of a request")
     parser.add_argument(
+        "--exported", type=Path, help="run this file, which `specc export` wrote of the model"
+    )
+    parser.add_argument(
         "--prebuild",
         action="store_true",
         help="serve nothing: put into the folder what is made at each start",
@@ -45,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(prebuild(given.model)))
             return 0
         serve(
-            lambda: Scorer.load(given.model, cache=given.cache),
+            lambda: Scorer.load(given.model, cache=given.cache, exported=given.exported),
             host=given.host, port=given.port, threads=given.threads, limits=limits,
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip

@@ -31,7 +31,8 @@ def serve(
     Raises what `load` raises, and OSError where the address cannot be had.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    with socket.socket(found[0][0], socket.SOCK_STREAM) as listener:
+    # asyncio sends at once (TCP_NODELAY) only where a socket says it is TCP: else answers may wait 40 ms.
+    with socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(found[0][4])
         torch.set_num_threads(1)
