@@ -166,6 +166,7 @@ _FORMS: dict[str, Form] = {
     "unbind": _template("{0}.unbind({1})"),
     "expand_as": _template("{0}.expand_as({1})"),
     "cat": _template("torch.cat({0}, -1)"),
+    "bernoulli": _template("ops.bernoulli({0}, self.training)"),
     "dropout": _template("F.dropout({0}, {1}, self.training)"),
     "learned": _learned,
     "along": _along,

@@ -112,6 +112,18 @@ def _dropout(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, lambda place: F.dropout(x[place], node.attrs["p"], s.training))
 
 
+@means(op.BERNOULLI)
+def _bernoulli(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """In training 1 with the chance p, else 0; else p."""
+    (p,) = inputs
+
+    def drawn(place: Place) -> Tensor:
+        chance = p[place]
+        return (torch.rand_like(chance) < chance).to(chance) if s.training else chance
+
+    return s.value(node.type, drawn)
+
+
 @means(op.PRELU)
 def _prelu(node: Node, inputs: Inputs, s: Setting) -> Value:
     """x where it is positive, else slope * x, a slope a channel."""

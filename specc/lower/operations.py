@@ -320,6 +320,11 @@ def _dropout(body: Body, node: Node) -> Value:
     return body.make("dropout", x, node.attrs["p"], like=node)
 
 
+def _bernoulli(body: Body, node: Node) -> Value:
+    p = body.at(node.inputs[0], body.shape(node), node, whole=True)
+    return body.make("bernoulli", p, like=node)
+
+
 def _project(body: Body, node: Node) -> Value:
     x = body.of(node.inputs[0])
     matrix, bias = body.matrices(node)
@@ -409,6 +414,7 @@ _LOWERINGS: dict[str, Lowering] = {
     op.CONVOLVE: reading.convolve,
     **dict.fromkeys(LAYERS, _layer),
     op.DROPOUT: _dropout,
+    op.BERNOULLI: _bernoulli,
     op.PROJECT: _project,
     op.HEADS: _heads,
     op.ATTENTION: _attention,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from specc.ops import op
 from specc.ops.arithmetic import POINTWISE
-from specc.ops.definition import Call, Derivative, OpDef, Option, Pointwise, slots
+from specc.ops.definition import (
+    Call,
+    Derivative,
+    Effect,
+    OpDef,
+    Option,
+    Pointwise,
+    Positions,
+    Traits,
+    slots,
+)
 from specc.ops.rules import Inputs, broadcast, same
 from specc.types.axis import Type
 
@@ -104,6 +114,12 @@ DEFINITIONS = (
     ),
     _larger(op.MAXIMUM, "The larger of two values, channel by channel.", ">"),
     _larger(op.MINIMUM, "The smaller of two values, channel by channel.", "<"),
+    OpDef(
+        op.BERNOULLI, "arithmetic",
+        "In training a draw: 1 with the chance p, else 0, and no gradient flows; in scoring p itself.",
+        slots("p"), same, traits=Traits(effect=Effect.RANDOM, positions=Positions.SAME), call=Call(("p",)),
+        derivative=Derivative(), examples=("bernoulli(sigmoid({x}))",), noun="drawn",
+    ),
     OpDef(
         op.MOD, "arithmetic", "a % b: the remainder of a / b, with the sign of b", slots("a b"), broadcast,
         traits=POINTWISE,

@@ -54,6 +54,7 @@ CLAMP = "clamp"
 MAXIMUM = "maximum"
 MINIMUM = "minimum"
 MOD = "mod"
+BERNOULLI = "bernoulli"
 # widths
 CONCAT = "concat"
 SLICE = "slice"

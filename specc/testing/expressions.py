@@ -416,7 +416,14 @@ def mixed(env: Env, x: Val) -> Val | None:
 def layer(env: Env, x: Val) -> Val | None:
     d = x.type.width
     text = env.one(
-        ("norm", "prelu", "residual(linear({}))", "residual(mlp([3, {}], act = tanh))", "dropout(0.2)")
+        (
+            "norm",
+            "prelu",
+            "residual(linear({}))",
+            "residual(mlp([3, {}], act = tanh))",
+            "dropout(0.2)",
+            "bernoulli",
+        )
     )
     name, _, argument = text.format(d).partition("(")
     return Val(call(env, name, x, *([argument[:-1]] if argument else [])), x.type)

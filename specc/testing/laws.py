@@ -20,7 +20,7 @@ from torch import Tensor
 
 from specc.interpret.compare import Difference, differences
 from specc.ir.graph import Graph, Prediction, walk
-from specc.ops import op, traits
+from specc.ops import Effect, effect, traits
 from specc.testing.batches import random_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
 from specc_runtime import CANDIDATE, Bag, Batch, labelled
@@ -105,7 +105,7 @@ def _gradient(case: Case) -> str | None:
 @_of_case("training", "the same holds in training, where statistics are those of the batch")
 def _training(case: Case) -> str | None:
     nodes = list(walk(case.subject.graph.nodes))
-    if any(n.op == op.DROPOUT for n in nodes) or not any("statistics" in n.attrs for n in nodes):
+    if any(effect(n) is Effect.RANDOM for n in nodes) or not any("statistics" in n.attrs for n in nodes):
         return None
     model = copy.deepcopy(case.subject.model).train()
     return next(map(str, differences(case.subject.graph, model, case.batch, VALUE)), None)

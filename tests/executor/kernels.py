@@ -379,6 +379,12 @@ def _concat(run: Execution, *parts: Tensor) -> Tensor:
     return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
 
 
+@form("bernoulli")
+def _bernoulli(run: Execution, p: Tensor) -> Tensor:
+    assert not run.model.training, "what is drawn cannot be compared"
+    return p
+
+
 @form("dropout")
 def _dropout(run: Execution, x: Tensor, p: float) -> Tensor:
     assert not run.model.training, "what is drawn cannot be compared"

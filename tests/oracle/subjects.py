@@ -10,6 +10,7 @@ import torch
 from specc.driver import load_source
 from specc.emit import emit
 from specc.ir.graph import Graph, walk
+from specc.ops import Effect, effect
 from specc.passes import PASSES, optimise, stages
 from specc.report import Report
 from specc.source import Source
@@ -50,7 +51,7 @@ def every_way(graph: Graph) -> Iterator[str]:
 
 def draws(graph: Graph) -> bool:
     """Whether training draws numbers, so that two runs differ."""
-    return any(node.op == "dropout" for node in walk(graph.nodes))
+    return any(effect(node) is Effect.RANDOM for node in walk(graph.nodes))
 
 
 def looks_across(graph: Graph) -> bool:

@@ -18,6 +18,7 @@ from specc_runtime.ops.cell import (
 from specc_runtime.ops.dense import (
     add_product,
     bce,
+    bernoulli,
     concat,
     contract,
     cross_entropy,
@@ -68,6 +69,7 @@ __all__ = [
     "at_rows",
     "attend",
     "bce",
+    "bernoulli",
     "by_tile",
     "concat",
     "contract",

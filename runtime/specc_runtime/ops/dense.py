@@ -52,6 +52,11 @@ def _crossed(a: Tensor, b: Tensor) -> bool:
     return any(m > 1 == n for m, n in pairs[:-1]) and any(m == 1 < n for m, n in pairs[:-1])
 
 
+def bernoulli(p: Tensor, training: bool) -> Tensor:
+    """In training draws, 1 with chances p, else 0, through which no gradient flows; else the chances."""
+    return (torch.rand_like(p) < p).to(p) if training else p
+
+
 def pairs(x: Tensor, dim: int) -> Tensor:
     """x_i * x_j for all i < j along a dimension, in the order (0,1), (0,2), ..., (1,2), ..."""
     i, j = torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)

@@ -12,7 +12,8 @@ from specc.types.axis import Type, union
 for _known in OPS.values():
     if _known.traits.pointwise and _known.call is not None:
         built_in(_known.name)(as_defined(_known))
-built_in(op.MSE)(as_defined(OPS[op.MSE]))
+for _name in (op.MSE, op.BERNOULLI):
+    built_in(_name)(as_defined(OPS[_name]))
 
 
 @built_in(op.BCE)
