@@ -82,7 +82,8 @@ def bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
 def _bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
     variadic = signature.variadic
     by_name = {a.ident.name for a in call.args if isinstance(a, tree.Keyword)}
-    order = [] if variadic else [*signature.inputs[piped:], *signature.options]
+    order = [*(() if variadic else signature.inputs[piped:]), *signature.options]
+    by_place = not variadic
     seen = set(signature.inputs[:piped])
     inputs: list[tuple[str, tree.Positional | tree.Keyword]] = []
     given: list[tuple[str, tree.Positional | tree.Keyword]] = []
@@ -92,9 +93,12 @@ def _bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
         slips.append(Slip("piped", call, call.span))
     for argument in call.args:
         match argument:
-            case tree.Positional() if variadic:
+            case tree.Positional(value=value) if not by_place and not (
+                isinstance(value, tree.Number) and signature.options
+            ):
                 inputs.append((signature.inputs[-1], argument))
             case tree.Positional():
+                by_place = True  # behind any number of values, a number is for the first option
                 name = next((n for n in order if n not in seen and n not in by_name), None)
                 if name is None:
                     slips.append(Slip("many", argument, argument.span))

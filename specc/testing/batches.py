@@ -107,6 +107,12 @@ def drawn_batch(
         rows = _count(size, lengths, counts, () if axis.parent is None else (axis.parent,))
         lengths[id] = source.lengths(rows, axis.bound)
     tables = {weight["path"]: weight["shape"][0] for weight in manifest["weights"]}
+    # A field whose own table nothing reads may be looked up in others, which are cut as all tables are.
+    most = max((w["shape"][0] for w in manifest["weights"] if w["kind"] == "table"), default=None)
+    for entry in (*manifest["fields"], *manifest["crosses"]):
+        if most is not None and entry["table"] is not None and entry["table"] not in tables:
+            own = entry["n"] if "n" in entry else _rows(entry["encoding"], entry["options"])
+            tables[entry["table"]] = min(most, own)
     fields: dict[str, Tensor | Bag] = {}
     for entry in manifest["fields"]:
         rows = _count(size, lengths, counts, schema.fields[entry["path"]])

@@ -93,6 +93,10 @@ def space(env: Env, x: Val) -> Val | None:
         type_ = Ty((*whole.type.axes, axis), whole.type.width // 3)
         return axis_made(env, name, axis, f"stack(fields, as {name})", type_)
     # Of how many fields it is, only the program knows: their sum is one channel in any case.
+    other = env.one(spaces)
+    both = union([whole.type, other.type])
+    if env.fits(both) and env.chance():
+        return Val(f"sum(lookup({whole.text}, {other.text}, width = 2))", both)
     return Val(f"sum(lookup({whole.text}, 2))", whole.type.wide(1))
 
 

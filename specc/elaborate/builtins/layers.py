@@ -10,16 +10,18 @@ from typing import Any
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
 from specc.elaborate.builtins.transposed import along_axis
-from specc.elaborate.builtins.widths import new_axis, without_axis_named
+from specc.elaborate.builtins.widths import narrow, new_axis, without_axis_named
+from specc.elaborate.options import COUNT, is_count
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
 from specc.ops import op
 from specc.ops.definition import Option
 from specc.ops.layers import LINEAR_OPTIONS, NO_BIAS
 from specc.report import Label
-from specc.types.axis import Type
+from specc.source import Span
+from specc.types.axis import Type, union
 from specc.types.many import nowhere
-from specc.types.static import real
+from specc.types.static import describe, real
 
 
 def weight(
@@ -169,19 +171,31 @@ def _fan(args: Arguments) -> Node:
     return args.add(op.STACK, outs, Type((*outs[0].type.axes, axis), outs[0].type.width), {"axis": axis})
 
 
-def _lookup(args: Arguments) -> Node:
-    world, width = args.world, args.options["width"]
-    fields = world.space_fields.get(args.x.id)
-    if fields is None and "field" in world.outermost(args.x, args.site.frame).attrs:
-        fields = (args.x,)
+def _fields(args: Arguments, node: Node, place: Span) -> tuple[Node, ...]:
+    """The fields of a space, or one of them. Raises Fault."""
+    fields = args.world.space_fields.get(node.id)
+    if fields is None and "field" in args.world.outermost(node, args.site.frame).attrs:
+        fields = (node,)
     if fields is None:
-        raise world.fault(
+        raise args.world.fault(
             "E0315",
-            "`lookup` takes a space, or a field of one",
-            args.nodes[0][1],
-            found=f"a value of type {args.x.type}",
+            "`lookup` takes spaces, or fields of one",
+            place,
+            found=f"a value of type {node.type}",
             why="it gives the space's fields a second set of tables, such as first-order weights",
         )
+    return fields
+
+
+def _lookup(args: Arguments) -> Node:
+    world, width = args.world, args.options["width"]
+    given = list(args.nodes)
+    if len(given) > 1 and given[-1][0].op == op.CONSTANT:  # the width by place, as a param's name
+        width = given.pop()[0].attrs["value"]
+        if not is_count(width):
+            raise world.fault("E0403", f"`width` must be {COUNT}", args.nodes[-1][1], found=describe(width))
+    fields = [field for node, place in given for field in _fields(args, node, place)]
+    broadcast(args.site, args.span, *((narrow(node), place) for node, place in given))
     path = args.site.child("lookup")
     init, l2, file = (args.options[name] for name in ("init", "l2", "pretrained"))
     span, owner = args.span, args.site.owner
@@ -209,7 +223,7 @@ def _lookup(args: Arguments) -> Node:
         parts.append(world.localize(rows, args.site.frame))
     if len(parts) == 1:
         return parts[0]
-    type_ = Type(args.x.type.axes, width * len(parts))
+    type_ = Type(union(*(part.type for part in parts)), width * len(parts))
     return args.add(op.CONCAT, parts, type_)
 
 
@@ -224,8 +238,8 @@ for _builtin in (
             options=(Option("n", "copies"), Option("layer", "layer"))),
     Builtin("fan", "layers", ("x",), _fan, "n copies of a layer side by side, each with its own weights.",
             options=(Option("n", "copies"), Option("layer", "layer")), clauses={"as": True}),
-    Builtin("lookup", "layers", ("space",), _lookup,
-            "A second set of tables for a space's fields (or one of them), such as first-order weights.",
+    Builtin("lookup", "layers", ("*space",), _lookup,
+            "A second set of tables for the fields of spaces (or one of them), such as first-order weights.",
             options=(Option("width", "count", 1), Option("init", "init", ("normal", 0.01)),
                      Option("l2", "number", 0.0), Option("pretrained", "text?", None))),
 ):  # fmt: skip

@@ -64,14 +64,14 @@ declare(
 @built_in(op.CONCAT)
 def _concat(args: Arguments) -> Node:
     nodes = [n for n, _ in args.nodes]
-    broadcast(args.site, args.span, *((_narrow(n), s) for n, s in args.nodes))
+    broadcast(args.site, args.span, *((narrow(n), s) for n, s in args.nodes))
     if len(nodes) == 1:
         return nodes[0]
     type_ = Type(union(*(n.type for n in nodes)), sum(n.type.width for n in nodes))
     return args.add(op.CONCAT, nodes, type_)
 
 
-def _narrow(node: Node) -> Node:
+def narrow(node: Node) -> Node:
     """The node as if of width 1: concat checks axes, not widths."""
     return Node(node.id, node.op, node.inputs, node.type.with_width(1), node.span)
 
