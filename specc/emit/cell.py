@@ -24,7 +24,7 @@ def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
     about += [f"biased={cell.biased!r}"] if cell.biased else []
     about += [f"at_once={cell.at_once}"]
     lines = _function(
-        forward, _STEP, f"One step of `{called}`: `nexts`, and what the derivative reads.",
+        forward, _STEP, f"One step of `{called}`: fill `nexts`; return what is saved for backward.",
         function_lines(cell.step, {}), cell,
     )  # fmt: skip
     lines += _function(
@@ -37,7 +37,7 @@ def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
             (native.step, forward, _STEP),
             (native.back, backward, _BACK),
         ):
-            about_it = f"`{plain}` with what lies between its products in C."
+            about_it = f"`{plain}` with all but its matrix products in C."
             body = function_lines(function, runs, "c")
             lines += _function(f"{plain}_in_c", ("c", *parameters), about_it, body, cell)
         parts = f"{KERNELS}, {forward}_in_c, {backward}_in_c, {native.choice.least}"
@@ -75,5 +75,5 @@ def kernels_text(cells: list[tuple[tuple[str, ...], Cell]]) -> str:
 
 
 def key_of(text: str) -> str:
-    """What a text of C goes by."""
+    """The hash by which the runtime knows a text of C."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Straight-line code over rows, as Python: the step of a recurrence and its derivative."""
+"""Steps of recurrences and their derivatives, straight-line code over rows, as Python."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Rows:
             return [self._written(kernel).text]
         value = kernel.result
         if value not in self.read and kernel.over is None:
-            return []  # a view that is read in parts only
+            return []  # a view of which only parts are read
         expr = self._written(kernel)
         if value not in self.read:
             return [expr.text]

@@ -1,8 +1,8 @@
 """The derivative of a recurrence's step, in reverse mode.
 
-Promises: kernels from the last operation to the first, by when all that reads a value is done. A derivative
-that the loop collects (of a value of the sequence, of a product's result) is computed where it is collected;
-where a sum or a slice passes a derivative on as it is, its readers' is computed there too.
+Promises: kernels from the last operation to the first, so that all readers of a value come before it. Where
+the loop stores a derivative (of a value of the sequence, of a matrix product's result) it is computed into
+its place; so is the derivative of a sum or slice that passes on to it unchanged.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from specc.lower.steps import Step
 from specc.ops import OPS, op
 from specc.ops.texts import placeholders
 
-# Whose derivative, element by element, may be written over that of the value.
+# Functions whose derivative is computed in place of that of their result.
 _ALONE = (op.TANH, op.SIGMOID, op.EXP)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a derivative. kind: `name` (a value that is there, or a view of one), `new` (a value that
-    nothing else reads), or how it comes of others: `mul`, `sub`, `mm`, `scaled` (times a number), or
-    `derived` (by the derivative of an operation, `of`)."""
+    """A summand of a derivative. kind: `name` (a value that others read too, or a view of one), `new` (one
+    that nothing else reads), or the kernel that computes it of its operands: `mul`, `sub`, `mm`, `scaled`
+    (times a number), or `derived` (the derivative of an operation, `of`)."""
 
     kind: str
     operands: tuple[Value, ...]
@@ -40,8 +40,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Place:
-    """Channels start .. stop of what an argument collects: of d_values (`value`, its number) or, with
-    `value` None, of the product's own."""
+    """Channels start .. stop of a place that the loop gives: one of d_values (`value`, its index) or, with
+    `value` None, a product's own."""
 
     argument: Value
     start: int
@@ -120,11 +120,11 @@ class Adjoint:
     # -------------------------------------------------------------- places
 
     def _choose_places(self) -> None:
-        """By node the place where its derivative is wanted."""
+        """Find, by node, the place where its derivative is computed."""
         self.home: dict[int, Place] = {}
-        # Whose derivative has to come to lie there; for others the place is there for the taking.
+        # Whose derivative must end up in its place; others may use it.
         self.owners: set[int] = set(self.seen)
-        # Whose derivative is written over as soon as the one that follows from it is known.
+        # Whose derivative is overwritten by the one that is computed from it.
         self.passing: set[int] = set()
         self.value_places = [self.code.value(self.of[id].width, f"d_{self._name(id)}") for id in self.seen]
         for number, (id, whole) in enumerate(zip(self.seen, self.value_places, strict=True)):
@@ -218,14 +218,14 @@ class Adjoint:
         self.parts.setdefault(id, []).append(part)
 
     def _alone(self, part: Part, width: int) -> Value:
-        """A part by itself."""
+        """A part as a value."""
         if part.kind in ("name", "new"):
             return part.operands[0]
         name, args = part.kernel()
         return self.code.make(name, *args, width=width)
 
     def _derived(self, node: Node) -> None:
-        """The sum of the parts of a derivative, named; where it is wanted, if it is wanted somewhere."""
+        """Compute the sum of a derivative's parts, in the place of the loop's where there is one."""
         place = self.home.get(node.id)
         if self._collected(node.id):
             assert place is not None
@@ -281,7 +281,7 @@ class Adjoint:
         return self.code.make(kernel, total, *operands, width=width, names=names, over=total, options=options)
 
     def _pass_on(self, step: Step) -> None:
-        """What the derivative of a value gives those that it is computed from."""
+        """Give the inputs of a step their parts of the derivative."""
         d, ids, width = self.d[step.id], step.inputs, step.node.type.width
         plain = Part("name", (d,))
         code = self.code
@@ -327,7 +327,7 @@ class Adjoint:
                 self._function(step, d, width)
 
     def _function(self, step: Step, d: Value, width: int) -> None:
-        """An operation of single channels, by the derivative that it says it has."""
+        """A pointwise operation, by the derivative of its definition."""
         definition = OPS[step.kind]
         assert definition.derivative is not None
         names = [slot.name for slot in definition.inputs]
@@ -385,6 +385,6 @@ class Adjoint:
 
 
 def _order(kind: str) -> int:
-    """What a sum begins with: what writes over nothing of anybody's, the products last."""
+    """The order of summands: first those that need no copy to be added to, products last."""
     order = ("new", "sub", "mul", "scaled", "name", "mm")
     return order.index(kind) + 1 if kind in order else 0

@@ -45,7 +45,7 @@ class Unit:
 
 
 class Body:
-    """`flat` bodies see rows of one kind only (a step of a loop, a tile): nothing is expanded in them."""
+    """flat: all values have the same rows (in a step of a loop, in a tile), so that nothing is expanded."""
 
     def __init__(self, unit: Unit, flat: bool = False) -> None:
         self.unit = unit
@@ -268,7 +268,7 @@ class Body:
         return value
 
     def hold(self, value: Value, *names: str) -> Value:
-        """The value, kept by a local, for a function that stands within this one."""
+        """The value, held by a local that a nested function reads."""
         if value.dtype == "mask":
             value = self.make("real", value, like=value)
         if value.dtype != "number":

@@ -1,4 +1,4 @@
-"""Which buffers are used twice, and how long each is kept."""
+"""In-place writes, and which values a local holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Prog
 from specc.ops import OPS, op
 from specc.ops.definition import Pointwise
 
-# Kernels whose result is a buffer of its own that their derivative does not read.
+# Kernels with a fresh buffer for their result, which their derivative does not read.
 _FRESH = (op.ADD, op.SUB, op.MUL, op.LINEAR, "product_of", "add_product")
 # A nested expression of more arguments gets a local.
 _LONGEST = 8

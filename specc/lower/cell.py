@@ -32,14 +32,14 @@ _FUSED = ("addmm", "addcmul", "lerp")
 
 @dataclass(eq=False)
 class Cell:
-    """step, back: the two functions. seen, held: the numbers of the scan's inputs that vary from step to
-    step, and that stay. products: what each matrix consists of, with the width of what it multiplies. kept:
-    what the derivative reads of the step's values. beside: how many channels of these lie neither in the
-    values' memory, over which they were written, nor in the states'.
+    """step, back: the two functions. seen, held: indices of the scan's inputs that vary from step to step,
+    and of those that do not. products: what each matrix consists of, with the width of its input. kept: the
+    step's values that are saved for backward. beside: how many channels of these are in buffers of their
+    own, rather than in those of the sequence's values or of the states.
 
     sloped: for each of `seen` whether it has a derivative. places: for each product where the derivative of
-    its result lies: (number among `seen`, start, stop) in that value's, or None for a place of its own.
-    states, factors: how wide the states are, and what the matrices multiply, each once.
+    its result is: (index in `seen`, start, stop), a part of that value's, or None for a buffer of its own.
+    states: the widths of the states; factors: of the inputs of matrices, each once.
     native: the functions with what lies between their products in C, or why there is none.
     at_once: rows of a value that are multiplied by its matrix at once, at least.
     """
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def biased(self) -> tuple[int, ...]:
-        """The numbers of products that have a bias."""
+        """The indices of products that have a bias."""
         return tuple(n for n, (group, _) in enumerate(self.products) if any(p.bias for p in group))
 
     @property
@@ -203,7 +203,7 @@ class _Lowering:
 
 
 def _form(name: str) -> Pointwise | None:
-    """How an operation of single channels is computed; None for any other."""
+    """The lowering of a pointwise operation; None for any other."""
     found = OPS[name].lowering if name in OPS else None
     return found if isinstance(found, Pointwise) else None
 
@@ -213,9 +213,9 @@ def _called(product: Node) -> str:
 
 
 class _Places:
-    """Where the values of a step lie, and which of them may be written over.
+    """Liveness of a step's buffers: which values may be overwritten.
 
-    Every value has a root, whose memory it has or has a part of: channels start .. stop.
+    at: by value its root, whose buffer it is in, and the channels of that: start .. stop.
     """
 
     def __init__(
@@ -236,11 +236,11 @@ class _Places:
                 self.last[id] = max(self.last.get(id, -1), place)
 
     def fix(self, step: Step) -> None:
-        """The value lies where the loop wants it."""
+        """Settle that a step's result is in a place of the loop's."""
         self.free.discard(step.id)
 
     def overwritten(self, place: int, step: Step) -> int | None:
-        """The input that a step's result takes the place of, if there is one."""
+        """The input in whose place a step's result is written, if there is one."""
         if step.kind == op.SLICE:
             root, start, _ = self.at[step.inputs[0]]
             begin, end = start + step.node.attrs["start"], start + step.node.attrs["stop"]
@@ -254,7 +254,7 @@ class _Places:
         return None
 
     def _candidates(self, step: Step) -> tuple[int, ...]:
-        """Inputs that torch can write the result over."""
+        """Inputs that torch has an in-place form for."""
         form = _form(step.kind)
         if len(set(step.inputs)) < len(step.inputs) or not (step.kind in _FUSED or (form and form.over)):
             return ()

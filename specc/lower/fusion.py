@@ -1,8 +1,8 @@
-"""Which products are computed where their results are used.
+"""Matrix products fused with the kernel that reads them.
 
-A product of every step of a recurrence is computed by the loop, chunk by chunk (`Fusions.put_off`); one that
-is added to a value that nothing else reads is added in its place (`added`); of one of which some rows are
-read alone only these are computed (`picked`), and added to the other side of a sum.
+A product that a recurrence reads step by step is computed by its loop, chunk by chunk (`Fusions.put_off`);
+one that is added to a single-use value is added in place (`added`); of one of which only some rows are read,
+only these are computed, with what is added to them (`picked`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from specc.lower.shape import Shapes
 from specc.ops import op
 from specc.ops.products import products_of
 
-# Operations that make a tensor of their own, which their derivative does not read.
+# Operations with a fresh buffer for their result, which their derivative does not read.
 FRESH = (op.ADD, op.SUB, op.MUL, op.LINEAR, op.PROJECT)
 
 

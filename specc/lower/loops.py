@@ -1,8 +1,8 @@
 """Regions: scans as loops with a step, compiled recurrences, tiles.
 
-Promises: a scan whose step sees every sequence by itself walks the sequences that are still running (`scan`);
-one whose step looks at rows of several kinds walks all of them (`scan_together`); along a static axis it is a
-plain loop (`scan_along`).
+Promises: a scan whose step sees each sequence by itself is a loop over a batch that shrinks as sequences end
+(`scan`); one whose step reads values with different rows runs all sequences to the longest's end
+(`scan_together`); along a static axis it is a plain loop (`scan_along`).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _together(body: Body, node: Node, region: Region, axis: Axis) -> None:
 
 
 def _settled(body: Body, node: Node, number: int, axis: Axis) -> Value:
-    """A captured value that says nothing of sequences without positions."""
+    """A captured value with 1 for sequences without positions, where a division by their length could be."""
     value = _kept(body, node, number)
     source = body.nodes[node.inputs[number]]
     domain = body.shape(source).domain

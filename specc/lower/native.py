@@ -1,10 +1,10 @@
-"""Straight-line code over rows with all between its products in C.
+"""The functions of a cell with everything between two matrix products in C.
 
-A product stays torch's; what lies between two is a `Run`: one function that goes row by row, so that what one
-kernel leaves for the next is in the nearest cache, or in a register, and what nothing else reads never leaves
-them. The function of Python around them is `Function.kernels` again, of products, runs and empty rows.
+Matrix products stay torch's; the kernels between two become a `Run`: one function of C that computes them row
+by row, so that what one leaves for the next is in a register or the nearest cache, and temporaries are never
+in memory. The function around them has kernels again: products, runs and empty rows.
 
-Promises: the values of the plain function. None, and why, where a kernel has no form in C.
+Promises: the values of the plain functions; or which kernel has no form in C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from specc.lower.rows import ROW, cuts_of, place_of
 from specc.ops import OPS
 from specc.ops.definition import Pointwise
 
-# Numbers that a run may have for a row beside what it is given.
+# Numbers of temporaries that a run may have for a row; they are on the stack.
 _OWN = 2**14
 # Kernels of several operations, and those that are no operation's.
 KNOWN = frozenset({"addcmul", "lerp", "copy", "sum", "dot", "cat", "pad"})
@@ -28,8 +28,8 @@ _PRODUCTS = frozenset({"mm", "addmm"})
 
 @dataclass(eq=False)
 class Run:
-    """Kernels of one function in C. rows: the tensors that it is given, [n, width]. own: those that it alone
-    needs. places: by value, in which tensor it lies and from which channel on."""
+    """Kernels of one function of C. rows: its arguments, tensors [n, width]. own: its temporaries. places: by
+    value the tensor that it is in, and its first channel there."""
 
     kernels: list[Kernel]
     rows: list[Value]
@@ -49,7 +49,7 @@ class Native:
 
 
 def native_of(step: Function, back: Function) -> Native | str:
-    """Both functions with their runs in C; or what stands in the way, as the name of a kernel."""
+    """Both functions in that form; or why there is none."""
     for kernel in (*step.kernels, *back.kernels):
         if kernel.name != "columns" and (name := _unknown(kernel)) is not None:
             return f"`{name}` has no form in C"
@@ -69,7 +69,7 @@ def native_of(step: Function, back: Function) -> Native | str:
 
 
 def _unknown(kernel: Kernel) -> str | None:
-    """What of a kernel has no form in C."""
+    """The operation of a kernel that has no form in C, if it is one."""
     if kernel.name in KNOWN | _PRODUCTS:
         return None
     if kernel.name == "derived":
@@ -92,7 +92,7 @@ class _places:
 
 
 class _Apart:
-    """One function taken apart. wanted: what is read after it."""
+    """One function split into products and runs. wanted: values that are read after it."""
 
     def __init__(self, function: Function, places: _places, wanted: list[Value]) -> None:
         self.places = places
@@ -149,7 +149,7 @@ class _Apart:
 
 
 def _parts(kernels: list[Kernel]) -> list[list[Kernel]]:
-    """Each product by itself, and what lies between two."""
+    """Each product by itself, and the kernels between two."""
     parts: list[list[Kernel]] = []
     for kernel in kernels:
         if kernel.name in _PRODUCTS or not parts or parts[-1][0].name in _PRODUCTS:

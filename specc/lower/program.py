@@ -4,7 +4,7 @@ A value is a tensor [rows, *static axes, width]: its shape says which rows it ha
 it lies if it has none of its own. A kernel is one call: of torch or of specc_runtime.ops. Its arguments are
 values, rows, axes, weights, fields of the batch, other functions, numbers and texts, in lists and tuples too.
 
-Promises: all that makes a model fast is decided here; `emit` prints it. `verify` says what it keeps to.
+Promises: every decision that makes a model fast is in it; `emit` prints it. `verify` checks its invariants.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Dtype = Literal["real", "mask", "number"]
 
 @dataclass(eq=False)
 class Value:
-    """A tensor, or a number that is known.
+    """A tensor, or a number that is known while compiling.
 
-    names: what it may be called, the best first. given: whether the spec called it so. after: a value after
-        whose name its own is made. shared: whether all functions can read it.
-    base: the value in whose buffer it lies: a view of it, or `written` over it.
-    held: whether a local keeps it until its function ends; else it is gone once its only reader has read it.
+    names: names for its local, the best first. given: whether the spec gave the name. after: a value whose
+        local's name is added to it.
+    base: the value in whose buffer it lies: it is a view of it, or `written` over it in place.
+    held: whether a local holds it until its function ends; else it is freed when its only reader has read it.
     kept: whether something besides kernels reads it by its name.
     """
 
@@ -58,7 +58,7 @@ class Value:
 
 @frozen.dataclass(frozen=True)
 class Rows:
-    """The rows of a domain in a batch, on a device: whose they are and where."""
+    """The rows of a domain in the batch's layout on a device."""
 
     domain: Domain
     device: str | None = None
@@ -93,7 +93,7 @@ class Parameter:
 
 @frozen.dataclass(frozen=True)
 class Matrix:
-    """The matrix of some products of an input of `width` channels, one below the other; or their biases."""
+    """The stacked matrices of some products of one input of `width` channels; with `bias`, their biases."""
 
     products: tuple[Product, ...]
     width: int
@@ -133,8 +133,8 @@ class Symbol:
 
 @dataclass(frozen=True, eq=False)
 class Derived:
-    """The derivative of an operation with regard to one of its inputs. args: what each operand that follows
-    stands for: `d` (the upstream gradient), `y` (its value), inputs by their names."""
+    """The derivative of an operation with regard to one of its inputs, by index. args: what each operand that
+    follows is: `d` (the upstream gradient), `y` (the operation's result), or an input, by name."""
 
     op: str
     input: int
@@ -153,8 +153,8 @@ class Record:
 
 @dataclass(eq=False)
 class Kernel:
-    """One call. results: None for one that nobody reads. `over` is the operand whose buffer the result takes.
-    why: why there is no better kernel for it, where one could be asked for."""
+    """One call. results: None for one that nothing reads. over: the operand in whose place the result is
+    written. why: why a loop has no faster kernel."""
 
     name: str
     args: tuple[Any, ...]
@@ -194,9 +194,9 @@ def _flat(args: Any) -> Iterator[Any]:
 
 @dataclass(eq=False)
 class Function:
-    """names: what it may be called. parameters: values that it is given; `groups`: tuples of them, by name.
-    results: what it gives back, by name if it has names for them; as `returned` has them, if not as they are.
-    closed: it reads nothing of the function around it."""
+    """names: names for it, the best first. groups: parameters that are tuples of values, by name. results:
+    with `keys` they are a dictionary; returned: the same as nested tuples, if they are not flat. closed:
+    whether it reads nothing of the function around it."""
 
     names: tuple[str, ...]
     kernels: list[Kernel] = field(default_factory=list)
@@ -220,8 +220,8 @@ class Parts:
 
 @dataclass(eq=False)
 class Program:
-    """shared: what `values` computes once for all other functions; without such a function there is
-    nothing. outputs: results by themselves that are of the request alone, or of the candidate alone."""
+    """shared: the function `values`, whose results all others read; None without one. outputs: functions for
+    single results that are of the request alone, or of the candidate alone."""
 
     graph: Graph
     shared: Function | None

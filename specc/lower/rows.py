@@ -1,8 +1,8 @@
 """Straight-line code over rows: what the step of a recurrence and its derivative are lowered to.
 
-Every value is [n, width], n sequences still running; so they are the values and kernels of a lowered program
-whose rows nobody needs to name. A result is new, or lies in the channels of a value that is there: over an
-operand, or in a place that the loop gives.
+Every value is [n, width] for the n sequences that are still running, so that no rows need to be named. A
+result has a buffer of its own, or channels of another value's: in place of an operand, or in a place that the
+loop gives.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Code:
 
 
 def place_of(value: Value, cuts: dict[Value, Kernel]) -> tuple[Value, int]:
-    """The value whose memory one has, and the first of its channels there. cuts: what made views."""
+    """The value in whose buffer one is, and its first channel there. cuts: the kernels of views."""
     if value.base is None:
         return value, 0
     root, start = place_of(value.base, cuts)

@@ -11,7 +11,7 @@ from specc.ops import op
 
 _LOOPS = ("scan", "scan_together", "scan_along")
 _SOFTMAX = tuple(f"{form}.{op.SOFTMAX}" for form in ("segment", "along", "dense"))
-# Through which a score is looked for: what it is but for its scale and its rows.
+# Kernels that only change the scale or rows of a score: what computes it is looked for behind them.
 _THROUGH = ("expand", "real", "unsqueeze", op.MUL, op.DIV)
 
 

@@ -32,8 +32,8 @@ class Step:
 
 
 def steps_of(region: Region) -> list[Step]:
-    """What is computed, in order, without arguments and numbers; slices stand right after what they are of:
-    from then on only the slices are read."""
+    """What is computed, in order, without arguments and numbers. Slices come right after what they are slices
+    of, which is then not read any more if all of it is sliced."""
     return _sliced_early(_Fusion(region).steps())
 
 

@@ -1,8 +1,8 @@
-"""What every lowered program keeps to, after each step of lowering.
+"""The invariants of lowered programs, checked in tests after each step of lowering.
 
-Promises: `verify` raises LoweringError for the first kernel that is unsound: one that reads what is not there
-yet, or what has been written over; a result that is made twice; rows that do not fit; a value that no local
-holds though it is not read just once, or later than what it is computed of is written over.
+Promises: `verify` raises LoweringError for the first kernel that is unsound: that reads a value that is not
+defined or has been overwritten; defines a value twice; has operands of other rows than it takes; or leaves a
+value without a local that is read twice, or after one of its operands has been overwritten.
 
 A fault found here is the compiler's own, never a user's.
 """
@@ -25,7 +25,7 @@ PLACES = ("nexts", "d_values", "d_products")
 
 
 class LoweringError(AssertionError):
-    """A program that may not be emitted. `kernel` is where it fails."""
+    """A program that must not be emitted. kernel: where it is unsound."""
 
     def __init__(self, message: str, kernel: Kernel | None = None) -> None:
         where = "" if kernel is None else f" ({kernel.name})"
@@ -55,7 +55,7 @@ def verify(program: Program, held: bool = True) -> None:
 
 
 def _check_cell(cell: Cell) -> None:
-    """Both functions; what `back` reads of the step's values is not written over after it is computed."""
+    """Check both functions, and that nothing saved for backward is overwritten in the step."""
     cuts = cuts_of([*cell.step.kernels, *cell.back.kernels])
     for function in (cell.step, cell.back):
         given = [v for values in function.groups.values() for v in values]
@@ -64,7 +64,7 @@ def _check_cell(cell: Cell) -> None:
     for value in cell.kept:
         for kernel in cell.step.kernels[order.get(value, -1) + 1 :]:
             if kernel.over is not None and _overlap(value, kernel.over, cuts):
-                raise LoweringError("what the derivative reads is written over", kernel)
+                raise LoweringError("a value that is saved for backward is overwritten", kernel)
 
 
 def _overlap(a: Value, b: Value, cuts: dict[Value, Kernel]) -> bool:
@@ -89,7 +89,7 @@ class _Function:
         self.function, self.held, self.rows, self.cuts = function, held, rows, cuts
         self.places = {v for name in PLACES for v in function.groups.get(name, ())}
         self.known = {*given, *function.parameters}
-        # What may not be read any more.
+        # Values that have been overwritten.
         self.gone: set[Value] = set()
 
     def check(self) -> None:
@@ -105,7 +105,7 @@ class _Function:
             for result in kernel.results:
                 if result is not None:
                     if result in self.known:
-                        raise LoweringError("a value is made twice", kernel)
+                        raise LoweringError("a value is defined twice", kernel)
                     self._view(result, kernel)
                     self.known.add(result)
             if self.rows:
@@ -119,16 +119,16 @@ class _Function:
         if value.dtype == "number":
             return
         if value not in self.known:
-            raise LoweringError("a value is read that is not there", kernel)
+            raise LoweringError("an operand is not defined", kernel)
         if value in self.gone:
-            raise LoweringError("a value is read that has been written over", kernel)
+            raise LoweringError("an operand has been overwritten", kernel)
 
     def _view(self, result: Value, kernel: Kernel) -> None:
         if result.base is not None and result.base.dtype != "number" and result.base not in self.known:
-            raise LoweringError("a value lies in one that is not there", kernel)
+            raise LoweringError("a view of a value that is not defined", kernel)
 
     def _write(self, kernel: Kernel) -> None:
-        """What lies where a result is written is gone."""
+        """Mark what the result overwrites."""
         assert kernel.over is not None
         for value in self.known:
             there = value.buffer is kernel.over.buffer
@@ -140,7 +140,7 @@ class _Function:
                 self.gone.add(value)
 
     def _once(self) -> None:
-        """What no local holds is read once, and nothing that it is computed of is written over before."""
+        """Check what no local holds: it is read once, and before any of its operands is overwritten."""
         kernels = self.function.kernels
         reads = reads_of(self.function)
         order = {r: n for n, k in enumerate(kernels) for r in k.results if r is not None}
@@ -150,7 +150,7 @@ class _Function:
                 if result is None or result.held or kernel.name in REPEATED:
                     continue
                 if reads[result] > 1:
-                    raise LoweringError("a value is read twice, and computed each time", kernel)
+                    raise LoweringError("a value that no local holds is read twice", kernel)
                 late = [k for k in kernels[number + 1 : readers.get(result, number)] if k.over is not None]
                 for other in late:
                     over = other.over
@@ -158,11 +158,11 @@ class _Function:
                     if any(
                         x.buffer is over.buffer and order.get(over, -1) < number for x in kernel.operands()
                     ):
-                        raise LoweringError("a value is computed of what has been written over", kernel)
+                        raise LoweringError("a value is computed after its operand is overwritten", kernel)
 
 
 def _fits(kernel: Kernel) -> None:
-    """Whether operands have the rows that a kernel takes them to have."""
+    """Check the rows and dimensions of a kernel's operands."""
     if kernel.name == "expand":
         x, of, to = kernel.args
         _same(kernel, x.shape.domain, of)
@@ -181,4 +181,4 @@ def _fits(kernel: Kernel) -> None:
 
 def _same(kernel: Kernel, own: Domain | None, rows: Rows) -> None:
     if own != rows.domain:
-        raise LoweringError("it has other rows than it is said to have", kernel)
+        raise LoweringError("its operand or result has other rows than it says", kernel)

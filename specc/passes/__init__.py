@@ -1,8 +1,8 @@
 """The passes in their order.
 
-Promises: `prepared` does what the emitter relies on and changes no meaning; the passes named in `DEFAULT` are
-each optional, in any selection; `place` comes after all but those in `PLACED`, which have to know what is
-where. `stages` shows the graph after each.
+Promises: `prepared` does what lowering relies on and changes no meaning; the passes named in `DEFAULT` are
+optional, in any selection; `place` comes after all but those in `PLACED`, which need the nodes' devices.
+`stages` shows the graph after each.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def selected(selection: Selection) -> frozenset[str]:
 
 
 def prepared(graph: Graph) -> Graph:
-    """Sources out of scans, and a role for every node: what all later passes and the emitter assume."""
+    """Sources out of scans, and a role for every node: what all later passes and lowering assume."""
     return assign_roles(lift_sources(graph))
 
 

@@ -1,15 +1,15 @@
-"""Attention recognised: softmax(dot(q, k) * c) v becomes one fused operation.
+"""Pattern matching of attention: softmax(dot(q, k) * c) v becomes one fused operation.
 
     score = dot(query, rename(key, t to s)) / c;  weight = softmax(score, over s [where s <= t])
     sum(weight * rename(value, t to s), over s)
 
-Assumes: nothing. Promises: the same values up to rounding. Where every position of a sequence attends
-to every position of the same one, nothing of the size of all pairs is kept; a `where` that says until,
-before or all but its own position is part of the operation. Weights that somebody inspects are still
-there, computed when they are asked for.
+Assumes: nothing. Promises: the same values up to rounding. In self-attention nothing of the size of all
+pairs of positions is saved for backward; a mask (`where`) of earlier positions, with or without its own, or
+of all others becomes an attribute of the operation. Weights that an `attention` block records are still
+computed, when they are asked for.
 
-A query without a sequence axis of its own counts if it has heads; one of one head is left alone: its
-scores are as many as the keys.
+A query without a sequence axis of its own is fused only if it has several heads: with one, there are no
+more scores than keys, and nothing to save.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""Products moved past contractions, to where there are fewer vectors to multiply.
+"""Matrix products moved across dot products and weighted sums, to where there are fewer vectors.
 
     dot(q, W k)             = dot(Wᵀ q, k)
     sum(w * (W v + b), t)   = W sum(w * v, t) + b sum(w, t)
 
-One query that asks a sequence needs no key or value of any position projected: W goes to the query, and to
-the sum. Between two sequences it goes to where the dot is narrower.
+With one query for a sequence no position's key or value is projected: W moves to the query, and to the
+result. Between two sequences it moves to the side on which the dot product is narrower.
 
 Assumes: heads are batched (fans). Promises: the same values up to rounding. A product moves only if that
-saves multiplications, counted with every axis at its bound, and never from what is computed once a request
-to what is computed for each candidate. What is added to all scores of a softmax alike is dropped: a bias
-of the key.
+saves multiplications, counted with every axis at its bound, and never from a value computed once a request
+to one computed once a candidate. A key's bias is dropped where it adds the same to all scores of a softmax.
 """
 
 from __future__ import annotations

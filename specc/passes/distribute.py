@@ -1,17 +1,17 @@
-"""Linear layers distributed over what they are given side by side.
+"""Linear layers of concatenations split into one product for each part.
 
     linear(concat(q, k, q - k, q * k)) = (Wq + Wd) q + (Wk - Wd) k + Wp (q * k)
 
-Assumes: nothing. Promises: the same values up to rounding. A linear layer's input is taken apart into
-what is the same for all positions (or all candidates) and what is not; each part is multiplied by its
-own columns of the matrix, where there is one of it and not at every position. Sums and differences
-inside are taken apart too where their terms are there anyway or have fewer axes.
+Assumes: nothing. Promises: the same values up to rounding. The parts of a concatenation are grouped by
+their axes and role; each group is multiplied by its own columns of the matrix, so that what is the same for
+all positions (or candidates) is multiplied once. Sums and differences among the parts are split into their
+terms if these are parts themselves, or have fewer axes.
 
-Parts with the same axes stay side by side, as one product is faster than two, unless one layer sees a part
-twice beside different ones: its product is computed once for both. Where all positions but one are
-multiplied, and the product is narrower, these are picked of the product: the emitted code multiplies them
-where it reads them (`ops.product`). Within a scan, what depends on a state is parted from what does not, so
-that `hoist` can take the latter out of the loop.
+Parts with the same axes stay one product, which is faster than two, except for a part that the same matrix
+multiplies in another concatenation: its product is computed once for both. If a group is all positions of a
+value but one and its product is narrower, the product comes first and the positions are taken from it
+(lowered to `ops.product`, which multiplies those alone). In a scan, what depends on a state is a group of its
+own, so that `hoist` can move the rest out of the loop.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def distribute(graph: Graph) -> Graph:
 
 
 def _repeated(graph: Graph) -> dict[int, list[int]]:
-    """For each linear layer on values side by side those that its matrix multiplies elsewhere, too, with the
-    same columns, beside others."""
+    """By linear layer, the parts of its concatenation that the same columns of its matrix multiply in another
+    concatenation too."""
     seen: dict[tuple[str, int, int], list[int]] = {}
     index = {n.id: n for n in graph.nodes}
     for node in graph.nodes:
@@ -90,7 +90,7 @@ def _distributed(
     node: Node, builder: Builder, moves: Moves, uses: Counter[int], shared: frozenset[int]
 ) -> int | None:
     def kind(id: int) -> Any:
-        """Values of one kind are multiplied together: they are there equally often."""
+        """Equal for values that one product multiplies: they have the same rows."""
         value = builder.node(id)
         return moves(builder, id), value.role == CANDIDATE, frozenset(value.type.axes), id in shared
 
@@ -121,7 +121,7 @@ def _distributed(
 
 
 def _product(node: Node, builder: Builder, values: tuple[int, ...], product: Product) -> int:
-    """Some values of one kind, side by side, with their columns."""
+    """The product of some values of one kind, concatenated, with their columns."""
     types = [builder.node(i).type for i in values]
     source = values[0]
     if len(values) > 1:
@@ -143,8 +143,7 @@ def _all_but_one(node: Node) -> bool:
 
 
 def _parts(builder: Builder, concat: Node, start: int, uses: Counter[int]) -> list[Term]:
-    """The values that stand side by side in a linear layer's input. One that is itself made of several
-    is taken apart if nothing else reads it as a whole."""
+    """The parts of a concatenation; a nested one is flattened if nothing else reads it."""
     found: list[Term] = []
     for id in concat.inputs:
         part = builder.node(id)

@@ -1,4 +1,4 @@
-"""Layers side by side in a stack, as one.
+"""Parallel layers of a stack batched into one.
 
     stack(f(a), f(b))            = f(stack(a, b))
     stack(W1 x + b1, W2 x + b2)  = split([W1; W2] x + [b1; b2])

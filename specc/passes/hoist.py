@@ -1,4 +1,4 @@
-"""Out of the loop: what a scan's step computes without its states is computed for all steps at once.
+"""Loop-invariant code motion: what a scan's step computes without its states, for all steps at once.
 
 Assumes: sources are out of regions already (lift). Promises: the same values; a region holds only
 nodes that depend on a state, constants, captures of what they read, and what is not pure (draws).

@@ -1,4 +1,4 @@
-"""Sources out of scans: what a step reads that does not change from step to step, is read before.
+"""Sources moved out of scans: fields, parameters, positions and lengths become captures.
 
 Assumes: nothing. Promises: no field, learned value, position or length is read inside a scan's
 region; it is captured there instead. Constants stay where they are. The meaning is the same.

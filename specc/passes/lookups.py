@@ -1,16 +1,16 @@
-"""Tables that are looked up together are looked up at once.
+"""Several lookups as one operation.
 
-Assumes: devices are settled (place), and so are the values that others read (all other passes). Promises: the
-same values and gradients; nothing is on another device than before, and no more moves than did.
+Assumes: nodes have devices (place), and all other passes are done. Promises: the same values and gradients;
+no value changes its device, and no more transfers.
 
-* Fields of the same rows that stand side by side (in a `concat`, or stacked), with tables on one device,
-  become one `lookup`: each row is written where it belongs, once. What moved to another device apart moves as
-  one. A field that others read on its own stays.
-* Fields elsewhere that share a table with another become lookups of their own. The lookups of one function
-  that have tables in common are one call there, so that a table has one gradient: what only a loss reads is
-  still not looked up for predictions.
+* Fields with the same rows that are concatenated or stacked, with tables on one device, become one `lookup`,
+  which writes each table row to its final place. Their transfers become one. A field that something else
+  reads too stays.
+* Other fields that share a table become `lookup`s too. Lowering makes one call of all lookups of a function
+  that have tables in common, so that a table gets one gradient; what only a loss reads is still not looked up
+  for predictions.
 
-Leaves the largest of a bag (`max`), which is no sum of rows, to `embed_bag`.
+Leaves the maximum of a bag (`max`), which is no sum of rows, to `embed_bag`.
 """
 
 from __future__ import annotations

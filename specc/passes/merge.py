@@ -1,13 +1,12 @@
-"""Products of the same value become one: the gates of a recurrence.
+"""Matrix products of one value stacked into one: the gates of a recurrence.
 
-Assumes: what a step computes without its states is out of the loop (hoist). Promises: the same values.
-A step is short, and three small operations take three times as long as one. So for a scan
+Assumes: loop-invariant code is out of the loop (hoist). Promises: the same values. A step has few rows, so
+that the number of kernels decides how long it takes. So for a scan
 
-* products of one value that its step reads are one product with their matrices one below the other,
-  outside of the loop and inside, of which each is a slice;
-* equal operations on slices that lie side by side are one operation: the gates are added and squashed
-  together;
-* where this leaves a product in longer runs than it was made of, each run is a product.
+* products of one value that its step reads become one product with stacked matrices, before the loop and in
+  it, and each of them a slice of that;
+* the same operation on adjacent slices becomes one operation: gates are added and activated together;
+* a stacked product that is then read only in some longer runs is split into one product a run.
 
 Other products stay apart: outside of loops there are rows enough to keep a processor busy.
 """
@@ -43,7 +42,7 @@ def merge_products(graph: Graph) -> Graph:
 
 
 def _captured_together(scan: Node, builder: Builder, uses: Counter[int]) -> Node:
-    """The scan with products of one value, of which nothing else has need, as one input."""
+    """The scan with products of one value that nothing else reads as one input."""
     region = scan.region
     assert region is not None
     inside = {n.id: n for n in region.nodes}
@@ -72,7 +71,7 @@ def _captured_together(scan: Node, builder: Builder, uses: Counter[int]) -> Node
 
 
 def _taken_apart(parts: list[Node], number: int, ids: count[int]) -> list[Node]:
-    """The capture of a stacked product, and a slice of it in place of each capture that there was."""
+    """The capture of a stacked product, and a slice of it for each capture that it replaces."""
     first = parts[0]
     width = sum(p.type.width for p in parts)
     whole = replace(
@@ -131,7 +130,7 @@ def _stack(group: list[Node], builder: Builder) -> None:
 
 
 def _side_by_side(nodes: Iterable[Node], ids: count[int]) -> list[Node]:
-    """Equal operations on slices that follow each other as one operation, of which each is a slice."""
+    """The same operation on adjacent slices as one operation, and each a slice of its result."""
     index = {n.id: n for n in nodes}
     while True:
         pair = _neighbours(index)
@@ -202,7 +201,7 @@ def _flat(index: dict[int, Node]) -> None:
 
 
 def _apart(nodes: list[Node], nexts: tuple[int, ...]) -> list[Node]:
-    """Products that are read in fewer runs than they consist of, run by run."""
+    """Stacked products split into those runs in which they are read."""
     index = {n.id: n for n in nodes}
     users: dict[int, list[Node]] = defaultdict(list)
     alive = set(nexts)
@@ -230,7 +229,7 @@ def _apart(nodes: list[Node], nexts: tuple[int, ...]) -> list[Node]:
 
 
 def _sorted(index: dict[int, Node]) -> list[Node]:
-    """The nodes, inputs first, else as they were."""
+    """The nodes in topological order, otherwise as they were."""
     done: dict[int, Node] = {}
 
     def visit(node: Node) -> None:

@@ -1,11 +1,10 @@
 """Dead positions: where only the last (or first) position of a sequence is read, only it is computed.
 
-Assumes: nothing. Promises: the same values. The choice of a position along an axis is made as early as
-the operations allow: each whose result at one position depends on its inputs at that position alone. So
-a Transformer layer that is read at its target has one query, feed-forward and norm for each example,
-and still the keys and values of all positions.
+Assumes: nothing. Promises: the same values. Taking the position moves up through every operation whose
+result at a position depends on its inputs at that position alone. So a Transformer layer that is read at its
+last position has one query, feed-forward and norm for each example, and still all keys and values.
 
-Only along axes that are never empty: over nothing the choice is 0, which operations need not map to 0.
+Only along axes that are never empty: of an empty one the position is 0, which operations need not keep.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def _wanted(graph: Graph) -> set[int]:
 
 
 def _passed(node: Node, source: Node, choice: Choice | None) -> Choice | None:
-    """What a choice among a node's positions asks of one of its inputs; None for all of it."""
+    """The position that a node at one position reads of an input; None where it reads all of it."""
     if choice is None or not _passes(node, choice):
         return None
     kind, axis = choice

@@ -1,9 +1,9 @@
 """Scans whose step the compiler can differentiate, marked for the compiled recurrence.
 
-Assumes: states' own computations only are left in the region (hoist). Promises: the same values. A
-scan becomes a `recurrence` if it walks a ragged axis, its states have no axes beyond those of the
-sequences, and its step is made of operations whose derivative is known; any other stays a scan, and the
-plain loop. `obstacle` says what stands in the way.
+Assumes: loop-invariant code is out of the region (hoist). Promises: the same values. A scan becomes a
+`recurrence` if its axis is ragged, its states have the axes of the sequences and no others, and the
+derivative of every operation of its step is known; any other stays a scan, lowered to a plain loop.
+`obstacle` says why.
 """
 
 from __future__ import annotations

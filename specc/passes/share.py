@@ -1,4 +1,4 @@
-"""Common subexpressions: what is computed twice from the same values is computed once.
+"""Common subexpression elimination: what is computed twice from the same values is computed once.
 
 Assumes: nothing. Promises: no two nodes of one region have the same operation, inputs, attributes and
 weights, unless more than these decides their value (draws, statistics of a batch, what nobody has told).

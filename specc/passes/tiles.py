@@ -1,19 +1,18 @@
-"""A few rows at a time, where what is in between is wider than what comes out.
+"""Fusion of wide intermediate values with what reduces them, a few rows at a time.
 
     sum(w * x, over t)    = weighted_sum(w, x)
     W (a * b), dot(a, b)  = paired(a, b)
     W (a * b) + U a + V b = paired(a, b)
 
-Assumes: nothing. Promises: the same values. What a whole batch has in between is read from and written to
-memory over and over; that of a few rows stays in the processor's cache, and is computed again for the
-gradient rather than kept. So
+Assumes: nothing. Promises: the same values. An intermediate value of a whole batch goes through memory; that
+of a few rows stays in the processor's cache, and is recomputed for the gradient rather than saved. So
 
-* what is computed from all pairs of a static axis, up to where the pairs are summed up again, becomes one
-  `tiled` operation: pairs are as many as the square of the fields;
-* the elementwise product of two values along a ragged axis that only goes into a sum over that axis, a
-  linear layer, or a sum over its channels, is made there: it is as large as all histories, and so would be
-  a factor that is repeated at every position. What is added to such a layer's product and is a layer's of
-  a factor, too, is computed with it.
+* everything from all pairs of a static axis up to their sum becomes one `tiled` operation: there are as many
+  pairs as the square of the fields;
+* an elementwise product of two values along a ragged axis that only a sum over that axis, a linear layer or a
+  sum over channels reads is computed inside of that: it would be as large as all histories, and so would a
+  factor expanded to every position. Linear layers of the factors alone that are added to such a layer's
+  result are computed with it.
 """
 
 from __future__ import annotations

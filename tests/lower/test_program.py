@@ -125,9 +125,9 @@ def unheld(program: Program) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (left_out, "that is not there"),
-        (twice, "made twice"),
-        (written_over, "written over"),
+        (left_out, "not defined"),
+        (twice, "defined twice"),
+        (written_over, "overwritten"),
         (other_rows, "other rows"),
         (unheld, "read twice"),
     ],
