@@ -81,6 +81,8 @@ def request(scorer: Scorer, seed: int) -> dict[str, Any]:
         for axis in entry["axes"]:
             sizes.append(min(bounds[axis], left))
             left //= sizes[-1]
+        if entry["encoding"] == "bag":
+            sizes.append(2)
         found[entry["column"]] = value(entry, sizes)
     return found
 
