@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import venv
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from packaging.requirements import Requirement
@@ -50,6 +52,12 @@ def requirements(folder: Path) -> list[Requirement]:
     listed = project(folder)["dependencies"]
     assert isinstance(listed, list)
     return [Requirement(text) for text in listed]
+
+
+def extra_requirements(folder: Path, extra: str) -> list[Requirement]:
+    extras = project(folder)["optional-dependencies"]
+    assert isinstance(extras, dict)
+    return [Requirement(text) for text in extras[extra]]
 
 
 # ---------------------------------------------------------------- what they declare
@@ -136,7 +144,7 @@ def closure(wanted: list[Requirement]) -> Iterator[Distribution]:
         left += [Requirement(text) for text in found.requires or ()]
 
 
-def environment(folder: Path, wheels: Path, name: str) -> Path:
+def environment(folder: Path, wheels: Path, name: str, extras: tuple[str, ...] = ()) -> Path:
     """The folder of programs of a fresh environment with a wheel and, of other packages, what it declares.
 
     Those are links to what the running environment has: pip finds them there, compares them with the ranges
@@ -147,6 +155,8 @@ def environment(folder: Path, wheels: Path, name: str) -> Path:
     ours = [r for r in requirements(PROJECTS[name]) if r.name != "arec-runtime"]
     if name == "arec":
         ours += requirements(ROOT / "runtime")
+    for extra in extras:
+        ours += extra_requirements(PROJECTS[name], extra)
     for found in closure(ours):
         for top in {Path(file).parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
             source = Path(str(found.locate_file(top)))
@@ -154,7 +164,11 @@ def environment(folder: Path, wheels: Path, name: str) -> Path:
                 (packages / top).symlink_to(source)
     install = [folder / "bin" / "python", "-m", "pip", "--isolated", "install", "--quiet", "--no-index"]
     done = subprocess.run(
-        [*install, "--find-links", wheels, name], capture_output=True, text=True, check=False, env=own()
+        [*install, "--find-links", wheels, f"{name}[{','.join(extras)}]"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=own(),
     )
     assert done.returncode == 0, done.stderr
     return folder / "bin"
@@ -221,6 +235,48 @@ assert max(abs(one - other) for one, other in zip(found, wanted)) < 1e-5
 """
     done = run(runtime_only / "python", "-c", script)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_image_serves_with_what_it_installs(wheels: Path, tmp_path: Path) -> None:
+    """What can be said of the Dockerfile without Docker: its command answers in an environment that has what it
+    installs and nothing else, with no compiler to be found."""
+    text = (ROOT / "runtime" / "Dockerfile").read_text()
+    extras = re.search(r"pip install [^\n]*/tmp/runtime\[([\w,]+)\]", text)
+    entry = re.search(r"^ENTRYPOINT (\[.*\])$", text, re.M)
+    torch = re.search(r"^ARG TORCH=(.*)$", text, re.M)
+    assert extras and entry and torch  # noqa: PT018
+    assert f"torch=={torch[1]}" in (ROOT / "constraints.txt").read_text()
+    assert not re.search(r"\b(apt|apt-get|gcc|g\+\+|clang|build-essential)\b", text)
+    programs = environment(tmp_path / "env", wheels, "arec-runtime", tuple(extras[1].split(",")))
+    shutil.copytree(TRAINED / "model", tmp_path / "model")
+    python, *options = [
+        str(tmp_path / "model") if word == "/model" else word for word in json.loads(entry[1])
+    ]
+    options[options.index("0.0.0.0")] = "127.0.0.1"
+    absent = "('specc', 'click', 'duckdb', 'hypothesis', 'pygraphviz', 'lark', 'rich')"
+    look = f"from importlib.util import find_spec; print([n for n in {absent} if find_spec(n)])"
+    assert run(programs / python, "-c", look).stdout == "[]\n"
+    import_index = "from specc_runtime.retrieval.index import needed; needed()"
+    assert run(programs / python, "-c", import_index).returncode == 0
+    command = [str(programs / python), *options, "--port", "0"]
+    alone = {**own(), "PATH": str(programs), "CC": "no-compiler"}
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, text=True, env=alone) as server:
+        try:
+            assert server.stderr is not None
+            said = ""
+            for line in server.stderr:
+                said += line
+                if line.startswith("serving "):
+                    break
+            port = re.search(r"http://127\.0\.0\.1:(\d+)", said)
+            assert port, said
+            asked = (TRAINED / "requests.jsonl").read_text().splitlines()[0].encode()
+            found = json.load(urlopen(f"http://127.0.0.1:{port[1]}/score", data=asked, timeout=60))
+        finally:
+            server.terminate()
+            server.wait(30)
+    wanted = json.loads((TRAINED / "scores.jsonl").read_text().splitlines()[0])["click"]
+    assert found["click"] == pytest.approx(wanted, abs=1e-5)
 
 
 TYPED = """

@@ -55,6 +55,19 @@ def _prebuild(path: Path) -> None:
     help="Run this file, which `specc export` wrote of MODEL: ONNX, AOTInductor or pt2.",
 )
 @click.option("--prebuild", is_flag=True, help="Serve nothing: put into MODEL what is made at each start.")
+@click.option(
+    "--retrieve",
+    metavar="INDEX",
+    type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="Take the candidates of a request from an index of `specc index`.",
+)
+@click.option(
+    "--rank",
+    metavar="MODEL2",
+    type=click.Path(exists=True, path_type=Path, file_okay=False),
+    help="With --retrieve: the trained model that ranks what was found.",
+)
+@click.option("--nearest", type=click.IntRange(min=1), help="With --retrieve: how many are found (200).")
 @device_option
 @trust_option
 def command(
@@ -67,6 +80,9 @@ def command(
     max_body: int,
     exported: Path | None,
     prebuild: bool,
+    retrieve: Path | None,
+    rank: Path | None,
+    nearest: int | None,
     devices: tuple[str, ...],
     untrusted: bool,
 ) -> None:
@@ -76,6 +92,9 @@ def command(
     with ?top=K the best K, with their places and keys. GET /health and /metrics say how it is; POST
     /reload serves MODEL as its folder has it then; /openapi.json says what requests are.
 
+    With --retrieve a request has no candidates: the answer has those of INDEX that are nearest to it, with
+    --rank the best of them by MODEL2.
+
     Nobody but this machine is listened to unless --host says so. There is no encryption, and anybody who
     reaches the port may ask and reload: beyond one machine put a proxy in front.
 
@@ -83,6 +102,10 @@ def command(
     folder: a server then starts sooner, and needs no C compiler on a processor such as this one.
     """
     if prebuild:
+        if retrieve is not None:
+            raise click.UsageError(
+                "--prebuild is of MODEL alone: leave --retrieve away, and prebuild --rank too"
+            )
         _prebuild(model_path)
         return
     try:
@@ -92,19 +115,34 @@ def command(
         fail(f"{error.name} is not installed: pip install 'arec[serve]'")
     from specc_runtime.engines import load_exported
     from specc_runtime.record import ArtefactError
+    from specc_runtime.retrieval import RetrievalError, Stages
+    from specc_runtime.retrieval.stages import NEAREST
     from specc_runtime.score import Scorer
 
+    if retrieve is None and (rank is not None or nearest is not None):
+        raise click.UsageError("--rank and --nearest are of --retrieve INDEX")
+    if exported is not None and retrieve is not None:
+        raise click.UsageError("--exported is of a model that scores by itself: leave --retrieve away")
     wanted = devices_from(devices)
-    first = [trained_from(model_path, wanted, untrusted)]
+    paths = [model_path, *([] if rank is None else [rank])]
+    first = [[trained_from(path, wanted, untrusted) for path in paths]]
 
-    def load() -> Scorer:
-        model, encoders = first.pop() if first else _again(model_path, wanted, untrusted)
-        engine = None if exported is None else load_exported(exported, threads=1)
-        scorer = Scorer(model, encoders, cache, engine=engine)
-        if exported is not None:
-            scorer.check_engine(str(exported))
-        scorer.warm()
-        return scorer
+    def load() -> Scorer | Stages:
+        (model, encoders), *others = (
+            first.pop() if first else [_again(path, wanted, untrusted) for path in paths]
+        )
+        found: Scorer | Stages
+        if retrieve is None:
+            engine = None if exported is None else load_exported(exported, threads=1)
+            found = Scorer(model, encoders, cache, engine=engine)
+            if exported is not None:
+                found.check_engine(str(exported))
+        else:
+            found = Stages.of(
+                model, encoders, retrieve, others[0] if others else None, nearest or NEAREST, cache
+            )
+        found.warm()
+        return found
 
     try:
         serve(
@@ -115,7 +153,7 @@ def command(
             limits=Limits(max_candidates, max_body),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )
-    except ArtefactError as error:
+    except (ArtefactError, RetrievalError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{host}:{port} cannot be had: {error.strerror or error}")

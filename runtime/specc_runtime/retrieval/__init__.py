@@ -7,6 +7,7 @@ found = Retriever.load("model", "items.index").retrieve({"user_id": "u1", "histo
 from specc_runtime.retrieval.about import Made, RetrievalError
 from specc_runtime.retrieval.index import Index, recall
 from specc_runtime.retrieval.retriever import Found, Retriever
+from specc_runtime.retrieval.stages import Stages
 from specc_runtime.retrieval.vectors import Lacking, read_vectors, vectors
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Made",
     "RetrievalError",
     "Retriever",
+    "Stages",
     "read_vectors",
     "recall",
     "vectors",

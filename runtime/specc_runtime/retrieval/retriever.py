@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from specc_runtime.batch import Batch
 from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
 from specc_runtime.data.frames import PLAIN, table_in
@@ -28,8 +29,10 @@ from specc_runtime.encode.store import load_trained
 from specc_runtime.model import Model
 from specc_runtime.retrieval.about import RetrievalError
 from specc_runtime.retrieval.index import Floats, Index, Ints
+from specc_runtime.score.quick import Quick, Unusual
 from specc_runtime.score.requests import check_finite, narrowed, output
 from specc_runtime.score.rows import lists
+from specc_runtime.score.scorer import blank
 
 _ORIGIN = Origin("request")
 
@@ -67,10 +70,11 @@ class Retriever:
             manifest = narrowed(model.manifest, index.made.request)
         except KeyError:
             raise RetrievalError(f"the model has no output `{index.made.request}`") from None
-        self.model, self.index = model, index
+        self.model, self.index = model.eval(), index
         self.manifest: Mapping[str, Any] = manifest
         self._encoders = replace(encoders, manifest=manifest)
         self._columns = columns_of(manifest, labels=False)
+        self._quick = Quick(self._encoders, False)
 
     @staticmethod
     def load(model: str | Path, index: str | Path, devices: Wanted = None) -> Retriever:
@@ -83,14 +87,24 @@ class Retriever:
 
         request: by column its values, as in training. Raises DataError with every fault of it.
         """
-        return self.of_table(table_in([request], self._columns, Typing(PLAIN)), _ORIGIN, k)
+        try:
+            batch = self._quick.batch(request)
+        except Unusual:
+            return self.of_table(table_in([request], self._columns, Typing(PLAIN)), _ORIGIN, k)
+        return self._nearest(batch, _ORIGIN, k)
 
     def of_table(self, table: pa.Table, origin: Origin, k: int) -> Found:
         """The k nearest rows to each request of a table. Raises DataError."""
-        batch = self._encoders.encode(table, origin, labels=False)
+        return self._nearest(self._encoders.encode(table, origin, labels=False), origin, k)
+
+    def warm(self) -> None:
+        """Find candidates of a request of nothing in particular, so that all that is made once is there."""
+        self._nearest(blank(self._encoders.schema, self.manifest, None, 3), _ORIGIN, 1)
+
+    def _nearest(self, batch: Batch, origin: Origin, k: int) -> Found:
         name = str(self.index.made.request)
-        vectors = output(self.model, name, batch).reshape(len(table), -1)
-        check_finite({name: vectors}, np.ones(len(table), dtype=np.int64), origin, False)
+        vectors = output(self.model, name, batch).reshape(len(batch), -1)
+        check_finite({name: vectors}, np.ones(len(batch), dtype=np.int64), origin, False)
         similarity, rows = self.index.nearest(vectors.astype(np.float32), k)
         there = rows >= 0
         chosen = rows[there]

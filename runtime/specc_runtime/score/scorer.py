@@ -122,7 +122,7 @@ class Scorer:
     def check_engine(self, name: str) -> None:
         """Raises ArtefactError unless the engine gives what the model gives. name: what it is called."""
         assert self._engine is not None
-        batch = _blank(self.encoders.schema, self.manifest, 3 if self.candidates else None, 3)
+        batch = blank(self.encoders.schema, self.manifest, 3 if self.candidates else None, 3)
         with torch.inference_mode():
             wanted = self.model(batch)
             found = self._engine(batch)
@@ -183,7 +183,7 @@ class Scorer:
         for number, length in ((1, 1), (256, 64), (3, 3), (3, 3)):
             with torch.inference_mode():
                 own = number if self.candidates else None
-                batch = _blank(self.encoders.schema, self.manifest, own, length)
+                batch = blank(self.encoders.schema, self.manifest, own, length)
                 self._meant(self._outputs(batch))
         self.states = states
 
@@ -227,7 +227,7 @@ def _within_candidate(axis: Axis) -> bool:
     return False
 
 
-def _blank(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, length: int) -> Batch:
+def blank(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, length: int) -> Batch:
     """A batch of one request, so many positions long, of the first rows of all tables and of numbers 0."""
     counts = None if candidates is None else torch.tensor([candidates])
     batch = Batch(schema, 1, {}, {}, {}, counts)

@@ -10,6 +10,8 @@ from pathlib import Path
 from specc_runtime.devices import DeviceError
 from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
+from specc_runtime.retrieval import RetrievalError, Stages
+from specc_runtime.retrieval.stages import NEAREST
 from specc_runtime.score import Scorer, prebuild
 from specc_runtime.serve.run import serve
 from specc_runtime.serve.service import Limits
@@ -36,8 +38,22 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="serve nothing: put into the folder what is made at each start",
     )
+    parser.add_argument("--retrieve", type=Path, help="an index: candidates come from it")
+    parser.add_argument("--rank", type=Path, help="with --retrieve: the model that ranks them")
+    parser.add_argument("--nearest", type=int, default=NEAREST, help="candidates that are found (200)")
     given = parser.parse_args(arguments)
-    for name, least in (("threads", 1), ("cache", 0), ("port", 0), ("max_candidates", 1), ("max_body", 1)):
+    if given.rank is not None and given.retrieve is None:
+        parser.error("--rank is of --retrieve INDEX")
+    if given.exported is not None and given.retrieve is not None:
+        parser.error("--exported is of a model that scores by itself: leave --retrieve away")
+    for name, least in (
+        ("threads", 1),
+        ("nearest", 1),
+        ("cache", 0),
+        ("port", 0),
+        ("max_candidates", 1),
+        ("max_body", 1),
+    ):
         if getattr(given, name) < least:
             parser.error(f"--{name.replace('_', '-')} is at least {least}")
     if given.port > 65535:
@@ -48,17 +64,23 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(prebuild(given.model)))
             return 0
         serve(
-            lambda: Scorer.load(given.model, cache=given.cache, exported=given.exported),
+            lambda: _loaded(given),
             host=given.host, port=given.port, threads=given.threads, limits=limits,
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip
-    except (ArtefactError, DeviceError, FileError) as error:
+    except (ArtefactError, RetrievalError, DeviceError, FileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: {given.host}:{given.port} cannot be had: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _loaded(given: argparse.Namespace) -> Scorer | Stages:
+    if given.retrieve is None:
+        return Scorer.load(given.model, cache=given.cache, exported=given.exported)
+    return Stages.load(given.model, given.retrieve, given.rank, nearest=given.nearest, cache=given.cache)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ from starlette.requests import ClientDisconnect
 from specc_runtime.devices import DeviceError
 from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
-from specc_runtime.serve.schema import answer_schema, request_schema
+from specc_runtime.retrieval import RetrievalError, Stages
+from specc_runtime.serve.schema import answer_schema, found_schema, request_schema
 from specc_runtime.serve.service import BadRequest, Service, Wish
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ def application(service: Service, threads: int) -> FastAPI:
         """Serve the model as its folder has it now, once it is warm; the one before serves until then."""
         try:
             await _within(app.state.loading, service.reload)
-        except (ArtefactError, DeviceError, FileError, OSError) as error:
+        except (ArtefactError, RetrievalError, DeviceError, FileError, OSError) as error:
             return _fault(409, {"error": str(error), "serving": service.scorer.version})
         metrics.reloads.inc()
         metrics.serves(service)
@@ -187,7 +188,9 @@ def _fault(status: int, about: dict[str, Any], close: bool = False) -> Response:
 
 def _described(service: Service) -> dict[str, Any]:
     """What OpenAPI says of `/score`."""
-    manifest = service.scorer.manifest
+    served = service.scorer
+    manifest = served.manifest
+    answer = found_schema(served) if isinstance(served, Stages) else answer_schema(manifest)
     fault = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
     responses = {"400": "What is wrong with it.", "408": "It came too slowly.", "413": "It is too large."}
     return {
@@ -198,7 +201,7 @@ def _described(service: Service) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "Scores, as `specc score` gives them.",
-                "content": {"application/json": {"schema": answer_schema(manifest)}},
+                "content": {"application/json": {"schema": answer}},
             },
             **{
                 code: {"description": about, "content": {"application/json": {"schema": fault}}}

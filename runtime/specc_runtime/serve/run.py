@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 import uvicorn
 
+from specc_runtime.retrieval import Stages
 from specc_runtime.score import Scorer
 from specc_runtime.serve.app import application
 from specc_runtime.serve.service import Limits, Service
@@ -16,7 +17,7 @@ DRAIN = 10  # seconds in which requests that have begun may end
 
 
 def serve(
-    load: Callable[[], Scorer],
+    load: Callable[[], Scorer | Stages],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,

@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from specc_runtime.encode.reading import encoding_of
+from specc_runtime.retrieval import Stages
 from specc_runtime.score import has_candidates
 from specc_runtime.score.answers import named_by
+from specc_runtime.score.rows import names_of
 
 _KEY = {"type": ["string", "integer", "null"]}
 _NUMBER = {"type": ["number", "string", "null"]}  # texts of numbers and times are read as such
@@ -51,6 +53,17 @@ def answer_schema(manifest: Mapping[str, Any]) -> dict[str, Any]:
         if entry.get("kind") == "class":
             properties[f"{entry['name']}_class"] = listed({"type": ["string", "integer"]})
     return {"type": "object", "properties": properties}
+
+
+def found_schema(stages: Stages) -> dict[str, Any]:
+    """The schema of what stages answer: lists, one entry a candidate."""
+    rows = {"type": "array", "items": {"type": "integer"}, "description": "rows of the index, from 0"}
+    own = {name: {"type": "array"} for name in stages.retriever.index.items.column_names}
+    numbers = {"type": "array", "items": {"type": "number"}}
+    given: dict[str, Any] = {}
+    if stages.ranker is not None:
+        given = {name: {"type": "array"} for name in names_of(stages.ranker.manifest)}
+    return {"type": "object", "properties": {"candidate": rows, **own, "similarity": numbers, **given}}
 
 
 def _value(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from specc_runtime.encode import DataError
+from specc_runtime.retrieval import Stages
 from specc_runtime.score import Scored, Scorer, Scores, answers
 
 
@@ -49,15 +50,15 @@ class Wish:
 
 
 class Service:
-    """load: gives a scorer that is warm."""
+    """load: gives a scorer that is warm, or stages."""
 
-    def __init__(self, load: Callable[[], Scorer], limits: Limits) -> None:
+    def __init__(self, load: Callable[[], Scorer | Stages], limits: Limits) -> None:
         self._load = load
         self._loading = Lock()
         self.limits = limits
         self.scorer = load()
 
-    def reload(self) -> Scorer:
+    def reload(self) -> Scorer | Stages:
         """The model as its folder has it now, in place of the one before. Raises what loading raises; the one
         before stays then."""
         with self._loading:
@@ -65,12 +66,14 @@ class Service:
             self.scorer = scorer
         return scorer
 
-    def answer(self, scorer: Scorer, body: bytes, wish: Wish) -> dict[str, Any]:
+    def answer(self, scorer: Scorer | Stages, body: bytes, wish: Wish) -> dict[str, Any]:
         """The answer to a request in JSON. Raises BadRequest."""
         request = _parsed(body)
-        by = _goes_by(scorer, wish)
-        self._check_size(scorer, request)
         try:
+            if isinstance(scorer, Stages):
+                return _retrieved(scorer, request, wish)
+            by = _goes_by(scorer, wish)
+            self._check_size(scorer, request)
             scores = scorer.score(request)
         except DataError as error:
             faults = [
@@ -93,6 +96,23 @@ class Service:
                         "scored at once",
                         column=name,
                     )
+
+
+def _retrieved(stages: Stages, request: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+    """The answer of stages. Raises BadRequest, DataError."""
+    for entry in stages.candidate_fields:
+        if entry["column"] in request:
+            raise BadRequest(
+                "the candidates are those of the index: leave their columns out", column=entry["column"]
+            )
+    if wish.top is not None and wish.top > stages.nearest:
+        raise BadRequest(f"at most {stages.nearest:,} candidates are found", parameter="top")
+    if stages.ranker is None:
+        if wish.by is not None:
+            raise BadRequest("nothing ranks the candidates: they go by their similarity", parameter="by")
+        return stages.answer(request, wish.top)
+    by = _goes_by(stages.ranker, Wish(wish.top or stages.nearest, wish.by))
+    return stages.answer(request, wish.top, by, wish.seed)
 
 
 def answered(scorer: Scorer, scores: Scores, by: str | None, wish: Wish) -> dict[str, Any]:
