@@ -238,8 +238,8 @@ assert max(abs(one - other) for one, other in zip(found, wanted)) < 1e-5
 
 
 def test_the_image_serves_with_what_it_installs(wheels: Path, tmp_path: Path) -> None:
-    """What can be said of the Dockerfile without Docker: its command answers in an environment that has what it
-    installs and nothing else, with no compiler to be found."""
+    """What can be said of the Dockerfile without Docker: its command answers in an environment that has what
+    it installs and nothing else, with no compiler to be found."""
     text = (ROOT / "runtime" / "Dockerfile").read_text()
     extras = re.search(r"pip install [^\n]*/tmp/runtime\[([\w,]+)\]", text)
     entry = re.search(r"^ENTRYPOINT (\[.*\])$", text, re.M)
@@ -253,7 +253,7 @@ def test_the_image_serves_with_what_it_installs(wheels: Path, tmp_path: Path) ->
         str(tmp_path / "model") if word == "/model" else word for word in json.loads(entry[1])
     ]
     options[options.index("0.0.0.0")] = "127.0.0.1"
-    absent = "('specc', 'click', 'duckdb', 'hypothesis', 'pygraphviz', 'lark', 'rich')"
+    absent = "('specc', 'duckdb', 'hypothesis', 'pygraphviz', 'lark', 'rich')"
     look = f"from importlib.util import find_spec; print([n for n in {absent} if find_spec(n)])"
     assert run(programs / python, "-c", look).stdout == "[]\n"
     import_index = "from specc_runtime.retrieval.index import needed; needed()"
