@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 	@touch $@
 
 .venv/arec.stamp: .venv/torch.stamp pyproject.toml runtime/pyproject.toml
-	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev]'
+	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev,lightning,lsp,onnx,retrieval,serve,tensorboard]'
 	@touch $@
 
 install: .venv/arec.stamp

@@ -24,8 +24,9 @@ PROJECTS = {"arec": ROOT, "arec-runtime": ROOT / "runtime"}
 TRAINED = ROOT / "tests" / "artefacts" / "format2"
 # What a distribution is called that is imported by another name.
 NAMES = {"yaml": "pyyaml", "faiss": "faiss-cpu", "specc_runtime": "arec-runtime"}
-# Imported where it is there: pytest loads the plugin, and Lark makes the table that is shipped.
-OPTIONAL = {"lark", "pytest"}
+# Imported where it is there: pytest loads the plugin, Lark makes the shipped table, onnxruntime runs exported
+# files.
+OPTIONAL = {"lark", "onnxruntime", "pytest"}
 
 SPEC = """
 model mine

@@ -15,7 +15,7 @@ def command(stdio: bool) -> None:
     Editors start it; docs/editors.md says how. It needs the extra `lsp`.
     """
     try:
-        from specc.ide.server import server
+        from specc.lsp.server import server
     except ImportError as missing:
         fail(f"`specc lsp` needs {missing.name}, which the extra brings: pip install 'arec[lsp]'")
     server().start_io()

@@ -13,7 +13,7 @@ from specc.driver import check
 
 pytest.importorskip("pygls", reason="needs the extra `lsp`")
 
-from specc.ide.server import EXPLAIN, PICTURE
+from specc.lsp.server import EXPLAIN, PICTURE
 
 FOLDER = Path(__file__).parents[2] / "editors" / "vscode"
 PACKAGE = json.loads((FOLDER / "package.json").read_text())
