@@ -1,4 +1,4 @@
-"""Graph to source: what a compiled model consists of, as texts."""
+"""Print a graph as the texts that a compiled model consists of."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["emit", "manifest_of", "source_of"]
 
 
 def emit(graph: Graph) -> dict[str, str]:
-    """`model.py`, `manifest.json` and, if there is any C, `kernels.c` of a graph that has been through
-    `passes.optimise`."""
+    """Return the texts of `model.py`, `manifest.json` and, if there is any C, `kernels.c`, by file name, of a
+    graph after `passes.optimise`."""
     manifest = json.dumps(manifest_of(graph), indent=2, ensure_ascii=False)
     model, kernels = sources_of(graph)
     texts = {"model.py": model, "manifest.json": manifest + "\n"}

@@ -1,4 +1,4 @@
-"""The ragged axes that the emitted source declares, each as a constant of the module."""
+"""The ragged axes of a model, each declared in the emitted source as a constant of the module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from specc.types.kinds import KINDS
 
 
 class Axes:
-    """Declares axes as they are asked for; sources and parents come before what is made of them."""
+    """Declares axes when they are first used. The sources and parents of a derived axis are declared before
+    it."""
 
     def __init__(self, spaces: Mapping[str, str], names: Names) -> None:
         self._spaces = spaces
@@ -23,7 +24,7 @@ class Axes:
         self.uses_fixed = False
 
     def constant(self, axis: Axis) -> str:
-        """The name of the constant that stands for an axis."""
+        """Return the name of the constant for an axis."""
         if axis not in self._known:
             text = self._declaration(axis)
             words = (axis.name, f"{axis.name}_{KINDS[axis.kind].word}")
@@ -49,6 +50,6 @@ class Axes:
 
 
 def axis_id(axis: Axis) -> str:
-    """The id of a space's own axis in batches and manifests: `visits.step`."""
+    """Return the id of a space's own axis in batches and manifests: `visits.step`."""
     assert axis.kind == "space"
     return f"{axis.key[1]}.{axis.key[2]}"

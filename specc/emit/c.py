@@ -1,8 +1,8 @@
-"""Runs of kernels over rows as C.
+"""Print runs of row-wise kernels as C functions.
 
-Promises: a function of a number of rows and, of every tensor that it touches, its address and how many
-numbers lie between its rows. `real` is the precision; exp_, tanh_, sigmoid_ and silu_back are there
-(specc_runtime.native.source). A test holds it against the same code in Python.
+Promises: a function takes the number of rows and, for every tensor that it touches, its address and its row
+stride. `real` is the precision; exp_, tanh_, sigmoid_ and silu_back are defined
+(specc_runtime.native.source). A test holds the functions against the same steps in Python.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from specc.lower.program import Derived, Kernel, Value
 from specc.ops import OPS, op
 from specc.ops.definition import Pointwise
 
-# The places that one kernel reads and writes are the same or have nothing in common.
+# Of two places that a kernel reads or writes, either both are the same or they do not overlap.
 _APART = "omp simd"
 
 
 def function_text(name: str, run: Run) -> str:
-    """The text of a run's function."""
+    """Return the C function of a run."""
     return _Run(run).text(name)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Channels start .. start + width of a row."""
+    """Channels start .. start + width of a row of a tensor."""
 
     row: str
     start: int
     width: int
 
     def at(self, width: int) -> str:
-        """One number, where there are so many channels: that of one channel is for all."""
+        """Return the C expression for channel `c` of a kernel of this width; a place of one channel
+        broadcasts."""
         pointer = f"({self.row} + {self.start})" if self.start else self.row
         return f"{pointer}[{'0' if self.width == 1 and width != 1 else 'c' if width > 1 else '0'}]"
 
@@ -79,7 +80,7 @@ class _Run:
         return _number(value.number if isinstance(value, Value) else value)
 
     def _element(self, kernel: Kernel, width: int) -> str:
-        """A kernel's result for one channel."""
+        """Return the C expression for channel `c` of a kernel's result."""
         if kernel.name == "derived":
             derived, *operands = kernel.args
             assert isinstance(derived, Derived)
@@ -104,14 +105,14 @@ class _Run:
         return definition.lowering.c.format(**dict(zip(names, x, strict=True)))
 
     def _sum(self, into: _Place, args: Sequence[Any], form: str) -> list[str]:
-        """Over channels, which stay as one."""
+        """Return C that sums over channels into one."""
         width = max(a.width for a in args)
         term = form.format(*(self._number(a, width) for a in args))
         added = _loop(width, f"total += {term};", "omp simd reduction(+:total)")
         return ["{", "real total = 0;", *added, f"{into.at(1)} = total;", "}"]
 
     def _cat(self, into: _Place, parts: Sequence[Value]) -> list[str]:
-        """Channels side by side."""
+        """Return C that writes the parts side by side."""
         start, lines = into.start, []
         for part in parts:
             to = _Place(into.row, start, part.width)
@@ -120,7 +121,7 @@ class _Run:
         return lines
 
     def _pad(self, into: _Place, x: Value, beside: tuple[int, int]) -> list[str]:
-        """Channels with zeros beside them."""
+        """Return C that writes x with zeros on both sides."""
         part = _Place(into.row, into.start + beside[0], x.width)
         return [
             *_loop(into.width, f"{into.at(into.width)} = 0;"),
@@ -139,7 +140,7 @@ def _number(value: float) -> str:
 
 
 def _loop(width: int, statement: str, pragma: str = _APART) -> list[str]:
-    """A statement for each channel `c`."""
+    """Return a loop that runs a statement for each channel `c`."""
     if width == 1:
         return [statement]
     return [f"PRAGMA({pragma})", f"for (int64_t c = 0; c < {width}; c++) {statement}"]

@@ -1,4 +1,4 @@
-"""Cells: the step of a recurrence and its derivative, as functions of the module and of C."""
+"""Print cells: a recurrence's step and its derivative, as functions of the module and of C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BACK = ("values", "constants", "matrices", "states", "kept", "d_next", "d_value
 
 
 def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
-    """names: of the two functions, and of the cell."""
+    """Return the lines of a cell. names: of the step, of its derivative and of the cell."""
     forward, backward, name = names
     called = cell.node.name or forward.removesuffix("_step")
     about = [f"sloped={cell.sloped!r}"] if not all(cell.sloped) else []
@@ -58,14 +58,14 @@ def _function(name: str, parameters: tuple[str, ...], about: str, body: list[str
 
 
 def run_names(forward: str, cell: Cell) -> dict[Run, str]:
-    """What the functions of C are called."""
+    """Return the names of a cell's C functions."""
     native = cell.native
     runs = [] if isinstance(native, str) else native.runs
     return {run: f"{forward}_{number}" for number, run in enumerate(runs)}
 
 
 def kernels_text(cells: list[tuple[tuple[str, ...], Cell]]) -> str:
-    """The C of all cells; nothing if none has any."""
+    """Return the C of all cells; empty if none has any."""
     texts = [
         function_text(name, run)
         for (forward, *_), cell in cells
@@ -75,5 +75,5 @@ def kernels_text(cells: list[tuple[tuple[str, ...], Cell]]) -> str:
 
 
 def key_of(text: str) -> str:
-    """The hash by which the runtime knows a text of C."""
+    """Return the hash by which the runtime finds a C text."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Pieces of Python source: expressions with their precedence, and lines that are not too long."""
+"""Pieces of Python source: expressions with their precedence, and lines of limited length."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from specc.source import Span
 
 WIDTH = 110
 ATOM, POWER, UNARY, PRODUCT, SUM, BOTH, EITHER, COMPARISON = 9, 8, 7, 6, 5, 4, 3, 2
-# A bracket or a comma, or a whole string literal, in which these mean nothing.
+# A bracket, a comma, or a whole string literal, so that brackets and commas inside of it are skipped.
 _MARK = re.compile(r"""[()\[\]{},]|"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?""", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Expr:
-    """`level` is how tightly the text binds."""
+    """A Python expression. `level` is the precedence of its outermost operator."""
 
     text: str
     level: int = ATOM
 
     def at(self, level: int) -> str:
-        """The text for a place that needs it to bind at least as tightly."""
+        """Return the text, in parentheses if it binds less tightly than the level."""
         return self.text if self.level >= level else f"({self.text})"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One statement or comment, with the place in the spec that it comes from."""
+    """One statement or comment, with the span of the spec that it comes from."""
 
     text: str
     span: Span | None = None
@@ -36,12 +36,12 @@ class Line:
 
 
 def infix(left: Expr, operator: str, right: Expr, level: int) -> Expr:
-    """A left-associative operation."""
+    """Return a left-associative binary operation."""
     return Expr(f"{left.at(level)} {operator} {right.at(level + 1)}", level)
 
 
 def number(value: float) -> Expr:
-    """A number as Python writes it."""
+    """Return a number as a Python literal."""
     if value != value or value in (float("inf"), float("-inf")):
         return Expr(f'float("{value}")')
     text = repr(value)
@@ -49,28 +49,28 @@ def number(value: float) -> Expr:
 
 
 def quoted(text: str) -> str:
-    """A text as Python writes it, in double quotes where that needs no escapes."""
+    """Return a string as a Python literal, in double quotes unless single ones avoid escapes."""
     plain = text.isprintable() and not any(c in text for c in "\"'\\")
     return f'"{text}"' if plain else repr(text)
 
 
 def tuple_text(parts: Sequence[str]) -> str:
-    """A tuple of some expressions."""
+    """Return a tuple of expressions."""
     return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
 def target(names: Sequence[str]) -> str:
-    """Names that a tuple is taken apart into."""
+    """Return the names that a tuple is unpacked into."""
     return f"{names[0]}," if len(names) == 1 else ", ".join(names)
 
 
 def comment(text: str) -> str:
-    """Text that is safe in a comment of one line."""
+    """Return a text that is safe in a one-line comment: unprintable characters become spaces."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def broken(text: str, indent: int) -> list[str]:
-    """A statement on as few lines as fit, broken inside brackets, one argument a line."""
+    """Return a statement on as few lines as fit, broken inside of brackets, one argument a line."""
     pad = " " * indent
     if len(pad) + len(text) <= WIDTH:
         return [pad + text]
@@ -83,7 +83,7 @@ def broken(text: str, indent: int) -> list[str]:
     if len(pad) + 4 + len(inner) <= WIDTH and len(parts) > 1:
         middle = [" " * (indent + 4) + inner]
     else:
-        # A lone argument that is a generator or a parenthesised expression takes no comma.
+        # A trailing comma after the only argument is a syntax error for a generator and makes a tuple of (x).
         comma = "," if len(parts) > 1 or text[start + 1 : stop].rstrip().endswith(",") else ""
         middle = []
         for part in parts:
@@ -95,7 +95,7 @@ def broken(text: str, indent: int) -> list[str]:
 
 
 def _outermost(text: str) -> tuple[int, int] | None:
-    """Where the longest top-level pair of brackets opens and closes."""
+    """Return where the longest top-level pair of brackets opens and closes, or None."""
     best: tuple[int, int] | None = None
     depth, start = 0, 0
     for place, char in _marks(text):
@@ -122,5 +122,5 @@ def _arguments(text: str) -> list[str]:
 
 
 def _marks(text: str) -> list[tuple[int, str]]:
-    """Brackets and commas outside of string literals, with their places."""
+    """Return the brackets and commas outside of string literals, with their offsets."""
     return [(m.start(), m[0]) for m in _MARK.finditer(text) if m[0][0] not in "\"'"]

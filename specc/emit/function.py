@@ -1,7 +1,7 @@
-"""The statements of a function of the emitted source.
+"""Print the statements of one function of the emitted source.
 
-Promises: a value that the program holds is a local, under the name that the spec gives it if it has one; any
-other stands inside the expression that reads it.
+Promises: a value that the lowered program holds becomes a local variable, named as in the spec where it has a
+name; any other value is written inside of the expression that reads it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from specc.types.axis import Axis
 
 
 class Unit:
-    """What all functions of a module share: names, the axes' constants, cells, and what `values` gives."""
+    """What all functions of a module share: names, constants of axes, cells, and the fields of what `values`
+    returns."""
 
     def __init__(self, graph: Graph, names: Names) -> None:
         self.graph = graph
@@ -48,7 +49,7 @@ class Unit:
         self.cells: list[tuple[tuple[str, ...], Cell]] = []
 
     def cell(self, cell: Cell) -> str:
-        """The name of the cell that holds a step and its derivative."""
+        """Return the name of the cell of a step and its derivative."""
         known = next((names for names, one in self.cells if one is cell), None)
         if known is not None:
             return known[-1]
@@ -61,7 +62,7 @@ class Unit:
 
 
 class Writer:
-    """Writes one function. `outer` is the one it stands in."""
+    """Writes one function. `outer` is the function that encloses it, if any."""
 
     def __init__(self, unit: Unit, outer: Writer | None = None) -> None:
         self.unit = unit
@@ -77,7 +78,7 @@ class Writer:
         self._weights: dict[str, str] = {}
 
     def write(self, function: Function) -> None:
-        """All statements. The spec's names come before those that are made up."""
+        """Write all statements. Names from the spec are taken before names that are made up."""
         for kernel in function.kernels:
             for result in kernel.results:
                 if result is not None and result.given:
@@ -86,11 +87,11 @@ class Writer:
             self._statement(kernel)
 
     def say(self, text: str, span: Span | None = None) -> None:
-        """A statement, with the place in the spec that it comes from."""
+        """Append a statement, with the span of the spec that it comes from."""
         self.lines.append(Line(" " * self.indent + text, span))
 
     def name_of(self, value: Value) -> str:
-        """The local that holds a value."""
+        """Return the local that holds a value."""
         if value not in self._given:
             names = value.names or ("value",)
             if value.after is not None:
@@ -100,7 +101,7 @@ class Writer:
         return self._given[value]
 
     def text(self, value: Value) -> Expr:
-        """A value as it is read."""
+        """Return the expression that reads a value."""
         if value.dtype == "number":
             return number(value.number)
         if value in self.texts:
@@ -128,7 +129,7 @@ class Writer:
                 self.texts[result] = Expr(self.name_of(result))
 
     def _function(self, function: Function) -> None:
-        """A function within this one."""
+        """Return the name of a nested function, after writing it."""
         inner = Writer(self.unit, self)
         if not function.closed:
             for expr in self.texts.values():
@@ -223,7 +224,7 @@ class Writer:
         return f"{batch}.{field.kind}({quoted(field.path)})"
 
     def rows(self, rows: Rows) -> str:
-        """The rows of a domain, in a layout of the batch."""
+        """Return the expression for the rows of a domain in the batch's layout."""
         parts, domain = [], rows.domain
         inner = [a for a in domain.axes if not any(b.parent == a for b in domain.axes)]
         own = any(axis_role(a, self.unit.roles) == CANDIDATE for a in inner)
@@ -234,7 +235,7 @@ class Writer:
         return f"{self.layout(rows.device)}[{', '.join(parts) or '()'}]"
 
     def weight(self, path: str) -> str:
-        """A local for a weight of which parts are read."""
+        """Return a local for a weight, written once, for weights of which slices are read."""
         if path not in self._weights:
             name = self.names.take("_".join(path.split(".")[-2:]))
             self.say(f"{name} = {attribute(path)}")
@@ -242,7 +243,7 @@ class Writer:
         return self._weights[path]
 
     def layout(self, device: str | None) -> str:
-        """The local that holds the batch's layout on a device."""
+        """Return the local that holds the batch's layout on a device."""
         if self.outer is not None:
             return self.outer.layout(device)
         if device not in self._layouts:
@@ -253,7 +254,7 @@ class Writer:
         return self._layouts[device]
 
     def device(self, name: str) -> str:
-        """The local that holds a device."""
+        """Return the local that holds a device."""
         if self.outer is not None:
             return self.outer.device(name)
         if name not in self._devices:
@@ -264,5 +265,5 @@ class Writer:
         return self._devices[name]
 
 
-# Kernels that give a tuple, also of one.
+# Kernels that return a tuple, even for a single result.
 SEVERAL = frozenset({"recur", "scan", "scan_along", "scan_together", "lookup"})

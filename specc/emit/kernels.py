@@ -1,6 +1,7 @@
-"""How each kernel is written.
+"""Print the call of each kernel.
 
-Promises: a kernel without a form of its own is a call of the function of that name in `specc_runtime.ops`.
+Promises: a kernel that has no printer of its own is a call of the function of that name in
+`specc_runtime.ops`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Form = Callable[[Sequence[Expr]], Expr]
 
 
 def written(kernel: Kernel, args: Sequence[Expr], options: dict[str, str]) -> Expr:
-    """A kernel's call, of arguments that are written already."""
+    """Return a kernel's call. args: its operands as expressions."""
     form = _FORMS.get(kernel.name)
     if form is not None and kernel.over is None:
         return form(args)
@@ -47,7 +48,8 @@ def written(kernel: Kernel, args: Sequence[Expr], options: dict[str, str]) -> Ex
 def _by_definition(
     definition: OpDef, form: str, args: Sequence[Expr], attrs: Mapping[str, Expr], over: bool
 ) -> Expr | None:
-    """A call as an operation's definition says it. form: of what is along an axis, what that is."""
+    """Return a call in the form that an operation's definition gives, or None if it gives none. form: for an
+    operation along an axis, "channels", "along", "dense" (masked) or "segment"; else empty."""
     match definition.lowering:
         case Pointwise() as own if not form:
             names = [*(s.name for s in definition.inputs), *definition.attrs]
@@ -70,7 +72,8 @@ def _by_definition(
 
 
 def _template(template: str) -> Form:
-    """A form with its arguments in braces; an argument that a method is called of binds tightly."""
+    """Return a form that fills the arguments into a template's braces. An argument whose method is called is
+    put in parentheses where that is needed."""
 
     def form(args: Sequence[Expr]) -> Expr:
         first = args[0].at(ATOM) if template.startswith("{0}") else args[0].text
@@ -141,7 +144,7 @@ def _along(args: Sequence[Expr]) -> Expr:
 
 
 def _times(form: str) -> Form:
-    """`coefficient * penalty`."""
+    """Return the form `coefficient * penalty`."""
 
     def product(args: Sequence[Expr]) -> Expr:
         rest = ", ".join(a.text for a in args[2:])
@@ -187,7 +190,7 @@ _INFIX: dict[str, Form] = {
     "**": _pow,
 }
 
-# Of specc_runtime.model.
+# Methods and attributes of specc_runtime.model.
 LOSSES = (
     "binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "table_loss", "choice_loss",
     "mean_of_labelled",

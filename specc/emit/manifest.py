@@ -1,8 +1,9 @@
-"""What a compiled model reads, gives and consists of, as `manifest.json` says it.
+"""What a compiled model reads, returns and consists of, as `manifest.json`.
 
-Promises: everything that the runtime needs to encode raw columns, train, place, save and score, in terms of
-the spec's names; the same graph gives the same text. The classes say what may be in it, to the type checker
-and to whoever checks a manifest that was read (`pydantic.TypeAdapter`); writing one loads nothing for it.
+Promises: it has all that the runtime needs to encode raw columns, train, place, save and score, in terms of
+the spec's names; the same graph gives the same text. The classes below are its schema, for the type checker
+and for validating a manifest that was read (`pydantic.TypeAdapter`). Writing a manifest does not import
+pydantic.
 """
 
 from __future__ import annotations
@@ -37,12 +38,11 @@ class AxisEntry(TypedDict):
 
 
 class FieldEntry(TypedDict):
-    """A field: its raw column (or, where that is absent, `fallback`), and how it becomes numbers.
+    """A field: its raw column (or `fallback`, if that column is absent), and how it is encoded.
 
     split: the separators of texts that hold lists, outermost first. axes: ids, outermost first. encoding and
     options are the spec's. table: the path of the weight that its ids index. vocabulary: fields with the same
-    one share it. width: channels of the value. training: only losses read it, so that predictions are made
-    without it.
+    one share it. width: channels of the value. training: only losses read it; predictions do not need it.
     """
 
     path: str
@@ -62,7 +62,7 @@ class FieldEntry(TypedDict):
 
 
 class CrossEntry(TypedDict):
-    """A field that is made of what others have read: `of`, their paths. n: the rows of its table."""
+    """A field that combines other fields: `of` has their paths. n: the rows of its table."""
 
     path: str
     space: str
@@ -86,15 +86,15 @@ class SpaceEntry(TypedDict):
 
 
 class ConditionEntry(TypedDict):
-    """`column op value` is the label; a text is compared by == and != as keys are."""
+    """The label is 1 where `column op value` holds; a text is compared by == and !=, as keys are."""
 
     op: Literal["==", "!=", "<", "<=", ">", ">="]
     value: int | float | bool | str
 
 
 class RowsEntry(TypedDict):
-    """Classes that are the rows of a table, from `first` on. table, counts, bias: paths of weights.
-    vocabulary: that whose keys they are; without one they are integers."""
+    """Classes that are the rows of a table, from row `first` on. table, counts, bias: paths of weights.
+    vocabulary: whose keys the classes are; without one they are integers."""
 
     table: str
     first: int
@@ -106,9 +106,9 @@ class RowsEntry(TypedDict):
 
 
 class PredictionEntry(TypedDict):
-    """classes: 0 unless the kind is "class". column: where its labels are, or what they are made from by the
-    condition. range: between which labels lie, if the spec says so. rows: of classes that are the rows of a
-    table, what they are."""
+    """A prediction. classes: 0 unless the kind is "class". column: the column of its labels, or the column
+    that `condition` makes them from. range: the bounds of its labels, if the spec gives them. rows: for
+    classes that are the rows of a table, which table."""
 
     name: str
     kind: Literal["binary", "real", "class", "choice"]
@@ -120,8 +120,8 @@ class PredictionEntry(TypedDict):
 
 
 class OutputEntry(TypedDict):
-    """A result without a label. role: whether it is of the request alone, of the candidate alone, or of
-    both. fields: the paths of those that it is computed from, crosses among them."""
+    """A result without a label. role: whether it depends on the request alone, on the candidate alone, or on
+    both. fields: the paths of the fields that it is computed from, including crosses."""
 
     name: str
     width: int
@@ -130,9 +130,9 @@ class OutputEntry(TypedDict):
 
 
 class WeightEntry(TypedDict):
-    """device: the name of a device of the spec, or None for a model without places. vocabulary: of a table
-    whose rows stand for learned keys, the name of the vocabulary that has them. counts: the path of a field,
-    how often each row of whose table the training data have in it."""
+    """A weight. device: the name of a device of the spec, or None for a model without places. vocabulary: for
+    a table whose rows stand for learned keys, the name of their vocabulary. counts: the path of the field
+    whose ids are counted in the training data, for a weight that holds such counts."""
 
     path: str
     shape: list[int]
@@ -147,8 +147,8 @@ class WeightEntry(TypedDict):
 
 
 class AttentionEntry(TypedDict):
-    """axes: names of the axes of its weights: the ragged ones, along which `Model.attention` gives positions,
-    then the static ones in the order of the weights' dimensions."""
+    """The weights of one attention. axes: their axes' names: first the ragged ones, for which
+    `Model.attention` returns positions, then the static ones in the order of the tensor's dimensions."""
 
     path: str
     axes: list[str]
@@ -162,8 +162,8 @@ class VersionsEntry(TypedDict):
 
 
 class PackageEntry(TypedDict):
-    """What another package brings that the model cannot do without, an operation whose code model.py imports
-    or an encoding: the distribution and its version."""
+    """Another package that the model needs, because model.py imports its code or a field has its encoding:
+    the distribution and its version."""
 
     name: str
     package: str
@@ -171,7 +171,7 @@ class PackageEntry(TypedDict):
 
 
 class Manifest(TypedDict):
-    """packages: left out where the model needs nothing but torch and the runtime."""
+    """The whole manifest. packages: left out if the model needs nothing but torch and the runtime."""
 
     format: int
     versions: VersionsEntry
@@ -196,7 +196,7 @@ class Manifest(TypedDict):
 
 
 def manifest_of(graph: Graph) -> dict[str, Any]:
-    """The manifest of a graph, JSON-able."""
+    """Return the manifest of a graph, of values that JSON has."""
     homes, shapes, lost = device_of_weight(graph), Shapes(graph), fields_of_losses(graph)
     manifest = Manifest(
         format=FORMAT,
@@ -259,7 +259,8 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
 
 
 def _packages(graph: Graph) -> list[PackageEntry]:
-    """What is needed of other packages: operations for which model.py imports them, and encodings."""
+    """Return the other packages that a model needs: those whose operations model.py imports, and those of its
+    encodings."""
     operations = dict.fromkeys(n.op for n in walk(graph.nodes) if definition(n).imports)
     found = [(name, package(name)) for name in operations]
     for points in (offered(ENCODINGS).get(name, ()) for name in _encodings(graph)):
@@ -270,7 +271,7 @@ def _packages(graph: Graph) -> list[PackageEntry]:
 
 
 def _encodings(graph: Graph) -> Iterable[str]:
-    """The names of encodings that are not the language's own."""
+    """Yield the names of encodings that the language does not define."""
     fields = [f for s in graph.spaces for f in s.fields]
     names = [f.encoding for f in fields] + [
         f.options["of"]["encoding"] for f in fields if f.encoding == "bag"
@@ -279,7 +280,7 @@ def _encodings(graph: Graph) -> Iterable[str]:
 
 
 def _axes(graph: Graph) -> list[AxisEntry]:
-    """Every space's own axes, parents first."""
+    """Return every space's own axes, parents first."""
     found: dict[str, AxisEntry] = {}
 
     def enter(axis: Axis) -> None:

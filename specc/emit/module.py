@@ -1,8 +1,9 @@
-"""A graph as the source of a Python module: one class, readable, with the spec's names.
+"""Print a graph as a Python module: one readable class that uses the spec's names.
 
-Promises: the text imports only torch and specc_runtime, says each value once, and cites the line of the spec
-that each statement comes from; the same graph gives the same text.
-Assumes: a graph that `passes.prepared` has seen.
+Promises: the text imports only torch, specc_runtime and the packages of the model's operations; computes each
+value once, and cites the line of the spec that each statement comes from; the same graph gives the same text.
+
+Assumes: the graph went through `passes.prepared`.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from specc.ops import OPS
 
 
 def source_of(graph: Graph) -> str:
-    """The text of `model.py`."""
+    """Return the text of `model.py`."""
     return sources_of(graph)[0]
 
 
 def sources_of(graph: Graph) -> tuple[str, str]:
-    """The texts of `model.py` and of the C that it calls, which is empty if it calls none."""
+    """Return the texts of `model.py` and of the C that it calls, which is empty if it calls none."""
     return printed(lower(graph))
 
 
 def printed(program: Program) -> tuple[str, str]:
-    """The same of a lowered program."""
+    """Return the texts of a lowered program, as `sources_of` does for a graph."""
     graph = program.graph
     unit = Unit(graph, Names(class_name(graph.name), KERNELS))
     emitter = _Module(program, unit)
@@ -57,7 +58,7 @@ def printed(program: Program) -> tuple[str, str]:
 
 
 def _sentence(graph: Graph) -> str:
-    """The first line of the spec's doc comment."""
+    """Return the first line of the spec's doc comment."""
     first = comment((graph.doc or "").strip().split("\n")[0])
     return first.replace("\\", "/").replace('"', "'")
 
@@ -108,7 +109,7 @@ def _head(graph: Graph, unit: Unit, emitter: _Module, functions: list[Line]) -> 
 
 
 def _extent(value: Value) -> str:
-    """A value's shape for people: `[positions of visits.step, 36]`."""
+    """Return a value's shape for readers: `[positions of visits.step, 36]`."""
     sizes = [str(size) for size in (*(a.size for a in value.shape.dims), value.width)]
     return f"[{', '.join([_rows(value.shape.domain), *sizes])}]"
 
@@ -121,7 +122,7 @@ def _rows(domain: Domain | None) -> str:
 
 
 def imports_of(program: Program, unit: Unit) -> list[str]:
-    """The modules of other packages that the texts of operations name."""
+    """Return the modules of other packages that operations' templates name."""
     kernels = [k for f in program.functions for k in walk(f)]
     for _, cell in unit.cells:
         kernels += [*cell.step.kernels, *cell.back.kernels]
@@ -131,7 +132,7 @@ def imports_of(program: Program, unit: Unit) -> list[str]:
 
 
 class _Module:
-    """The methods. `keeps`: the fields of `Values`; empty if there is no need of it. `state`: those of
+    """Writes the class. `keeps`: the fields of `Values`, empty if it is not needed. `state`: the fields of
     `State`."""
 
     def __init__(self, program: Program, unit: Unit) -> None:
@@ -234,7 +235,8 @@ class _Module:
 
 
 def rendered(lines: list[Line]) -> list[str]:
-    """Statements broken to the width, each with the line of the spec where that changes."""
+    """Return statements broken to the line length, each with the spec's line in a comment where that changes.
+    """
     result: list[str] = []
     last = ""
     for line in lines:

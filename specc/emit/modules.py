@@ -1,4 +1,4 @@
-"""The modules and parameters that hold a model's weights, as calls in `__init__`."""
+"""Print the modules and parameters that hold a model's weights, as assignments in `__init__`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEFAULT_INIT = {"matrix": ("xavier",), "bias": ("zeros",), "table": ("normal", 
 
 
 def layers_of(graph: Graph) -> Iterator[tuple[str, str]]:
-    """By path, the call that makes each part of the model, in the order of the spec."""
+    """Yield the path of each part of the model and the call that makes it, in the order of the spec."""
     parts: dict[str, dict[str, Weight]] = {}
     for weight in graph.weights.values():
         if weight.kind == "learned":
@@ -27,7 +27,7 @@ def layers_of(graph: Graph) -> Iterator[tuple[str, str]]:
         yield path, call + (", frozen=True" if first.frozen else "")
 
 
-# Of a layer that no pass has left a use for; its weights are part of the model all the same.
+# For a layer that no node uses after the passes: its weights stay in the model, so that checkpoints fit.
 _UNREAD: Mapping[str, Any] = {"eps": 1e-5, "momentum": 0.1, "statistics": "running"}
 
 
@@ -76,5 +76,5 @@ def _tuple(weight: Weight) -> str:
 
 
 def _count(number: int) -> str:
-    """A size as a person writes it: 1_000_000."""
+    """Return a size with digits grouped: 1_000_000."""
     return f"{number:_}" if number >= 10_000 else str(number)

@@ -1,7 +1,7 @@
 """Names in the emitted source: of local values, of axes, of the model's parts.
 
-Promises: every name is an identifier, is no keyword, hides no builtin and no import, and is used
-once in its function.
+Promises: every name is an identifier, is no keyword, shadows no builtin and no import, and is used once in
+its function.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ TAKEN = frozenset(
 
 
 class Names:
-    """The names of one function or module."""
+    """The names taken in one function or module."""
 
     def __init__(self, *taken: str) -> None:
         self._taken = {*PYTHON, *IMPORTED, *taken}
 
     def take(self, *wishes: str) -> str:
-        """The first free of some names, else the last with a number."""
+        """Return the first free name of these, or the last one with a number, and mark it as taken."""
         cleaned = [identifier(wish) for wish in wishes]
         for name in cleaned:
             if name not in self._taken:
@@ -61,19 +61,19 @@ class Names:
 
 
 def identifier(text: str) -> str:
-    """The text with all that cannot stand in an identifier replaced."""
+    """Return the text with every character that cannot be in an identifier replaced."""
     name = re.sub(r"[^0-9A-Za-z_]", "_", text).strip("_")
     return f"x_{name}" if not name or name[0].isdigit() else name
 
 
 def class_name(model: str) -> str:
-    """`dsin_official` -> `DsinOfficial`."""
+    """Return a model's class name: `dsin_official` -> `DsinOfficial`."""
     name = "".join(part[:1].upper() + part[1:] for part in identifier(model).split("_"))
     return name if name not in PYTHON | IMPORTED else f"{name}Model"
 
 
 def attribute(path: str) -> str:
-    """How the part at a weight path's prefix is read in a method."""
+    """Return the expression by which a method reads the part of the model at a weight path."""
     steps = path.split(".")
     if all(
         s.isidentifier()

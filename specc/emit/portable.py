@@ -1,9 +1,11 @@
-"""A graph as the source of a portable module: the same kernels, called by the same names, of functions that
-torch.export and ONNX know (specc_runtime.portable).
+"""Print a graph as a portable module: it calls the same kernels by the same names, from
+specc_runtime.portable, whose functions torch.export and ONNX support.
 
-Promises: `values` computes what is asked for, and nothing else; only the weights that it reads are made.
-Assumes: a graph that `passes.prepared` has seen, without the passes that make native loops, of operations
-that are portable.
+Promises: `values` computes the results that are asked for and nothing else; only the weights that these read
+are made.
+
+Assumes: the graph went through `passes.prepared`, without the passes that make native loops, and all of its
+operations are portable.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ _OWN = ("looked_up", "in_c_from")
 
 
 def portable_source_of(graph: Graph, alone: str | None = None) -> str:
-    """The text of the portable module. alone: the one result that is computed by itself, of the request alone
-    or of the candidate alone."""
+    """Return the text of the portable module. alone: the one result to compute, from the request alone or
+    from the candidate alone."""
     used = {path for node in walk(graph.nodes) for path in node.weights}
     graph = replace(graph, weights={path: w for path, w in graph.weights.items() if path in used})
     program = selected(graph)
@@ -78,6 +80,6 @@ def _head(graph: Graph, unit: Unit, program: Program, function: Function, body: 
 
 
 def _forget_choices(function: Function) -> None:
-    """Take away what kernels of the runtime's own are told."""
+    """Remove the options that only the runtime's native kernels take."""
     for kernel in walk_kernels(function):
         kernel.options = {key: value for key, value in kernel.options.items() if key not in _OWN}

@@ -1,6 +1,6 @@
-"""Products with parts of matrices (ir/products.py) as expressions.
+"""Print products with slices of matrices (ir/products.py) as expressions.
 
-`local` gives a short name for a matrix of which parts are read.
+`local` returns a short name for a matrix of which slices are read.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Local = Callable[[str], str]
 
 
 def matrix_text(products: Sequence[Product], width: int, local: Local) -> str:
-    """The matrix of some products of the same input, one below the other."""
+    """Return the matrix of products of the same input, stacked one below the other."""
     parts = [_matrix(p, local) for p in products]
     return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
 
 
 def bias_text(products: Sequence[Product]) -> str:
-    """Their biases, zeros where there is none; nothing if none has one."""
+    """Return the biases of products side by side, zeros for a product without one; None if none has one."""
     known = [attribute(p.bias) for p in products if p.bias]
     if not known:
         return ""
@@ -38,7 +38,7 @@ def _matrix(product: Product, local: Local) -> str:
 
 
 def _together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
-    """Blocks that follow each other in the matrix, too, as one."""
+    """Return the blocks, with those that are adjacent in their matrix too merged into one."""
     found: list[tuple[Columns, ...]] = []
     for block in blocks:
         before = found[-1] if found else ()
@@ -67,10 +67,7 @@ def _block(block: tuple[Columns, ...], weight: str) -> str:
 
 
 def heads_text(heads: Heads, local: Local, height: Callable[[str], int]) -> str:
-    """The matrices of heads.
-
-    height: how many rows a matrix has.
-    """
+    """Return the stacked matrices of heads. height: the rows of each."""
     slabs = heads.slabs
     first = slabs[0]
     size = first.stop - first.start

@@ -1,4 +1,4 @@
-"""Steps of recurrences and their derivatives, straight-line code over rows, as Python."""
+"""Print a recurrence's step and its derivative, straight-line code over rows, as Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from specc.ops.definition import Pointwise
 
 
 def function_lines(function: Function, runs: Mapping[Run, str], *first: str) -> list[str]:
-    """The statements of a function. runs: what the functions in C are called. first: names that are taken."""
+    """Return the statements of a function. runs: the names of the C functions that it calls. first: names
+    that are taken already."""
     return _Rows(function, runs, first).lines()
 
 

@@ -1,4 +1,4 @@
-"""Texts with names in braces, filled in."""
+"""Templates: texts with names in braces, to be filled in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from specc.emit.code import ATOM, Expr
 
 
 def filled(text: str, given: Mapping[str, Expr]) -> Expr:
-    """A text with expressions for its names, in parentheses where it needs them."""
+    """Return a template with expressions filled in for its names, in parentheses where precedence needs them.
+    """
     pieces = list(Formatter().parse(text))
     found = ""
     for number, (before, name, _, _) in enumerate(pieces):
@@ -23,7 +24,7 @@ def filled(text: str, given: Mapping[str, Expr]) -> Expr:
 
 
 def _is_call(text: str) -> bool:
-    """Whether a text is a call, of a function or of a method of its first name."""
+    """Return whether a text is a call of a function, or of a method of its first name."""
     head, bracket, _ = text.partition("(")
     if not bracket:
         return text.endswith(("]", "}"))

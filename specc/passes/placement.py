@@ -1,11 +1,14 @@
-"""Devices: where each value is computed, and the transfers between them.
+"""Devices: assign each value a device, and insert the transfers between devices.
 
 Assumes: nothing; it runs after the passes that change what is computed.
-Promises: without a `place` nothing changes. Otherwise every node has the name of a device, an operation's
-inputs are on its own device, and a value is moved at most once to each other device: packed, so only
-positions that exist, and as looked-up rows, never a table. What is the same in every example (numbers,
-positions, lengths) is not moved but made where it is needed. Weights are where the node that reads them is.
-Leaves to others: what a device's name stands for when the model runs (specc_runtime.devices).
+
+Promises: without a `place` nothing changes. Otherwise every node has the name of a device, and an operation's
+inputs are on its own device. A value is transferred at most once to each other device: packed, so without
+padding, and as looked-up rows, never as a table. Values that are the same in every example (numbers,
+positions, lengths) are not transferred but computed on each device that reads them. A weight is on the device
+of the node that reads it.
+
+Leaves to others: which target a device is when the model runs (specc_runtime.devices).
 """
 
 from __future__ import annotations
@@ -23,18 +26,17 @@ from specc.source import Source, Span
 from specc.types.axis import Axis, Type
 
 REST, TABLES = "rest", "tables"
-BYTES = 4  # of one channel
+BYTES = 4  # of one channel, in single precision
 _ID_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Move:
-    """A value that goes to another device once a batch.
+    """A value that is transferred to another device, once a batch.
 
-    origin: a device's name, or "batch" for what was read from data.
-    bytes: of one example with every sequence at its bound; histories shorter than that move less.
-    once: whether the value is the same in every example: its bytes move once, however large the batch.
-    training: whether it moves in training only (labels).
+    origin: a device's name, or "batch" for what comes from data. bytes: for one example with every sequence
+    at its bound; shorter sequences transfer less. once: the value is the same in every example, so that its
+    size does not depend on the batch's. training: it is transferred in training only (labels).
     """
 
     value: str
@@ -58,7 +60,7 @@ def place(graph: Graph) -> Graph:
 
 
 def device_of_weight(graph: Graph) -> dict[str, str]:
-    """By weight path the device it lives on; empty for a model without places."""
+    """Return the device of each weight, by path; empty for a model without places."""
     return {path: n.device for n in walk(graph.nodes) if n.device is not None for path in n.weights}
 
 
@@ -67,7 +69,7 @@ def device_of_weight(graph: Graph) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Declared:
-    """The names at the top of a spec, by what they are."""
+    """The names at the top level of a spec, by what they name."""
 
     values: frozenset[str]  # bindings, predictions, losses
     spaces: frozenset[str]
@@ -86,8 +88,8 @@ class _Declared:
 
 
 def _homes(graph: Graph) -> dict[int, str]:
-    """The device of each outermost node. Nodes that share a weight are on one device: where its owner is
-    placed, else where the first of them that is placed is, else with the rest."""
+    """Return the device of each outermost node. Nodes that share a weight are on one device: where the
+    weight's owner is placed, else where the first placed node among them is, else with the rest."""
     declared = _Declared.of(graph)
     bound = {id: graph.places[name] for name, id in graph.bindings.items() if name in graph.places}
     wished = {n.id: bound.get(n.id) or _wish(graph, n, declared) for n in graph.nodes}
@@ -115,7 +117,7 @@ def _homes(graph: Graph) -> dict[int, str]:
 
 
 class _Groups:
-    """Weights that are on one device because one operation reads them."""
+    """Weights that must be on one device because one operation reads them."""
 
     def __init__(self) -> None:
         self._leaders: dict[str, str] = {}
@@ -144,8 +146,8 @@ def _weights(node: Node) -> list[str]:
 
 
 def _wish(graph: Graph, node: Node, declared: _Declared) -> str | None:
-    """Where a node's own names put it: its field or space, else the innermost placed instance, block or
-    binding that it stands in."""
+    """Return where a node is placed by a name: of its field or space, else of the innermost placed instance,
+    block or binding around it. None if by none."""
     field = node.attrs.get("field")
     if isinstance(field, str):
         for name in (field, field.partition(".")[0]):
@@ -159,11 +161,11 @@ def _wish(graph: Graph, node: Node, declared: _Declared) -> str | None:
 
 
 def _names(node: Node, declared: _Declared) -> Iterator[tuple[str, ...]]:
-    """By what names a node may be placed, outermost first: the path of each instance it stands in
-    (`joined.activation_2`), and that instance's block. At the top a name is a declaration; within a block a
-    name may be anything, so there only those count that are not declared at the top as something else."""
+    """Yield the names by which a node may be placed, outermost first: the path of each instance around it
+    (`joined.activation_2`), and that instance's block. At the top level a name is a declaration. Within a
+    block names are local, so there a name counts only if no other declaration of the top level has it."""
     path = ""
-    # A field's node has a made-up name.
+    # A field's node has a generated name, which no `place` means.
     name = "" if "field" in node.attrs else node.name or ""
     for part in (*node.scope.split("."), name):
         if not part:
@@ -179,11 +181,9 @@ def _names(node: Node, declared: _Declared) -> Iterator[tuple[str, ...]]:
 
 
 def _owner_place(graph: Graph, path: str, declared: _Declared) -> str | None:
-    """Where the declaration that a weight belongs to is placed, if it is named in a `place`.
-
-    Only declarations that hold weights are asked (tables, learned values, layers): bindings and blocks
-    are by name in the nodes' scopes. A table within a space is placed by its field (`user.id`) or space.
-    """
+    """Return where the declaration that owns a weight is placed, if a `place` names it. Only tables, learned
+    values and layers own weights; bindings and blocks are found by the nodes' scopes. A table within a space
+    is placed by its field (`user.id`) or space."""
     weight = graph.weights[path]
     space = weight.owner.partition(".")[0]
     for name in (weight.owner, *((space,) if space in declared.spaces else ())):
@@ -195,10 +195,8 @@ def _owner_place(graph: Graph, path: str, declared: _Declared) -> str | None:
 
 
 def _canonical(graph: Graph, device: str) -> str:
-    """The first device with the same target: two names for one place need no moves between them.
-
-    Of `auto` it is not known before a model is loaded what it stands for, so it is its own place.
-    """
+    """Return the first device with the same target: between two names of one target nothing is transferred. A
+    device that is `auto` stays by itself, because its target is known only when a model is loaded."""
     target = graph.devices.get(device, device)
     return next((name for name, other in graph.devices.items() if other == target), device)
 
@@ -232,7 +230,7 @@ def _with_transfers(graph: Graph, homes: Mapping[int, str]) -> Graph:
         home = homes[node.id]
         inputs = tuple(on(i, home) for i in node.inputs)
         result.append(_settled(replace(node, inputs=inputs), home))
-    # What a prediction's loss is made of comes to where the prediction is.
+    # The operands of a prediction's loss are transferred to the prediction's device.
     predicted = {p.name: homes[p.node] for p in graph.predictions}
     losses = tuple(
         x if (of := x.weighs or x.chooses) is None else replace(x, node=on(x.node, predicted[of]))
@@ -243,7 +241,8 @@ def _with_transfers(graph: Graph, homes: Mapping[int, str]) -> Graph:
 
 
 def _made_anywhere(node: Node) -> bool:
-    """Whether a value is made on every device that needs it: that costs less than a move."""
+    """Return whether a value is computed on every device that reads it, because that costs less than a
+    transfer."""
     return traits(node).source in (Origin.LITERAL, Origin.AXIS)
 
 
@@ -255,7 +254,7 @@ def _settled(node: Node, device: str) -> Node:
 
 
 def _without_idle(nodes: tuple[Node, ...], graph: Graph) -> tuple[Node, ...]:
-    """Without numbers and positions that were made elsewhere for all who read them."""
+    """Return the nodes without numbers and positions whose readers all have a copy on their own device."""
     read = {i for n in nodes for i in n.inputs} | set(graph.outputs) | set(graph.bindings.values())
     read |= {i for a in graph.attentions for i in (a.weight, a.score) if i is not None}
     return tuple(n for n in nodes if n.id in read or not _made_anywhere(n))
@@ -265,8 +264,8 @@ def _without_idle(nodes: tuple[Node, ...], graph: Graph) -> tuple[Node, ...]:
 
 
 def moves(graph: Graph) -> tuple[Move, ...]:
-    """The moves of a placed graph: ids, numbers, lengths and labels from the batch to where they are read,
-    then every transfer in its order. Empty for a model without places."""
+    """Return the transfers of a placed graph: ids, numbers, lengths and labels from the batch to the devices
+    that read them, then the transfers between devices in their order. Empty for a model without places."""
     found = [*_feeds(graph), *_lengths(graph), *_labels(graph)]
     for node in graph.nodes:
         if node.op == op.TRANSFER:
@@ -281,13 +280,13 @@ def moves(graph: Graph) -> tuple[Move, ...]:
 
 
 def _of_keys(graph: Graph, node: Node) -> bool:
-    """Whether a value is of keys, which are integers."""
+    """Return whether a value consists of keys, which are integers."""
     moved = node.op in (op.ACROSS, op.TRANSFER)
     return node.op == op.KEY or (moved and _of_keys(graph, graph.node(node.inputs[0])))
 
 
 def _away(graph: Graph, device: str | None) -> bool:
-    """Whether a device is another than that of batches, which are made on the CPU."""
+    """Return whether a device is not the one of batches, which are on the CPU."""
     return device is not None and graph.devices.get(device) != "cpu"
 
 
@@ -303,7 +302,7 @@ def _feeds(graph: Graph) -> Iterator[Move]:
             if (path, device) in seen:
                 continue
             seen.add((path, device))
-            # Of a field with several values a row: one, its weight if it has one, and how many there are.
+            # A multi-valued field has, for each value, the id and its weight if it has one; and a count for each row.
             width = 2 * _ID_BYTES if path in several else _ID_BYTES
             if "weight" in fields[path].options:
                 width += BYTES
@@ -314,7 +313,8 @@ def _feeds(graph: Graph) -> Iterator[Move]:
 
 
 def _lengths(graph: Graph) -> Iterator[Move]:
-    """Lengths of the sequences that a device has values along: how many rows there are, and whose."""
+    """Yield the lengths of the sequences that values on a device have axes for: row counts, and the owner of
+    each row."""
     seen: set[tuple[Axis, str]] = set()
     for node in walk(graph.nodes):
         device, own = node.device, node.attrs.get("axis")
@@ -331,7 +331,7 @@ def _lengths(graph: Graph) -> Iterator[Move]:
 
 
 def roots(axis: Axis) -> Iterator[Axis]:
-    """The axes of spaces that an axis comes from or lies in, parents first."""
+    """Yield the spaces' own axes that an axis is derived from or nested in, parents first."""
     if axis.parent is not None:
         yield from roots(axis.parent)
     for source in axis.source:
@@ -345,7 +345,7 @@ def _parents(axis: Axis) -> list[Axis]:
 
 
 def _labels(graph: Graph) -> Iterator[Move]:
-    """Labels go to where their prediction is, and to whatever else reads them."""
+    """Yield the transfers of labels: to their prediction's device and to those of other readers."""
     predictions = {p.name: p for p in graph.predictions}
     readers = [(p.name, graph.node(p.node).device) for p in graph.predictions]
     readers += [(n.attrs["prediction"], n.device) for n in walk(graph.nodes) if n.op == op.LABEL]
@@ -356,19 +356,20 @@ def _labels(graph: Graph) -> Iterator[Move]:
 
 
 def same_everywhere(graph: Graph, node: Node) -> bool:
-    """Whether a value has one row for all examples: it is of none, or of the whole batch."""
+    """Return whether a value has one row for all examples: it depends on no example, or on the whole batch.
+    """
     if node.op == op.ACROSS:
         return True
     if traits(node).source not in (None, Origin.DATA):
         axis = node.attrs.get("axis")
         return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))
     if node.region is not None or not pure(node):
-        return False  # there is one for each example, even of the same value in all
+        return False  # one row for each example, even if all are equal
     return bool(node.inputs) and all(same_everywhere(graph, graph.node(i)) for i in node.inputs)
 
 
 def positions(type_: Type) -> int:
-    """How many positions a value has at most."""
+    """Return how many positions a value has at most."""
     number = 1
     for axis in type_.axes:
         number *= axis.bound if axis.size is None else axis.size
@@ -376,7 +377,8 @@ def positions(type_: Type) -> int:
 
 
 def value_name(graph: Graph, node: Node) -> str:
-    """What a person calls a value: its binding, else the field or weight it is read from, else its place."""
+    """Return a value's name for messages: its binding, else the field or weight that it is read from, else
+    its scope."""
     if isinstance(node.attrs.get("field"), str):
         return str(node.attrs["field"])
     if node.op == op.LOOKUP:
@@ -395,7 +397,7 @@ def value_name(graph: Graph, node: Node) -> str:
 
 
 def check_places(graph: Graph, report: Report) -> None:
-    """Report places that contradict each other (E0605) or that nothing is at (W0709)."""
+    """Report places that contradict each other (E0605) and places that match nothing (W0709)."""
     if not graph.places:
         return
     graph = lift_sources(graph)
@@ -434,7 +436,7 @@ def check_places(graph: Graph, report: Report) -> None:
 
 
 def placeable(graph: Graph) -> set[str]:
-    """Every name that a place of this graph may have."""
+    """Return every name that a `place` of this graph may use."""
     declared = _Declared.of(graph)
     known = {REST, TABLES, *declared.values, *declared.spaces, *declared.owners}
     known |= {f.path for s in graph.spaces for f in s.fields}

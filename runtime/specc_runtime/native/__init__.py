@@ -1,12 +1,13 @@
-"""Kernels in C for what torch does in many small operations.
+"""Kernels in C, for work that takes torch many small operations.
 
-The steps of a recurrence are short: between two matrix products a dozen operations go over the same few rows.
-Here these are one function of C, which goes row by row; the products stay torch's. The compiler wrote it
-(`kernels.c` of an artefact): `sources` knows it by its hash, `source` says what it begins with, and `build`
-compiles it. `attention` is that of one query, for which torch wants sequences of one length.
+One step of a recurrence is short: between two matrix products, a dozen operations pass over the same few
+rows. Here they are fused into one C function that handles a row at a time; the matrix products stay with
+torch. The compiler wrote that C (`kernels.c` in an artefact): `sources` finds it by its hash, `source` holds
+the text that every C file begins with, and `build` compiles and loads it. `attention` is the attention of a
+single query, which torch supports only for sequences of equal length.
 
-Promises: the values of torch, up to rounding. Where there is no C compiler torch does all. `AREC_NATIVE=0` in
-the environment does without.
+Promises: the values of torch, up to rounding. Without a C compiler, torch computes everything.
+`AREC_NATIVE=0` in the environment switches the kernels off.
 """
 
 from specc_runtime.native.attention import attend

@@ -1,9 +1,9 @@
-"""Attention of one query on every position of its sequence, in C: sequence by sequence, without padding.
+"""Attention of one query over all positions of its sequence, in C: sequence by sequence, without padding.
 
     w = softmax(scale * dot(q, k)),  out = sum of w v
 
-Promises: the values and gradients of that, first order only, up to rounding; over no position the result is
-0.
+Promises: the values and first-order gradients of that definition, up to rounding; for an empty sequence the
+result is 0.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from specc_runtime.native import build, source
 from specc_runtime.native.say import say
 from specc_runtime.ops.autocast import in_single
 
-# H heads. Of keys and of values there are as many, or one for all. D and E: their widths.
+# H: the number of heads. HK and HV: those of keys and values, H or 1 (shared). D and E: their widths.
 _TEXT = """\
 #define KEY(j, h) (k + ((j) * HK + (HK > 1 ? (h) : 0)) * D)
 #define VALUE(j, h) (v + ((j) * HV + (HV > 1 ? (h) : 0)) * E)
 #define PLUS PRAGMA(omp simd reduction(+:sum))
 #define EACH PRAGMA(omp simd)
 
-/* begins [n + 1]: where the positions of each sequence begin. w [positions, H]: the weights. */
+/* begins [n + 1]: the first position of each sequence. w [positions, H]: the attention weights. */
 void forward(int64_t n, const int64_t *begins, real scale, const real *q, const real *k, const real *v,
              real *w, real *out)
 {
@@ -59,7 +59,7 @@ void forward(int64_t n, const int64_t *begins, real scale, const real *q, const 
     }
 }
 
-/* dk and dv, which may be one, are 0 at first. */
+/* dk and dv, which may be the same buffer, are 0 on entry. */
 void backward(int64_t n, const int64_t *begins, real scale, const real *q, const real *k, const real *v,
               const real *w, const real *d, real *dq, real *dk, real *dv)
 {
@@ -90,7 +90,7 @@ void backward(int64_t n, const int64_t *begins, real scale, const real *q, const
 
 @lru_cache(maxsize=64)
 def _library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
-    """The two functions for some sizes; None where they can't be had."""
+    """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
     single = dtype == torch.float32
@@ -107,12 +107,13 @@ def _library(heads: int, keys: int, values: int, width: int, value_width: int, d
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor | None, lengths: Tensor, scale: float) -> Tensor | None:
-    """Attention of n queries, each on positions of its own.
+    """Return the attention of n queries, each over the positions of its own sequence: [n, heads, e].
 
-    query [n, heads, d], key [positions, heads or 1, d], value [positions, heads or 1, e], None for the keys
-    themselves. lengths, int64 [n]: how many positions each query sees, one after another.
+    query [n, heads, d], key [positions, heads or 1, d], value [positions, heads or 1, e]; if value is None
+    the keys are the values. lengths, int64 [n]: the number of positions of each query's sequence; the
+    sequences follow each other.
 
-    Returns [n, heads, e]; None where there are no kernels.
+    Returns None if there are no kernels.
     """
     values = key if value is None else value
     library = _library(

@@ -1,12 +1,13 @@
-"""C compiled and loaded.
+"""Compile C and load it.
 
-A library is built once for its source, the compiler and the processor, and kept in the user's cache folder:
-`$XDG_CACHE_HOME/arec`, or `~/.cache/arec`. Its name has the hash of its content.
+A library is built once for a given source, compiler and processor, and kept in the user's cache folder:
+`$XDG_CACHE_HOME/arec`, or `~/.cache/arec`. Its file name includes the hash of its content.
 
-Promises: a library is loaded only if it is whole, and nobody else could have written it; another one is built
-anew. Processes may build and load at once. Without such a folder, or where its disk is full or may not be
-written to or run from, a process has a folder of its own, until it ends. What has not been used for two
-months is removed. A model's folder may bring libraries along (`offer`), for where there is no compiler.
+Promises: a library is loaded only if its content matches its hash and no other user could have written it;
+otherwise it is built again. Several processes may build and load at the same time. If there is no such
+folder, or it is full, read-only or mounted without execution, the process uses a temporary folder that is
+removed when it exits. A library that was not used for two months is removed. A model's folder may bring
+libraries along (`offer`), for machines without a compiler.
 """
 
 from __future__ import annotations
@@ -30,39 +31,40 @@ from pathlib import Path
 from specc_runtime.files import replace_file
 from specc_runtime.record import digest
 
-# No -ffast-math: it takes NaN for impossible, and has a process round tiny numbers to 0 from then on.
+# No -ffast-math: it assumes that there is no NaN, and loading such a library makes subnormals 0 from then on.
 _FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-fPIC", "-shared")
-_SECONDS = 60  # for a compiler
+_SECONDS = 60  # how long a compiler may run
 _DAY = 24 * 60 * 60
 _KEPT = 60 * _DAY
 
 
-# By `name_of` their source, libraries that a model's folder brought along, and those that are loaded.
+# Libraries that a model's folder brought along, and libraries that are loaded, keyed by `name_of(source)`.
 _OFFERED: dict[str, Path] = {}
 _LOADED: dict[str, Path] = {}
 
 
 class Failed(Exception):
-    """No library, and why."""
+    """Raised where a library cannot be had; the message says why."""
 
 
 def name_of(source: str) -> str:
-    """What a library for this machine is called where no compiler is asked for."""
+    """Return the name of a source's library for this machine, whichever compiler built it."""
     return hashlib.sha256("\0".join([_machine(), source]).encode()).hexdigest()[:32]
 
 
 def offer(libraries: Mapping[str, Path]) -> None:
-    """Have libraries, by their names, used instead of building them: whole ones, of somebody trusted."""
+    """Use these libraries, by `name_of` their source, instead of building them. They must be intact and from
+    a trusted place."""
     _OFFERED.update(libraries)
 
 
 def loaded() -> dict[str, Path]:
-    """By its name, the file of each library that this process has loaded."""
+    """Return the file of each library that this process has loaded, by the library's name."""
     return dict(_LOADED)
 
 
 def library(source: str) -> ctypes.CDLL:
-    """The functions of a source. Raises Failed if there is no compiler, or it fails."""
+    """Return a source's library, loaded. Raises Failed if there is no compiler, or if it fails."""
     name = name_of(source)
     if name in _OFFERED:
         with suppress(OSError):
@@ -85,10 +87,10 @@ def library(source: str) -> ctypes.CDLL:
 
 @cache
 def compiler() -> tuple[str, ...]:
-    """The C compiler, as the words of a command: `$CC`, or `cc`. Raises Failed if there is none."""
+    """Return the command of the C compiler: `$CC`, or `cc`. Raises Failed if there is none."""
     given = os.environ.get("CC", "").strip() or "cc"
     if os.sep in given and shutil.which(given):
-        return (given,)  # a path, perhaps with spaces
+        return (given,)  # one path, which may contain spaces
     try:
         wanted, *options = shlex.split(given)
     except ValueError as e:
@@ -100,13 +102,14 @@ def compiler() -> tuple[str, ...]:
 
 
 def _tuned() -> list[str]:
-    """What makes use of all that the processor has."""
+    """Return the compiler options that use every instruction of this processor."""
     return ["-march=native"] if platform.machine().lower() in ("x86_64", "amd64") else []
 
 
 @cache
 def _machine() -> str:
-    """What a library is built for: code for one processor may not run on another."""
+    """Return what identifies the machine that a library is built for: code for one processor may not run on
+    another."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -115,12 +118,12 @@ def _machine() -> str:
 
 
 def _folder() -> Path | None:
-    """The user's cache folder, or None if there is none that nobody else may write to."""
+    """Return the user's cache folder, or None if there is none that only this user can write to."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or "")
     if not root.is_absolute():
         try:
             root = Path.home() / ".cache"
-        except RuntimeError:  # no HOME, and nobody of this number is known
+        except RuntimeError:  # no HOME, and no entry for this user id
             return None
     folder = root / "arec"
     try:
@@ -132,14 +135,14 @@ def _folder() -> Path | None:
 
 @cache
 def _own_folder() -> Path:
-    """A folder of this process's, which goes with it. Raises OSError."""
+    """Return a temporary folder that is removed when this process ends. Raises OSError."""
     folder = Path(tempfile.mkdtemp(prefix="arec-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether something is there that nobody else could have put there, or could put another in its place."""
+    """Return whether a path exists and no other user could have created or could replace it."""
     if not hasattr(os, "getuid"):
         return path.exists()
     try:
@@ -151,8 +154,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_kept(found: os.stat_result, others: bool) -> bool:
-    """Whether only this user may change a file or a folder's entries. others: or whoever owns the machine;
-    in a folder like /tmp everybody has entries that nobody else may change."""
+    """Return whether nobody else can change a file, or a folder's entries. others: root may own it too, and a
+    sticky folder counts: in one such as /tmp, users cannot change each other's entries."""
     if found.st_uid not in ((os.getuid(), 0) if others else (os.getuid(),)):
         return False
     if others and found.st_mode & stat.S_ISVTX:
@@ -162,7 +165,8 @@ def _is_kept(found: os.stat_result, others: bool) -> bool:
 
 
 def _found(folder: Path, key: str) -> Path | None:
-    """A whole library of a key. One that is not is removed: to map it could end the process."""
+    """Return the library of a key, or None. A file that does not match its hash is removed: mapping a
+    truncated library can crash the process."""
     for path in sorted(folder.glob(f"{key}.*.so")):
         if _is_ours(path) and path.name == f"{key}.{digest(path)[:32]}.so":
             with suppress(OSError):
@@ -175,7 +179,7 @@ def _found(folder: Path, key: str) -> Path | None:
 
 
 def _build(command: list[str], source: str, folder: Path, key: str) -> Path:
-    """Raises Failed, or OSError where it cannot be written."""
+    """Compile a source into a library in the folder. Raises Failed, or OSError if it cannot be written."""
     with tempfile.TemporaryDirectory(prefix="arec-") as place:
         text, made = Path(place) / "kernels.c", Path(place) / "kernels.so"
         text.write_text(source, encoding="utf-8")
@@ -188,7 +192,7 @@ def _build(command: list[str], source: str, folder: Path, key: str) -> Path:
             raise Failed(f"{command[0]}: {e}") from e
         if done.returncode or not made.is_file():
             raise Failed(f"{command[0]}: {done.stderr.strip()[:500] or 'it wrote nothing'}")
-        # Another process may build the same: each one's is whole.
+        # Another process may build the same library at this moment: each replaces the file by a complete one.
         path = folder / f"{key}.{digest(made)[:32]}.so"
         with replace_file(path) as fresh:
             shutil.copyfile(made, fresh)
@@ -198,7 +202,7 @@ def _build(command: list[str], source: str, folder: Path, key: str) -> Path:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what has not been used for long, whatever version wrote it."""
+    """Remove libraries that were not used for two months, including those of other versions."""
     for path in folder.iterdir():
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _KEPT:

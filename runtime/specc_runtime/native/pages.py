@@ -1,7 +1,7 @@
-"""Memory in large pages.
+"""Put large tensors into large memory pages.
 
-Rows that are read here and there in gigabytes of small pages wait for where their page is, too: longer than
-for what is in it.
+Random reads of rows from gigabytes in small pages miss the TLB: finding the page takes longer than reading
+the row.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from typing import Any
 
 from torch import Tensor
 
-# Smaller ones have few pages of any size.
+# In bytes. A smaller tensor spans few pages of any size.
 _LEAST = 2**23
-# Linux's MADV_COLLAPSE, which mmap has no name for: pages that are in use already are gathered.
+# Linux's MADV_COLLAPSE, for which mmap has no name: it merges pages that are already in use.
 _GATHER = 25
 
 
 def large(x: Tensor) -> Tensor:
-    """The same tensor, in large pages if it is large and lies on a CPU, and the system has them (Linux)."""
+    """Return the same tensor, moved to large pages if it is large, on a CPU, and the system supports it
+    (Linux)."""
     size = x.numel() * x.element_size()
     advise = _advise()
     if advise is not None and size >= _LEAST and x.device.type == "cpu" and x.is_contiguous():
         begin = -(-x.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (x.data_ptr() + size) // mmap.PAGESIZE * mmap.PAGESIZE
-        # Advice: what a system does not know it does not follow.
+        # Only advice: a system that does not know it ignores it, so errors do not matter.
         for what in (mmap.MADV_HUGEPAGE, _GATHER):
             advise(begin, end - begin, what)
     return x
@@ -34,7 +35,7 @@ def large(x: Tensor) -> Tensor:
 
 @cache
 def _advise() -> Any:
-    """madvise; None where large pages are not asked for that way."""
+    """Return the C library's `madvise`, or None if this system has no such advice."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     try:

@@ -1,7 +1,8 @@
-"""Some rows of a table and of an optimizer's state, in C: carried on, and moved by a step, in one pass.
+"""Catch up rows of a table and of its optimizer state, and apply a step to them, in one pass in C.
 
-Promises: the values of train.skipped and of train.rules, up to rounding. What a row needs is fetched while
-the rows before it are computed, so that a table that no cache holds costs little more than a small one.
+Promises: the values of train.skipped and of train.rules, up to rounding. The memory of later rows is
+prefetched while a row is computed, so that a table larger than any cache takes little more time than a small
+one.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from torch import Tensor
 from specc_runtime.native import build, source
 from specc_runtime.native.say import say, wanted
 
-# In all texts W is the width, S the number of tensors x [rows, W]: the weight and its states; VELOCITY says
-# whether the first state is one, CENTRED whether the last one is a mean beside a mean of squares.
+# In all texts W is the width and S the number of tensors x [rows, W], the weight and its optimizer
+# states. VELOCITY: the first state is a velocity. CENTRED: the last state is the mean of the gradients.
 _START = """\
 #define AHEAD 12
 #define MOST 256
 #define EACH PRAGMA(omp simd) for (int64_t c = 0; c < W; c++)
 """
-# train.skipped.Moments: shares and nodes [indices, stride], until index `late` of many points and from there
-# of few. first, second: powers. inner, outer: products of what decay leaves, or null.
+# As train.skipped.Moments. shares, nodes [indices, stride]: points of a sum, `many` before index `late` and
+# `few` from there on. first, second: powers of the decay rates. inner, outer: products of the factors that
+# weight decay multiplies by, or null without it.
 _MOMENTS = """\
 typedef struct {
     int64_t steps, stride, late, many, few, block, window;
@@ -66,7 +68,7 @@ static void carry(const history *h, int64_t at, real *const *x)
     }
 }
 """
-# train.skipped.Linear: inner, outer: products [k, k] of what steps do to the weight and its velocity.
+# As train.skipped.Linear. inner, outer: products of the steps' matrices [k, k] on (weight, velocity).
 _LINEAR = """\
 typedef struct {
     int64_t steps, block;
@@ -102,7 +104,7 @@ static void carry(const history *h, int64_t at, real *const *x)
     }
 }
 """
-# By rule, what its history is and what a step does to a row with a gradient g, of numbers o of its own.
+# By rule, the C of its history and of one step on a row; g is the row's gradient, o the rule's settings.
 _RULES = {
     "adam": (
         _MOMENTS,
@@ -186,8 +188,8 @@ _RULES = {
     ),
 }
 _RULES["adamw"] = _RULES["adam"]
-# h: null where rows miss nothing. seen: by row, its index in the history. grad: null where rows are only
-# carried on; else of distinct rows. Returns 0, or 1 where a row is not one of the `size` that there are.
+# h: null if no row has steps to catch up. seen [size]: how far each row is in the history. grad: null to only
+# catch up; otherwise `rows` are distinct. Returns 0, or 1 if a row is outside of 0 .. size - 1.
 _RUN = """\
 int run(int64_t n, const int64_t *rows, int64_t size, real *const *held, int32_t *seen, const history *h,
         const real *grad, const double *o)
@@ -219,7 +221,7 @@ int run(int64_t n, const int64_t *rows, int64_t size, real *const *held, int32_t
 
 
 class Moments(ctypes.Structure):
-    """What C knows of train.skipped.Moments."""
+    """The C struct of train.skipped.Moments."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in "steps stride late many few block window".split()),
@@ -229,7 +231,7 @@ class Moments(ctypes.Structure):
 
 
 class Linear(ctypes.Structure):
-    """What C knows of train.skipped.Linear."""
+    """The C struct of train.skipped.Linear."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in "steps block".split()),
@@ -239,7 +241,7 @@ class Linear(ctypes.Structure):
 
 @lru_cache(maxsize=64)
 def library(rule: str, kept: tuple[str, ...], width: int, dtype: torch.dtype) -> Any:
-    """The function for tables of a width with such states; None where it can't be had."""
+    """Return the C function for tables of this width and these states, or None if it cannot be built."""
     single = dtype == torch.float32
     history, move = _RULES[rule]
     given = {
@@ -272,11 +274,11 @@ def run(
     grad: Tensor | None = None,
     numbers: Sequence[float] = (),
 ) -> bool:
-    """Carry rows of a table and its states on along a history, if there is one, and then move them by a
-    gradient, if there is one. False, and nothing is done, where there is no kernel.
+    """Catch rows of a table and its optimizer state up with a history, if given, then apply a step with a
+    gradient, if given. Return False, and change nothing, if there is no kernel.
 
-    rows: int64 [n], distinct ones if there is a gradient [n, width]. held: each [size, width].
-    Raises IndexError where there is no such row.
+    rows: int64 [n]; distinct if there is a gradient, which is [n, width]. held: the weight and its states,
+    each [size, width]. Raises IndexError for a row outside of the table.
     """
     weight = held[0]
     if weight.dim() != 2 or not wanted(weight.device, weight.dtype):

@@ -1,4 +1,4 @@
-"""What users are told of kernels, and whether they want any."""
+"""Whether kernels in C are wanted, and the warning if there are none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 _SWITCH = "AREC_NATIVE"
 
-# Numbers that are worth kernels, of models of an interface before 3. Later ones say it themselves.
+# From how many numbers on kernels pay off, for models of an interface before 3. Later models state it.
 FROM = 2**17
 
 
 def wanted(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether there may be kernels for tensors of a kind."""
+    """Return whether kernels in C may be used for tensors of this device and dtype."""
     if device.type != "cpu" or dtype not in (torch.float32, torch.float64):
         return False
     return os.environ.get(_SWITCH, "1") != "0"
@@ -23,7 +23,7 @@ def wanted(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def say(why: str) -> None:
-    """Warn once that there are none."""
+    """Warn once that there are no kernels in C, and why."""
     warnings.warn(
         f"recurrences and attention are slower without kernels in C: {why}; "
         f"{_SWITCH}=0 in the environment does without",

@@ -1,11 +1,11 @@
-"""What every file of C begins with: the precision, and functions that vectors have operations for."""
+"""The text that every C file begins with: the precision, and functions that the compiler can vectorise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-# exp in single precision to within 2 units in the last place, in operations that vectors have: 2^n times a
-# polynomial on [-ln 2 / 2, ln 2 / 2], and 2^n in two halves, so that the largest and smallest come out right.
+# exp in single precision to within 2 ulp, of operations that vectorise: 2^n times a polynomial on
+# [-ln 2 / 2, ln 2 / 2]. 2^n is multiplied in two halves, because 2^n itself may overflow or underflow.
 _SINGLE = """\
 typedef float real;
 
@@ -57,5 +57,5 @@ _START = """\
 
 
 def file(functions: Iterable[str], single: bool) -> str:
-    """A whole file of C, in single or in double precision."""
+    """Return a whole C file of these functions, in single or in double precision."""
     return "\n".join([_START + (_SINGLE if single else _DOUBLE) + _COMMON, *functions])

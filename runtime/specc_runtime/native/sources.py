@@ -1,7 +1,7 @@
-"""The C of compiled models, by its hash.
+"""The C of compiled models, found by its hash.
 
-The text of an artefact's `kernels.c` is entered when the model is loaded; a library is built of it when a
-function is first wanted, one for each precision.
+Loading a model registers the text of its `kernels.c`. The first request for a function builds a library from
+it, one for each precision.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _TEXTS: dict[str, str] = {}
 
 
 def enter(text: str) -> None:
-    """Make a text of C known, by its sha256."""
+    """Register a C text under its sha256."""
     _TEXTS[hashlib.sha256(text.encode()).hexdigest()] = text
 
 
 class Functions:
-    """The functions of a library as attributes: of tensors [n, width], whose channels are side by side."""
+    """The functions of a library as attributes. They take tensors [n, width] whose channels are contiguous."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -55,8 +55,8 @@ def _called(entry: Any) -> Callable[..., None]:
 
 @lru_cache(maxsize=256)
 def functions(key: str, dtype: torch.dtype) -> Functions | None:
-    """The functions of the text of a hash. None where they can't be had: with a warning for want of a
-    compiler, without one where the text was never entered."""
+    """Return the functions of the text with this hash, or None. A missing compiler gives a warning; a text
+    that was never registered gives none."""
     if key not in _TEXTS:
         return None
     try:
