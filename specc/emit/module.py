@@ -235,8 +235,7 @@ class _Module:
 
 
 def rendered(lines: list[Line]) -> list[str]:
-    """Return statements broken to the line length, each with the spec's line in a comment where that changes.
-    """
+    """Return statements broken to the line length, with the spec's line in a comment where that changes."""
     result: list[str] = []
     last = ""
     for line in lines:

@@ -9,8 +9,7 @@ from specc.emit.code import ATOM, Expr
 
 
 def filled(text: str, given: Mapping[str, Expr]) -> Expr:
-    """Return a template with expressions filled in for its names, in parentheses where precedence needs them.
-    """
+    """Return a template with expressions for its names, in parentheses where precedence needs them."""
     pieces = list(Formatter().parse(text))
     found = ""
     for number, (before, name, _, _) in enumerate(pieces):

@@ -302,7 +302,7 @@ def _feeds(graph: Graph) -> Iterator[Move]:
             if (path, device) in seen:
                 continue
             seen.add((path, device))
-            # A multi-valued field has, for each value, the id and its weight if it has one; and a count for each row.
+            # A multi-valued field: for each value an id, and its weight if it has one; for each row a count.
             width = 2 * _ID_BYTES if path in several else _ID_BYTES
             if "weight" in fields[path].options:
                 width += BYTES
@@ -356,8 +356,7 @@ def _labels(graph: Graph) -> Iterator[Move]:
 
 
 def same_everywhere(graph: Graph, node: Node) -> bool:
-    """Return whether a value has one row for all examples: it depends on no example, or on the whole batch.
-    """
+    """Return whether all examples share one row of a value, which depends on none of them or on the whole batch."""
     if node.op == op.ACROSS:
         return True
     if traits(node).source not in (None, Origin.DATA):

@@ -27,7 +27,7 @@ def enter(text: str) -> None:
 
 
 class Functions:
-    """The functions of a library as attributes. They take tensors [n, width] whose channels are contiguous."""
+    """A library's functions as attributes. They take tensors [n, width] whose channels are contiguous."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
