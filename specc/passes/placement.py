@@ -356,7 +356,7 @@ def _labels(graph: Graph) -> Iterator[Move]:
 
 
 def same_everywhere(graph: Graph, node: Node) -> bool:
-    """Return whether all examples share one row of a value, which depends on none of them or on the whole batch."""
+    """Return whether all examples share one row of a value: it depends on none, or on the whole batch."""
     if node.op == op.ACROSS:
         return True
     if traits(node).source not in (None, Origin.DATA):

@@ -1,4 +1,4 @@
-"""What compiled models are made of, one file a family of operations."""
+"""The functions that compiled models call, one file for each family of operations."""
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment

@@ -1,11 +1,11 @@
-"""Scaled dot-product attention of every position, or of one query, on every position of a sequence.
+"""Scaled dot-product attention of every position, or of one query, over all positions of a sequence.
 
-Promises: the packed definition, `sum(softmax(scale * dot(q, k), over s) * v, over s)`; over no
-position the result is 0. Nothing of the size of all pairs is kept for the gradient.
+Promises: the packed definition, `sum(softmax(scale * dot(q, k), over s) * v, over s)`; for an empty sequence
+the result is 0. No tensor of the size of all pairs is saved for backward.
 
-Sequences of similar length are padded to the longest among them and handed to torch's fused kernel
-block by block: with lengths as users' histories have them, a tenth of what is computed is padding,
-where padding all to the longest would waste most of it.
+Sequences of similar length form a block, padded to the longest of the block, for torch's fused kernel. With
+lengths as in users' histories a tenth of the computation is padding; with one block for all sequences most
+of it would be.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from specc_runtime.native import say
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
 
-# A block takes sequences up to this much longer than its shortest one.
+# The longest sequence of a block is at most this many times as long as its shortest one.
 GROWTH, STEP = 1.25, 3
 
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Sequences by length, in blocks, each padded to its longest.
+    """Sequences sorted by length, in blocks, each padded to its longest sequence.
 
-    shapes: for each block (sequences, positions of queries, positions of keys).
-    queries, keys: for each padded place its row; from_queries, from_keys: for each row its place.
-    lengths: how many keys each sequence has, in the order of the blocks; `full` blocks have no padding.
+    shapes: for each block (sequences, positions of queries, positions of keys). queries, keys: the row at
+    each padded place; from_queries, from_keys: the place of each row. lengths: how many keys each sequence
+    has, in the order of the blocks; `full`: the block has no padding.
     """
 
     shapes: tuple[tuple[int, int, int], ...]
@@ -45,7 +45,7 @@ class Blocks:
     lengths: Tensor
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Blocks:
-        """The same of changed tensors."""
+        """Return the blocks with a function applied to every tensor."""
         queries, from_queries = change(self.queries), change(self.from_queries)
         keys, from_keys, lengths = change(self.keys), change(self.from_keys), change(self.lengths)
         return Blocks(self.shapes, self.full, queries, from_queries, keys, from_keys, lengths)
@@ -58,7 +58,7 @@ class Blocks:
         query_axis: Axis | None,
         key_axis: Axis,
     ) -> Blocks:
-        """The blocks of a batch. queries, keys: the axes of their rows."""
+        """Return the blocks of a batch. queries, keys: the axes of their rows."""
         return Blocks._of(layout.rows(queries), layout.rows(keys), query_axis, key_axis)
 
     @staticmethod
@@ -81,7 +81,7 @@ class Blocks:
 
 
 def _bounds(lengths: list[int]) -> list[tuple[int, int]]:
-    """Where blocks begin and end among ascending lengths."""
+    """Return where blocks begin and end among ascending lengths."""
     bounds: list[tuple[int, int]] = []
     begin = 0
     for place, length in enumerate(lengths):
@@ -94,7 +94,7 @@ def _bounds(lengths: list[int]) -> list[tuple[int, int]]:
 def _places(
     rows: Rows, axis: Axis | None, order: Tensor, bounds: list[tuple[int, int]], widths: list[int]
 ) -> tuple[Tensor, Tensor]:
-    """The row at each padded place (padding repeats a row), and the place of each row."""
+    """Return the row at each padded place (padding repeats some row), and the place of each row."""
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device="cpu")
     if axis is None:
@@ -125,14 +125,13 @@ def attend(
     where: str = "all",
     in_c_from: int = say.FROM,
 ) -> Tensor:
-    """Attention in the sequences that queries and keys share.
+    """Return the attention of queries over the keys of their sequence: [query_rows.count, *heads, e].
 
-    query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value
-    [key_rows.count, *heads, e], None for the keys themselves; heads are 1 where all share one. The two
-    Rows differ only in their axis; with `query_axis` None there is one query for each sequence.
-    `where` says which keys a query sees: "all", those "until" or "before" its own position, or all "others".
-    in_c_from: with one query for each sequence, how many numbers in the keys are worth kernels in C.
-    Returns [query_rows.count, *heads, e].
+    query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value [key_rows.count, *heads, e];
+    if value is None the keys are the values. A `heads` dimension is 1 where all heads share one. The two
+    Rows differ only in their axis; with `query_axis` None there is one query for each sequence. `where` says
+    which keys a query sees: "all", those "until" or "before" its own position, or all "others". in_c_from:
+    with one query for each sequence, from how many numbers in the keys on the kernel in C is used.
     """
     given_of = key if value is None else value
     shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given_of.shape[1:-1])
@@ -148,15 +147,15 @@ def attend(
     layout = query_rows.layout
     blocks = layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
-    # With one query for each sequence there is none for padding.
+    # With one query for each sequence, the queries need no padding.
     places = blocks.queries.split(sizes) if query_axis is None else None
     whole = _heads(query, shape)
     if places is None:
-        # One split, for one join in the gradient; a slice for each block would each give a whole.
+        # One split, whose gradient is one concatenation; that of each slice would be as large as the whole.
         queries = regroup(whole, blocks.queries, blocks.from_queries).split(sizes)
     else:
         queries = apart(whole, places)
-    # Heads that share a key are more queries of one head; which of them see what depends on their places.
+    # Heads that share a key are treated as more queries of one head; what a query sees depends on its place.
     shared = where == "all" and len(shape) > 0 and all(size == 1 for size in key.shape[1:-1])
     known = regroup(_heads(key, key.shape[1:-1] if shared else shape), blocks.keys, blocks.from_keys)
     if value is None:
@@ -192,10 +191,10 @@ def attend(
 def _by_sequence(
     query: Tensor, key: Tensor, value: Tensor | None, shape: torch.Size, lengths: Tensor, scale: float
 ) -> Tensor | None:
-    """One query for each sequence, in C; None where there are no kernels."""
+    """Return the attention of one query for each sequence, in C, or None if there are no kernels."""
 
     def heads(x: Tensor) -> Tensor:
-        """All, or one if there is one for all."""
+        """Return the number of heads along the dimension: all, or 1 where they share one."""
         return _heads(x, x.shape[1:-1] if all(size == 1 for size in x.shape[1:-1]) else shape)
 
     values = None if value is None else heads(value)
@@ -204,13 +203,14 @@ def _by_sequence(
 
 
 def _of_shared_keys(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """query [n, q, heads, d], key [n, k, 1, d], value [n, k, heads or 1, e]: [n, q, heads, e]."""
+    """Return the attention of heads that share their keys, query [n, q, heads, d], key [n, k, 1, d], value
+    [n, k, heads or 1, e]: [n, q, heads, e]."""
     q, heads = query.shape[1:3]
     score = torch.bmm(query.flatten(1, 2) * scale, key.squeeze(2).mT)
     if mask is None:
         weight = score.softmax(-1)
     else:
-        # Of a sequence without keys every score is left out: not -inf, whose softmax is not a number.
+        # In a sequence without keys every score is masked. They are not -inf, because softmax would give NaN.
         hidden = ~mask.squeeze(1)
         score = score.masked_fill(hidden, torch.finfo(score.dtype).min)
         weight = score.softmax(-1).masked_fill(hidden, 0)
@@ -222,16 +222,14 @@ def _of_shared_keys(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
 
 
 def _heads(x: Tensor, shape: torch.Size) -> Tensor:
-    """[rows, *heads, d] as [rows, head, d]."""
+    """Return x [rows, *heads, d] with one dimension of heads, [rows, head, d]."""
     x = x.expand(-1, *shape, -1)
     return x.flatten(1, -2) if shape else x.unsqueeze(1)
 
 
 def _mask(where: str, queries: int, keys: int, lengths: Tensor, full: bool) -> Tensor | None:
-    """True where a query may look, broadcast to [n, heads, queries, keys]; None for everywhere.
-
-    With keys only up to a query's own position, padding (which is at the end) is out of sight.
-    """
+    """Return True where a query may look, broadcast to [n, heads, queries, keys], or None for everywhere. If
+    keys only up to a query's own position are seen, padding needs no mask, because it is at the end."""
     every = torch.ones(queries, keys, dtype=torch.bool, device=lengths.device)
     there = (torch.arange(keys, device=lengths.device) < lengths.unsqueeze(-1))[:, None, None, :]
     match where:

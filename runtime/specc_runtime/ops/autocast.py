@@ -1,7 +1,7 @@
-"""Under `torch.autocast`: what is computed by functions of our own is computed in single precision.
+"""`torch.autocast` for functions of our own: they compute in single precision.
 
-Their kernels write into each other's memory, and expect one type throughout. Products around them are lowered
-by torch as everywhere.
+Their kernels write into each other's memory and need one dtype throughout. Matrix products around them are
+lowered by torch as everywhere else.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.autograd import Function
 
 F = TypeVar("F", bound=type[Function])
 _LOW = (torch.bfloat16, torch.float16)
-# Asked once, as torch.compile before torch 2.9 cannot trace the question.
+# Read once at import, because torch.compile before torch 2.9 cannot trace this call.
 _KINDS = frozenset(k for k in ("cpu", "cuda", "mps", "xpu", "hpu") if torch.amp.is_autocast_available(k))
 
 
 def lowers(x: Tensor) -> bool:
-    """Whether torch would lower what is computed of a value."""
+    """Return whether autocast would lower the precision of computations on a value."""
     return _lowers(x.device.type)
 
 
@@ -29,13 +29,13 @@ def _lowers(kind: str) -> bool:
 
 
 def in_single(function: F) -> F:
-    """Make a function of one's own take what torch has lowered, in single precision, and lower nothing."""
+    """Return the autograd function with inputs cast to single precision and autocast off inside."""
     plain: Any = function
     forward, backward = plain.forward, plain.backward
 
     def forwards(ctx: Any, *given: Any) -> Any:
         kind = next((x.device.type for x in given if isinstance(x, Tensor)), "cpu")
-        # Without autocast a model that was made of another type computes in that.
+        # Without autocast, a model computes in the dtype of its weights.
         ctx.raised = _lowers(kind)
         if not ctx.raised:
             return forward(ctx, *given)
@@ -43,7 +43,7 @@ def in_single(function: F) -> F:
             return forward(ctx, *_raised(given))
 
     def backwards(ctx: Any, *given: Any) -> Any:
-        # Gradients come outside of autocast, in what it lowered to.
+        # Backward runs outside of autocast; the upstream gradient has the dtype that autocast lowered to.
         return backward(ctx, *(_raised(given) if ctx.raised else given))
 
     plain.forward, plain.backward = staticmethod(forwards), staticmethod(backwards)

@@ -1,8 +1,10 @@
-"""Classes that are the rows of a table: losses, and the best of many rows, a piece of the table at a time.
+"""Classes that are the rows of a table: their losses, and the best of many rows, a piece of the table at a
+time.
 
-A row is a class if it is counted: `counts` [rows] is how often the training data's labels name it, at least
-1; 0 stands for a row that has no key.
-Promises: no more than `PIECE` products are there at once, beside what comes out.
+A row is a class if it is counted: `counts` [rows] is how often labels of the training data name it, at least
+1; 0 marks a row without a key.
+
+Promises: at most `PIECE` products are in memory at a time, beside the result.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ def row_loss(
     first: int,
     sampled: int = 0,
 ) -> Tensor:
-    """Negative log softmax of x [n, width] among the classes, at the labels' rows [n, 1]: [n, 1].
+    """Return the negative log softmax of x [n, width] among the classes, at the labels' rows [n, 1]: [n, 1].
 
-    first: the row of the first class. sampled: so many rows are drawn, by their counts and with replacement,
-    to estimate the sum of all classes but the label's: each counts as often as it stands for others.
+    first: the row of the first class. sampled: if not 0, this many rows are drawn by their counts, with
+    replacement, to estimate the sum over all classes but the label's; each draw is weighted by how many
+    classes it stands for.
     """
     ids = label.squeeze(-1).long()
     if sampled:
@@ -67,8 +70,8 @@ def _sampled(
 def logits(
     x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor, first: int
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """The products of x [n, width] with the rows, a piece of them at a time, each with its first row and that
-    behind it; -inf for rows that are no class."""
+    """Yield the products of x [n, width] with the rows, a piece at a time, each with its first row and the
+    row after its last one. Rows that are no class have -inf."""
     size = max(PIECE // max(len(x), 1), 1)
     for begin in range(first, len(weight), size):
         end = min(begin + size, len(weight))
@@ -80,7 +83,7 @@ def logits(
 
 @in_single
 class _LogSum(torch.autograd.Function):
-    """log sum exp of all classes' logits, [n]. The logits are computed again for the gradient."""
+    """The log sum exp of all classes' logits, [n]. Backward computes the logits again."""
 
     @staticmethod
     def forward(
@@ -108,7 +111,7 @@ class _LogSum(torch.autograd.Function):
 
 
 def log_sum(x: Tensor, weight: Tensor, bias: Tensor | None, counts: Tensor, first: int) -> Tensor:
-    """log sum exp of the logits of all classes, [n]."""
+    """Return the log sum exp of the logits of all classes, [n]."""
     total = x.new_full((len(x),), -torch.inf)
     for _, _, found in logits(x, weight, bias, counts, first):
         total = torch.logaddexp(total, found.logsumexp(1))

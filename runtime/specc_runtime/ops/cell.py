@@ -1,9 +1,9 @@
-"""Recurrences with a compiled derivative: a loop over a batch that shrinks, forward and back.
+"""Recurrences with a compiled derivative: a loop over a batch that shrinks, forward and backward.
 
-A `Cell` is one step of a spec's `scan` and the derivative of that step, both straight-line code that
-the compiler wrote. Autograd over a loop records every operation of every step and adds up the weights'
-gradients step by step; here a step keeps only what its derivative reads, and what does not depend on the
-state is multiplied for many steps at once, as are the gradients of the matrices.
+A `Cell` is one step of a spec's `scan` and the derivative of that step, both straight-line code that the
+compiler wrote. Autograd over a loop would record every operation of every step and add up the weights'
+gradients step by step. Here a step saves only what its derivative reads; products that do not depend on the
+state, and the gradients of matrices, are computed for many steps at once.
 
 Promises: the values and gradients of the plain loop (`recurrent.scan`), first order only.
 """
@@ -30,8 +30,8 @@ from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.tracing import untraced
 
-# What is wanted of a state: it at all positions, there and in the order of steps too, after the last step
-# alone, or nothing.
+# Which values of a state are wanted: at all positions; those, and again in the order of steps; only after
+# the last step; or none.
 ALL, BOTH, FINAL, NONE = "all", "both", "final", "none"
 
 Tensors = tuple[Tensor, ...]
@@ -40,10 +40,10 @@ Perhaps = tuple[Tensor | None, ...]
 
 @dataclass(frozen=True)
 class InC:
-    """The functions of a cell with what lies between their products in C.
+    """The step and derivative of a cell with everything between their matrix products in C.
 
-    source: what the text of C goes by (native.sources). step, back: as a cell's, but for their first
-    argument, which has the functions of C. least: how many numbers, in all steps together, are worth them.
+    source: the hash of the C text (native.sources). step, back: as a cell's, with the C functions as an
+    additional first argument. least: from how many numbers in all steps together on they are used.
     """
 
     source: str
@@ -54,21 +54,23 @@ class InC:
 
 @dataclass(frozen=True)
 class Cell:
-    """One step and its derivative. Every tensor of a step is [n, width], n sequences still running.
+    """One step of a recurrence and its derivative. Every tensor of a step is [n, width], for n sequences
+    that still run.
 
     step(values, constants, matrices, biases, states, nexts) -> kept: writes the next states into
-        `nexts`; `kept` is what `back` reads. The values are its own to write over; the matrices are
-        turned, [in, out].
+        `nexts` and returns what `back` reads. It may write over `values`. The matrices are
+        transposed, [in, out].
     back(values, constants, matrices, states, kept, d_next, d_values, d_products) -> (d_constants,
-        d_states, factors): writes the derivatives of the values and of the results of the products
-        [n, out] into their places; gives those of the rest, None where there is none, and for each
-        matrix [out, in] what it multiplied, [n, in].
-    sloped: for each value whether it has a derivative; all of them if there are none here.
-    places: for each matrix where the derivative of its product lies: (number of a value, start, stop) for
-        channels of that value's, None for a place of its own; none here if all have their own.
+        d_states, factors): writes the gradients of the values and of the matrix products [n, out]
+        into `d_values` and `d_products`. Returns the gradients of constants and states, None where
+        there is none, and for each matrix [out, in] the factor it was multiplied by, [n, in].
+    sloped: for each value whether it has a gradient; empty if all have.
+    places: for each matrix where the gradient of its product is stored: (number of a value, start,
+        stop) for these channels of that value's gradient, None for a buffer of its own; empty if
+        all have their own.
     biased: for each bias [out] the number of the matrix whose product it is added to.
-    in_c: the same functions with what lies between their products in C.
-    at_once: rows of a value that are multiplied by its matrix at once, at least.
+    in_c: the same step and derivative with everything between their products in C.
+    at_once: the least number of rows of a value that are multiplied by its matrix at a time.
     """
 
     step: Callable[[Tensors, Tensors, Tensors, Tensors, Tensors, Tensors], Tensors]
@@ -83,7 +85,7 @@ class Cell:
     at_once: int = 1024
 
     def d_products(self, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
-        """For each matrix where the derivative of its product lies, [rows, out]."""
+        """Return for each matrix where the gradient of its product is stored, [rows, out]."""
         found = []
         for matrix, place in zip(matrices, self.places or (None,) * len(matrices), strict=True):
             if place is None:
@@ -97,11 +99,11 @@ class Cell:
 
 
 class Projected(NamedTuple):
-    """A value of a recurrence that is a product: x [of.count, in] with a matrix [out, in] and a bias, at
-    every row of `to`; both None where the rows are those of the recurrence.
+    """A value of a recurrence that is a product: x [of.count, in] with a matrix [out, in] and a bias,
+    expanded to the rows of `to`; `of` and `to` are None if x has the rows of the recurrence.
 
-    in_steps: x in the order of these rows' steps, if another recurrence gave it so. looked_up: what `lookup`
-    gave x for, if it did.
+    in_steps: x in the order of steps, if another recurrence returned it so. looked_up: the parts, if x is
+    the result of `lookup`.
     """
 
     x: Tensor
@@ -114,9 +116,9 @@ class Projected(NamedTuple):
 
 
 def _source(value: Tensor | Projected, steps: Steps) -> Source:
-    """A value in the order of steps, or what gives it."""
+    """Return a value in the order of steps, or the product that computes it."""
     if isinstance(value, Tensor):
-        # A copy: the walk may write over it.
+        # A copy, because the steps may write over it.
         return Source(regroup(value, steps.gather, steps.scatter))
     x, matrix, bias, of, to, in_steps, looked_up = value
     if of is not None and to is not None and of is not to:
@@ -140,14 +142,15 @@ def recur(
     backward: bool = False,
     wanted: Sequence[str] = (),
 ) -> tuple[Tensor | None, ...]:
-    """States at each position of a ragged axis.
+    """Return the states at each position of a ragged axis.
 
-    values: [rows.count, w], or what gives that, seen one position at a time. constants, states (at the
-    start): [rows.without(axis).count, w]. matrices: [out, in], biases: [out], the same at every step.
-    wanted: of each state `ALL`, `BOTH`, `FINAL` or `NONE`; all of each if not given.
-    Returns for each state, as is wanted, it at each position, [rows.count, w]; after that, if both are, the
-    same rows in the order of steps; or it after the last step (0 where there is none),
-    [rows.without(axis).count, w]; or None.
+    values: [rows.count, w], or a product that gives that; a step sees one position. constants, states (at
+    the start): [rows.without(axis).count, w]. matrices: [out, in], biases: [out], the same at every step.
+    wanted: for each state `ALL`, `BOTH`, `FINAL` or `NONE`; `ALL` if not given.
+
+    Returns for each state: with `ALL`, its value at each position, [rows.count, w]; with `BOTH`, that and
+    the same rows in the order of steps; with `FINAL`, its value after the last step,
+    [rows.without(axis).count, w], 0 for an empty sequence; with `NONE`, None.
     """
     steps = rows.steps(axis, backward)
     wanted = tuple(wanted) or (ALL,) * len(states)
@@ -182,8 +185,8 @@ def recur(
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Steps first .. stop, with the rows begin .. end, which are multiplied together: few enough to be in the
-    processor's cache when the steps read them."""
+    """Steps first .. stop, with rows begin .. end, whose products are computed together. They are few enough
+    to be in the processor's cache still when the steps read them."""
 
     first: int
     stop: int
@@ -207,8 +210,8 @@ class _Chunk:
 
 @in_single
 class _Walk(torch.autograd.Function):
-    """The loop, over rows in the order of steps: sources to [rows, w] states, [sequences, w] final ones, or
-    nothing, as is wanted of each."""
+    """The loop, over rows in the order of steps. For each state it returns [rows, w], [sequences, w]
+    (final), or nothing, as is wanted."""
 
     @staticmethod
     def forward(
@@ -225,7 +228,7 @@ class _Walk(torch.autograd.Function):
         chunks = _Chunk.all(active, cell.at_once)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         keeps = any(ctx.needs_input_grad)
-        # The derivative reads all of what is multiplied; without it the place is used again.
+        # The derivative reads the products of all chunks; if there is none, chunks share one buffer.
         rows = sum(active) if keeps else max((c.end - c.begin for c in chunks), default=0)
         values = [s.x if s.matrix is None else s.x.new_empty(rows, len(s.matrix)) for s in sources]
         turned = tuple(m.t() for m in matrices)
@@ -283,7 +286,7 @@ class _Walk(torch.autograd.Function):
         )
         chunks = _Chunk.all(active, cell.at_once)
         rows = max(c.end - c.begin for c in chunks)
-        # Where the derivatives of a chunk's products go; of other values all are wanted.
+        # Gradients of products are needed for one chunk at a time; those of other values for all rows.
         places = [
             None if not slope else d.x if s.matrix is None else s.x.new_empty(rows, len(s.matrix))
             for s, d, slope in zip(sources, d_sources, sloped, strict=True)
@@ -341,7 +344,7 @@ class _Walk(torch.autograd.Function):
 
 
 def _fitted(cell: Cell, sources: Sequence[Source], states: Tensors, rows: int) -> Cell:
-    """The cell, with kernels in C where there are so many rows that these are worth their compilation."""
+    """Return the cell, with its kernels in C if there are enough rows to be worth compiling them."""
     widths = sum(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
     if cell.in_c is None or rows * widths < cell.in_c.least:
         return cell
@@ -354,25 +357,26 @@ def _fitted(cell: Cell, sources: Sequence[Source], states: Tensors, rows: int) -
 
 
 class _Outer:
-    """What comes back to a state from where it is read after the walk."""
+    """The upstream gradient of a state, from what reads it after the loop."""
 
     def __init__(self, want: str, active: tuple[int, ...], d: Tensor | None) -> None:
         self.want = want
         self.active = active
-        # Kernels want the channels of a row side by side.
+        # Kernels in C need contiguous channels.
         self.d = None if d is None else d.contiguous()
         self.first = 0
         self.parts: tuple[Tensor, ...] = ()
 
     def enter(self, chunk: _Chunk) -> None:
-        """Before the steps of a chunk, the last one first."""
+        """Begin a chunk, the last one first."""
         if self.want in (ALL, BOTH) and self.d is not None:
             self.first = chunk.first
-            # What comes back is not ours to add to.
+            # A copy, because the upstream gradient must not be written over.
             self.parts = chunk.of(self.d).clone().split(self.active[chunk.first : chunk.stop])
 
     def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
-        """With what the following step has for the first of a step's rows: [n, w], not to be written over."""
+        """Return the upstream gradient of a step's states, [n, w], plus `more`, the gradient from the
+        following step for the first of these rows. The result must not be written over."""
         if self.want in (ALL, BOTH):
             whole = self.parts[number - self.first]
             if more is not None:
@@ -383,7 +387,7 @@ class _Outer:
             more = torch.zeros_like(like[:following])
         if following == len(like):
             return more
-        # Those that end here.
+        # The sequences that end at this step.
         ended = torch.zeros_like(like[following:]) if self.d is None else self.d[following : len(like)]
         return torch.cat([more, ended]) if following else ended
 
@@ -394,7 +398,7 @@ def _sources(flat: Sequence[Any]) -> list[Source]:
 
 
 def _by_step(whole: Sequence[Any], active: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    """For each step its part of every tensor [rows, w]."""
+    """Return for each step its rows of every tensor [rows, w]."""
     if not whole:
         return [()] * len(active)
     parts = [(None,) * len(active) if x is None else x.split(active) for x in whole]
@@ -402,8 +406,8 @@ def _by_step(whole: Sequence[Any], active: tuple[int, ...]) -> list[tuple[Any, .
 
 
 class _Joined:
-    """Tensors of the steps, last step first, as one in the order of steps. Those that a step gave
-    twice (one value that two matrices multiply) are joined once."""
+    """Concatenates the tensors of steps, given last step first, in the order of steps. Tensors that a step
+    returned twice (one value that two matrices multiply) are concatenated once."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], Tensor] = {}
@@ -416,7 +420,7 @@ class _Joined:
 
 
 def _split(given: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
-    """Tensors by their sizes, and the rest."""
+    """Return the tensors in groups of these sizes, and the rest."""
     parts: list[tuple[Any, ...]] = []
     begin = 0
     for size in sizes:

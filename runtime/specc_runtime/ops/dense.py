@@ -1,6 +1,7 @@
-"""Along static axes, which are plain dimensions, and over channels.
+"""Operations along static axes, which are plain dimensions, and over channels.
 
-`where` is a boolean mask of as many dimensions as x: positions at which it is False do not count.
+`where` is a boolean mask with the dimensions of x: positions at which it is False do not count.
+
 Promises: over nothing the result is 0 and so is its gradient.
 """
 
@@ -16,30 +17,28 @@ from specc_runtime.ops.autocast import lowers
 
 
 def concat(*parts: Tensor) -> Tensor:
-    """Channels side by side; all other dimensions broadcast."""
+    """Return channels side by side; all other dimensions broadcast."""
     shape = torch.broadcast_shapes(*(p.shape[:-1] for p in parts))
     return torch.cat([p.expand(*shape, p.shape[-1]) for p in parts], -1)
 
 
 def stack(parts: Sequence[Tensor], dim: int) -> Tensor:
-    """Values along a new dimension `dim`; their own dimensions broadcast."""
+    """Return values along a new dimension `dim`; their own dimensions broadcast."""
     return torch.stack(torch.broadcast_tensors(*parts), dim)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of products over channels: [..., w] and [..., w] to [..., 1].
-
-    Where each of two has rows or a dimension that the other lacks, it is a matrix product.
-    """
+    """Return the sum of products over channels: [..., w] and [..., w] to [..., 1]. If each of the two has a
+    dimension that the other lacks, it is computed as a matrix product."""
     if _crossed(a, b):
         return contract(a, b, channels=True)
     return (a * b).sum(-1, keepdim=True)
 
 
 def contract(a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
-    """Sum of products over some dimensions, which go, and over channels, of which one stays; all dimensions
-    broadcast. It is a product of matrices, one for each place along the dimensions that both have and that
-    stay."""
+    """Return the sum of products over some dimensions, which are removed, and over channels, which become
+    one; all dimensions broadcast. It is computed as batched matrix products: the batch is what both have and
+    keep."""
     every = list(range(a.dim()))
     summed = [*dims, a.dim() - 1] if channels else dims
     found = torch.einsum(a, every, b, every, [dim for dim in every if dim not in summed])
@@ -47,40 +46,41 @@ def contract(a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor
 
 
 def _crossed(a: Tensor, b: Tensor) -> bool:
-    """Whether each of two has a dimension that the other lacks."""
+    """Return whether each of the two has a dimension that the other lacks."""
     pairs = list(zip(a.shape, b.shape, strict=True))
     return any(m > 1 == n for m, n in pairs[:-1]) and any(m == 1 < n for m, n in pairs[:-1])
 
 
 def bernoulli(p: Tensor, training: bool) -> Tensor:
-    """In training draws, 1 with chances p, else 0, through which no gradient flows; else the chances."""
+    """Return, in training, 1 with probability p, else 0, without a gradient; in evaluation p itself."""
     return (torch.rand_like(p) < p).to(p) if training else p
 
 
 def pairs(x: Tensor, dim: int) -> Tensor:
-    """x_i * x_j for all i < j along a dimension, in the order (0,1), (0,2), ..., (1,2), ..."""
+    """Return x_i * x_j for all i < j along a dimension, in the order (0,1), (0,2), ..., (1,2), ..."""
     i, j = torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)
     return x.index_select(dim, i) * x.index_select(dim, j)
 
 
 def firsts(x: Tensor, dim: int) -> Tensor:
-    """x_i for all i < j along a dimension, in the order of `pairs`."""
+    """Return x_i for all i < j along a dimension, in the order of `pairs`."""
     return x.index_select(dim, torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)[0])
 
 
 def seconds(x: Tensor, dim: int) -> Tensor:
-    """x_j for all i < j along a dimension, in the order of `pairs`."""
+    """Return x_j for all i < j along a dimension, in the order of `pairs`."""
     return x.index_select(dim, torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)[1])
 
 
 def top(x: Tensor, score: Tensor, dim: int, k: int) -> Tensor:
-    """The k positions of highest score along a dimension, best first; of equal ones the earlier."""
+    """Return the k positions of highest score along a dimension, best first; of equal scores the earlier
+    position."""
     order = torch.argsort(score.detach(), dim=dim, descending=True, stable=True)
     return torch.take_along_dim(x, order.narrow(dim, 0, k), dim)
 
 
 def append(x: Tensor, y: Tensor, dim: int) -> Tensor:
-    """y after x along a dimension; the others broadcast."""
+    """Return y after x along a dimension; the others broadcast."""
     shape = list(torch.broadcast_shapes(_without(x, dim), _without(y, dim)))
     return torch.cat([_over(x, shape, dim), _over(y, shape, dim)], dim)
 
@@ -126,7 +126,7 @@ def _at(x: Tensor, dim: int, where: Tensor, position: Tensor) -> Tensor:
 
 
 def softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
-    """exp(x) / sum exp(x) along a dimension; 0 where `where` is False."""
+    """Return exp(x) / sum exp(x) along a dimension; 0 where `where` is False."""
     x = torch.where(where, x, -torch.inf)
     largest = x.detach().amax(dim, keepdim=True)
     parts = torch.exp(x - torch.where(largest == -torch.inf, 0, largest))
@@ -135,44 +135,44 @@ def softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
 
 
 def log_softmax(x: Tensor, dim: int, where: Tensor) -> Tensor:
-    """The logarithm of `softmax`; 0 where `where` is False."""
+    """Return the logarithm of `softmax`; 0 where `where` is False."""
     x, where = torch.broadcast_tensors(x, where)
     return torch.where(where, x - logsumexp(x, dim, where).unsqueeze(dim), 0)
 
 
 def cumsum(x: Tensor, dim: int, where: Tensor) -> Tensor:
-    """At each position the sum of those up to it that `where` keeps."""
+    """Return at each position the sum up to and with it, of positions where `where` is True."""
     return torch.where(where, x, 0).cumsum(dim)
 
 
 def logsumexp(x: Tensor, dim: int, where: Tensor) -> Tensor:
-    """Logarithm of the sum of exp(x) along a dimension; 0 over nothing."""
+    """Return the logarithm of the sum of exp(x) along a dimension; 0 over nothing."""
     there = where.any(dim)
-    # Where nothing is kept, everything is, so that no NaN arises from infinity.
+    # If every position is masked it is ignored, and the result replaced: -inf everywhere would give NaN.
     kept = torch.where(where | ~there.unsqueeze(dim), x, -torch.inf)
     return torch.where(there, kept.logsumexp(dim), 0)
 
 
 def bce(logit: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy at each position, with the target between 0 and 1."""
+    """Return the binary cross entropy at each position, with the target between 0 and 1."""
     logit, target = torch.broadcast_tensors(logit, target)
     return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
-    """Mean over channels of the squared difference: [..., 1]."""
+    """Return the mean over channels of the squared difference: [..., 1]."""
     return ((a - b) ** 2).mean(-1, keepdim=True)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """-log softmax(logits) at the class index `target` [..., 1]: [..., 1]."""
+    """Return -log softmax(logits) at the class index `target` [..., 1]: [..., 1]."""
     chances = F.log_softmax(logits, -1)
     shape = torch.broadcast_shapes(chances.shape[:-1], target.shape[:-1])
     return -chances.expand(*shape, -1).gather(-1, target.expand(*shape, 1).long())
 
 
 def add_product(total: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
-    """total [rows, out] + x [rows, in] times a matrix [out, in], in place of the total."""
+    """Add x [rows, in] times a matrix [out, in] to total [rows, out] in place, and return it."""
     if lowers(x):
         return total + F.linear(x, matrix)
     return torch.Tensor.addmm_(total, x, matrix.t())

@@ -1,9 +1,9 @@
 """Fields read through tables.
 
-Promises: what is looked up side by side is written side by side, once. A table's gradient is one for all
-lookups that are made together, and says the sum for each distinct row: of the rows that were named if the
-table goes by row (it has an owner, see stale), else as large as the table. So what a step takes
-beside its values goes by the distinct rows, not by how often they are named.
+Promises: values that are looked up side by side are written side by side, without a copy. All lookups made
+together give one gradient for each table: the sum for each distinct row, as a sparse gradient of the rows
+that ids name if the table is updated by row (it has an owner, see stale), else as large as the table. The
+time of a step therefore depends on the number of distinct rows, not on how often ids name them.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
 
-# A table [n, w] and the ids int64 [rows] that name its rows, or bags of ids and "sum" or "mean".
+# A table [n, w] with int64 ids [rows], or with bags of ids and "sum" or "mean".
 Part = tuple[Tensor, Tensor] | tuple[Tensor, Bag, str]
 
-# With at most so many rows for each id that names one, a mark for every row finds the distinct ones.
+# A table of at most this many rows for each id: distinct rows are found by marking rows, without sorting.
 _MARKS = 16
 
-# So often, on average, the rows of a part are named that are worth computing with only once.
+# A part's rows are computed with once each if ids name each at least this often on average.
 _REPEATED = 4
 
-# As many multiplications as finding these takes the time of.
+# Finding the distinct rows takes as long as this many multiplications.
 _WORTH = 2**24
 
-# A value of so many numbers, 16 MB in single precision, is rather read again than kept for a gradient.
+# From this many numbers on, 16 MB in single precision, backward reads a value again instead of saving it.
 _LARGE = 2**22
 
 
 @untraced
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
-    """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
+    """Return the rows of a table [n, w] at ids, int64 [rows]: [rows, w]."""
     return lookup([(weight, ids)])[0]
 
 
 @untraced
 def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
-    """Sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one. A bag that has weights
-    has a weighted sum."""
+    """Return the sum, mean or max over the table rows of each bag: [rows, w]; 0 for an empty one. If the bag
+    has weights, the sum is weighted."""
     if mode != "max":
         return lookup([(weight, bag, mode)])[0]
     values, lengths = transfer(bag.values, weight.device), transfer(bag.lengths, weight.device)
@@ -63,7 +63,7 @@ def embed_bag(weight: Tensor, bag: Bag, mode: str) -> Tensor:
 
 @untraced
 def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
-    """For each value its parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
+    """Return each value's parts side by side: [rows, sum of w]. The parts of a value have the same rows."""
     tables = {id(part[0]): part[0] for parts in values for part in parts}
     numbers = {key: number for number, key in enumerate(tables)}
     uses = tuple(_uses(parts, numbers) for parts in values)
@@ -75,19 +75,19 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
 
 
 def _uses(parts: Sequence[Part], numbers: Mapping[int, int]) -> tuple[_Use, ...]:
-    """numbers: those of the tables, by id."""
+    """Return the uses of tables that make one value. numbers: the number of each table, by its id()."""
     columns = _begins([part[0].shape[1] for part in parts])
     return tuple(_Use.of(numbers[id(part[0])], at, *part) for at, part in zip(columns, parts, strict=False))
 
 
 def _alone(parts: Sequence[Part]) -> list[tuple[_Use, Tensor]]:
-    """The parts of one value, each with its table."""
+    """Return the parts of one value, each with its table."""
     tables = [part[0] for part in parts]
     return list(zip(_uses(parts, {id(table): 0 for table in tables}), tables, strict=True))
 
 
 class Repeated(NamedTuple):
-    """Columns start .. stop of a looked-up value: row i of them is row places[i] of `rows` [few, w]."""
+    """Columns start .. stop of a looked-up value: its row i there is row places[i] of `rows` [few, w]."""
 
     start: int
     stop: int
@@ -96,12 +96,12 @@ class Repeated(NamedTuple):
 
 
 def repeated(x: Tensor, looked_up: Sequence[Part], work: int) -> tuple[list[Repeated], slice]:
-    """The parts of a value that are the same few rows of a table over and over, the last ones and the first
-    ones, and the columns between them. looked_up: what `lookup` gave the value for, if it did.
+    """Return the parts at either end of a value that consist of few distinct table rows, and the columns
+    between them.
 
-    What is computed of such a part by itself takes a fraction when it is computed of its distinct rows.
-    work: the multiplications that a number of the part takes; where all are few, finding the rows takes
-    longer.
+    What is computed from such a part alone is cheaper for its distinct rows. looked_up: the parts, if the
+    value is the result of `lookup`. work: how many multiplications each number of a part takes; if they are
+    too few in all, finding the distinct rows would take longer, and the part is left out.
     """
     parts = _alone(looked_up) if x.device.type == "cpu" else []
     found: list[Repeated] = []
@@ -132,9 +132,9 @@ def _few(use: _Use, table: Tensor, work: int) -> Repeated | None:
 
 @dataclass(frozen=True)
 class Again:
-    """A looked-up value [rows, width] that is read from its tables again, not kept.
+    """A looked-up value [rows, width] that backward reads from its tables again, instead of saving it.
 
-    tables: each with its version, as what is read must be what it was.
+    tables: each with its version, to notice a table that changed in the meantime.
     """
 
     uses: tuple[_Use, ...]
@@ -144,7 +144,7 @@ class Again:
 
     @staticmethod
     def of(x: Tensor, looked_up: Sequence[Part]) -> Again | None:
-        """A large value that `lookup` gave for some parts; None for any other."""
+        """Return a large value that `lookup` returned for these parts; None for any other value."""
         if not looked_up or x.numel() < _LARGE or x.device.type != "cpu":
             return None
         parts = _alone(looked_up)
@@ -157,11 +157,11 @@ class Again:
         return self.tables[0][0].new_empty(shape)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        """Some rows. Raises RuntimeError if a table has changed since."""
+        """Return some rows. Raises RuntimeError if a table has changed since."""
         return self._read(replace(use, ids=use.ids[rows]) for use in self.uses)
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
-        """Rows at an index, along dimension 0, as above."""
+        """Return rows at an index along dimension 0. Raises RuntimeError as `__getitem__` does."""
         return self._read(replace(use, ids=use.ids.index_select(dim, rows)) for use in self.uses)
 
     def _read(self, uses: Iterable[_Use]) -> Tensor:
@@ -171,7 +171,7 @@ class Again:
 
 
 def _begins(sizes: Sequence[int]) -> list[int]:
-    """Where each of several things in a row begins, and where the last one ends."""
+    """Return where each of several consecutive ranges begins, and where the last one ends."""
     return [0, *accumulate(sizes)]
 
 
@@ -179,9 +179,9 @@ def _begins(sizes: Sequence[int]) -> list[int]:
 class _Use:
     """One part of a value.
 
-    table: its number. column: the part's first. ids: the rows that are named, int64 [m], one for each row
-    of the value; with `lengths` so many for each. mean: whether these are averaged. weights: what each is
-    multiplied with, [m].
+    table: its number. column: the part's first column. ids: table rows, int64 [m], one for each row of the
+    value; with `lengths`, that many for each. mean: whether these are averaged. weights: what each is
+    multiplied by, [m].
     """
 
     table: int
@@ -220,7 +220,7 @@ class _Use:
 
 
 def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
-    """The parts of one value, each of its table."""
+    """Return the parts of one value side by side."""
     ends = _begins([table.shape[1] for table in tables])
     value = tables[0].new_empty(uses[0].rows, ends[-1])
     for use, table, end in zip(uses, tables, ends[1:], strict=True):
@@ -251,7 +251,7 @@ class _Lookup(Function):
                 found[number] = _gradient_there(parts, *ctx.tables[number])
             return (None, *found)
         for width in {ctx.tables[n][0][1] for n in wanted}:
-            # Tables of equal width are one: the rows of each after those of the tables before it.
+            # Tables of equal width are summed as one: a table's rows follow those of the tables before it.
             own = [n for n in wanted if ctx.tables[n][0][1] == width]
             begins = _begins([ctx.tables[n][0][0] for n in own])
             first = dict(zip(own, begins, strict=False))
@@ -271,13 +271,13 @@ class _Lookup(Function):
 
 
 def _edges(rows: Tensor, begins: Sequence[int]) -> list[int]:
-    """Where the rows from each of some on begin."""
+    """Return the index in sorted `rows` at which each table's rows begin."""
     found = [torch.searchsorted(rows, begin) for begin in begins]
     return torch.stack(found).tolist() if found else []
 
 
 def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Tensor:
-    """A table's gradient, of which the other rows are 0."""
+    """Return a table's gradient; the rows that are not given are 0."""
     if by_row:
         index = rows.unsqueeze(0)
         return torch.sparse_coo_tensor(index, sums, shape, is_coalesced=True, check_invariants=False)
@@ -285,8 +285,8 @@ def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Te
 
 
 def _gradient_there(parts: Sequence[tuple[_Use, Tensor]], shape: torch.Size, by_row: bool) -> Tensor:
-    """A table's gradient on a device, which is not asked how many distinct rows there are: an entry for each
-    id of a table that goes by row, else one as large as the table."""
+    """Return a table's gradient without reading the number of distinct rows back from a device: for a table
+    updated by row an entry for each id, else a tensor as large as the table."""
     entries = [_entries(use, grad[:, use.column : use.column + shape[1]]) for use, grad in parts]
     if by_row:
         ids, values = (torch.cat(some) for some in zip(*entries, strict=True))
@@ -298,7 +298,7 @@ def _gradient_there(parts: Sequence[tuple[_Use, Tensor]], shape: torch.Size, by_
 
 
 def _entries(use: _Use, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The ids of a part whose gradient is given, and the gradient of each of these rows."""
+    """Return the ids of a part and the upstream gradient of the table row of each."""
     if use.lengths is None:
         return use.ids, grad
     owner = torch.repeat_interleave(use.lengths, output_size=len(use.ids))
@@ -314,9 +314,9 @@ def _entries(use: _Use, grad: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def summed_in_as_many(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `summed`, without asking a device how many distinct rows there are: (rows int64 [m], sums [m, w],
-    count [1]), of which the first `count` are the distinct ones; the others' sums are 0.
-    """
+    """Return the sums as `summed` does, without reading the number of distinct rows back from a device:
+    (rows int64 [m], sums [m, w], count [1]). The first `count` entries are the distinct rows; the other sums
+    are 0."""
     if not len(rows):
         return rows, values, rows.new_zeros(1)
     ordered, order = rows.sort()
@@ -328,16 +328,14 @@ def summed_in_as_many(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def summed(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of int64 [m], ascending, and for each the sum of its values [m, w]."""
+    """Return the distinct rows of int64 [m], ascending, and for each the sum of its values [m, w]."""
     return _summed_alone(_Source(rows, values))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What is to be summed up: entries for rows, int64 [m].
-
-    Entry i is row at[i] of `values` [n, w], or row i (None), times share[i].
-    """
+    """Values to be summed by row, with an entry for each of int64 [m] rows. Entry i is row at[i] of `values`
+    [n, w] (row i if `at` is None), times share[i]."""
 
     rows: Tensor
     values: Tensor
@@ -346,7 +344,8 @@ class _Source:
 
 
 def _sources(uses: Sequence[_Use], grad: Tensor, first: dict[int, int], width: int) -> list[_Source]:
-    """The entries of one value's parts of a width. first: by table, the number of its first row."""
+    """Return the entries of one value's parts that have this width. first: for each table, the number of its
+    first row."""
     if not uses:
         return []
     grad = grad.contiguous()
@@ -354,7 +353,7 @@ def _sources(uses: Sequence[_Use], grad: Tensor, first: dict[int, int], width: i
     if whole % width or any(use.column % width for use in uses):
         columns = [grad[:, use.column : use.column + width].contiguous() for use in uses]
         return [_source([use], part, [0], 1, first) for use, part in zip(uses, columns, strict=True)]
-    # The columns of a part are every so manieth row of a narrower matrix: nothing is copied.
+    # The part's columns are seen as every k-th row of a narrower matrix, so that nothing is copied.
     return [_source(uses, grad.view(-1, width), [use.column // width for use in uses], whole // width, first)]
 
 
@@ -384,9 +383,10 @@ def _source(
 
 
 def _summed(sources: Sequence[_Source], count: int) -> tuple[Tensor, Tensor]:
-    """The distinct rows below `count` that have entries, ascending, and for each the sum of its entries."""
-    # Summing in the order of rows is quickest, and needs them sorted: the largest source is, and the
-    # others are added to it.
+    """Return the distinct rows below `count` that have entries, ascending, and for each the sum of its
+    entries."""
+    # Summing in the order of rows is fastest but needs sorted entries: this is done for the largest source;
+    # the others are added to its result.
     largest, *others = sorted(sources, key=lambda source: -len(source.rows))
     if not others:
         return _summed_alone(largest)
@@ -407,7 +407,7 @@ def _summed_alone(source: _Source) -> tuple[Tensor, Tensor]:
 
 
 def _in_order(source: _Source, order: Tensor, begins: Tensor) -> Tensor:
-    """The sums of a source's entries in an order, from each of `begins` to the next."""
+    """Return the sums of a source's entries, taken in an order, from each of `begins` to the next."""
     if not len(order):
         return source.values.new_zeros(len(begins), source.values.shape[1])
     at = order if source.at is None else source.at.index_select(0, order)
@@ -416,7 +416,7 @@ def _in_order(source: _Source, order: Tensor, begins: Tensor) -> Tensor:
 
 
 def _distinct(ids: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The distinct ids below `count`, ascending, and for each id its place among them."""
+    """Return the distinct ids below `count`, ascending, and for each id its index among them."""
     if count > _MARKS * len(ids):
         rows, places = torch.unique(ids, return_inverse=True)
         return rows, places

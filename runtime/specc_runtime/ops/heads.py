@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def per_head(x: Tensor, matrices: Tensor, dim: int) -> Tensor:
-    """x [..., heads (at dim), ..., w] times matrices [heads, w, n], each head by its own: [..., n]."""
+    """Return x [..., heads (at dim), ..., w] times matrices [heads, w, n], each head by its own: [..., n]."""
     moved = x.movedim(dim, 0)
     product = torch.bmm(moved.flatten(1, -2), matrices)
     shaped: Tensor = product.reshape(*moved.shape[:-1], matrices.shape[-1])
@@ -16,7 +16,7 @@ def per_head(x: Tensor, matrices: Tensor, dim: int) -> Tensor:
 
 
 def fan(x: Tensor, matrices: Tensor, dim: int) -> Tensor:
-    """x [..., w] times each of matrices [heads, w, n]: [..., heads (at dim), ..., n]."""
+    """Return x [..., w] times each of matrices [heads, w, n]: [..., heads (at dim), ..., n]."""
     side_by_side = F.linear(x, matrices.mT.flatten(0, 1))
     apart: Tensor = side_by_side.unflatten(-1, (len(matrices), -1))
     return apart.movedim(-2, dim)

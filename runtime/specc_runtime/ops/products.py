@@ -1,8 +1,7 @@
-"""Products with matrices, of what tables gave.
+"""Matrix products of values that were looked up in tables.
 
-A part of a value that is the same few rows of a table over and over (`fields.repeated`) is multiplied once
-for each of these rows, not at every position that names one: a category's product with a matrix is the same
-in all histories.
+A part of a value that consists of few distinct table rows (`fields.repeated`) is multiplied once for each of
+these rows, not at every position: a category's product with a matrix is the same in all histories.
 
 Promises: the value and gradients of `F.linear`, some rows at a time.
 """
@@ -25,11 +24,11 @@ from specc_runtime.tracing import untraced
 
 
 class Source(NamedTuple):
-    """A value x [rows, in]; or what is multiplied, with the matrix [out, in] and the bias.
+    """A value x [rows, in]; or the product of x with the matrix [out, in], plus the bias.
 
-    at: the rows of x in another order, or some of them, none twice; None if it is as it should be.
-    columns: which of x are multiplied, the others being a part of `addend` [few, out], of which row
-        places[k, i] is added at row i for every k.
+    at: the rows of x to use, none twice; None for all in their order. columns: the columns of x that are
+    multiplied by the matrix; the product of the others is in `addend` [few, out], of which row places[k, i]
+    is added at row i for every k.
     """
 
     x: Tensor
@@ -44,7 +43,7 @@ class Source(NamedTuple):
     def of(
         x: Tensor, matrix: Tensor, bias: Tensor | None, at: Tensor, looked_up: Sequence[Part] = ()
     ) -> Source:
-        """A product, of which rows that are named over and over are multiplied already."""
+        """Return a product in which rows that repeat are multiplied already."""
         few, columns = repeated(x, looked_up, len(matrix))
         if not few:
             return Source(x, matrix, bias, at)
@@ -56,7 +55,7 @@ class Source(NamedTuple):
         return Source(x, matrix[:, columns], None, at, columns, torch.cat(products), torch.stack(places))
 
     def product(self, begin: int, end: int, out: Tensor, plus: Tensor | None = None) -> None:
-        """Write the product's rows begin .. end, and what is added to them, [end - begin, out]."""
+        """Write rows begin .. end of the product, plus `plus`, into `out`, [end - begin, out]."""
         assert self.matrix is not None
         x, matrix = self._read(begin, end), self.matrix.t()
         if self.addend is not None:
@@ -76,17 +75,17 @@ class Source(NamedTuple):
             torch.mm(x, matrix, out=out)
 
     def derivatives(self, slope: bool) -> Source:
-        """Where the derivatives go; those of x are written by `back` if it has any."""
+        """Return buffers for the gradients; `back` writes the one of x, if it has any."""
         written = slope and (self.at is None or len(self.at) == len(self.x))
         d_x = torch.empty_like(self.x) if written else torch.zeros_like(self.x)
         if written and self.addend is not None:
-            # Of the other columns it is the addend that has one.
+            # The gradient of the other columns flows through the addend.
             d_x[:, : self.columns.start] = 0
             d_x[:, self.columns.stop :] = 0
         return Source(d_x, zeros(self.matrix), zeros(self.bias), addend=zeros(self.addend))
 
     def back(self, begin: int, end: int, d: Tensor, into: Source) -> None:
-        """From the derivative of the product's rows begin .. end those of what it is made of."""
+        """Write the gradients of the operands, from the upstream gradient `d` of rows begin .. end."""
         assert self.matrix is not None
         assert into.matrix is not None
         d_x = into.x[:, self.columns]
@@ -116,10 +115,10 @@ def product(
     plus: Tensor | None = None,
     looked_up: Sequence[Part] = (),
 ) -> Tensor:
-    """The product of some rows of x [rows, in] with a matrix [out, in], plus a bias [out] and a value
+    """Return the product of some rows of x [rows, in] with a matrix [out, in], plus a bias [out] and a value
     [m, out]: [m, out].
 
-    at: the rows, int64 [m], none twice. looked_up: what `lookup` gave x for, if it did.
+    at: the rows, int64 [m], none twice. looked_up: the parts, if x is the result of `lookup`.
     """
     source = Source.of(x, matrix, bias, at.to(x.device), looked_up)
     found: Tensor = _Product.apply(plus, *source)  # type: ignore[no-untyped-call]
@@ -153,5 +152,5 @@ class _Product(torch.autograd.Function):
 
 
 def zeros(x: Any) -> Tensor | None:
-    """Of a tensor that can have a derivative."""
+    """Return zeros for a gradient, or None if x is no tensor or cannot have one."""
     return torch.zeros_like(x) if isinstance(x, Tensor) and x.is_floating_point() else None

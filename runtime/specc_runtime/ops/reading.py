@@ -1,6 +1,6 @@
 """Values read by position: one for each row, and windows.
 
-Promises: outside of an axis there is 0, and no gradient flows to a position or from what is outside.
+Promises: outside of an axis the value is 0, and no gradient flows to a position or from outside.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Axes = tuple[Axis, ...]
 def at(
     x: Tensor, position: Tensor, of: Rows | None = None, to: Rows | None = None, exact: bool = False
 ) -> Tensor:
-    """Along dimension 1 of x, [n, size, ..., w], what stands at positions [m, ..., 1]: [m, ..., w].
+    """Return what x [n, size, ..., w] has along dimension 1 at positions [m, ..., 1]: [m, ..., w].
 
-    of, to: the rows of x and of the positions, where these are others. An x of one row is read by all.
+    of, to: the rows of x and of the positions, if they differ. An x of one row is read by all.
     """
     size = x.shape[1]
     place, inside = _whole(position, size, exact)
@@ -33,8 +33,8 @@ def at(
 
 
 def at_rows(x: Tensor, position: Tensor, of: Rows, to: Rows, axis: Axis, exact: bool = False) -> Tensor:
-    """Along a ragged axis of x [of.count, ..., w] what stands at positions [to.count, ..., 1]:
-    [to.count, ..., w]."""
+    """Return what x [of.count, ..., w] has along a ragged axis at positions [to.count, ..., 1]: [to.count,
+    ..., w]."""
     lengths = to.lengths_of(axis).to(x.device)
     whole, inside = _whole(position, lengths.view(-1, *[1] * (position.dim() - 2)), exact)
     place = to.locate(of, {axis: whole})
@@ -42,7 +42,8 @@ def at_rows(x: Tensor, position: Tensor, of: Rows, to: Rows, axis: Axis, exact: 
 
 
 def _whole(position: Tensor, length: int | Tensor, exact: bool) -> tuple[Tensor, Tensor]:
-    """Positions [..., 1] rounded down, int64 [...], and which of them there are; 0 stands for others."""
+    """Return positions [..., 1] rounded down, int64 [...], and which of them exist; the others are replaced
+    by 0."""
     position = position.detach().squeeze(-1)
     inside = (position >= 0) & (position < length)
     whole = torch.where(inside, position, 0).floor()
@@ -52,7 +53,8 @@ def _whole(position: Tensor, length: int | Tensor, exact: bool) -> tuple[Tensor,
 
 
 def _picked(x: Tensor, place: Tensor, inside: Tensor) -> Tensor:
-    """Rows of x [n, ..., w] at places [m, ...], 0 where they are not inside; other dimensions broadcast."""
+    """Return rows of x [n, ..., w] at places [m, ...], 0 where they are not inside; other dimensions
+    broadcast."""
     shape = torch.broadcast_shapes(place.shape[1:], x.shape[1:-1])
     place, inside = (t.expand(-1, *shape) for t in (place, inside))
     if not x.numel():
@@ -68,8 +70,8 @@ def _picked(x: Tensor, place: Tensor, inside: Tensor) -> Tensor:
 
 
 def windows_of_rows(x: Tensor, rows: Rows, axis: Axis, shifts: Sequence[int]) -> Tensor:
-    """At each row what stands at some shifts from it along a ragged axis: [n, ..., w] to
-    [n, shifts, ..., w]."""
+    """Return at each row the values at some shifts from it along a ragged axis: [n, ..., w] to [n, shifts,
+    ..., w]."""
     place = rows.layout.planned(_shifted, rows.axes, axis, tuple(shifts)).to(x.device)
     if not len(x):
         return x.new_zeros(0, len(shifts), *x.shape[1:])
@@ -77,7 +79,7 @@ def windows_of_rows(x: Tensor, rows: Rows, axis: Axis, shifts: Sequence[int]) ->
 
 
 def _shifted(layout: Layout, axes: Axes, axis: Axis, shifts: tuple[int, ...]) -> Tensor:
-    """For each row those at some shifts from it, int64 [rows, shifts]; -1 where there is none."""
+    """Return for each row the rows at some shifts from it, int64 [rows, shifts]; -1 where there is none."""
     rows = layout.rows(axes)
     position = rows.position(axis).unsqueeze(1) + torch.tensor(shifts)
     inside = (position >= 0) & (position < rows.lengths_of(axis).unsqueeze(1))
@@ -86,7 +88,7 @@ def _shifted(layout: Layout, axes: Axes, axis: Axis, shifts: tuple[int, ...]) ->
 
 
 def windows(x: Tensor, dim: int, shifts: Sequence[int]) -> Tensor:
-    """The same along dimension `dim`, behind which the window stands."""
+    """Return windows as `windows_of_rows` does, along dimension `dim`; the window follows it."""
     size = x.shape[dim]
     place = torch.arange(size, device=x.device).unsqueeze(1) + torch.tensor(shifts, device=x.device)
     outside = (place < 0) | (place >= size)
@@ -96,7 +98,7 @@ def windows(x: Tensor, dim: int, shifts: Sequence[int]) -> Tensor:
 
 
 def _masked(found: Tensor, outside: Tensor, rest: torch.Size) -> Tensor:
-    """Rows that are 0 where they are outside, [n, shifts, *rest]."""
+    """Return found rows with 0 where they are outside, [n, shifts, *rest]."""
     found.masked_fill_(outside.flatten().view(-1, *[1] * len(rest)), 0)
     return found.view(*outside.shape, *rest)
 
@@ -104,9 +106,8 @@ def _masked(found: Tensor, outside: Tensor, rest: torch.Size) -> Tensor:
 def convolve(
     x: Tensor, matrix: Tensor, bias: Tensor | None, rows: Rows, axis: Axis, shifts: Sequence[int]
 ) -> Tensor:
-    """A linear layer of what stands at some shifts from each row along a ragged axis, side by side:
-    x [n, ..., w], matrix [out, shifts * w] to [n, ..., out]. No row is copied but those of one shift at a
-    time."""
+    """Return a linear layer of the values at some shifts from each row along a ragged axis, side by side: x
+    [n, ..., w], matrix [out, shifts * w] to [n, ..., out]. Rows are copied for one shift at a time."""
     places = rows.layout.planned(_shifted, rows.axes, axis, tuple(shifts)).to(x.device)
     out: Tensor = _Convolved.apply(x, matrix, places)  # type: ignore[no-untyped-call]
     return out if bias is None else out + bias
@@ -137,7 +138,7 @@ class _Convolved(torch.autograd.Function):
 
 
 def _there(places: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each shift the rows that have something there, and which rows that are."""
+    """Return for each shift the rows that have a value there, and the rows of these values."""
     found = []
     for place in places.unbind(1):
         there = (place >= 0).nonzero().squeeze(1)

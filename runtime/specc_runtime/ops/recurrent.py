@@ -1,6 +1,6 @@
 """Recurrences: a state that is carried along an axis.
 
-`step(*values, *constants, *states)` gives the next states, each [n, ...] as it got it.
+`step(*values, *constants, *states)` returns the next states, each [n, ...] like the state it replaces.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def scan(
     states: Sequence[Tensor],
     backward: bool = False,
 ) -> tuple[Tensor, ...]:
-    """States at each position of a ragged axis, for a step that treats every sequence by itself.
+    """Return the states at each position of a ragged axis, [rows.count, ...], for a step that treats every
+    sequence by itself.
 
-    values: [rows.count, ...], seen one position at a time. constants, states (at the start):
-    [rows.without(axis).count, ...]; a constant [1, ...] is the same for all. The sequences are
-    walked together, longest first, and drop out as they end.
-    Returns every state at each position, [rows.count, ...].
+    values: [rows.count, ...]; a step sees one position. constants, states (at the start):
+    [rows.without(axis).count, ...]; a constant [1, ...] is the same for all. The sequences run together,
+    longest first; each drops out when it ends.
     """
     steps = rows.steps(axis, backward)
     sorted_values = [pick(x, steps.gather).split(steps.active) for x in values]
@@ -59,11 +59,11 @@ def scan_together(
     states: Sequence[tuple[Tensor, Rows]],
     backward: bool = False,
 ) -> tuple[Tensor, ...]:
-    """As `scan`, for a step that looks at rows of several combinations of axes at once.
+    """Return the states as `scan` does, for a step that reads rows of several combinations of axes at once.
 
-    Every sequence takes every step of the longest; the state of one that has ended stays.
-    values: with the rows that they have with the axis; states: with the rows that they have
-    without it. Constants are the step's own.
+    Every sequence takes as many steps as the longest; the state of a sequence that has ended stays. values:
+    with the rows that they have with the axis; states: with the rows that they have without it. The step
+    closes over its constants.
     """
     layout = states[0][1].layout
     longest = layout.longest(axis)
@@ -93,16 +93,17 @@ def scan_together(
 
 @untraced
 def settled(x: Tensor, rows: Rows, axis: Axis) -> Tensor:
-    """A value that a step of `scan_together` reads, 1 where the sequence along the axis is empty.
+    """Return a value that a step of `scan_together` reads, replaced by 1 where the sequence along the axis
+    is empty.
 
-    No step is ever taken there, but all are computed: what divides by the length of nothing would be
-    infinite, and its gradient not a number, though nobody reads it.
+    Steps of an empty sequence are computed and discarded. Without this, a division by its length would be
+    infinite and the gradient of the discarded value NaN.
     """
     return torch.where(_running(rows, axis, 0, x), x, 1)
 
 
 def _at(x: Tensor, rows: Rows, axis: Axis, number: int, backward: bool) -> Tensor:
-    """The values of a step [rows without axis, ...]; of a sequence that has ended, some value."""
+    """Return the values of a step, [rows without axis, ...]; arbitrary ones for a sequence that has ended."""
     without = rows.without(axis)
     if rows.count == 0:
         return x.new_zeros(without.count, *x.shape[1:])
@@ -126,10 +127,10 @@ def scan_along(
     dims: Sequence[int],
     backward: bool = False,
 ) -> tuple[Tensor, ...]:
-    """States along a static axis of `size` positions.
+    """Return the states along a static axis of `size` positions.
 
-    values: for each its value at every position. dims: for each state the dimension that the axis
-    has in the result.
+    values: for each its value at every position. dims: for each state the dimension that the axis gets in
+    the result.
     """
     current = tuple(states)
     trace: list[tuple[Tensor, ...]] = []

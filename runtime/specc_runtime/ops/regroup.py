@@ -1,7 +1,7 @@
-"""Rows in another order, in blocks, with padding where a kernel wants whole ones.
+"""Rows in another order, in blocks, and with padding for kernels that need it.
 
-An index in both directions makes the gradient a read too: nothing is added up row by row, as the
-gradient of a plain `index_select` must in case an index occurs twice.
+With an index for both directions the gradient is a gather too. The gradient of a plain `index_select` is a
+scatter-add, because an index may occur twice.
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ class _Rejoin(torch.autograd.Function):
 
 
 def regroup(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
-    """Rows x [n, ...] as [m, ...], row i of which is row there[i]; back[j], int64 [n], is a place in
-    the result where row j stands.
+    """Return rows x [n, ...] as [m, ...], whose row i is row there[i] of x. back, int64 [n]: for each row of
+    x a place in the result where it stands.
 
-    Rows of the result that no `back` names are padding: whatever they hold, nothing may depend on it.
+    Rows of the result that `back` does not name are padding: nothing may depend on their values.
     """
     result: Tensor = _Regroup.apply(x, there.to(x.device), back.to(x.device))  # type: ignore[no-untyped-call]
     return result
 
 
 def rejoin(x: Tensor, there: Tensor, back: Tensor) -> Tensor:
-    """The inverse of `regroup`: x [m, ...] as [n, ...], row j of which is row there[j], no row twice.
-    Rows that `there` does not name are padding and get no gradient; back is what was `there`."""
+    """Return the inverse of `regroup`: x [m, ...] as [n, ...], whose row j is row there[j] of x, no row
+    twice. Rows of x that `there` does not name are padding and get no gradient. back: the `there` of the
+    `regroup`."""
     result: Tensor = _Rejoin.apply(x, there.to(x.device), back.to(x.device))  # type: ignore[no-untyped-call]
     return result
 
@@ -94,13 +95,13 @@ class _Together(torch.autograd.Function):
 
 
 def apart(x: Tensor, places: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Rows x [n, ...] in blocks, at least one: row i of a block is row places[i] of its. Each row of x is in
-    one, once."""
+    """Return rows x [n, ...] in blocks, at least one: row i of a block is row places[i] of x, with the
+    block's places. Each row of x is in exactly one block."""
     blocks: tuple[Tensor, ...] = _Apart.apply(x, *(there.to(x.device) for there in places))  # type: ignore[no-untyped-call]
     return blocks
 
 
 def together(blocks: Sequence[Tensor], places: Sequence[Tensor]) -> Tensor:
-    """The inverse of `apart`."""
+    """Return the inverse of `apart`."""
     whole: Tensor = _Together.apply(tuple(there.to(blocks[0].device) for there in places), *blocks)  # type: ignore[no-untyped-call]
     return whole

@@ -1,7 +1,7 @@
 """Rows moved from one combination of axes to another.
 
-Every function takes packed values [of.count, ...] and gives values [to.count, ...]; what a row is
-follows from the `Rows` alone. Gradients flow to every value that is read.
+Every function takes packed values [of.count, ...] and returns values [to.count, ...]; what a row is follows
+from the `Rows` alone. Gradients flow to every value that is read.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ Axes = tuple[Axis, ...]
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
-    """Rows of x [n, ...] at an index, int64 [m]: [m, ...]. x may be empty only if the index is."""
+    """Return rows of x [n, ...] at an index, int64 [m]: [m, ...]. x may be empty only if the index is."""
     return x.index_select(0, index.to(x.device))
 
 
 def expand(x: Tensor, of: Rows, to: Rows) -> Tensor:
-    """Each value repeated at every row of `to` that belongs to it."""
+    """Return each value repeated at every row of `to` that belongs to it."""
     return x if of is to else pick(x, to.index(of))
 
 
 def expand_anew(x: Tensor, of: Rows, to: Rows) -> Tensor:
-    """As `expand`, in memory of its own: what is written over it leaves x as it is."""
+    """Return the same as `expand`, always as a copy, so that it may be written over."""
     return x.clone() if of is to else pick(x, to.index(of))
 
 
 def repeat(x: Tensor, rows: Rows) -> Tensor:
-    """A value that is the same everywhere, [1, ...], at every row. A view: no memory is used."""
+    """Return a value that is the same everywhere, [1, ...], at every row. A view: no memory is used."""
     return x.expand(rows.count, *x.shape[1:])
 
 
 def along(w: Tensor, *positions: Tensor) -> Tensor:
-    """A free parameter [bound, ..., *rest] read at positions along its first axes, each int64
-    [rows]: [rows, *rest]."""
+    """Return a free parameter [bound, ..., *rest] at positions along its first axes, each int64 [rows]:
+    [rows, *rest]."""
     index = positions[0]
     for bound, position in zip(w.shape[1:], positions[1:], strict=False):
         index = index * bound + position
@@ -44,35 +44,35 @@ def along(w: Tensor, *positions: Tensor) -> Tensor:
 
 
 def rename(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    """The same values along a copy of an axis. Rows move only if the copy stands elsewhere in the
-    order of axes."""
+    """Return the values along a copy of an axis. Rows move only if the copy has another place in the order
+    of axes."""
     if tuple(new if a == old else a for a in of.axes) == to.axes:
         return x
     return pick(x, heads(of, to, old, new))
 
 
 def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    """The first positions of an axis: as many as the new axis has."""
+    """Return the first positions of an axis: as many as the new axis has."""
     return pick(x, heads(of, to, old, new))
 
 
 def heads(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    """The rows that `head` picks."""
+    """Return the rows that `head` picks."""
     return to.layout.planned(_later, of.axes, to.axes, old, new, 0)
 
 
 def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    """All positions of an axis but the first."""
+    """Return all positions of an axis but the first."""
     return pick(x, tails(of, to, old, new))
 
 
 def tails(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    """The rows that `tail` picks."""
+    """Return the rows that `tail` picks."""
     return to.layout.planned(_later, of.axes, to.axes, old, new, 1)
 
 
 def _later(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis, by: int) -> Tensor:
-    """The rows of `of` at the same positions, or later ones."""
+    """Return the rows of `of` at positions `by` later than those of `to`."""
     rows = layout.rows(to)
     return rows.locate(layout.rows(of), {old: rows.position(new) + by if by else rows.position(new)})
 
@@ -80,7 +80,7 @@ def _later(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis, by: int) ->
 def append(
     x: Tensor, y: Tensor, of_x: Rows, of_y: Rows, to: Rows, old: Axis, new: Axis, second: Axis | None
 ) -> Tensor:
-    """y after x along an axis: one vector (`second` None), or the positions of its axis `second`."""
+    """Return y after x along an axis: one vector (`second` None), or the positions of its axis `second`."""
     shape = torch.broadcast_shapes(x.shape[1:], y.shape[1:])
     both = torch.cat([x.expand(-1, *shape), y.expand(-1, *shape)])
     return pick(both, to.layout.planned(_appended, of_x.axes, of_y.axes, to.axes, old, new, second))
@@ -89,7 +89,7 @@ def append(
 def _appended(
     layout: Layout, of_x: Axes, of_y: Axes, to: Axes, old: Axis, new: Axis, second: Axis | None
 ) -> Tensor:
-    """The rows that `append` picks of those of x with those of y after them."""
+    """Return the rows that `append` picks from those of x followed by those of y."""
     rows, before = layout.rows(to), layout.rows(of_x)
     position, length = rows.position(new), rows.lengths_of(old)
     from_x = rows.locate(before, {old: position})
@@ -98,17 +98,17 @@ def _appended(
 
 
 def unroll(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
-    """A static axis at dimension `dim` as rows: the inverse of giving it a dimension of its own."""
+    """Return a static axis at dimension `dim` as rows; the inverse gives it a dimension of its own."""
     return x.movedim(dim, 1)[to.index(of).to(x.device), to.position(axis).to(x.device)]
 
 
 def top(
     x: Tensor, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis, own: Rows | None = None
 ) -> Tensor:
-    """The positions of highest score, best first; of equal ones the earlier.
+    """Return the positions of highest score, best first; of equal scores the earlier position.
 
-    score: [of.count, ..., 1], of as many dimensions as x; one that is not 1 selects on its own.
-    own: the rows of x where they are fewer than the scores'; then a row has one score.
+    score: [of.count, ..., 1], with as many dimensions as x; each index along a dimension that is not 1
+    selects for itself. own: the rows of x if they are fewer than the scores'; then a row has one score.
     """
     segment = of.index(of.without(old))
     columns = score.detach().flatten(1)
@@ -123,7 +123,7 @@ def top(
 
 
 def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
-    """For each row of the chosen positions the place of one of its sequence, the first ones, among all."""
+    """Return for each row of the chosen positions the first place of its sequence among all rows."""
     rows, rest = layout.rows(to), layout.rows(of).without(old)
     lengths = rest.lengths_of(old)
     begins = lengths.cumsum(0) - lengths
@@ -131,8 +131,8 @@ def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
 
 
 def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
-    """The positions of an axis side by side as channels, zeros up to its bound:
-    [of.count, ..., w] to [to.count, ..., bound * w]."""
+    """Return the positions of an axis side by side as channels, with zeros up to its bound: [of.count, ...,
+    w] to [to.count, ..., bound * w]."""
     place = of.layout.planned(_padded, of.axes, to.axes, axis)
     whole = x.new_zeros(to.count * axis.bound, *x.shape[1:]).index_copy(0, place.to(x.device), x)
     apart: Tensor = whole.unflatten(0, (to.count, axis.bound))
@@ -140,6 +140,6 @@ def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
 
 
 def _padded(layout: Layout, of: Axes, to: Axes, axis: Axis) -> Tensor:
-    """The place of each row where every sequence has as many places as its bound."""
+    """Return the place of each row if every sequence were padded to its bound."""
     rows = layout.rows(of)
     return rows.index(layout.rows(to)) * axis.bound + rows.position(axis)

@@ -1,7 +1,8 @@
-"""Reductions over a ragged axis: from packed values [rows.count, ...] to one for each row of
+"""Reductions over a ragged axis: packed values [rows.count, ...] to one for each row of
 `rows.without(axis)`.
 
 `where` is a boolean mask [rows.count, ..., 1]: positions at which it is False do not count.
+
 Promises: over nothing the result is 0 and so is its gradient; no NaN arises from an empty axis.
 """
 
@@ -51,7 +52,7 @@ def _extreme(x: Tensor, rows: Rows, axis: Axis, where: Where, kind: str, worst: 
     ids, count = _ids(x, rows, axis)
     index = ids.reshape(-1, *([1] * (x.dim() - 1))).expand_as(x)
     found = x.new_zeros(count, *x.shape[1:]).scatter_reduce(0, index, x, kind, include_self=False)
-    # A segment of which every position is left out.
+    # A segment in which every position is masked.
     return found if where is None else torch.where(found == worst, 0, found)
 
 
@@ -65,22 +66,22 @@ def last(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
 def first(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
     if where is None:
         return _at(x, rows, axis, (rows.without(axis).lengths_of(axis) - 1).clamp(max=0))
-    # Counted from behind the bound, so that again the largest is wanted and -1 means none.
+    # Counted down from the bound, so that the first position is a maximum too and -1 means none.
     position = axis.bound - rows.position(axis).to(x.device).reshape(-1, *([1] * (x.dim() - 1)))
     found = _extreme_position(torch.where(where, position, -1), rows, axis, "amax")
     return _at(x, rows, axis, torch.where(found < 0, -1, axis.bound - found))
 
 
 def _extreme_position(position: Tensor, rows: Rows, axis: Axis, kind: str) -> Tensor:
-    """int64 [out, ..., 1]: the largest position of each segment, -1 for none."""
+    """Return the largest position of each segment, int64 [out, ..., 1]; -1 for none."""
     ids, count = _ids(position, rows, axis)
     index = ids.reshape(-1, *([1] * (position.dim() - 1))).expand_as(position)
     return position.new_full((count, *position.shape[1:]), -1).scatter_reduce(0, index, position, kind)
 
 
 def _at(x: Tensor, rows: Rows, axis: Axis, position: Tensor) -> Tensor:
-    """The values at one position of the axis for each row without it, int64 [out] or [out, ..., 1];
-    0 where it is negative."""
+    """Return the values at one position of the axis for each row without it, int64 [out] or [out, ..., 1]; 0
+    where it is negative."""
     out = rows.without(axis)
     if rows.count == 0:
         return x.new_zeros(out.count, *x.shape[1:])
@@ -93,7 +94,8 @@ def _at(x: Tensor, rows: Rows, axis: Axis, position: Tensor) -> Tensor:
 
 
 def cumsum(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
-    """At each position the sum of those up to it that `where` keeps: [rows.count, ...]."""
+    """Return at each position the sum up to and with it, of positions where `where` is True: [rows.count,
+    ...]."""
     if where is not None:
         x = torch.where(where, x, 0)
     ids, count = _ids(x, rows, axis)
@@ -104,28 +106,28 @@ def cumsum(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
 
 
 def logsumexp(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
-    """Logarithm of the sum of exp(x): 0 over nothing."""
+    """Return the logarithm of the sum of exp(x); 0 over nothing."""
     ids, count = _ids(x, rows, axis)
     _, total, largest = _exponentials(x, ids, count, where)
     return torch.where(total == 0, 0, largest + torch.where(total == 0, 1, total).log())
 
 
 def log_softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
-    """The logarithm of `softmax`; 0 where `where` is False."""
+    """Return the logarithm of `softmax`; 0 where `where` is False."""
     found = x - logsumexp(x, rows, axis, where).index_select(0, _ids(x, rows, axis)[0])
     return found if where is None else torch.where(where, found, 0)
 
 
 def softmax(x: Tensor, rows: Rows, axis: Axis, where: Where = None) -> Tensor:
-    """exp(x) / sum exp(x) along the axis: [rows.count, ...]; 0 where `where` is False."""
+    """Return exp(x) / sum exp(x) along the axis: [rows.count, ...]; 0 where `where` is False."""
     ids, count = _ids(x, rows, axis)
     parts, total, _ = _exponentials(x, ids, count, where)
     return parts / torch.where(total == 0, 1, total).index_select(0, ids)
 
 
 def _exponentials(x: Tensor, ids: Tensor, count: int, where: Where) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(x - m) [rows.count, ...], 0 where `where` is False, with its sums and m, the largest x, of each of
-    `count` segments: 0 and 0 of an empty one."""
+    """Return exp(x - m) [rows.count, ...], 0 where `where` is False, with the sums and the maxima m of each
+    of `count` segments; both are 0 for an empty segment."""
     if where is not None:
         x = torch.where(where, x, -torch.inf)
     index = ids.reshape(-1, *([1] * (x.dim() - 1))).expand_as(x)

@@ -1,8 +1,8 @@
-"""A few rows at a time, where what is computed between is larger than what comes out.
+"""Compute a few rows at a time, where intermediate values are larger than the result.
 
-What a whole batch's rows have in between is written to memory and read again, over and over; that of a
-few rows stays in the processor's cache, and is computed again for the gradient rather than kept.
-On an accelerator, which wants many rows at once, all are taken together.
+The intermediate values of a whole batch would be written to memory and read again; those of a few rows stay
+in the processor's cache, and backward computes them again instead of saving them. An accelerator works best
+on many rows, so there all rows are one tile.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Again, Part
 from specc_runtime.tracing import untraced
 
-# Numbers of a value that a tile has: in single precision a megabyte, which stays in a core's cache. Of
-# smaller tiles there are so many that calling torch takes the time.
+# How many numbers the largest value of a tile has: in single precision a megabyte, which fits in a core's
+# cache. With smaller tiles the calls of torch would take most of the time.
 TILE = 2**18
 
 
 @untraced
 def by_tile(function: Callable[..., Tensor], rows: int, *values: Tensor) -> Tensor:
-    """function(*values), so many rows at a time.
+    """Return function(*values), computed `rows` rows at a time.
 
-    values: [n, ...], at least one, each of its own rows only. In between nothing is kept: the gradient
-    computes it again, tile by tile.
+    values: [n, ...], at least one; a row of the result depends only on the same row of each. Nothing is
+    saved for backward but the values: it computes each tile again.
     """
     if len(values[0]) <= rows or values[0].device.type != "cpu":
         return function(*values)
@@ -43,16 +43,17 @@ def by_tile(function: Callable[..., Tensor], rows: int, *values: Tensor) -> Tens
 
 
 def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
-    """As `by_tile`, for models of an interface before 3. numbers: how many a row has where it has most."""
+    """Return the same as `by_tile`, for models of an interface before 3. numbers: how many numbers the
+    widest value has in a row."""
     return by_tile(function, max(TILE // max(numbers, 1), 1), *values)
 
 
 @untraced
 def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | None = None) -> Tensor:
-    """sum(weight * x, over axis).
+    """Return sum(weight * x, over axis): [rows.without(axis).count, ..., w].
 
-    weight [rows.count, ..., 1], x [of.count, ..., w], `of` None for the same rows; the dimensions between are
-    the same. Returns [rows.without(axis).count, ..., w].
+    weight [rows.count, ..., 1], x [of.count, ..., w]; `of` is None if their rows are the same. The
+    dimensions between are the same.
     """
     out = rows.without(axis)
     ids, places = rows.index(out).to(x.device), _places(rows, of, x)
@@ -63,7 +64,7 @@ def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | N
 class Factor(NamedTuple):
     """One of two values that are multiplied at rows of both: x [of.count, w].
 
-    matrix: [n, w], None if x does not count by itself. looked_up: what `lookup` gave x for, if it did.
+    matrix: [n, w], None if x has no term of its own. looked_up: the parts, if x is the result of `lookup`.
     """
 
     x: Tensor
@@ -74,10 +75,10 @@ class Factor(NamedTuple):
 
 @untraced
 def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, rows: Rows) -> Tensor:
-    """matrix (a * b) + a.matrix a + b.matrix b + bias at every row; without any matrix the sum of a * b over
-    channels.
+    """Return matrix (a * b) + a.matrix a + b.matrix b + bias at every row, [rows.count, n]; without any
+    matrix the sum of a * b over channels, [rows.count, 1].
 
-    matrix [n, w], bias [n]. Returns [rows.count, n], or [rows.count, 1].
+    matrix [n, w], bias [n].
     """
     given: list[Tensor | None] = []
     for factor in (a, b):
@@ -85,7 +86,7 @@ def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, row
         if factor.matrix is None or places is None:
             given += [factor.x, factor.matrix, None, places]
         else:
-            # Where there is less of it than rows it is multiplied before it is repeated.
+            # A factor with fewer rows than the result is multiplied before it is expanded.
             given += [factor.x, None, F.linear(factor.x, factor.matrix, bias), places]
             bias = None
     again = Again.of(a.x, a.looked_up), Again.of(b.x, b.looked_up)
@@ -94,7 +95,7 @@ def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, row
 
 
 def _places(rows: Rows, of: Rows | None, x: Tensor) -> Tensor | None:
-    """For each row the row of x that belongs to it; None where they are the same."""
+    """Return for each row the row of x that belongs to it, or None if they are the same."""
     return None if of is None or of is rows else rows.index(of).to(x.device)
 
 
@@ -132,12 +133,13 @@ class _WeightedSum(torch.autograd.Function):
 
 @in_single
 class _Paired(torch.autograd.Function):
-    """For each factor: x, its own matrix, what is added at its rows instead, and the rows' places in it."""
+    """The autograd function of `paired`. For each factor it takes x, its own matrix, the term added at its
+    rows instead, and the index of its rows."""
 
     @staticmethod
     def forward(ctx: Any, again: Sequence[Again | None], matrix: Tensor | None, *given: Any) -> Tensor:
-        # By when this gradient is computed, what x has from later reads is there: with that and its own, x
-        # would be a third of its size.
+        # Not saved if it can be read again: backward already holds x's gradient from later readers and makes
+        # another one here, and x would be a third tensor of that size.
         ctx.again = {i: x for i, x in zip((0, 4), again, strict=True) if x is not None}
         ctx.save_for_backward(matrix, *(None if i in ctx.again else x for i, x in enumerate(given)))
         (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
@@ -197,7 +199,7 @@ class _Paired(torch.autograd.Function):
 
 
 def tiles(rows: int, like: Tensor | Again) -> Iterator[tuple[int, int]]:
-    """Where tiles begin and end."""
+    """Yield where tiles begin and end."""
     numbers = max(like.shape[1:].numel(), 1)
     step = max(TILE // numbers, 1) if like.device.type == "cpu" else max(rows, 1)
     for begin in range(0, rows, step):
@@ -209,6 +211,6 @@ def _rows(x: Tensor | Again, places: Tensor | None, begin: int, end: int) -> Ten
 
 
 def _gradient(x: Tensor | Again, places: Tensor | None) -> Tensor:
-    """Where the gradient goes: rows that several read are added up."""
+    """Return a buffer for the gradient of x; 0 where rows are read by index, because they are added up."""
     found = x.new_empty(x.shape)
     return found if places is None else found.zero_()
