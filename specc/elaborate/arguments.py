@@ -24,14 +24,14 @@ from specc.types.static import describe
 
 
 def usage(block: tree.Block) -> str:
-    """The block's signature, as it was written."""
+    """Return the block's signature, as it was written."""
     inputs = ", ".join(i.ident.name + i.type.span.text for i in block.inputs)
     statics = ", ".join(s.span.text for s in block.statics)
     return f"{block.ident.name}({inputs}{'; ' if statics else ''}{statics})"
 
 
 def signature_of(block: tree.Block) -> Signature:
-    """What a call of a block is bound by."""
+    """Return the signature by which a call of a block is bound."""
     known: Signature | None = block.memo.get("signature")
     if known is None:
         inputs = tuple(i.ident.name for i in block.inputs)
@@ -52,7 +52,8 @@ def signature_of(block: tree.Block) -> Signature:
 def bind_arguments(
     block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
 ) -> tuple[dict[str, Given], dict[str, tuple[Any, Span]], Mapping[str, Any]]:
-    """Inputs, statics and clauses by name, every mistake of the call reported. Raises Fault."""
+    """Return inputs, statics and clauses by name, after reporting every mistake of the call.
+    Raises Fault."""
     signature = signature_of(block)
     binding = bound(signature, expr, 1 if first is None else len(first))
     inputs: dict[str, Given] = dict(zip(signature.inputs, first or (), strict=False))
@@ -125,7 +126,8 @@ def bind_types(
 
 
 def is_ancestor(axis: Axis, axes: tuple[Axis, ...]) -> bool:
-    """A parent comes along with every axis that lives in it."""
+    """Return whether an axis is the parent, in however many steps, of one that is there: parents
+    come along."""
     for other in axes:
         up = other.parent
         while up is not None:
@@ -157,7 +159,7 @@ def _match(
     block: tree.Block, item: tree.Input, ident: tree.Ident, node: Node, place: Span, site: Site,
     bound: dict[str, Axis],
 ) -> Axis:  # fmt: skip
-    """The axis of an argument that an axis variable stands for."""
+    """Return the axis of an argument that an axis variable stands for."""
     free = [a for a in node.type.axes if a not in bound.values()]
     if not free:
         raise _lacks_axis(block, item, ident, node, place, site.world, None)
@@ -180,7 +182,8 @@ def _match(
 
 
 def bind_statics(block: tree.Block, given: dict[str, tuple[Any, Span]], scope: Scope) -> None:
-    """Statics in order: what the call gave, else the default, which may use widths and earlier ones."""
+    """Bind statics in order: to what the call gave, else to the default, which may use widths and earlier
+    statics."""
     site = Site(scope, scope.frame, scope.path)
     _bind_width_variables(block, scope)
 
@@ -207,7 +210,7 @@ def bind_statics(block: tree.Block, given: dict[str, tuple[Any, Span]], scope: S
 
 
 def _is_variable(expr: tree.Expr, block: tree.Block, scope: Scope) -> bool:
-    """A bare name in a signature is a variable, unless it is one of the block's statics or a param."""
+    """Return whether a bare name in a signature is a variable: it is no static of the block and no param."""
     if not isinstance(expr, tree.Ref) or any(s.ident.name == expr.name for s in block.statics):
         return False
     found = scope.outer.find(expr.name) if scope.outer else None
@@ -225,7 +228,7 @@ def _bind_width_variables(block: tree.Block, scope: Scope) -> None:
 
 
 def declared_width(expr: tree.Expr, site: Site) -> int:
-    """A width as a signature declares it. Raises Fault unless it can be one."""
+    """Return a width as a signature declares it. Raises Fault unless it can be one."""
     width = static(expr, site)
     if not is_count(width):
         raise site.world.fault(

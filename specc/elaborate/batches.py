@@ -21,8 +21,8 @@ _REQUEST, _CANDIDATE = "request", "candidate"
 
 
 def across(world: World, node: Node, span: Span) -> Node:
-    """A value of all examples of the batch. It is made outside of all scans, of a value without axes that
-    are ragged. Raises Fault."""
+    """Return a value of all examples of the batch. It is made outside of all scans, of a value without axes
+    that are ragged. Raises Fault."""
     ragged = [a for a in node.type.axes if a.ragged]
     if ragged:
         raise world.fault(
@@ -39,9 +39,9 @@ def across(world: World, node: Node, span: Span) -> Node:
 
 
 def among(world: World, score: Node, all_scores: Node, span: Span, alike: str | None = None) -> Node:
-    """-log softmax of a score among those of the batch: of `all_scores`, which has the batch's axis.
+    """Return -log softmax of a score among those of the batch: of `all_scores`, which has the batch's axis.
 
-    alike: the path of a field of keys: others with the example's own key are left out.
+    alike: the path of a field of keys; other examples with the example's own key are left out.
     """
     axis = batch_axis(world.batch)
     own = world.put(world.root, op.OWN, [], Type((axis,), 1), span, {"axis": axis})
@@ -61,7 +61,7 @@ def among(world: World, score: Node, all_scores: Node, span: Span, alike: str | 
 
 
 def log_frequency(world: World, path: str, owner: str, span: Span) -> Node:
-    """The logarithm of the share of the training data that has a field's key. Raises Fault."""
+    """Return the logarithm of the share of the training data that has a field's key. Raises Fault."""
     spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
     assert spec.table is not None
     rows = world.weights[spec.table].shape[0]
@@ -72,7 +72,8 @@ def log_frequency(world: World, path: str, owner: str, span: Span) -> Node:
 
 
 def every_pair(world: World, score: Node, span: Span) -> Node:
-    """A score of each request with every candidate of the batch: along the batch's axis. Raises Fault."""
+    """Return a score of each request with every candidate of the batch: along the batch's axis. Raises
+    Fault."""
     return _Pairs(world, span).all_of(score)
 
 
@@ -106,7 +107,7 @@ class _Pairs:
         return self._seen(score.id)
 
     def _order(self, root: Node) -> list[Node]:
-        """The nodes that a node is computed from, and itself, inputs first."""
+        """Return the nodes that a node is computed from, and itself, inputs first."""
         found: set[int] = set()
         stack = [root.id]
         while stack:
@@ -117,7 +118,7 @@ class _Pairs:
         return [n for n in self.world.root.nodes if n.id in found]
 
     def _roles(self, node: Node) -> frozenset[str]:
-        """Whether a value depends on the request, the candidate, both or none."""
+        """Return whether a value depends on the request, the candidate, both or none."""
         own = {role for i in node.inputs for role in self.roles[i]}
         own |= {self.fields[path] for path in fields_of(node)}
         axes = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
@@ -125,7 +126,8 @@ class _Pairs:
         return frozenset(own)
 
     def _seen(self, id: int) -> Node:
-        """An input of a pair: what depends on the candidate is that of every candidate."""
+        """Return an input of a pair: a value that depends on the candidate is replaced by that of every
+        candidate."""
         if id not in self.made and self.roles[id] == {_CANDIDATE}:
             self.made[id] = across(self.world, self.index[id], self.span)
         return self.made.get(id, self.index[id])
@@ -149,14 +151,14 @@ class _Pairs:
         return Type((*type_.axes, self.axis), type_.width)
 
     def _spread(self, x: Node, score: Node) -> Node:
-        """A value with the batch's axis, along which it is the same."""
+        """Return a value repeated along the batch's axis."""
         world, type_ = self.world, Type((*score.type.axes,), 1)
         nothing = world.put(world.root, op.LT, [score.id, score.id], type_, x.span)
         both = Type(union(x.type, type_), x.type.width)
         return world.put(world.root, op.ADD, [x.id, nothing.id], both, x.span)
 
     def _scan(self, node: Node, inputs: list[Node]) -> Node:
-        """A scan of which some captures or starts have the batch's axis."""
+        """Return a scan in which some captures or starts have the batch's axis."""
         region = node.region
         assert region is not None
         wide = self._wide_in(region, {n for n, x in enumerate(inputs) if x.type.has(self.axis)})
@@ -189,7 +191,7 @@ class _Pairs:
         return None
 
     def _wide_in(self, region: Region, inputs: Iterable[int]) -> set[int]:
-        """The nodes of a region that get the batch's axis, given the scan's inputs that have it."""
+        """Return the nodes of a region that get the batch's axis, given the scan's inputs that have it."""
         having = set(inputs)
         wide = {capture for n, capture in enumerate(region.captures) if n in having}
         starts = zip(region.states, region.inits, strict=True)

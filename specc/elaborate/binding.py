@@ -71,7 +71,7 @@ class Bound:
 
 
 def bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
-    """The arguments of a call that `piped` values go into beside those it writes."""
+    """Return the arguments of a call that `piped` values go into beside those it writes."""
     key = (id(signature), piped)
     known: tuple[Signature, Bound] | None = call.memo.get(key)
     if known is None:  # the signature stays, so that its identity stays its own
@@ -291,7 +291,7 @@ def _too_many(signature: Signature, slip: Slip, site: Site, told: bool) -> None:
 
 
 def _if_one_number(given: tree.Expr) -> str:
-    """What to say of `50,128`: two numbers, and perhaps meant as one."""
+    """Return what to say of `50,128`: two numbers, and perhaps meant as one."""
     if not isinstance(given, tree.Number) or len(given.text) != 3:
         return ""
     before = given.span.source.line(given.span.line)[: given.span.column - 1]

@@ -34,12 +34,12 @@ class Place:
 
 
 def is_standard(source: Source) -> bool:
-    """Whether a text is one of the standard library."""
+    """Return whether a text is one of the standard library."""
     return source.name.startswith(str(resources.specs() / "std"))
 
 
 def place_of(sites: Sequence[CallSite], code: str, span: Span) -> Place:
-    """Where a fault that came to light at a span is told."""
+    """Return where a fault that came to light at a span is told."""
     name = span.text
     if not is_standard(span.source):
         given = sites[-1].given.get(name) if sites and code == "E0403" else None
@@ -58,7 +58,7 @@ def place_of(sites: Sequence[CallSite], code: str, span: Span) -> Place:
 def told_at(
     sites: Sequence[CallSite], code: str, message: str, span: Span, details: dict[str, Any]
 ) -> tuple[str, Span]:
-    """The message and the place of a fault; `details` gets the second places that lead to it."""
+    """Return the message and the place of a fault; `details` gets the second places that lead to it."""
     place = place_of(sites, code, span)
     second: tuple[Label, ...] = tuple(details.get("secondary", ()))
     if place.moved is not None:

@@ -28,7 +28,7 @@ from specc.types.static import describe
 def call_block(
     module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
 ) -> Node:
-    """The value of one instance of a block. Raises Fault.
+    """Return the value of one instance of a block. Raises Fault.
 
     first: what is piped in; None where that is faulty.
     """
@@ -49,7 +49,7 @@ def call_block(
 def results_of(
     module: Module, block: tree.Block, expr: tree.Call, site: Site, first: list[Given] | None
 ) -> list[Node]:
-    """The values that one instance of a block gives. Raises Fault.
+    """Return the values that one instance of a block gives. Raises Fault.
 
     first: what is piped in; None where that is faulty.
     """
@@ -91,7 +91,7 @@ def results_of(
 
 
 def module_scope(world: World, module: Module) -> Scope:
-    """The scope of a file's own declarations."""
+    """Return the scope of a file's own declarations."""
     scope = world.module_scopes.get(id(module))
     if scope is None:
         scope = Scope(world, module, "", world.root)

@@ -14,7 +14,7 @@ from specc.types.kinds import alike, derived, origin, root
 
 
 def static_axis(site: Site, name: str, size: int, span: Span) -> Axis:
-    """The static axis of a name and a size, which goes by that name from now on. Raises Fault where a
+    """Return the static axis of a name and a size, which goes by that name from now on. Raises Fault where a
     signature has the name for another axis."""
     owner, own = home(site.scope, name)
     known = owner.bound.get(own)
@@ -29,8 +29,8 @@ def static_axis(site: Site, name: str, size: int, span: Span) -> Axis:
 
 
 def copy_of(old: Axis, name: str, span: Span, site: Site) -> Axis:
-    """What `rename` makes of an axis: the axis that goes by the new name in this body if it is a copy of the
-    same, else a new copy. Raises Fault where a signature has the name for another axis."""
+    """Return what `rename` makes of an axis: the axis that goes by the new name in this body if it is a copy
+    of the same, else a new copy. Raises Fault where a signature has the name for another axis."""
     if old.size is not None:
         return static_axis(site, name, old.size, span)
     if old.kind == "renamed":  # what it is a copy of may be named further down
@@ -55,8 +55,8 @@ def check_free(site: Site, name: str, axis: Axis, span: Span) -> None:
 
 
 def home(scope: Scope, name: str) -> tuple[Scope, str]:
-    """The body that an axis of a name is of, and its name there: the caller's where only the results of a
-    block's signature have it."""
+    """Return the body that an axis of a name is of, and its name there: the caller's where only the results
+    of a block's signature have it."""
     body = scope.body
     while name in body.results:
         body, name = body.results[name]
@@ -65,7 +65,7 @@ def home(scope: Scope, name: str) -> tuple[Scope, str]:
 
 
 def _named(scope: Scope, name: str, axis: Axis) -> None:
-    """Have an axis go by a name in a body, and where the name comes from in those of the callers."""
+    """Give an axis a name in a body, and its origin a name in the bodies of the callers."""
     body = scope.body
     body.name_axis(name, axis)
     while name in body.results:

@@ -14,7 +14,7 @@ from specc.types.kinds import origin
 
 
 def broadcast(site: Site, span: Span, *operands: tuple[Node, Span]) -> Type:
-    """The type of values combined channel by channel: axes by name, widths equal or 1."""
+    """Return the type of values combined channel by channel: axes by name, widths equal or 1."""
     widest = operands[0]
     width = widest[0].type.width
     for node, place in operands[1:]:
@@ -43,7 +43,7 @@ def broadcast(site: Site, span: Span, *operands: tuple[Node, Span]) -> Type:
 def _same_names(
     site: Site, span: Span, axes: tuple[Axis, ...], operands: tuple[tuple[Node, Span], ...]
 ) -> None:
-    """Two different axes under one name are almost always a mistake, and never printable."""
+    """Report two different axes under one name: almost always a mistake, and never printable."""
     by_name: dict[str, Axis] = {}
     for axis in axes:
         other = by_name.setdefault(axis.name, axis)

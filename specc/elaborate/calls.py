@@ -27,7 +27,7 @@ from specc.types.static import Symbol, describe, kind_of
 
 
 def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
-    """The node of a call; `first` holds the inputs that were piped in. Raises Fault.
+    """Return the node of a call; `first` holds the inputs that were piped in. Raises Fault.
 
     Where what is piped in is faulty (None), the call's own mistakes are told and nothing is made.
     """
@@ -80,7 +80,7 @@ def call(expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
 
 
 def block_of(expr: tree.Call, site: Site) -> tuple[Module, tree.Block] | None:
-    """The block that a call is of; None where it is of something else."""
+    """Return the block that a call is of; None where it is of something else."""
     callee = expr.callee
     if isinstance(callee, tree.Attribute):
         return _library_block(callee, site)
@@ -94,7 +94,7 @@ def block_of(expr: tree.Call, site: Site) -> tuple[Module, tree.Block] | None:
 
 
 def _renamed(expr: tree.Call, name: str) -> tree.Call:
-    """A call of what a param names instead."""
+    """Return a call of what a param names instead."""
     known: tree.Call | None = expr.memo.get(("renamed", name))
     if known is None:
         known = tree.Call(tree.Ref(name, span=expr.callee.span), expr.args, span=expr.span)
@@ -171,13 +171,13 @@ def _no_library(callee: tree.Attribute, site: Site) -> Fault:
 
 
 def _arguments_after(span: Span) -> str:
-    """What stands in brackets behind a callee, in one line."""
+    """Return what stands in brackets behind a callee, in one line."""
     behind = span.source.text[span.stop : span.stop + 80].split("\n")[0]
     return behind[: behind.find(")") + 1] if behind.startswith("(") and behind.find("(", 1) < 0 else ""
 
 
 def _bare_inputs(name: str, declared: Span, expr: tree.Call, site: Site) -> list[Given]:
-    """The inputs of a layer's call, which takes nothing else."""
+    """Return the inputs of a layer's call, which takes nothing else."""
     signature: Signature | None = expr.memo.get("layer")
     if signature is None:
         place = (Label(declared, "its options are given here"),)
@@ -216,7 +216,7 @@ def apply_layer(target: LayerValue, inputs: list[Given], site: Site, span: Span)
 
 
 def _of_itself(target: LayerValue, site: Site, span: Span) -> Fault:
-    """The fault of `layer linear = linear(4)`."""
+    """Return the fault of `layer linear = linear(4)`."""
     hides = "" if target.path not in BUILTINS else f", not the built-in `{target.path}`"
     return site.world.fault(
         "E0210",
@@ -231,7 +231,7 @@ def _of_itself(target: LayerValue, site: Site, span: Span) -> Fault:
 
 
 def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | None) -> Arguments:
-    """The arguments of a built-in's call. Raises Fault with all its mistakes reported.
+    """Return the arguments of a built-in's call. Raises Fault with all its mistakes reported.
 
     first: what is piped in; None where that is faulty.
     """

@@ -33,7 +33,7 @@ class Catalogue:
 
 
 def catalogue(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> Catalogue | None:
-    """What `class(TABLE, …)` says; None where it is not a table. Raises Fault."""
+    """Return what `class(TABLE, …)` says; None where it is not a table. Raises Fault."""
     world, site = scope.world, Site(scope, scope.frame, "")
     found = scope.find(expr.name) if isinstance(expr, tree.Ref) else None
     if found is None and isinstance(expr, tree.Ref):
@@ -80,7 +80,7 @@ def _sampled(world: World, expr: tree.Expr | None, site: Site) -> int:
 
 
 def row_loss(world: World, name: str, of: Catalogue, x: Node, span: Span) -> tuple[TableRows, Node]:
-    """What the classes of a prediction are, and the loss of an example."""
+    """Return what the classes of a prediction are, and the loss of an example."""
     table, size = of.table, of.table.rows
     first = int(table.name == "vocab")
     weight = Weight(

@@ -56,8 +56,8 @@ def check_choices(program: Program, params: Mapping[str, Any], report: Report) -
 def _look_at(
     program: Program, params: Mapping[str, Any], choices: list[_Choice], found: Report
 ) -> tuple[Report, list[_Choice]]:
-    """What is said of the first of some choices, and those that it is said of: others of numbers, too, for as
-    long as they take its course."""
+    """Return what is said of the first of some choices, and those that it is said of: others of numbers,
+    too, for as long as they take its course."""
     first = choices[0]
     alike = [c for c in choices if c is first or (c.is_number and first.is_number)]
     together = Variants(len(alike))

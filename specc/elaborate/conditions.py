@@ -20,7 +20,7 @@ COMPARISON = {"<": op.LT, "<=": op.LE, ">": op.GT, ">=": op.GE, "==": op.EQ, "!=
 
 
 def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
-    """A condition on the positions of a value of the given type. Raises Fault."""
+    """Return a condition on the positions of a value of the given type. Raises Fault."""
     match expr:
         case tree.Binary(op="and" | "or" as word):
             left, right = all_of(
@@ -57,7 +57,7 @@ def condition(expr: tree.Expr, site: Site, type_: Type) -> Node:
 
 
 def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
-    """A side of a comparison: arithmetic in which an axis name is the position along it."""
+    """Return a side of a comparison: arithmetic in which an axis name is the position along it."""
     match expr:
         case tree.Call(tree.Ref("length"), (tree.Positional(tree.Ref(name)),)) if axes := _axes_named(
             name, site, type_
@@ -88,7 +88,7 @@ def _operand(expr: tree.Expr, site: Site, type_: Type) -> Node:
 
 
 def _axes_named(name: str, site: Site, type_: Type) -> list[Axis]:
-    """The axes of the value itself that a name means in its condition."""
+    """Return the axes of the value itself that a name means in its condition."""
     local = site.scope.axes_named(name)
     return [a for a in type_.axes if a in local] or [
         a for a in type_.axes if a.name == name and not site.scope.knows_axis(a)

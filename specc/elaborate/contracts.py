@@ -123,7 +123,7 @@ def record_attention(block: tree.Block, inputs: dict[str, Given], result: Node, 
 
 
 def declared_twice(block: tree.Block) -> list[tuple[tree.Ident, tree.Ident]]:
-    """Names that a signature has twice, the first place and the other."""
+    """Return names that a signature has twice, the first place and the other."""
     seen: dict[str, tree.Ident] = {}
     names = [i.ident for i in block.inputs] + [s.ident for s in block.statics]
     return [(seen[ident.name], ident) for ident in names if seen.setdefault(ident.name, ident) is not ident]

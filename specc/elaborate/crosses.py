@@ -27,7 +27,7 @@ def check_crosses(scope: Scope) -> None:
 
 
 def _written(scope: Scope, spec: FieldSpec) -> list[Span]:
-    """Where the fields of a cross are named."""
+    """Return where the fields of a cross are named."""
     statement = scope.entries[spec.space].statement
     assert isinstance(statement, tree.Space)
     call = next(f.encoding for f in statement.fields if f.ident.name == spec.name)

@@ -35,7 +35,7 @@ LARGEST_WIDTH = 10**6
 
 
 def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
-    """What a name stands for; elaborated on first use. Raises Fault."""
+    """Return what a name stands for; elaborated on first use. Raises Fault."""
     if entry.state == "done":
         return entry.value
     if entry.state == "faulty":
@@ -58,7 +58,7 @@ def entry_value(scope: Scope, entry: Entry, name: str) -> Any:
 
 
 def _circle(scope: Scope, name: str, entry: Entry) -> Fault:
-    """A value that needs itself, told as the path by which it does."""
+    """Return the fault of a value that depends on itself, told as the path by which it does."""
     busy = scope.world.busy
     start = next(i for i, (_, other) in enumerate(busy) if other is entry)
     names = [n for n, _ in busy[start:]]
@@ -77,7 +77,7 @@ def _circle(scope: Scope, name: str, entry: Entry) -> Fault:
 
 
 def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
-    """What a name stands for. Raises Fault once the reason is reported."""
+    """Return what a name stands for. Raises Fault once the reason is reported."""
     statement = entry.statement
     site = Site(scope, scope.frame, f"{scope.path}.{name}" if scope.path else name)
     match statement:
@@ -110,7 +110,7 @@ def elaborate_entry(scope: Scope, entry: Entry, name: str) -> Any:
 
 
 def param_value(scope: Scope, item: tree.Param) -> Any:
-    """A param's default, or what it was overridden with; its domain holds either way."""
+    """Return a param's default, or what it was overridden with; its domain holds either way."""
     world, name = scope.world, item.ident.name
     site = Site(scope, scope.frame, "")
     symbols = symbols_of(item.domain)
@@ -146,14 +146,14 @@ def param_value(scope: Scope, item: tree.Param) -> Any:
 
 
 def _into_domain(value: Any, item: tree.Param) -> str:
-    """What to do about a default that its domain does not have."""
+    """Return what to do about a default that its domain does not have."""
     if isinstance(value, str) and value in symbols_of(item.domain):
         return f"a word of the domain has no quotes: write `{value}`"
     return "add it to the domain, or choose another default"
 
 
 def _override(given: Any, default: Any, item: tree.Param, symbols: frozenset[str], scope: Scope) -> Any:
-    """An override as a static value of the kind that the default has."""
+    """Return an override as a static value of the kind that the default has."""
     result = _static_of(given, symbols)
     alike = kind_of(result) == kind_of(default) or (is_number(result) and is_number(default))
     worded = isinstance(result, Symbol) and isinstance(default, Symbol)
@@ -184,7 +184,7 @@ def _static_of(given: Any, symbols: frozenset[str]) -> Any:
 
 
 def _taken(scope: Scope, item: Taken) -> Node:
-    """One of the results of `x, y = block(…)`. Raises Fault."""
+    """Return one of the results of `x, y = block(…)`. Raises Fault."""
     key = id(item.of)
     if key not in scope.scans:
         scope.scans[key] = ()  # what failed is not tried again for its other names
@@ -273,6 +273,6 @@ def _learned_axis(scope: Scope, item: tree.LearnedAxis, site: Site) -> Axis:
 
 
 def _layer(scope: Scope, expr: tree.Expr, site: Site) -> LayerValue:
-    """A declared layer: one set of weights, named by the declaration."""
+    """Return a declared layer: one set of weights, named by the declaration."""
     result = layer(expr, site)
     return LayerValue(result.calls, result.text, site.path)

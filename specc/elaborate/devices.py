@@ -23,13 +23,13 @@ _PLACED = (
 
 
 def _target(name: str) -> str:
-    """Where a device of this name is, as far as its name says."""
+    """Return the target of a device, as far as its name says it."""
     kind = name.rstrip("0123456789_")
     return kind if TARGET.fullmatch(kind) else "cuda" if kind == "gpu" else "cpu"
 
 
 def devices(scope: Scope) -> dict[str, str]:
-    """Declared devices by name; a target that is no device is reported (E0601)."""
+    """Return declared devices by name. Reports a target that is no device (E0601)."""
     found: dict[str, str] = {}
     for name, entry in scope.entries.items():
         if not isinstance(entry.statement, tree.Device):
@@ -52,7 +52,7 @@ def devices(scope: Scope) -> dict[str, str]:
 def places(
     scope: Scope, items: list[tree.Place], known: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, Span]]:
-    """Placed names (and "rest") with the device each is on, and where that is said."""
+    """Return placed names (and "rest") with the device of each, and where that is said."""
     report = scope.world.report
     found: dict[str, str] = {}
     spans: dict[str, Span] = {}

@@ -15,7 +15,7 @@ from specc.syntax import tree
 
 
 def other_library(expr: tree.Attribute, site: Site) -> Fault | None:
-    """The fault of `torch.cat` or `self.x`."""
+    """Return the fault of `torch.cat` or `self.x`."""
     name, member = expr.base.name, expr.ident.name
     if name in OBJECTS:
         return site.world.fault(
@@ -42,7 +42,8 @@ def other_library(expr: tree.Attribute, site: Site) -> Fault | None:
 
 
 def other_shape(builtin: Builtin, expr: tree.Call, site: Site) -> Fault | None:
-    """The fault of inputs given as a list, `concat([a, b])`, or of two values given to a reduction."""
+    """Return the fault of inputs given as a list, `concat([a, b])`, or of two values given
+    to a reduction."""
     positional = [a for a in expr.args if isinstance(a, tree.Positional)]
     first = positional[0].value if positional else None
     if isinstance(first, tree.List) and builtin.inputs and builtin.inputs[-1].startswith("*"):

@@ -68,7 +68,7 @@ class Call:
         return result
 
     def wrong_number(self, name: str, names: tuple[str, ...]) -> Fault:
-        """The fault of a call with fewer or more values than it takes, which is reported."""
+        """Return the fault of a call with fewer or more values than it takes, which is reported."""
         listed, count = ", ".join(names), len(self.given)
         if count < len(names):
             message = f"`{name}` lacks " + " and ".join(f"`{n}`" for n in names[count:])
@@ -91,7 +91,7 @@ class Call:
 
 
 def read(expr: tree.Expr, site: Site) -> Call:
-    """A call, or a bare name, as it is written."""
+    """Return a call, or a bare name, as it is written."""
     call = Call(expr, site)
     failed = False
     for argument in expr.args if isinstance(expr, tree.Call) else ():

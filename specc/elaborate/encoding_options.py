@@ -30,7 +30,8 @@ _NUMBERS = ("ids", "bucket", "time", "number", "vector")  # whose columns hold n
 
 
 def with_options(call: Call, plain: Encoding, known: tuple[str, ...] | None = None) -> Encoding:
-    """The encoding with what the call says by name. known: the options there are, if not all of its own."""
+    """Return the encoding with what the call says by name. known: the options there are, if not all of its
+    own."""
     world, changes, failed = call.site.world, dict[str, Any](), False
     if known is None:
         tables = OF_TABLES if plain.rows and plain.name not in ("bag", "cross") else ()
@@ -94,7 +95,7 @@ def _truth(call: Call, expr: tree.Expr) -> bool:
 
 
 def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
-    """What stands for a missing raw value: of the kind that the column has."""
+    """Return what stands for a missing raw value: of the kind that the column has."""
     texts = plain.name not in _NUMBERS
     if isinstance(expr, tree.Ref) and SAME.get(expr.name, expr.name) == "none":
         raise call.site.world.fault(
@@ -128,7 +129,7 @@ def _default(call: Call, plain: Encoding, expr: tree.Expr) -> Any:
 
 
 def _split(call: Call, expr: tree.Expr) -> tuple[str, ...]:
-    """Separators of a text that holds a list, outermost first."""
+    """Return the separators of a text that holds a list, outermost first."""
     found = static(expr, call.site)
     separators = found if isinstance(found, tuple) else (found,)
     if not separators or not all(isinstance(s, str) and s for s in separators):
@@ -147,7 +148,7 @@ def _split(call: Call, expr: tree.Expr) -> tuple[str, ...]:
 
 
 def _offset(call: Call, expr: tree.Expr) -> float:
-    """Hours east of UTC."""
+    """Return the hours east of UTC."""
     result = static(expr, call.site)
     if not is_number(result) or not -14 <= result <= 14:
         raise call.site.world.fault(
@@ -173,7 +174,7 @@ def _of_time(call: Call, expr: tree.Expr) -> bool:
 
 
 def _weight(call: Call, plain: Encoding, expr: tree.Expr, ident: tree.Ident) -> str:
-    """The column that has a weight for each value of a bag."""
+    """Return the column that has a weight for each value of a bag."""
     if not isinstance(expr, tree.Text) or not expr.value:
         raise call.site.world.fault(
             "E0403", "`weight` is the name of a column, in quotes", expr.span, found=expr.span.text
@@ -190,7 +191,8 @@ def _weight(call: Call, plain: Encoding, expr: tree.Expr, ident: tree.Ident) -> 
 
 
 def _l2(call: Call, expr: tree.Expr) -> tuple[float, bool]:
-    """`0.01`, or `by_frequency(0.01)`: a row's penalty divided by its count in training (DIN, eq. 6)."""
+    """Return the weight of the penalty, and whether it is `by_frequency(…)`: a row's penalty divided by its
+    count in training (DIN, eq. 6)."""
     by_frequency = isinstance(expr, tree.Call) and expr.callee == tree.Ref("by_frequency")
     given = expr
     if by_frequency:

@@ -71,7 +71,7 @@ def _bucket(call: Call) -> tuple[dict[str, Any], int, int]:
 
 
 def _edges_without_list(call: Call) -> Fault | None:
-    """The fault of `bucket(18, 25, 35, 8)`."""
+    """Return the fault of `bucket(18, 25, 35, 8)`."""
     *edges, width = [expr.span.text for expr in call.given]
     if len(edges) < 2 or not all(isinstance(expr, tree.Number) for expr in call.given[:-1]):
         return None
@@ -87,7 +87,7 @@ def _edges_without_list(call: Call) -> Fault | None:
 
 
 def _moment(text: str, expr: tree.Expr, site: Site) -> float:
-    """Seconds since 1970 of an edge among times."""
+    """Return the seconds since 1970 of an edge among times."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -135,7 +135,7 @@ _SECOND = frozenset(["dim", "d", "embedding_dim", "embed_dim", "output_dim", "em
 
 
 def encoding(expr: tree.Expr, site: Site) -> Encoding:
-    """The encoding that a field's or table's expression says. Raises Fault."""
+    """Return the encoding that a field's or table's expression says. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     name = callee.name if isinstance(callee, tree.Ref) else ""
     if isinstance(expr, tree.Call) and name not in ENCODINGS and _is_table(name, site):
@@ -191,7 +191,7 @@ def _is_table(name: str, site: Site) -> bool:
 
 
 def _shared(expr: tree.Expr, site: Site) -> Encoding:
-    """A declared table, by name."""
+    """Return a declared table, by name."""
     world = site.world
     name = expr.name if isinstance(expr, tree.Ref) else ""
     found = site.scope.find(name)
@@ -263,7 +263,7 @@ def _options_of_table(call: Call, name: str, example: str) -> None:
 
 
 def _cross(call: Call) -> Encoding:
-    """`cross(a, b; hash(1000, 8))`: the values of several fields as one key."""
+    """Return the encoding `cross(a, b; hash(1000, 8))`: the values of several fields as one key."""
     world = call.site.world
     usage = "cross(a, b; hash(100_000, 8))"
     if call.into is None:
@@ -314,7 +314,7 @@ def _cross(call: Call) -> Encoding:
 
 
 def table_encoding(entry: Entry, statement: tree.Table, site: Site) -> Encoding:
-    """What a declared table is. Raises Fault."""
+    """Return what a declared table is. Raises Fault."""
     result = encoding(statement.encoding, site)
     if not result.rows or result.of is not None or result.shared is not None:
         raise site.world.fault(

@@ -29,7 +29,7 @@ ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "^": "pow", "%": "
 
 
 def value(expr: tree.Expr, site: Site) -> Node:
-    """The node of an expression at a place. Raises Fault."""
+    """Return the node of an expression at a place. Raises Fault."""
     rule: Callable[[Any, Site], Node] = _VALUES.get(expr.__class__, _static_value)
     node = rule(expr, site)
     if site.world.seen is not None:
@@ -75,7 +75,7 @@ def _arithmetic(expr: tree.Binary, site: Site) -> Node:
 
 
 def _static_value(expr: tree.Expr, site: Site) -> Node:
-    """A number known at compile time, as a value; else the fault of what is no value."""
+    """Return a number known at compile time, as a value; else the fault of what is no value."""
     match expr:
         case _ if is_static(expr, site.scope):
             return constant(static(expr, site), expr.span, site)
@@ -161,7 +161,8 @@ def _name(expr: tree.Ref, site: Site) -> Node:
 
 
 def _predicted(expr: tree.Ref, item: tree.Predict, site: Site) -> Fault:
-    """A prediction's name where a value should be: it may mean the logit, or the label."""
+    """Return the fault of a prediction's name where a value should be: it may mean the logit, or
+    the label."""
     name = item.ident.name
     given = "logit" if item.kind.span.text.startswith("binary") else "value"
     return site.world.fault(
@@ -222,8 +223,8 @@ def _attribute(expr: tree.Attribute, site: Site) -> Node:
 
 
 def layer(expr: tree.Expr, site: Site) -> LayerValue:
-    """An expression where a layer is wanted: a name, a call that lacks its first input, or a
-    pipe of such. Raises Fault."""
+    """Return the layer that an expression says: a name, a call that lacks its first input, or a pipe of
+    such. Raises Fault."""
     match expr:
         case tree.Pipe(left=left, right=right):
             first, second = layer(left, site), layer(right, site)

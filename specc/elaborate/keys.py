@@ -16,8 +16,8 @@ from specc.types.axis import Type, union
 
 
 def key_field(world: World, path: str, span: Span) -> str:
-    """The path of a field that holds the keys of another, as 64 bits: they are equal where the keys are.
-    Raises Fault for a field that has no key."""
+    """Return the path of a field that holds the keys of another, as 64 bits: they are equal where the keys
+    are. Raises Fault for a field that has no key."""
     spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
     if spec.encoding not in ("ids", "vocab", "hash"):
         raise world.fault(
@@ -38,7 +38,7 @@ def key_field(world: World, path: str, span: Span) -> str:
 
 
 def _same(args: Arguments) -> Node:
-    """1 where two fields hold the same key."""
+    """Return 1 where two fields hold the same key."""
     world, frame = args.world, args.site.frame
     keys: list[Node] = []
     tables: list[str | None] = []

@@ -40,7 +40,8 @@ def lint(graph: Graph, world: World, attentions: Iterable[AttentionUse]) -> None
 
 
 def _logits(graph: Graph, index: dict[int, Node], world: World) -> None:
-    """W0713: a `binary` prediction that ends in `sigmoid`, of which another is taken."""
+    """Report W0713: a `binary` prediction that ends in `sigmoid`, though a sigmoid is applied to
+    it anyway."""
     for item in graph.predictions:
         node = index.get(item.node)
         if item.kind == "binary" and node is not None and node.op == op.SIGMOID:
@@ -56,7 +57,7 @@ def _logits(graph: Graph, index: dict[int, Node], world: World) -> None:
 
 
 def _pipes_of_choices(world: World) -> None:
-    """W0712: `if a then b else c |> f`, where the pipe takes the whole choice."""
+    """Report W0712: `if a then b else c |> f`, where the pipe takes the whole choice."""
     for statement in world.program.main.named.values():
         if statement.span.source is not world.program.main.ident.span.source:
             continue
@@ -89,7 +90,7 @@ def _ancestors(id: int, index: dict[int, Node]) -> set[int]:
 def _different_tables(
     queries: Iterable[int], keys: Iterable[int], index: dict[int, Node], span: object, path: str, world: World
 ) -> None:
-    """W0704: `ad.item` and `visits.item` compared, though their ids index different tables."""
+    """Report W0704: `ad.item` and `visits.item` compared, though their ids index different tables."""
     sides = []
     for roots in (queries, keys):
         tables: dict[str, tuple[str, Node]] = {}
@@ -115,7 +116,7 @@ def _different_tables(
 
 
 def _fields(id: int, index: dict[int, Node]) -> list[tuple[str, Node]]:
-    """The embedded fields that a value is put together from, with no layer between."""
+    """Return the embedded fields that a value is put together from, with no layer between."""
     node = index.get(id)
     if node is None:
         return []
@@ -127,7 +128,7 @@ def _fields(id: int, index: dict[int, Node]) -> list[tuple[str, Node]]:
 
 
 def unused(world: World) -> None:
-    """W0701: declared, and nowhere mentioned. W0702: the same inside a block."""
+    """Report W0701 for what is declared and nowhere mentioned, and W0702 for the same inside a block."""
     module = world.program.main
     statements: list[tree.Node] = [*module.named.values(), *module.requires, *module.places, *module.trains]
     mentioned: dict[str, set[int]] = {}

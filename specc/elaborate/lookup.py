@@ -18,7 +18,7 @@ from specc.types.kinds import origin
 
 
 def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
-    """The axis of `node` that a name means at this place. Raises Fault."""
+    """Return the axis of `node` that a name means at this place. Raises Fault."""
     axes = node.type.axes
     local = site.scope.axes_named(ident.name)
     found = [a for a in axes if a in local]
@@ -59,7 +59,7 @@ def axis_of_value(ident: tree.Ident, node: Node, site: Site) -> Axis:
 
 
 def origins(axes: Iterable[Axis], scope: Scope) -> tuple[Label, ...]:
-    """Where axes of spaces are declared, as second places."""
+    """Return where axes of spaces are declared, as second places."""
     labels: list[Label] = []
     for axis in axes:
         found = scope.find(str(axis.key[1])) if axis.kind == "space" else None
@@ -73,7 +73,7 @@ def origins(axes: Iterable[Axis], scope: Scope) -> tuple[Label, ...]:
 
 
 def axis_by_name(name: str, span: Span, site: Site) -> Axis:
-    """The axis that a name means with no value at hand (`length(t)`, `learned w[t, 1]`)."""
+    """Return the axis that a name means with no value at hand (`length(t)`, `learned w[t, 1]`)."""
     made = site.scope.make_axes(name)
     found = site.scope.axes_named(name)
     # An axis derived from another keeps its name unless it is given one: the name alone means the first.
@@ -112,7 +112,7 @@ def axis_by_name(name: str, span: Span, site: Site) -> Axis:
 
 
 def is_made_of(axis: Axis, other: Axis) -> bool:
-    """Whether an axis was derived from another, in however many steps."""
+    """Return whether an axis was derived from another, in however many steps."""
     return any(source == other or is_made_of(source, other) for source in axis.source)
 
 

@@ -58,7 +58,7 @@ def make_axes(scope: Scope, name: str) -> bool:
 
 
 def made_names(statement: tree.Node, scope: Scope) -> set[str]:
-    """The names of the axes that a statement makes."""
+    """Return the names of the axes that a statement makes."""
     return {made.name for made in _made(statement, scope)}
 
 
@@ -72,7 +72,7 @@ def _statements(body: Scope) -> Iterator[tuple[str, Entry | None, tree.Node]]:
 
 
 def _stands(made: _Made, body: Scope) -> bool:
-    """Whether the branches that a place is in are taken."""
+    """Return whether the branches that a place is in are taken."""
     site = Site(body, body.frame, body.path)
     try:
         return all(not is_static(c, body) or static(c, site) == wanted for c, wanted in made.guards)
@@ -102,7 +102,7 @@ def _size_alone(made: _Made, body: Scope) -> bool:
 
 
 def _count(call: tree.Call, body: Scope) -> tree.Expr | None:
-    """What a built-in's axis is as long as, where that is an argument."""
+    """Return what a built-in's axis is as long as, where that is an argument."""
     name = call.callee.name if isinstance(call.callee, tree.Ref) else ""
     if name not in _OF_COUNT or body.find(name) is not None:
         return None
@@ -120,7 +120,7 @@ def _count(call: tree.Call, body: Scope) -> tree.Expr | None:
 
 
 def _made(statement: tree.Node, scope: Scope) -> tuple[_Made, ...]:
-    """The places of a statement that make an axis."""
+    """Return the places of a statement that make an axis."""
     key = ("makes", id(scope.module))
     known: tuple[_Made, ...] | None = statement.memo.get(key)
     if known is None:
@@ -144,7 +144,7 @@ def _places(node: tree.Node, scope: Scope, guards: tuple[tuple[tree.Expr, bool],
 
 
 def _names(call: tree.Call, scope: Scope) -> Iterable[str]:
-    """The names of the axes that a call makes."""
+    """Return the names of the axes that a call makes."""
     renamed: dict[str, str] = {}
     names: list[str] = []
     for argument in call.args:
@@ -176,7 +176,7 @@ def _names(call: tree.Call, scope: Scope) -> Iterable[str]:
 
 
 def _needs_busy(name: str, body: Scope, seen: set[int]) -> bool:
-    """Whether what a name stands for depends on what is being elaborated."""
+    """Return whether what a name stands for depends on what is being elaborated."""
     found = body.find(name)
     if found is None or id(found[1]) in seen:
         return False

@@ -36,7 +36,7 @@ _MEANING = _Meaning()
 def world_of(
     program: Program, report: Report, overrides: Mapping[str, Any], seen: Seen | None = None
 ) -> World:
-    """An empty world for the elaboration of one program with some of its params overridden.
+    """Return an empty world for the elaboration of one program with some of its params overridden.
 
     seen: who is told the node of every expression, and where it stands.
     """

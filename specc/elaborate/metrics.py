@@ -41,7 +41,7 @@ _SPELT = (*METRICS, *(f"{name}(k)" for name in AT))
 
 
 def metric_of(scope: Scope, expr: tree.Expr, site: Site) -> str:
-    """The metric of a `train { metric = … }`. Raises Fault."""
+    """Return the metric of a `train { metric = … }`. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     word = callee.name if isinstance(callee, tree.Ref) else callee.span.text
     table = AT if isinstance(expr, tree.Call) else METRICS
@@ -92,7 +92,7 @@ def _best(call: tree.Call, word: str, site: Site) -> int:
 
 
 def _kind(expr: tree.Expr) -> str | None:
-    """The kind's name; None where it is no plain word, so that it is not judged here."""
+    """Return the kind's name; None where it is no plain word, so that it is not judged here."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     return (
         callee.name if isinstance(callee, tree.Ref) and callee.name in ("binary", "real", "class") else None

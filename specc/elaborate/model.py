@@ -51,7 +51,7 @@ class _Whole:
 def elaborate(
     program: Program, overrides: Mapping[str, Any], report: Report, seen: Seen | None = None
 ) -> Graph | None:
-    """The graph of a model, or None after reporting why there is none. seen: as in `world_of`."""
+    """Return the graph of a model, or None after reporting why there is none. seen: as in `world_of`."""
     module = program.main
     world = world_of(program, report, overrides, seen)
     scope = module_scope(world, module)
@@ -104,7 +104,7 @@ def elaborate(
 
 
 def _with_keys(space: SpaceSpec, keys: Mapping[str, FieldSpec]) -> SpaceSpec:
-    """A space with the fields that hold its fields' keys."""
+    """Return a space with the fields that hold its fields' keys."""
     own = tuple(f for f in keys.values() if f.space == space.name)
     return replace(space, fields=(*space.fields, *own)) if own else space
 
@@ -121,7 +121,7 @@ def look_at(program: Program, overrides: Mapping[str, Any], report: Report) -> N
 
 
 def rules_out(program: Program, fault: Diagnostic) -> bool:
-    """Whether a fault only says that this combination of params is not meant to be."""
+    """Return whether a fault only says that this combination of params is not meant to be."""
     if fault.code in ("E0405", "E0406"):
         return True
     return fault.code == "E0512" and any(r.condition.span == fault.span for r in program.main.requires)
@@ -149,7 +149,7 @@ def _whole(scope: Scope) -> _Whole:
 
 
 def _plain(value: Any) -> Any:
-    """A static value as JSON has it."""
+    """Return a static value as JSON has it."""
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value.name if isinstance(value, Symbol) else value

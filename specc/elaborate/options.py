@@ -29,7 +29,7 @@ INITIALIZERS = {"normal": 1, "uniform": 1, "constant": 1, "xavier": 0, "he": 0, 
 
 
 def initializer(expr: tree.Expr, site: Site, among: Iterable[str] = tuple(INITIALIZERS)) -> tuple[Any, ...]:
-    """`normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
+    """Return `normal(0.01)`, `zeros`, … as a tuple headed by its name. Raises Fault."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     name = callee.name if isinstance(callee, tree.Ref) else ""
     if name not in INITIALIZERS:
@@ -49,8 +49,8 @@ def initializer(expr: tree.Expr, site: Site, among: Iterable[str] = tuple(INITIA
 
 
 def values(expr: tree.Expr, shape: tuple[int, ...], site: Site) -> tuple[Any, ...]:
-    """What a tensor of a shape starts from: an initializer, `sinusoid`, or a list of its numbers, of lists
-    for each axis. Raises Fault."""
+    """Return what a tensor of a shape starts from: an initializer, `sinusoid`, or a list of its numbers, of
+    lists for each axis. Raises Fault."""
     if isinstance(expr, tree.Ref) and expr.name == "sinusoid" and site.scope.find("sinusoid") is None:
         if len(shape) < 2:
             raise site.world.fault(
@@ -75,7 +75,7 @@ def values(expr: tree.Expr, shape: tuple[int, ...], site: Site) -> tuple[Any, ..
 
 
 def _flattened(found: Any, shape: tuple[int, ...], flat: list[float]) -> bool:
-    """Whether nested lists have a shape; their numbers, in order."""
+    """Return whether nested lists have this shape, and append their numbers in order."""
     if not shape:
         flat += [real(found)] if is_number(found) else []
         return is_number(found)
@@ -96,7 +96,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
-    """The value of an option, of the kind it was declared with. Raises Fault."""
+    """Return the value of an option, of the kind it was declared with. Raises Fault."""
     if option.kind == "axis":
         if isinstance(expr, tree.Ref):
             return tree.Ident(expr.name, span=expr.span)
@@ -134,7 +134,7 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
 
 
 def _prediction(expr: tree.Expr, site: Site) -> str:
-    """The name of a prediction. Raises Fault."""
+    """Return the name of a prediction. Raises Fault."""
     found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
     if found is not None and isinstance(found[1].statement, tree.Predict):
         return found[1].statement.ident.name
@@ -152,7 +152,7 @@ def _prediction(expr: tree.Expr, site: Site) -> str:
 
 
 def choice(name: str, expr: tree.Expr, choices: Iterable[str], site: Site) -> str:
-    """One of a few words, or a param that has one as its value. Raises Fault."""
+    """Return one of a few words, or the value of a param that has one. Raises Fault."""
     listed = ", ".join(f"`{c}`" for c in choices)
     word = expr.name if isinstance(expr, tree.Ref) else ""
     if word and word not in choices and site.scope.find(word) is None and not site.report.lost(word):
@@ -192,7 +192,7 @@ def _about_number(kind: str, result: Any, expr: tree.Expr) -> str:
 
 
 def is_count(number: object) -> bool:
-    """Whether a value can be a width, or a number of parts."""
+    """Return whether a value can be a width, or a number of parts."""
     return isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= _LARGEST
 
 
@@ -208,13 +208,13 @@ def _is_none(expr: tree.Expr, site: Site) -> bool:
 
 
 def known_callable(name: str, site: Site) -> bool:
-    """Whether the language, the spec, or an installed package has a layer or block of this name."""
+    """Return whether the language, the spec, or an installed package has a layer or block of this name."""
     known = name in BUILTINS or site.world.program.block(site.scope.module, name) is not None
     return known or name in offered()
 
 
 def static_or_layer(expr: tree.Expr, site: Site, domain: tree.Domain | None) -> Any:
-    """An argument for a block's static: a compile-time value, a symbol of its domain, or a layer."""
+    """Return an argument for a block's static: a compile-time value, a symbol of its domain, or a layer."""
     symbols = symbols_of(domain)
     if isinstance(expr, tree.Ref) and expr.name in symbols:
         return Symbol(expr.name)

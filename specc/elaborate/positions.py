@@ -13,17 +13,17 @@ from specc.types.axis import Axis, Type
 
 
 def position(axis: Axis, site: Site, span: Span) -> Node:
-    """The index along an axis."""
+    """Return the index along an axis."""
     return _about(op.INDEX, axis, axis.chain, site, span)
 
 
 def length(axis: Axis, site: Site, span: Span) -> Node:
-    """How many positions an axis has."""
+    """Return how many positions an axis has."""
     return _about(op.LENGTH, axis, axis.parent.chain if axis.parent else (), site, span)
 
 
 def _about(op: str, axis: Axis, axes: tuple[Axis, ...], site: Site, span: Span) -> Node:
-    """A number about an axis itself; made outside of a scan that walks it."""
+    """Return a number about an axis itself; made outside of a scan that walks it."""
     frame: Frame | None = site.frame
     outside = site.frame
     while frame is not None:

@@ -27,7 +27,8 @@ from specc.types.static import describe, is_number, real
 
 
 def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, help: str = "") -> None:
-    """A prediction or loss is one vector an example: no axis, and the width its kind asks for."""
+    """Check that a prediction or loss is one vector an example: without axes, and of the width that its kind
+    asks for."""
     if node.type.axes:
         axis = node.type.axes[-1].name
         raise scope.world.fault(
@@ -50,8 +51,8 @@ def _ends_flat(scope: Scope, node: Node, width: int, place: Span, what: str, hel
 
 
 def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[ExtraLoss]]:
-    """One `predict`: its kind, label column and node; what its loss is multiplied with, and of a choice the
-    loss itself. Raises Fault."""
+    """Return one `predict`: its kind, label column and node; and what its loss is multiplied by, or for a
+    choice the loss itself. Raises Fault."""
     name = item.ident.name
     kind = _kind(scope, item)
     node: Node = scope.value_of(scope.entries[name], name)
@@ -89,7 +90,7 @@ def _weight(scope: Scope, name: str, expr: tree.Expr) -> ExtraLoss:
 
 
 def _condition(scope: Scope, item: tree.Condition, kind: str) -> tuple[str, int | float | bool | str]:
-    """What a label is compared with: a number, a text or a truth."""
+    """Return what a label is compared with: a number, a text or a truth."""
     world = scope.world
     if kind != "binary":
         raise world.fault(
@@ -190,8 +191,8 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
 
 
 def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> tuple[str | None, str | None]:
-    """What `choice` says: it is among the batch; the field of keys that tells candidates apart; and the field
-    for whose frequencies the scores are corrected."""
+    """Return what `choice` says: it is among the batch; the field of keys that tells candidates apart; and
+    the field for whose frequencies the scores are corrected."""
     world, said = scope.world, options.get("among")
     if not (isinstance(said, tree.Ref) and said.name == "batch"):
         raise world.fault(
@@ -274,7 +275,7 @@ _DISTANCES = ("mse", "mae", "huber")
 
 
 def _distance(scope: Scope, expr: tree.Expr) -> tuple[Any, ...]:
-    """The loss of a `real` prediction: `mse`, `mae` or `huber(1.0)`."""
+    """Return the loss of a `real` prediction: `mse`, `mae` or `huber(1.0)`."""
     world = scope.world
     callee = expr.callee if isinstance(expr, tree.Call) else expr
     word = callee.name if isinstance(callee, tree.Ref) else ""
@@ -308,7 +309,7 @@ def _distance(scope: Scope, expr: tree.Expr) -> tuple[Any, ...]:
 
 
 def output(scope: Scope, item: tree.Output) -> Output:
-    """One `output`: a result without a label. Raises Fault."""
+    """Return one `output`: a result without a label. Raises Fault."""
     name = item.ident.name
     node: Node = scope.value_of(scope.entries[name], name)
     _ends_flat(scope, node, node.type.width, item.value.span, f"the output `{name}`")
@@ -316,7 +317,7 @@ def output(scope: Scope, item: tree.Output) -> Output:
 
 
 def extra_loss(scope: Scope, item: tree.Loss) -> ExtraLoss:
-    """One `loss`. Raises Fault."""
+    """Return one `loss`. Raises Fault."""
     name = item.ident.name
     node: Node = scope.value_of(scope.entries[name], name)
     _ends_flat(scope, node, 1, item.value.span, f"the loss `{name}`")

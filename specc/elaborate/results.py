@@ -17,7 +17,7 @@ from specc.syntax import tree
 
 
 def axis_variables(block: tree.Block) -> list[str]:
-    """The axes of a block's inputs, by name, in order."""
+    """Return the axes of a block's inputs, by name, in order."""
     return list(dict.fromkeys(a.name for i in block.inputs for a in i.type.axes))
 
 
@@ -42,7 +42,7 @@ def bind_results(block: tree.Block, to: tuple[tree.To, ...], scope: Scope, site:
 
 
 def result_axes(block: tree.Block) -> tuple[str, ...]:
-    """The axes of a block's result that none of its inputs has."""
+    """Return the axes of a block's result that none of its inputs has."""
     known: tuple[str, ...] | None = block.memo.get("result axes")
     if known is None:
         inputs = axis_variables(block)

@@ -13,7 +13,7 @@ from specc.ops import pure
 
 
 def first_of(node: Node, site: Site) -> Node:
-    """The first of the values that were ranked by here which is this one."""
+    """Return the first of the values that were ranked by here which is this one."""
     frame = site.frame
     node = site.world.localize(node, frame)
     for other in frame.ranked:
@@ -38,5 +38,5 @@ def _same(node: Node, other: Node, frame: Frame) -> bool:
 
 
 def _node(id: int, frame: Frame) -> Node:
-    """A frame's node by its id; they are in the order of their ids."""
+    """Return a frame's node by its id; they are in the order of their ids."""
     return frame.nodes[bisect_left(frame.nodes, id, key=lambda node: node.id)]

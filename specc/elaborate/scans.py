@@ -21,7 +21,7 @@ from specc.types.static import describe, whole_between
 
 
 def scan_value(scope: Scope, scan: tree.Scan, name: str) -> Node:
-    """The sequence of one of a scan's states. Raises Fault."""
+    """Return the sequence of one of a scan's states. Raises Fault."""
     if id(scan) not in scope.scans:
         scope.scans[id(scan)] = ()  # a failed scan is not tried again for its other states
         scope.scans[id(scan)] = _scan(scope, scan)
@@ -78,7 +78,7 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
 def _finish(
     scope: Scope, scan: tree.Scan, axis: Axis, region: Region, inputs: list[Node], types: list[Type]
 ) -> tuple[Node, ...]:
-    """The scan's node and one more for each further state."""
+    """Return the scan's node and one more for each further state."""
     world, site = scope.world, Site(scope, scope.frame, scope.path)
     whole = [Type(union(Type((*t.axes, *axis.chain), 1)), t.width) for t in types]
     attrs = {"axis": axis, "backward": scan.backward}
@@ -130,7 +130,7 @@ def _init(state: tree.State, width: int, axis: Axis, site: Site) -> Node | None:
 
 
 def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
-    """The `next` statement of every state: one each, no more."""
+    """Return the `next` statement of every state: one each, no more."""
     names = [s.ident.name for s in scan.states]
     nexts: dict[str, tree.Next] = {}
     failed = False
@@ -184,7 +184,7 @@ def _nexts(scan: tree.Scan, site: Site) -> dict[str, tree.Next]:
 
 
 def _path(scope: Scope, scan: tree.Scan) -> str:
-    """What heads the names of a body's weights: where a block has several scans, a state of each, so
+    """Return what heads the names of a body's weights: where a block has several scans, a state of each, so
     that a gate of one is not the gate of the same name in another."""
     scans = {id(e.statement) for e in scope.entries.values() if isinstance(e.statement, tree.Scan)}
     return scope.path if len(scans) == 1 else f"{scope.path}.{scan.states[0].ident.name}"
@@ -193,7 +193,7 @@ def _path(scope: Scope, scan: tree.Scan) -> str:
 def _elaborate(
     scope: Scope, scan: tree.Scan, axis: Axis, types: list[Type], nexts: dict[str, tree.Next]
 ) -> tuple[Frame, list[Node], list[Node]]:
-    """The region for states of the given types: its frame, the states and their next values."""
+    """Return the region for states of the given types: its frame, the states and their next values."""
     world = scope.world
     frame = Frame(scope.frame, axis)
     body = Scope(world, scope.module, _path(scope, scan), frame, scope)

@@ -33,7 +33,7 @@ _EXAMPLES = {
 
 
 def decay(expr: tree.Expr, site: Site) -> dict[str, Any] | None:
-    """What multiplies the learning rate as training goes on: by its kind."""
+    """Return what multiplies the learning rate as training goes on: by its kind."""
     world = site.world
     if expr == tree.Ref("none"):
         return None
@@ -101,7 +101,7 @@ def _option(key: str, expr: tree.Expr, site: Site) -> Any:
 
 
 def duration(key: str, expr: tree.Expr, site: Site) -> list[Any]:
-    """A number of epochs or steps: [number, "epoch" | "step"]."""
+    """Return a number of epochs or steps: [number, "epoch" | "step"]."""
     if not isinstance(expr, tree.Quantity):
         raise site.world.fault(
             "E0403", f"`{key}` is a number of epochs or of steps", expr.span,
@@ -111,7 +111,7 @@ def duration(key: str, expr: tree.Expr, site: Site) -> list[Any]:
 
 
 def moments(expr: tree.Expr, site: Site) -> list[Any]:
-    """Several ones of a unit, ascending: [[number, …], "epoch" | "step"]."""
+    """Return several numbers of one unit, ascending: [[number, …], "epoch" | "step"]."""
     if not isinstance(expr, tree.Quantity):
         return duration("at", expr, site)
     found = static(expr.value, site)

@@ -121,7 +121,7 @@ def _axes(space: tree.Space, scope: Scope) -> tuple[Axis, ...]:
 
 
 def space_value(scope: Scope, space: tree.Space) -> Node:
-    """The concatenation of a space's fields. Raises Fault."""
+    """Return the concatenation of a space's fields. Raises Fault."""
     world, name = scope.world, space.ident.name
     site = Site(scope, world.root, "")
     if space.role.name not in ROLES:
@@ -175,7 +175,7 @@ def _once(space: tree.Space, error: object) -> None:
 
 
 def _names_elsewhere(scope: Scope, space: tree.Space) -> frozenset[str]:
-    """Field names that another space has too: those need the column `space_field`."""
+    """Return field names that another space has too: those need the column `space_field`."""
     others: Iterable[tree.Space] = (
         e.statement
         for e in scope.entries.values()
@@ -225,7 +225,7 @@ def _spec(
 
 
 def _member(space: tree.Space, member: tree.Ref | tree.Attribute) -> str:
-    """The path of a field that is crossed; a bare name is of the same space."""
+    """Return the path of a field that is crossed; a bare name is of the same space."""
     if isinstance(member, tree.Ref):
         return f"{space.ident.name}.{member.name}"
     return f"{member.base.name}.{member.ident.name}"

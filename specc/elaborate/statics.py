@@ -28,7 +28,8 @@ STATIC_CALLS = ("width", "bound", "size")
 
 
 def is_static_call(name: str, scope: Scope) -> bool:
-    """Whether a call of a name asks about something at compile time; a number may have that name too."""
+    """Return whether a call of a name asks about something at compile time; a number may
+    have that name too."""
     if name not in STATIC_CALLS:
         return False
     found = scope.find(name)
@@ -41,14 +42,14 @@ def is_static_call(name: str, scope: Scope) -> bool:
 
 
 def symbols_of(domain: tree.Domain | None) -> frozenset[str]:
-    """The bare words of a domain, which stand for themselves in it and in comparisons with it."""
+    """Return the bare words of a domain, which stand for themselves in it and in comparisons with it."""
     if not isinstance(domain, tree.Choices):
         return frozenset()
     return frozenset(item.name for item in domain.items if isinstance(item, tree.Ref))
 
 
 def is_static(expr: tree.Expr, scope: Scope) -> bool:
-    """Whether an expression has a value at compile time, judged without evaluating it."""
+    """Return whether an expression has a value at compile time, judged without evaluating it."""
     match expr:
         case tree.Ref(name=name):
             found = scope.find(name)
@@ -86,7 +87,8 @@ def _is_static_entry(scope: Scope, entry: Entry) -> bool:
 
 
 def _is_static_operation(expr: tree.Binary, scope: Scope) -> bool:
-    """Asked once for each operation of a long sum, which nests to the left."""
+    """Return whether an operation is static. A long sum nests to the left: this is called for each part of
+    it."""
     if expr.op in ("==", "!=") and _compared_symbols(expr.left, expr.right, scope):
         return True
     # The short side first.
@@ -101,7 +103,7 @@ def _is_static_binding(entry: Entry, statement: tree.Binding, scope: Scope) -> b
 
 
 def _compared_symbols(left: tree.Expr, right: tree.Expr, scope: Scope) -> frozenset[str]:
-    """The symbols that `==` can compare: those of the domain of the param or static on a side."""
+    """Return the symbols that `==` can compare: those of the domain of the param or static on a side."""
     for side in (left, right):
         if isinstance(side, tree.Ref):
             found = scope.find(side.name)
@@ -113,7 +115,7 @@ def _compared_symbols(left: tree.Expr, right: tree.Expr, scope: Scope) -> frozen
 
 
 def static(expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> StaticValue:
-    """The compile-time value of an expression. `symbols` are bare words that stand for themselves."""
+    """Return the compile-time value of an expression. `symbols` are bare words that stand for themselves."""
     return _STATICS.get(expr.__class__, _not_static)(expr, site, symbols)
 
 
@@ -129,7 +131,7 @@ def _list(expr: tree.List, site: Site, symbols: Iterable[str]) -> StaticValue:
 
 
 def _item(expr: tree.Index, site: Site, symbols: Iterable[str]) -> StaticValue:
-    """An item of a list."""
+    """Return an item of a list."""
     items, index = static(expr.value, site, symbols), static(expr.index, site)
     if not isinstance(items, tuple):
         raise site.world.fault(
@@ -225,7 +227,7 @@ def _static_name(expr: tree.Ref, site: Site, symbols: Iterable[str]) -> StaticVa
 
 
 def _is_word_of_param(expr: tree.Ref, site: Site) -> bool:
-    """Whether a name is the default of a param without a domain, which was meant as a choice."""
+    """Return whether a name is the default of a param without a domain, which was meant as a choice."""
     return not site.report.lost(expr.name) and any(
         isinstance(e.statement, tree.Param)
         and e.statement.domain is None
@@ -259,7 +261,7 @@ def _static_call(expr: tree.Call, site: Site, _: Iterable[str]) -> StaticValue:
 
 
 def _size(argument: tree.Expr, site: Site) -> int:
-    """How many items a list has, or fields a space."""
+    """Return how many items a list has, or fields a space."""
     if is_static(argument, site.scope):
         items = static(argument, site)
         if isinstance(items, tuple):
@@ -298,7 +300,7 @@ _STATICS: Mapping[type, Callable[[Any, Site, Iterable[str]], StaticValue]] = {
 
 
 def truth(expr: tree.Expr, site: Site, where: str = "`if`") -> bool:
-    """A static condition. `where` it stands is for the message."""
+    """Return the value of a static condition. `where`: where it stands, for the message."""
     if not is_static(expr, site.scope):
         refs = _refs(expr)
         for ref in refs:
@@ -347,7 +349,7 @@ def _refs(expr: tree.Expr) -> list[tree.Ref]:
 
 
 def domain_values(domain: tree.Domain, site: Site) -> tuple[Any, ...] | tuple[float, float]:
-    """The members of `{…}`, or the two ends of `lo .. hi`."""
+    """Return the members of `{…}`, or the two ends of `lo .. hi`."""
     if isinstance(domain, tree.Choices):
         symbols = symbols_of(domain)
         return tuple(static(item, site, symbols) for item in domain.items)

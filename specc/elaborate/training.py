@@ -51,7 +51,7 @@ KEYS = (
 
 
 def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
-    """The settings; a later `train` (of a spec that extends another) overrides key by key."""
+    """Return the settings; a later `train` (of a spec that extends another) overrides key by key."""
     settings: dict[str, Any] = {
         "optimizer": optimizer_of("adam"),
         "batch": 512,
@@ -83,7 +83,7 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
 
 
 def batch_of(scope: Scope, items: list[tree.Train]) -> int:
-    """How many examples a batch has, without a word about what is wrong with the settings."""
+    """Return how many examples a batch has, without a word about what is wrong with the settings."""
     for item in reversed(items):
         for entry in item.entries:
             if entry.ident.name == "batch" and isinstance(entry.value, tree.Number):
@@ -92,7 +92,7 @@ def batch_of(scope: Scope, items: list[tree.Train]) -> int:
 
 
 def _needs_a_group(scope: Scope, entry: tree.Entry) -> Fault:
-    """The fault of `metric = gauc` where no `group` is said."""
+    """Return the fault of `metric = gauc` where no `group` is said."""
     known = _could_group(scope)
     usual = next((path for path in known if path.startswith(("user.", "request."))), *known[:1])
     return scope.world.fault(
@@ -107,7 +107,7 @@ def _needs_a_group(scope: Scope, entry: tree.Entry) -> Fault:
 
 
 def _could_group(scope: Scope) -> list[str]:
-    """The fields that examples can be grouped by."""
+    """Return the fields that examples can be grouped by."""
     spaces = scope.world.spaces.values()
     return [f"{s.name}.{f.name}" for s in spaces if not s.axes for f in s.fields if f.table]
 
@@ -180,7 +180,7 @@ def _count(key: str, expr: tree.Expr, site: Site, least: int = 1) -> int:
 
 
 def optimizer_of(name: str) -> dict[str, Any]:
-    """An optimizer with its defaults."""
+    """Return an optimizer with its defaults."""
     return {"name": name, "options": dict(OPTIMIZERS[name]), "lazy": False, "decay": None, "warmup": None}
 
 
@@ -253,7 +253,7 @@ def _option(key: str, expr: tree.Expr, site: Site) -> Any:
 
 
 def _together(found: dict[str, Any], places: Mapping[str, tree.Expr], site: Site) -> None:
-    """What cannot be at once."""
+    """Report settings that cannot be combined."""
     options = found["options"]
     if options.get("nesterov") and not options["momentum"]:
         raise site.world.fault(
@@ -268,7 +268,7 @@ def _together(found: dict[str, Any], places: Mapping[str, tree.Expr], site: Site
 
 
 def _group(scope: Scope, expr: tree.Expr) -> str:
-    """The field whose values group the examples for GAUC, as `user.id`."""
+    """Return the field whose values group the examples for GAUC, as `user.id`."""
     world = scope.world
     if isinstance(expr, tree.Attribute):
         space = world.spaces.get(expr.base.name)

@@ -70,7 +70,7 @@ def _branches(world: World) -> None:
 
 @contextlib.contextmanager
 def _aside(world: World) -> Iterator[Report]:
-    """What is reported here stays here."""
+    """Yield a report of its own: what is reported within stays there."""
     report, own = world.report.sibling(), world.report
     calls, sites, refused = world.calls, world.call_sites, world.refused
     world.report, world.calls, world.call_sites, world.refused = report, [*calls], [*sites], {*refused}
@@ -96,7 +96,7 @@ def _told_always(world: World, tries: Iterable[Report]) -> None:
 
 
 def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...], kind: str) -> Report:
-    """What is said of a block that is called with made-up inputs of these widths, axes of a kind."""
+    """Return what is said of a block that is called with made-up inputs of these widths, axes of a kind."""
     world = scope.world
     frame = Frame()
     inner = Scope(world, scope.module, block.ident.name, frame, module_scope(world, scope.module))
@@ -111,7 +111,7 @@ def _tried(scope: Scope, block: tree.Block, widths: tuple[int, ...], kind: str) 
 def _inputs(
     block: tree.Block, scope: Scope, site: Site, widths: tuple[int, ...], kind: str
 ) -> list[tree.Argument]:
-    """Arguments that name made-up values of the types that a block declares."""
+    """Return arguments that name made-up values of the types that a block declares."""
     axes: dict[str, Axis] = {}
     variables: dict[str, int] = {}
     given: list[tree.Argument] = []
@@ -144,7 +144,8 @@ def _node(world: World, site: Site, type_: Type, item: tree.Node) -> Node:
 
 
 def _statics(block: tree.Block, scope: Scope) -> list[tree.Argument]:
-    """A value for each static that has no default: the first of its domain, or else a small number."""
+    """Return a value for each static that has no default: the first of its domain, or else
+    a small number."""
     given: list[tree.Argument] = []
     for item in block.statics:
         if item.default is not None:
@@ -160,7 +161,7 @@ def _statics(block: tree.Block, scope: Scope) -> list[tree.Argument]:
 
 
 def _applied(scope: Scope, layer: LayerValue, sequence: bool) -> Report:
-    """What is said of a declared layer that is applied to a made-up value."""
+    """Return what is said of a declared layer that is applied to a made-up value."""
     world = scope.world
     frame = Frame()
     inner = Scope(world, scope.module, "", frame, scope)

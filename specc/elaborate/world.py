@@ -35,7 +35,7 @@ class Fault(Exception):
 
 
 def all_of(*makers: Callable[[], T]) -> list[T]:
-    """Every result, or one Fault after each maker had the chance to report its own."""
+    """Return every result, or one Fault after each maker had the chance to report its own."""
     results, failed = [], False
     for maker in makers:
         try:
@@ -137,7 +137,7 @@ class Scope:
         return scope
 
     def value_of(self, entry: Entry, name: str) -> Any:
-        """What one of this scope's names stands for. Raises Fault."""
+        """Return what one of this scope's names stands for. Raises Fault."""
         return self.world.meaning.entry_value(self, entry, name)
 
     def find(self, name: str) -> tuple[Scope, Entry] | None:
@@ -205,22 +205,23 @@ class Meaning(Protocol):
     """
 
     def value(self, expr: tree.Expr, site: Site) -> Node:
-        """The node of an expression at a place."""
+        """Return the node of an expression at a place."""
 
     def static(self, expr: tree.Expr, site: Site, symbols: Iterable[str] = ()) -> Any:
-        """The compile-time value of an expression. symbols: bare words that stand for themselves."""
+        """Return the compile-time value of an expression. symbols: bare words that stand for themselves."""
 
     def layer(self, expr: tree.Expr, site: Site) -> LayerValue:
-        """The layer that an expression says: a name, a call that lacks its first input, a pipe of such."""
+        """Return the layer that an expression says: a name, a call that lacks its first input, a pipe of
+        such."""
 
     def call(self, expr: tree.Call, site: Site, first: list[Given] | None) -> Node:
-        """The node of a call. first: what is piped in; None where that is faulty."""
+        """Return the node of a call. first: what is piped in; None where that is faulty."""
 
     def apply(self, target: LayerValue, inputs: list[Given], site: Site, span: Span) -> Node:
-        """The node of a layer applied to values."""
+        """Return the node of a layer applied to values."""
 
     def entry_value(self, scope: Scope, entry: Entry, name: str) -> Any:
-        """What a name stands for; elaborated on first use."""
+        """Return what a name stands for; elaborated on first use."""
 
     def make_axes(self, scope: Scope, name: str) -> bool:
         """Have the axes of a name made that the body around a scope makes; whether its text makes one."""
@@ -250,7 +251,7 @@ class Site:
         return self.path.split(".", 1)[0]
 
     def child(self, callee: str) -> str:
-        """The path of one more use of a callee at this place."""
+        """Return the path of one more use of a callee at this place."""
         count = self.counts[callee] = self.counts.get(callee, 0) + 1
         leaf = callee if count == 1 else f"{callee}_{count}"
         return f"{self.path}.{leaf}" if self.path else leaf
@@ -312,7 +313,8 @@ class World:
         return Fault(message)
 
     def _told_of(self, message: str, span: Span, details: dict[str, Any]) -> bool:
-        """Whether a param's value has been refused in these words before: it is told at its first use."""
+        """Return whether a param's value has been refused in these words before: it is told at its first
+        use."""
         param = self.program.main.named.get(span.text)
         if not isinstance(param, tree.Param) or param.span.source is not span.source:
             return False
@@ -425,7 +427,7 @@ class World:
         return named
 
     def localize(self, node: Node, frame: Frame) -> Node:
-        """The node as seen from a frame: inside a scan, outer values are captured, and those that
+        """Return the node as seen from a frame: inside a scan, outer values are captured, and those that
         have the scan's axis are seen at one position of it."""
         if frame.outer is None or node.id in frame.ids:
             return node
@@ -443,7 +445,7 @@ class World:
         return frame.captured[outer.id]
 
     def outermost(self, node: Node, frame: Frame) -> Node:
-        """The node that a capture stands for, through all scans."""
+        """Return the node that a capture stands for, through all scans."""
         while node.op == op.CAPTURE and frame.outer is not None:
             node, frame = frame.order[node.attrs["index"]], frame.outer
         return node

@@ -23,7 +23,7 @@ _HOLDS_NONE = frozenset(["Span", "str", "bool", "int | float", "str | None", "in
 
 
 def children(node: tree.Node) -> list[tree.Node]:
-    """The tree nodes directly inside a tree node."""
+    """Return the tree nodes directly inside a tree node."""
     found: list[tree.Node] = []
     kind = type(node)
     names = _PARTS.get(kind)
@@ -39,7 +39,7 @@ def children(node: tree.Node) -> list[tree.Node]:
 
 
 def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.Node]:
-    """A tree node and everything inside it, in the order of the text, but for one kind of node."""
+    """Yield a tree node and everything inside it, in the order of the text, but for one kind of node."""
     waiting = [node]
     while waiting:
         at = waiting.pop()
@@ -52,7 +52,7 @@ def walk(node: tree.Node, but: type[tree.Node] | None = None) -> Iterator[tree.N
 
 
 def local_names(block: tree.Block) -> set[str]:
-    """What a block's own text declares: inputs, statics, variables of its types, bindings, states."""
+    """Return what a block's own text declares: inputs, statics, variables of its types, bindings, states."""
     names = {i.ident.name for i in block.inputs} | {s.ident.name for s in block.statics}
     for type_ in (*(i.type for i in block.inputs), *block.results):
         names |= {a.name for a in type_.axes}
@@ -75,7 +75,7 @@ def _declared(body: Iterable[tree.Node]) -> set[str]:
 
 
 def references(node: tree.Node) -> Iterator[str]:
-    """The names that a statement's text makes use of, but for those that are local to a block."""
+    """Yield the names that a statement's text makes use of, but for those that are local to a block."""
     hidden = local_names(node) if isinstance(node, tree.Block) else set()
     for part in walk(node):
         if isinstance(part, tree.Ref) and part.name not in hidden:
@@ -86,7 +86,7 @@ def references(node: tree.Node) -> Iterator[str]:
 
 
 def _callees(node: tree.Node) -> Iterator[tree.Ref]:
-    """Bare names in the place of a callee: `f` of `f(x)` and of `x |> f`."""
+    """Yield bare names in the place of a callee: `f` of `f(x)` and of `x |> f`."""
     for part in walk(node):
         match part:
             case tree.Call(callee=tree.Ref() as callee) | tree.Pipe(right=tree.Ref() as callee):
@@ -94,7 +94,7 @@ def _callees(node: tree.Node) -> Iterator[tree.Ref]:
 
 
 def _operands(node: tree.Node) -> Iterator[tree.Ref]:
-    """Bare names that can only be values: sides of arithmetic, what is piped, what is returned."""
+    """Yield bare names that can only be values: sides of arithmetic, what is piped, what is returned."""
     for part in walk(node, but=tree.Over):  # axis names are values in `where`
         match part:
             case tree.Binary(op="==" | "!="):
@@ -110,7 +110,8 @@ def _operands(node: tree.Node) -> Iterator[tree.Ref]:
 
 
 def check_names(scope: Scope) -> None:
-    """E0201 for unknown names in blocks; those of elaborated ones are reported at the same place."""
+    """Report E0201 for unknown names in blocks; those of elaborated blocks are reported at the
+    same place."""
     world = scope.world
     module = scope.module
     known = set(scope.names()) | set(module.members) | set(module.uses)
@@ -142,7 +143,7 @@ def check_names(scope: Scope) -> None:
 
 
 def _check_options(call: tree.Call, name: str, names: set[str], scope: Scope) -> None:
-    """E0402 for options that a built-in does not have."""
+    """Report E0402 for options that a built-in does not have."""
     if name in names or name not in BUILTINS:
         return
     signature = BUILTINS[name].signature

@@ -64,14 +64,15 @@ class Result:
 def interpret(
     graph: Graph, weights: Mapping[str, Tensor], example: Example, training: bool = False
 ) -> Result:
-    """What a graph gives for one example, with weights by path."""
+    """Return what a graph gives for one example, with weights by path."""
     return interpret_together(graph, weights, [example], training)[0]
 
 
 def interpret_together(
     graph: Graph, weights: Mapping[str, Tensor], examples: Sequence[Example], training: bool = False
 ) -> list[Result]:
-    """What a graph gives for each example of a batch. Only batch statistics can tell that it is one."""
+    """Return what a graph gives for each example of a batch. Only operations across the batch can tell that
+    there are others."""
     settings = [
         Setting(example, weights, training, number, len(examples)) for number, example in enumerate(examples)
     ]
@@ -95,12 +96,12 @@ def losses(
     counts: Mapping[str, Tensor] | None = None,
     results: Sequence[Result] | None = None,
 ) -> dict[str, Tensor]:
-    """By prediction its mean over the examples that have its label (0 where none has), by extra loss its mean
-    over all examples, scalars; "l2" is the sum of penalties, and is there only if some weight that is trained
-    has one.
+    """Return the losses: for each prediction the mean over the examples that have its label (0 if none has),
+    for each extra loss the mean over all examples, as scalars; "l2" is the sum of penalties, and only there
+    if a trained weight has one.
 
-    counts: by path, how often each row of a table occurs in the training data.
-    results: what `interpret_together` gave for these examples, where it was asked already.
+    counts: by path, how often each row of a table occurs in the training data. results: what
+    `interpret_together` gave for these examples, if it is known already.
     """
     if results is None:
         results = interpret_together(graph, weights, examples, training)
@@ -132,7 +133,7 @@ def losses(
     penalties = [
         w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
         for w in graph.weights.values()
-        if w.l2 and not w.frozen  # what never changes has no price
+        if w.l2 and not w.frozen  # a frozen weight has no penalty
     ]
     if penalties:
         found["l2"] = torch.stack(penalties).sum()
@@ -144,13 +145,14 @@ def _mean(values: object) -> Tensor:
 
 
 def _labels(graph: Graph, prediction: str | None, loss: ExtraLoss | None) -> set[str]:
-    """The predictions whose labels an example must have: its own, and those that a loss or weight reads."""
+    """Return the predictions whose labels an example must have: its own, and those that a loss or weight
+    reads."""
     read = set() if loss is None else {n.attrs["prediction"] for n in labels_read(graph, loss.node)}
     return read if prediction is None else {prediction, *read}
 
 
 def _loss(prediction: Prediction, value: Tensor, label: Tensor) -> Tensor:
-    """The loss of one example's prediction."""
+    """Return the loss of one example's prediction."""
     match prediction.kind:
         case "binary":
             share = label.to(value.dtype)
@@ -164,7 +166,7 @@ def _loss(prediction: Prediction, value: Tensor, label: Tensor) -> Tensor:
 
 
 def _distance(loss: tuple[Any, ...], error: Tensor) -> Tensor:
-    """What an error of a real prediction costs."""
+    """Return the loss of an error of a real prediction."""
     if loss[0] == "mae":
         return error.abs()
     if loss[0] == "huber" and abs(float(error.detach())) > loss[1]:
@@ -175,9 +177,9 @@ def _distance(loss: tuple[Any, ...], error: Tensor) -> Tensor:
 def _penalty(
     graph: Graph, weight: Weight, tensor: Tensor, examples: Sequence[Example], counts: Mapping[str, Tensor]
 ) -> Tensor:
-    """The sum of a weight's squares. Of a table only the rows that occur in the batch count, each once,
-    and with `l2_by_frequency` each divided by its count in the training data (DIN, eq. 6; 1 where that is
-    not known)."""
+    """Return the penalty: the sum of a weight's squares. Of a table only rows that occur in the batch count,
+    each once, and with `l2_by_frequency` each divided by its count in the training data (DIN, eq. 6; 1 if
+    that is not known)."""
     if weight.kind != "table":
         return (tensor**2).sum()
     rows = sorted({row for node in graph.nodes for row in _rows(node, weight.path, examples)})
@@ -188,7 +190,7 @@ def _penalty(
 
 
 def _rows(node: Node, path: str, examples: Sequence[Example]) -> set[int]:
-    """The rows of a table that a node reads."""
+    """Return the rows of a table that a node reads."""
     found: set[int] = set()
     for field in (r.field for r in readings(node) if r.table == path):
         for example in examples:

@@ -115,7 +115,7 @@ def _at(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 
 def window(x: Value, axis: Axis, shift: int, place: Place, s: Setting, width: int) -> Tensor:
-    """What stands so many positions further along an axis; 0 outside."""
+    """Return what stands so many positions further along an axis; 0 outside."""
     there = place[axis] + shift
     inside = 0 <= there < s.length(axis, place)
     return x[{**place, axis: there}] if inside else s.number(0).expand(width)

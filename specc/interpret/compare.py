@@ -48,10 +48,8 @@ class Expected:
 
     @staticmethod
     def of(graph: Graph, model: Model, batch: Batch) -> Expected:
-        """With a model's weights, in training or evaluation as the model is.
-
-        graph: as elaborated, or after any pass.
-        """
+        """Return what the definition expects for a batch, with a model's weights, in training or evaluation
+        as the model is. graph: as elaborated, or after any pass."""
         known = dict(model.state_dict(keep_vars=True))
         trained = {path: w for path, w in known.items() if w.requires_grad}
         weights = {path: w.detach().clone().requires_grad_(path in trained) for path, w in known.items()}
@@ -69,15 +67,15 @@ class Expected:
 
 
 def differences(graph: Graph, model: Model, batch: Batch, tolerance: float = 1e-9) -> list[Difference]:
-    """Where a compiled model disagrees with its graph about a batch."""
+    """Return where a compiled model differs from the definition on a batch."""
     return unexpected(model, batch, Expected.of(graph, model, batch), tolerance)
 
 
 def unexpected(model: Model, batch: Batch, expected: Expected, tolerance: float = 1e-9) -> list[Difference]:
-    """Where a model gives something else than is expected of it.
+    """Return where a model differs from what is expected.
 
-    Losses and attention are of single examples, so they are not compared for a batch with candidates; nor
-    has such a batch, in which a request counts once, the batch statistics of as many examples.
+    Losses and attention are per example, so they are not compared for a batch with several candidates a
+    request; such a batch, in which a request counts once, has other batch statistics too.
     """
     predictions = model(batch)
     found = list(_values("prediction", expected.predictions, predictions, tolerance))
@@ -108,7 +106,7 @@ def _values(
 def _attention(
     model: Model, batch: Batch, expected: Mapping[str, list[Value]], tolerance: float
 ) -> Iterator[Difference]:
-    """Every row of every attention against the weights at its place."""
+    """Yield the differences of each row of each attention from the expected weights."""
     given = model.attention(batch)
     names = {entry["path"]: entry["axes"] for entry in model.manifest["attentions"]}
     if given.keys() != expected.keys():
@@ -132,7 +130,8 @@ def _rows(value: Value) -> set[Positions]:
 
 
 def _row(value: Value, weights: Weights, row: int, names: list[str]) -> Tensor:
-    """A value at the ragged positions of a row: [*static axes, width], its axes in the order of names."""
+    """Return a value at the ragged positions of a row: [*static axes, width], its axes in the order of
+    names."""
     place = {a: int(weights.positions[a.name][row]) for a in value.axes if a.ragged}
     static = sorted((a for a in value.axes if not a.ragged), key=lambda a: names.index(a.name))
 
@@ -151,8 +150,8 @@ def _row(value: Value, weights: Weights, row: int, names: list[str]) -> Tensor:
 def gradients_of(
     predictions: Mapping[str, Tensor], losses: Mapping[str, Tensor], parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The gradient of the sum of all losses and of all predictions, each of these counted differently, so
-    that nothing cancels out."""
+    """Return the gradient of the sum of all losses and predictions, each multiplied by another factor, so
+    that none cancel out."""
     total = torch.zeros((), dtype=torch.float64)
     for values in predictions.values():
         flat = values.reshape(-1).to(torch.float64)
@@ -166,7 +165,7 @@ def gradients_of(
 
 
 def _compared(what: str, expected: Tensor, found: Tensor, tolerance: float) -> Iterator[Difference]:
-    """Numbers that are far apart, or of which one is not a number."""
+    """Yield a difference if numbers are far apart, or one of them is NaN."""
     a, b = expected.detach().to(torch.float64), found.detach().to(torch.float64)
     if a.shape != b.shape:
         yield Difference(f"the shape of {what} ({tuple(b.shape)})", math.nan, math.nan)

@@ -23,7 +23,8 @@ CANDIDATE = "candidate"
 
 
 def examples_of(graph: Graph, batch: Batch) -> list[Example]:
-    """Every example of a batch. Raises AssertionError if it holds more or less than its lengths say."""
+    """Return every example of a batch. Raises AssertionError if it holds more or less than
+    its lengths say."""
     return list(_Reader(graph, batch).examples())
 
 
@@ -53,7 +54,8 @@ class _Reader:
         self._finish()
 
     def _of_candidate(self, axis: Axis) -> bool:
-        """Whether an axis is one of a candidate's features: each candidate has a length of its own."""
+        """Return whether an axis is one of a candidate's features: each candidate has
+        a length of its own."""
         return self._spaces[axis.key[1]].role == CANDIDATE or (
             axis.parent is not None and self._of_candidate(axis.parent)
         )
@@ -64,7 +66,7 @@ class _Reader:
     def _lengths(
         self, axes: Iterable[Axis], known: Mapping[Axis, Mapping[Positions, int]]
     ) -> dict[Axis, Mapping[Positions, int]]:
-        """The lengths of some axes, parents first, and those that are known."""
+        """Return the lengths of some axes, parents first, and those that are known."""
         lengths = dict(known)
         for axis in axes:
             id = f"{axis.key[1]}.{axis.key[2]}"
@@ -111,7 +113,7 @@ class _Reader:
 
 
 def _places(axis: Axis | None, lengths: Mapping[Axis, Mapping[Positions, int]]) -> list[Positions]:
-    """Every position of an axis within every one of its parents."""
+    """Return every position of an axis within every one of its parents."""
     if axis is None:
         return [()]
     return [(*place, p) for place in _places(axis.parent, lengths) for p in range(lengths[axis][place])]

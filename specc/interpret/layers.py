@@ -46,7 +46,8 @@ def _convolve(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 
 def _product(product: Product, x: Tensor, s: Setting) -> Tensor:
-    """Each run of x's channels times its columns of the matrix; runs are as wide as their columns."""
+    """Return the product: each run of x's channels times its columns of the matrix; a run is as wide as its
+    columns."""
     matrix = s.weights[product.matrix]
     total = s.weights[product.bias] if product.bias else matrix.new_zeros(product.width)
     start = 0
@@ -162,12 +163,12 @@ def _each(x: Value, change: Callable[[Tensor], Tensor]) -> Value:
 def _normaliser(
     node: Node, inputs: list[Inputs], settings: list[Setting], mean: Tensor, variance: Tensor
 ) -> Callable[[Tensor], Tensor]:
-    """(x - mean) / sqrt(variance + eps), a channel at a time.
+    """Return the function (x - mean) / sqrt(variance + eps), for each channel.
 
-    `running`: in training with the mean and (biased) variance over all positions of all examples, if
-    there are two or more of them; else with the stored ones. `batch`: of the batch in evaluation too.
-    `fixed`: the stored ones always. Inside of a scan there is no batch, as examples are at other
-    positions or at their end, so nothing is trained there but what is fixed.
+    `running`: in training, with the mean and (biased) variance over all positions of all examples, if there
+    are two or more of them; else with the stored ones. `batch`: those of the batch in evaluation too.
+    `fixed`: always the stored ones. Inside of a scan there is no batch, because examples are at different
+    positions or ended, so training there allows only `fixed`.
     """
     statistics, training = node.attrs["statistics"], settings[0].training
     vectors = [x for (value,) in inputs for x in value.at.values()]

@@ -24,7 +24,7 @@ ACROSS: dict[str, Across] = {}
 
 
 def means(*names: str) -> Callable[[Meaning], Meaning]:
-    """Enter what operations mean. Raises KeyError for one that there is not."""
+    """Register what operations mean. Raises KeyError for a name that no operation has."""
 
     def enter(meaning: Meaning) -> Meaning:
         MEANINGS.update(dict.fromkeys(known_operations(names), meaning))
@@ -34,7 +34,7 @@ def means(*names: str) -> Callable[[Meaning], Meaning]:
 
 
 def means_across(*names: str) -> Callable[[Across], Across]:
-    """Enter what operations mean for several examples side by side. Raises KeyError as `means` does."""
+    """Register what operations mean for several examples side by side. Raises KeyError as `means` does."""
 
     def enter(meaning: Across) -> Across:
         ACROSS.update(dict.fromkeys(known_operations(names), meaning))
@@ -44,7 +44,8 @@ def means_across(*names: str) -> Callable[[Across], Across]:
 
 
 def _entered(name: str) -> None:
-    """Have the meaning of another package's operation entered. Raises KeyError if its module does not."""
+    """Import the module that registers another package's operation. Raises KeyError if it does not register
+    it."""
     if name not in MEANINGS and name not in ACROSS:
         module = OPS[name].meaning
         import_module(module)
@@ -53,7 +54,7 @@ def _entered(name: str) -> None:
 
 
 def evaluate(nodes: Sequence[Node], settings: Sequence[Setting]) -> list[dict[int, Value]]:
-    """The value of every node by its id, for each of several examples."""
+    """Return the value of every node by its id, for each of several examples."""
     known: list[dict[int, Value]] = [{} for _ in settings]
     for node in nodes:
         inputs = [tuple(values[i] for i in node.inputs) for values in known]

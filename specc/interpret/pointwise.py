@@ -26,17 +26,17 @@ def _at_each_place(name: str, channels: Callable[..., Tensor]) -> None:
 
 
 def _truth(holds: Tensor, like: Tensor) -> Tensor:
-    """1 where it holds, else 0."""
+    """Return 1 where it holds, else 0."""
     return holds.to(like.dtype)
 
 
 def _bce(logit: Tensor, target: Tensor) -> Tensor:
-    """-target log sigmoid(logit) - (1 - target) log(1 - sigmoid(logit))."""
+    """Return -target log sigmoid(logit) - (1 - target) log(1 - sigmoid(logit))."""
     return -target * F.logsigmoid(logit) - (1 - target) * F.logsigmoid(-logit)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """-log softmax(logits) at the class, an index."""
+    """Return -log softmax(logits) at the class, an index."""
     return -torch.log_softmax(logits, 0)[target.detach().long()]
 
 

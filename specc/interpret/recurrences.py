@@ -66,7 +66,7 @@ def _tiled(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 
 def _line(axis: Axis | None) -> tuple[Axis, ...]:
-    """An axis after its parents."""
+    """Return an axis after its parents."""
     return () if axis is None else (*_line(axis.parent), axis)
 
 
@@ -77,12 +77,12 @@ def _starts(region: Region, types: list[Type], inputs: Inputs, s: Setting) -> tu
 
 
 def _of_type(type_: Type, value: Value, s: Setting) -> Value:
-    """A value repeated along the axes of a type that it lacks, and to its width."""
+    """Return a value repeated along the axes of a type that it lacks, and to its width."""
     return s.value(type_, lambda place: torch.broadcast_to(value[place], (type_.width,)))
 
 
 def _seen(x: Value, axis: Axis, here: Place) -> Value:
-    """A value as it is seen from one position of an axis and of its parents: without that axis."""
+    """Return a value as it is seen from one position of an axis and of its parents: without that axis."""
     axes = tuple(a for a in x.axes if a != axis)
     at: dict[Positions, Tensor] = {}
     for positions, channels in x.at.items():

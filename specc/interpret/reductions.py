@@ -19,7 +19,7 @@ from specc.types.axis import Axis
 
 
 def _counted(inputs: Inputs, axis: Axis, place: Place, s: Setting) -> list[int]:
-    """The positions of the axis that count at a place."""
+    """Return the positions of the axis that count at a place."""
     positions = range(s.length(axis, place))
     if len(inputs) == 1:
         return list(positions)
@@ -66,7 +66,8 @@ def _log_softmax(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 
 def _shares(function: Callable[[Tensor, int], Tensor], node: Node, inputs: Inputs, s: Setting) -> Value:
-    """A function of all positions that count, which gives one value for each; 0 at those that do not."""
+    """Return a function of all positions that count, which gives one value for each; 0 at
+    those that do not."""
     x, axis = inputs[0], node.attrs["axis"]
 
     def share(place: Place) -> Tensor:

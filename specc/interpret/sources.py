@@ -14,7 +14,7 @@ from specc.ops import op
 
 
 def _held(node: Node, place: Place, s: Setting, field: str | None = None) -> Held:
-    """What the node's field holds at a place."""
+    """Return what the node's field holds at a place."""
     positions = tuple({**s.here, **place}[a] for a in node.type.axes)
     return s.example.fields[field or node.attrs["field"]][positions]
 
@@ -147,7 +147,7 @@ def _label(node: Node, inputs: Inputs, s: Setting) -> Value:
 
 
 def labelled(label: Tensor) -> bool:
-    """Whether there is a label: NaN, or a class of -1, stands for none."""
+    """Return whether there is a label: NaN, or a class of -1, stands for none."""
     return float(label) >= 0 if not label.is_floating_point() else not math.isnan(float(label))
 
 

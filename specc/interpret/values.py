@@ -57,7 +57,8 @@ class Value:
     states: tuple[Value, ...] = ()
 
     def __getitem__(self, place: Place) -> Tensor:
-        """The vector at a place; axes that the value lacks do not matter: it is the same along them."""
+        """Return the vector at a place; axes that the value lacks do not matter: it is
+        the same along them."""
         return self.at[tuple(place[a] for a in self.axes)]
 
     @property
@@ -99,7 +100,7 @@ class Setting:
         return torch.tensor([float(value)], dtype=self.dtype)
 
     def length(self, axis: Axis, place: Place) -> int:
-        """How many positions an axis has, at a place that says where along its parents."""
+        """Return how many positions an axis has, at a place that says where along its parents."""
         if axis.kind == "batch":
             return self.batch
         if axis.size is not None:
@@ -109,7 +110,7 @@ class Setting:
         return int(kinds.length(axis, *(self.length(source, place) for source in axis.source)))
 
     def places(self, axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
-        """Every place along some axes that exists. Inside of a scan the axes of `here` are settled."""
+        """Yield every place along some axes that exists. Inside of a scan the axes of `here` are settled."""
         yield from self._places(union(Type(axes, 1)), {})
 
     def _places(self, axes: tuple[Axis, ...], place: dict[Axis, int]) -> Iterator[dict[Axis, int]]:
@@ -122,7 +123,7 @@ class Setting:
             yield from self._places(tuple(rest), {**place, axis: p})
 
     def value(self, type_: Type, channels: Callable[[Place], Tensor]) -> Value:
-        """A value of a type, given its channels at each place."""
+        """Return a value of a type, given its channels at each place."""
         at: dict[Positions, Tensor] = {}
         for place in self.places(type_.axes):
             found = channels(place)
@@ -132,5 +133,5 @@ class Setting:
 
 
 def _parents(axis: Axis, place: Place) -> Positions:
-    """Where a place is along an axis's parents, outermost first."""
+    """Return where a place is along an axis's parents, outermost first."""
     return () if axis.parent is None else (*_parents(axis.parent, place), place[axis.parent])

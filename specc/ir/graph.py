@@ -220,7 +220,7 @@ class Graph:
 
     @property
     def terms(self) -> tuple[ExtraLoss, ...]:
-        """The losses that are added to those of predictions."""
+        """Return the losses that are added to those of predictions."""
         return tuple(x for x in self.losses if x.weighs is None and x.chooses is None)
 
     @property
@@ -246,17 +246,17 @@ class Graph:
 
     @property
     def outputs(self) -> tuple[int, ...]:
-        """All nodes that somebody outside asks for."""
+        """Return all nodes that must be kept: what the model returns, losses and their weights."""
         return (*self.given, *(x.node for x in self.losses))
 
     @property
     def given(self) -> tuple[int, ...]:
-        """The nodes that a model gives: predictions and other results."""
+        """Return the nodes that a model returns: predictions and other results."""
         return tuple(self.named.values())
 
     @property
     def named(self) -> Mapping[str, int]:
-        """By name, the nodes of predictions and other results."""
+        """Return the nodes of predictions and other results, by name."""
         return {p.name: p.node for p in self.predictions} | {r.name: r.node for r in self.results}
 
     def with_nodes(self, nodes: tuple[Node, ...]) -> Graph:
@@ -273,7 +273,8 @@ class Reading:
 
 
 def readings(node: Node) -> tuple[Reading, ...]:
-    """What a node looks up, in the order of its channels; nothing unless it does so."""
+    """Return the fields that a node looks up in tables, in the order of its channels; empty for any other
+    node."""
     match node.op:
         case op.EMBED | op.EMBED_BAG:
             return (Reading(node.attrs["field"], node.weights[0], node.attrs.get("mode")),)
@@ -284,12 +285,12 @@ def readings(node: Node) -> tuple[Reading, ...]:
 
 
 def fields_of(node: Node) -> tuple[str, ...]:
-    """The fields that a node reads."""
+    """Return the fields that a node reads."""
     return (node.attrs["field"],) if "field" in node.attrs else tuple(r.field for r in readings(node))
 
 
 def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
-    """Every node, those inside scans' regions included (before the scan itself)."""
+    """Yield every node, including those inside regions (before the node that has the region)."""
     for node in nodes:
         if node.region is not None:
             yield from walk(node.region.nodes)
@@ -297,7 +298,7 @@ def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
 
 
 def axis_of(node: Node) -> Axis | None:
-    """The axis a reduction, scan or derived-axis node works along; None for channels."""
+    """Return the axis a reduction, scan or derived-axis node works along; None for channels."""
     axis = node.attrs.get("axis")
     assert axis is None or isinstance(axis, Axis)
     return axis

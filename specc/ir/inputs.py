@@ -14,7 +14,7 @@ from specc.types.axis import Axis
 
 
 def fields_of_losses(graph: Graph) -> set[str]:
-    """The paths of the fields that losses read and neither predictions nor attentions do."""
+    """Return the paths of the fields that losses read and neither predictions nor attentions do."""
     asked = _reached(graph, [*graph.given, *(a.weight for a in graph.attentions)])
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     read = {path for node in asked for path in fields_of(node)}
@@ -30,8 +30,8 @@ def fields_of_losses(graph: Graph) -> set[str]:
 
 
 def fields_for(graph: Graph, node: int) -> list[str]:
-    """The paths of the fields that one node is computed from, in the spec's order, and for each axis one that
-    has its lengths."""
+    """Return the paths of the fields that one node depends on, in the spec's order, with one field for the
+    lengths of each axis."""
     fields = {f.path: f for s in graph.spaces for f in s.fields}
     asked = _reached(graph, [node])
     read = {path for n in asked for path in fields_of(n)}
@@ -44,8 +44,8 @@ def fields_for(graph: Graph, node: int) -> list[str]:
 
 
 def reads(graph: Graph, nodes: Iterable[int]) -> tuple[list[str], list[Axis]]:
-    """The paths of the fields whose values some nodes are computed from, in the spec's order, and the spaces'
-    own axes that they need the lengths of, parents first."""
+    """Return the paths of the fields that some nodes depend on, in the spec's order, and the spaces' own
+    axes whose lengths they need, parents first."""
     asked = _reached(graph, nodes)
     read = {path for node in asked for path in fields_of(node)}
     fields = [f for s in graph.spaces for f in s.fields if f.path in read]
@@ -60,7 +60,7 @@ def reads(graph: Graph, nodes: Iterable[int]) -> tuple[list[str], list[Axis]]:
 
 
 def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
-    """The role of the spaces that an axis, its sources and its parents come from."""
+    """Return the role of the spaces that an axis, its sources and its parents come from."""
     if axis.kind == "space":
         own = [spaces[axis.key[1]]]
     else:
@@ -71,23 +71,24 @@ def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
 
 
 def labels_read(graph: Graph, node: int) -> list[Node]:
-    """The nodes that read a label and that a node is computed from, in order."""
+    """Return the nodes that read a label and that this node depends on, in order."""
     return sorted((n for n in _reached(graph, [node]) if n.op == op.LABEL), key=lambda n: n.id)
 
 
 def coupled(graph: Graph, node: int) -> Node | None:
-    """The first node that a node is computed from and that sees other examples of the batch."""
+    """Return the first node that this node depends on and that reads other examples of the
+    batch, or None."""
     seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.OWN))
     return min(seen, key=lambda n: n.id, default=None)
 
 
 def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:
-    """The fields that the crosses among some are made of."""
+    """Return the fields that these crosses combine."""
     return {of for path in paths if fields[path].encoding == "cross" for of in fields[path].options["of"]}
 
 
 def _reached(graph: Graph, roots: Iterable[int]) -> list[Node]:
-    """The nodes that some nodes are computed from, those of regions included, and themselves."""
+    """Return these nodes and all nodes that they depend on, including those in regions."""
     index = {n.id: n for n in graph.nodes}
     found: dict[int, Node] = {}
     stack = [r for r in roots if r in index]
@@ -100,7 +101,7 @@ def _reached(graph: Graph, roots: Iterable[int]) -> list[Node]:
 
 
 def _axes(nodes: Iterable[Node]) -> set[Axis]:
-    """The axes of values, those that they are made of or nested in included."""
+    """Return the axes of values, including the axes they derive from or are nested in."""
     found: set[Axis] = set()
     stack = [axis for n in nodes for axis in (*n.type.axes, *_given(n))]
     while stack:
@@ -112,5 +113,5 @@ def _axes(nodes: Iterable[Node]) -> set[Axis]:
 
 
 def _given(node: Node) -> list[Axis]:
-    """The axes that a node works along."""
+    """Return the axes that a node works along."""
     return [value for value in node.attrs.values() if isinstance(value, Axis)]

@@ -15,8 +15,8 @@ from specc.types.axis import Axis
 
 
 def print_graph(graph: Graph) -> str:
-    """Every node on a line of its own, `%12 = linear(%11) [t, 36]  joined.score  # din.arec:17`,
-    then what the graph gives: predictions, losses, attentions."""
+    """Return the graph as text: a line for each node, such as `%12 = linear(%11) [t, 36]`, its scope and its
+    place in the spec; then what the graph returns: predictions, losses, attentions."""
     lines = [f"model {graph.name}"]
     lines += [f"param {name} = {value}" for name, value in graph.params.items()]
     lines += _lines(graph.nodes, "")
@@ -68,7 +68,7 @@ def _remark(node: Node) -> str:
 
 
 def _own_name(node: Node) -> str:
-    """The binding's name, unless the scope already ends in it."""
+    """Return the binding's name, unless the scope already ends in it."""
     if node.name is None or node.scope.split(".")[-1] == node.name:
         return ""
     return node.name

@@ -1,8 +1,8 @@
-"""Dead nodes: what no output and no attention needs.
+"""Dead node elimination: remove what no output and no attention depends on.
 
-Promises: the same outputs; an attention whose result is alive keeps its weight and score; regions hold only
-what their next states need. Weights that the spec itself does not read are gone; those that a pass finds no
-use for stay, so that a checkpoint fits a model whatever passes made it.
+Promises: the same outputs; an attention whose result is alive keeps its weight and score; a region keeps
+only what its next states depend on. Weights that no node of the elaborated graph reads are removed; those
+that only a pass made unused stay, so that a checkpoint fits the model whatever passes made it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from specc.ir.graph import Graph, Node, Region, walk
 
 
 def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> Graph:
-    """The graph without its dead nodes.
+    """Return the graph without its dead nodes.
 
-    attention_results: the node that each attention gives its value by, by path; an attention with
-        a dead result goes. Without it, as after a pass, all attentions and weights stay.
+    attention_results: for each attention, by path, the node of its result; an attention whose result is dead
+    is removed. Without it, as after a pass, all attentions and weights stay.
     """
     nodes = tuple(_prune_region(n) if n.region else n for n in graph.nodes)
     index = {n.id: n for n in nodes}
@@ -54,7 +54,7 @@ def _closure(roots: Iterable[int], index: Mapping[int, Node]) -> set[int]:
 
 
 def _prune_region(node: Node) -> Node:
-    """A scan that captures only what its body reads."""
+    """Return a scan that captures only what its body reads."""
     region = node.region
     assert region is not None
     inner = tuple(_prune_region(n) if n.region else n for n in region.nodes)

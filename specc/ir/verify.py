@@ -1,10 +1,9 @@
-"""What every graph keeps to, whichever stage it comes out of: the elaborator or a pass.
+"""What holds of every graph, whichever stage made it: the elaborator or a pass.
 
-Promises: `verify` raises GraphError for the first node that is unsound: an input that does not come
-first, a type that does not follow from the op's inputs, attributes and weights, a region that does not
-close. It says which node and where it is written. A sound graph has a meaning (specc/interpret).
-
-A fault found here is the compiler's own, never a user's.
+Promises: `verify` raises GraphError for the first unsound node: an input that comes later, a type that does
+not follow from the operation's inputs, attributes and weights, a region that is not closed. The error says
+which node and where it is written. A sound graph has a meaning (specc/interpret). A fault found here is the
+compiler's own, never a user's.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from specc.types.axis import Axis, Type, union
 
 
 class GraphError(AssertionError):
-    """A graph that no stage may hand on. `node` is where it fails."""
+    """Raised for an unsound graph. `node` is where it fails."""
 
     def __init__(self, message: str, span: Span, node: Node | None = None) -> None:
         where = f"%{node.id} = {node.op} {node.type}, " if node is not None else ""
@@ -30,7 +29,7 @@ class GraphError(AssertionError):
 
 
 def verify(graph: Graph) -> None:
-    """Raises GraphError if the graph is unsound."""
+    """Raise GraphError if the graph is unsound."""
     counts = Counter(n.id for n in walk(graph.nodes))
     for node in walk(graph.nodes):
         if counts[node.id] > 1:
@@ -44,7 +43,7 @@ def verify(graph: Graph) -> None:
 
 
 def _check_outputs(graph: Graph) -> None:
-    """What somebody outside asks for is there, and has the type that is promised."""
+    """Check that the nodes of predictions, results and losses exist and have the promised types."""
     there = {n.id: n for n in graph.nodes}
     wanted = [
         (f"prediction `{p.name}`", p.node, p.rows.width if p.rows else p.classes or 1, p.span)
@@ -132,7 +131,7 @@ class Block:
         return Type(union(*types), max(t.width for t in types))
 
     def inside(self, node: Node, axes: tuple[Axis, ...], captures: tuple[Type, ...]) -> Block:
-        """A region's nodes, checked."""
+        """Return a region's nodes, checked."""
         region = node.region
         self.require(node, region is not None, "it has no region")
         assert region is not None
@@ -154,7 +153,7 @@ def _listed(slots: tuple[Slot, ...]) -> str:
 
 
 def _worked_along(node: Node) -> list[Axis]:
-    """The axes along which positions are brought together or moved."""
+    """Return the axes along which positions are brought together or moved."""
     if OPS[node.op].traits.source is not None:
         return []
     return [value for value in node.attrs.values() if isinstance(value, Axis)]

@@ -45,7 +45,7 @@ KIND_WORDS: Mapping[type, str] = {
 
 
 def taken(item: tree.Unpack) -> list[Taken]:
-    """A binding for each name of `x, y = block(…)`."""
+    """Return a binding for each name of `x, y = block(…)`."""
     return [
         Taken(ident, item.value, item, number, span=item.span, doc=item.doc)
         for number, ident in enumerate(item.idents)
@@ -81,7 +81,7 @@ class Program:
     libraries: Callable[[], list[str]] = list  # every library and model that could be brought in
 
     def block(self, module: Module, name: str) -> tuple[Module, tree.Block] | None:
-        """The block a bare name means in a module: its own, one it uses, the prelude's."""
+        """Return the block a bare name means in a module: its own, one it uses, the prelude's."""
         own = module.named.get(name)
         if isinstance(own, tree.Block):
             return module, own

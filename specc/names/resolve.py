@@ -43,7 +43,7 @@ def _parsed(source: Source, report: Report) -> tree.File:
 
 @cache
 def _std() -> dict[str, Source]:
-    """Which shipped library declares which block, found without parsing any."""
+    """Return which shipped library declares which block, found without parsing any."""
     found: dict[str, Source] = {}
     for path in sorted((resources.specs() / "std").glob("*.arec")):
         source = Source(str(path), path.read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ class _Loader:
     # -------------------------------------------------------------- files
 
     def find(self, name: str) -> Source | None:
-        """A library or base by name: beside the spec first, then the shipped ones."""
+        """Return a library or base by name: beside the spec first, then the shipped ones."""
         places = [self.directory] if self.directory else []
         specs = resources.specs()
         for folder in [*places, specs, specs / "std"]:
@@ -85,7 +85,7 @@ class _Loader:
         return sorted({p.stem for folder in folders for p in folder.glob("*.arec")})
 
     def file(self, name: str, span: Span, wanted: str) -> tree.File | None:
-        """The parsed file of a library or base, or None after reporting why not."""
+        """Return the parsed file of a library or base, or None after reporting why not."""
         if name in self.chain:
             path = " -> ".join([*self.chain[self.chain.index(name) :], name])
             self.report.error(
@@ -229,7 +229,7 @@ class _Loader:
             self.twice(spans[1], f"`{name}`", spans[0], "give one of them another name")
 
     def twice(self, again: Span, what: str, first: Span, help: str) -> None:
-        """E0202: two declarations of one name or thing."""
+        """Report E0202: two declarations of one name or thing."""
         self.report.error(
             "E0202",
             f"{what} is declared twice",
@@ -295,7 +295,7 @@ class _Loader:
 
 
 def _without(place: tree.Place, body: Sequence[tree.Declaration]) -> tree.Place | None:
-    """A base's `place` without the names that the extending model drops, or places anew."""
+    """Return a base's `place` without the names that the extending model drops, or places anew."""
     others = [item for item in body if isinstance(item, tree.Place)]
     if not place.names:
         return None if any(not other.names for other in others) else place
@@ -308,7 +308,8 @@ def _without(place: tree.Place, body: Sequence[tree.Declaration]) -> tree.Place 
 
 
 def resolve(file: tree.File, directory: Path | None, report: Report) -> Program:
-    """Everything `file` needs, by name. `directory` is where its neighbours are looked for."""
+    """Return the program of a file: everything it needs, by name. `directory` is where its neighbours are
+    looked for."""
     loader = _Loader(report, directory)
     main = loader.module(file)
     dropped = {name: span for name, span in loader.dropped.items() if name not in main.named}

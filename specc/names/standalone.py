@@ -16,7 +16,7 @@ from specc.syntax import tree
 
 
 def standalone(program: Program, params: Mapping[str, Any]) -> tree.File:
-    """The tree of the file. params: by name, values as JSON has them."""
+    """Return the tree of the file. params: by name, values as JSON has them."""
     main = program.main
     body: list[tree.Declaration] = list(_uses(program))
     for name, item in main.named.items():
@@ -39,7 +39,7 @@ def standalone(program: Program, params: Mapping[str, Any]) -> tree.File:
 
 
 def _unpack(item: tree.Unpack, main: Module) -> tree.Unpack:
-    """`x, y = block(…)`, where a name that another declaration has taken is one that nothing has."""
+    """Return `x, y = block(…)` with each name that another declaration has replaced by an unused one."""
     idents = []
     for ident in item.idents:
         name, own = ident.name, main.named.get(ident.name)
@@ -51,7 +51,7 @@ def _unpack(item: tree.Unpack, main: Module) -> tree.Unpack:
 
 
 def libraries(program: Program) -> dict[str, str]:
-    """By file name, the texts of the libraries beside the spec that it needs, directly or not."""
+    """Return the texts of the libraries beside the spec that it needs, directly or not, by file name."""
     found: dict[str, str] = {}
     shipped = resources.specs().resolve()
 

@@ -1,7 +1,7 @@
-"""What each operation is: one definition an operation, with the traits that all others ask for.
+"""What each operation is: one definition for each, with the traits that the rest of the compiler asks for.
 
 Promises: `OPS` has every operation that comes with the compiler, by name; `op` has their names as constants.
-What is entered by name elsewhere (meanings, handlers) is held against it at import.
+Names that other tables are keyed by (meanings, handlers) are checked against it at import.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ assert _named == set(OPS), _named ^ set(OPS)
 
 
 def known(names: Iterable[str]) -> frozenset[str]:
-    """Some names of operations. Raises KeyError, at import, for one that there is not."""
+    """Return names of operations as a set. Raises KeyError, at import, for a name that no operation has."""
     found = frozenset(names)
     if unknown := sorted(found - OPS.keys()):
         raise KeyError(f"there is no operation {', '.join(unknown)}")
@@ -74,18 +74,18 @@ def known(names: Iterable[str]) -> frozenset[str]:
 
 
 def definition(node: Node) -> OpDef:
-    """What a node's operation is."""
+    """Return the definition of a node's operation."""
     return OPS[node.op]
 
 
 def traits(node: Node) -> Traits:
-    """What may be relied on of a node's operation."""
+    """Return the traits of a node's operation."""
     return OPS[node.op].traits
 
 
 def effect(node: Node) -> Effect:
-    """What a node's value depends on beside its inputs, attributes and weights; of a region, what any
-    operation in it does."""
+    """Return what a node's value depends on beside its inputs, attributes and weights; for a node with a
+    region, all that operations in it do."""
     own = OPS[node.op].effect(node.attrs)
     if node.region is not None and own is Effect.PURE:
         inner = (effect(n) for n in node.region.nodes)
@@ -94,5 +94,5 @@ def effect(node: Node) -> Effect:
 
 
 def pure(node: Node) -> bool:
-    """Whether a node's value follows from its inputs, attributes and weights alone."""
+    """Return whether a node's value depends on its inputs, attributes and weights alone."""
     return effect(node) is Effect.PURE

@@ -1,7 +1,8 @@
-"""What sees a whole batch: the values of all its examples side by side, and which of them is one's own.
+"""Operations that read the whole batch: the values of all examples side by side, and which one is the row's
+own.
 
-All of them have a static axis whose size is that of the batch: `size` is what the recipe says, and any other
-batch is as well.
+They have a static axis of the size that the recipe gives the batch; at run time a batch may have another
+size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def batch_axis(size: int) -> Axis:
-    """The axis along which a batch's examples stand, each a request with a candidate."""
+    """Return the axis along which a batch's examples stand, each a request with a candidate."""
     return Axis(("batch", "examples"), "batch", size, size)
 
 

@@ -46,9 +46,9 @@ class Checker(Protocol):
         """Refuse the node if one of x's axes lives in the axis."""
 
     def broadcast(self, node: Node, *types: Type) -> Type:
-        """The type of values side by side; widths are equal or 1."""
+        """Return the type of values side by side; widths are equal or 1."""
         ...
 
     def inside(self, node: Node, axes: tuple[Axis, ...], captures: tuple[Type, ...]) -> Checker:
-        """The nodes of the node's region, checked."""
+        """Return the nodes of the node's region, checked."""
         ...

@@ -160,11 +160,12 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Along:
-    """How it is computed along an axis, the first input being {x} and attributes by their names.
+    """How an operation along an axis is computed. In the texts {x} is the first input; attributes go by
+    their names.
 
-    channels: over channels. dense: over dimension {dim}. dense_where: of the positions where {mask} is true.
-    ragged: over packed rows: {x} has {rows}, {axis} is the axis; {where} is ", mask" or nothing. Empty where
-    there is no such form.
+    channels: over channels. dense: over dimension {dim}. dense_where: over the positions at which {mask} is
+    true. ragged: over packed rows, of which {x} has {rows}; {axis} is the axis, {where} is ", mask" or
+    empty. An empty text says that there is no such form.
     """
 
     channels: str = ""
@@ -175,7 +176,7 @@ class Along:
 
 @dataclass(frozen=True)
 class Called:
-    """A function of its inputs, aligned: `{function}(a, b)`."""
+    """A call of a function with the inputs, aligned: `{function}(a, b)`."""
 
     function: str
 
@@ -227,17 +228,18 @@ class OpDef:
     unportable: str = "its definition does not say that it is portable"
 
     def effect(self, attrs: Attrs) -> Effect:
-        """What a node with some attributes depends on."""
+        """Return what a node with these attributes depends on beside its inputs, attributes and weights."""
         known = self.traits.effect
         return known if isinstance(known, Effect) else known(attrs)
 
 
 def fits(slots: tuple[Slot, ...], count: int) -> bool:
-    """Whether so many values fill the slots."""
+    """Return whether this number of values fills the slots."""
     least = sum(not (s.optional or s.many) for s in slots)
     return least <= count and (count <= len(slots) or any(s.many for s in slots))
 
 
 def slots(text: str) -> tuple[Slot, ...]:
-    """The slots of "a b", "x where?" or "a*": a `?` after what may be left out, a `*` after any number."""
+    """Return the slots of "a b", "x where?" or "a*": a `?` after what may be left out, a `*` after any
+    number."""
     return tuple(Slot(n.rstrip("?*"), n.endswith("?"), n.endswith("*")) for n in text.split())

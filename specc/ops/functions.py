@@ -37,7 +37,8 @@ def _clamped(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 def _of_one(name: str, doc: str, python: str, c: str, back: str = "", back_c: str = "") -> OpDef:
-    """A function of one value; without a derivative it has steps, and no gradient flows."""
+    """Return the definition of a function of one value. Without a derivative it is piecewise constant, and
+    no gradient flows."""
     derivative = Derivative(inputs=True, python=(back,), c=(back_c,)) if back else Derivative()
     return OpDef(
         name, "arithmetic", doc, slots("x"), same, traits=replace(POINTWISE, passes_gradient=bool(back)),
@@ -46,7 +47,8 @@ def _of_one(name: str, doc: str, python: str, c: str, back: str = "", back_c: st
 
 
 def _larger(name: str, doc: str, sign: str) -> OpDef:
-    """Where both are equal each has half of the gradient."""
+    """Return the definition of `maximum` or `minimum`. Where both are equal each gets half of
+    the gradient."""
     python = tuple(
         f"{{d}} * (({x} {sign} {y}) + 0.5 * ({x} == {y}))" for x, y in (("{a}", "{b}"), ("{b}", "{a}"))
     )

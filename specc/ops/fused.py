@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def projected(check: Checker, node: Node, x: Type, products: tuple[Product, ...]) -> Type:
-    """The type of some products of x; each is held against its matrix and bias."""
+    """Return the type of some products of x; each is held against its matrix and bias."""
     for product in products:
         check.require(node, product.matrix in node.weights, f"`{product.matrix}` is not among its weights")
         rows, columns = check.weights[product.matrix].shape

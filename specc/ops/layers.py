@@ -30,7 +30,8 @@ def _layer(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 def _statistics(attrs: Attrs) -> Effect:
-    """Those of the batch, unless it always takes the stored ones, which then never move."""
+    """Return the effect: batch statistics, unless the node always uses the stored ones, which then never
+    change."""
     return Effect.PURE if attrs["statistics"] == "fixed" else Effect.STATISTICS
 
 

@@ -44,12 +44,13 @@ _loaded: dict[str, Package] = {}
 
 
 def offered() -> Iterable[str]:
-    """The operations that installed packages offer."""
+    """Return the operations that installed packages offer."""
     return _points(OPERATIONS).keys()
 
 
 def operation(name: str) -> OpDef | None:
-    """The operation of an installed package, None where none has one of this name. Raises PluginError."""
+    """Return the operation of an installed package, None where none has one of this name. Raises
+    PluginError."""
     if name not in _loaded:
         among = _points(OPERATIONS).get(name)
         if among is None:
@@ -59,12 +60,12 @@ def operation(name: str) -> OpDef | None:
 
 
 def package(name: str) -> Package | None:
-    """The package that an operation of a graph comes from; None for the compiler's own."""
+    """Return the package that an operation of a graph comes from; None for the compiler's own."""
     return _loaded.get(name)
 
 
 def every() -> Mapping[str, OpDef]:
-    """All operations, those of all installed packages among them. Raises PluginError."""
+    """Return all operations, those of all installed packages among them. Raises PluginError."""
     for name in offered():
         operation(name)
     return OPS
@@ -90,7 +91,7 @@ def _package(point: EntryPoint) -> Package:
 
 
 def _fault(name: str, known: object) -> str:
-    """Why something is no definition of an operation; nothing if it is."""
+    """Return why an object is no definition of an operation; empty if it is one."""
     if not isinstance(known, OpDef):
         return f"{known!r} is no OpDef"
     asked = {

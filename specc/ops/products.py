@@ -58,7 +58,7 @@ class Product:
 
 
 def products_of(node: Node, width: int) -> tuple[Product, ...]:
-    """The products that a `linear` (of an input of `width` channels) or `project` node is made of."""
+    """Return the products that a `linear` (of an input of `width` channels) or `project` node is made of."""
     if node.op == "project":
         found: tuple[Product, ...] = node.attrs["products"]
         return found
@@ -68,6 +68,6 @@ def products_of(node: Node, width: int) -> tuple[Product, ...]:
 
 
 def project_attrs(products: tuple[Product, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The attributes and weights of a `project` node."""
+    """Return the attributes and weights of a `project` node."""
     weights = (*(p.matrix for p in products), *(p.bias for p in products if p.bias))
     return {"products": products}, tuple(dict.fromkeys(weights))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def read_at(x: Type, position: Type, axis: Axis) -> Type:
-    """The type of x read at positions of one of its axes: that axis goes, unless the positions have it."""
+    """Return the type of x read at positions of one of its axes: that axis goes, unless the positions have
+    it."""
     return Type(union(x.without(axis), position), x.width)
 
 
@@ -43,7 +44,8 @@ def _convolve(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 def shifts(size: int, align: str, dilation: int) -> tuple[int, ...]:
-    """Where each position of a window is read, counted from the window's own position, oldest first."""
+    """Return where each position of a window is read, counted from the window's own
+    position, oldest first."""
     before = size - 1 if align == "causal" else size // 2
     return tuple((place - before) * dilation for place in range(size))
 

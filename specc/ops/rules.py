@@ -1,6 +1,7 @@
-"""Type rules that operations of several groups have.
+"""Type rules that operations of several groups share.
 
-Promises: each gives the type that follows from a node's inputs and attributes, or has the checker refuse it.
+Promises: each returns the type that follows from a node's inputs and attributes, or has the checker refuse
+the node.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ Inputs = tuple[Type, ...]
 
 
 def same(check: Checker, node: Node, inputs: Inputs) -> Type:
-    """The type of the first input."""
+    """Return the type of the first input."""
     return inputs[0]
 
 
 def broadcast(check: Checker, node: Node, inputs: Inputs) -> Type:
-    """All inputs' axes, and the width of those that are wider than 1."""
+    """Return the type with the axes of all inputs, and the width of those that are wider than 1."""
     return check.broadcast(node, *inputs)
 
 
 def one_channel(check: Checker, node: Node, inputs: Inputs) -> Type:
-    """As `broadcast`, with one channel."""
+    """Return the type of `broadcast` with one channel."""
     return check.broadcast(node, *inputs).with_width(1)
 
 
 def along(check: Checker, node: Node, inputs: Inputs) -> Type:
-    """The type of the first input, along one of whose axes (or channels) it works. A second input says which
-    positions count, and may bring in axes of its own."""
+    """Return the type of the first input, for an operation along one of its axes or its channels. A second
+    input is the condition on positions, and may have further axes."""
     x, axis = inputs[0], node.attrs["axis"]
     if axis is None:
         check.require(node, len(inputs) == 1, "channels are all counted")
@@ -47,18 +48,18 @@ def along(check: Checker, node: Node, inputs: Inputs) -> Type:
 
 
 def reduced(check: Checker, node: Node, inputs: Inputs) -> Type:
-    """As `along`, without the axis; of channels, one."""
+    """Return the type of `along` without the axis; for channels, with one channel."""
     x, axis = along(check, node, inputs), node.attrs["axis"]
     return x.with_width(1) if axis is None else x.without(axis)
 
 
 def moved(check: Checker, node: Node, x: Type, old: Axis, new: Axis) -> Type:
-    """The type of x with one axis in another's place."""
+    """Return the type of x with the new axis in place of the old one."""
     check.along(node, x, old)
     check.require(node, not x.has(new), f"{x} has `{new}` already")
     return Type(tuple(new if a == old else a for a in x.axes), x.width)
 
 
 def line(axis: Axis | None) -> tuple[Axis, ...]:
-    """An axis after its parents; nothing for none."""
+    """Return an axis after its parents; empty for None."""
     return () if axis is None else (*line(axis.parent), axis)

@@ -1,4 +1,4 @@
-"""The texts in which operations say how they are computed: expressions with names in braces."""
+"""Templates by which operations say how they are computed: expressions with names in braces."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from string import Formatter
 
 @cache
 def placeholders(text: str) -> frozenset[str]:
-    """The names in braces in a text."""
+    """Return the names in braces in a template."""
     return frozenset(name for _, name, _, _ in Formatter().parse(text) if name)

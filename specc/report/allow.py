@@ -27,7 +27,7 @@ class Allowance:
 
 
 def allowance(comment: Span, beside: range) -> Allowance | None:
-    """What a comment allows, or None for an ordinary comment.
+    """Return what a comment allows, or None for an ordinary comment.
 
     beside: the lines of the statement that it ends, or stands above.
     """

@@ -127,7 +127,8 @@ class Report:
             self._lost.setdefault(name, []).extend([place] if place is not None else [])
 
     def lost(self, name: str, within: Span | None = None) -> bool:
-        """Whether a declaration of a name could not be read, anywhere or within a range of the text."""
+        """Return whether a declaration of a name could not be read, anywhere or within
+        a range of the text."""
         if within is None:
             return name in self._lost
         return any(
@@ -136,11 +137,12 @@ class Report:
         )
 
     def unread(self, span: Span) -> bool:
-        """Whether a sign or text at this very place has been reported already: what it means is not known."""
+        """Return whether a sign or text at this very place has been reported already: what it means is not
+        known."""
         return (span.source.name, span.start, span.stop) in self._unread
 
     def sibling(self) -> Report:
-        """An empty report of the same texts: it knows what was lost and what is allowed."""
+        """Return an empty report of the same texts: it knows what was lost and what is allowed."""
         return Report(_allowances=self._allowances, _lost=self._lost, _unread=self._unread)
 
     def settle(self, fixes: Mapping[int, Fix | None]) -> None:

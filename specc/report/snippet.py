@@ -50,14 +50,14 @@ def _picture(char: str) -> str:
 
 
 def width(char: str) -> int:
-    """How many columns a terminal gives a character."""
+    """Return how many columns a terminal gives a character."""
     if combining(char) or char in "\u200b\u200d\ufe0f":
         return 0
     return 2 if east_asian_width(char) in "WF" else 1
 
 
 def _columns(line: str) -> tuple[str, list[int]]:
-    """A line as shown, and the column where each of its characters begins (one more for its end)."""
+    """Return a line as shown, and the column where each of its characters begins (one more for its end)."""
     shown: list[str] = []
     starts: list[int] = []
     at = 0
@@ -75,7 +75,7 @@ def _columns(line: str) -> tuple[str, list[int]]:
 
 
 def anchored(span: Span) -> Span:
-    """A span that can be seen: what lies at the end of a file is shown after its last word."""
+    """Return a span that can be seen: what lies at the end of a file is shown after its last word."""
     text = span.source.text
     if span.start < len(text.rstrip()) or not text.strip():
         return span
@@ -84,7 +84,7 @@ def anchored(span: Span) -> Span:
 
 
 def snippet(source: Source, marks: Iterable[Mark], paint: Paint, gutter: int) -> list[str]:
-    """The lines of one source that are marked, each with its strokes and labels below."""
+    """Return the lines of one source that are marked, each with its strokes and labels below."""
     strokes: dict[int, list[_Stroke]] = {}
     gaps: set[int] = set()  # lines after which a long span leaves some out
     for mark in marks:
@@ -150,7 +150,7 @@ def _line(source: Source, number: int, strokes: list[_Stroke], paint: Paint, gut
 
 
 def _cut(shown: str, strokes: list[_Stroke]) -> tuple[str, list[_Stroke]]:
-    """A window of a long line in which its first mark is seen."""
+    """Return a window of a long line in which its first mark is seen."""
     total = sum(width(char) for char in shown)
     if total <= _WIDEST:
         return shown, strokes

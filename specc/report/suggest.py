@@ -21,7 +21,7 @@ def suggestion(name: str, span: Span, among: Iterable[str]) -> tuple[str, Fix | 
 
 
 def absent(name: str) -> str:
-    """What to write instead of a layer of another library that there is not here, or ''."""
+    """Return what to write instead of a layer of another library that there is not here, or ''."""
     word = name.lower()
     if word in ABSENT:
         return ABSENT[word]
@@ -30,7 +30,7 @@ def absent(name: str) -> str:
 
 
 def translated(name: str, among: Iterable[str]) -> str | None:
-    """The layer that another library's name (`LayerNorm`, `cat`, `BatchNorm1d`) stands for here."""
+    """Return the layer that another library's name (`LayerNorm`, `cat`, `BatchNorm1d`) stands for here."""
     known = list(among)
     word = name.lower().removesuffix("1d").removesuffix("_").removesuffix("layer") or name.lower()
     if word in known:
@@ -39,7 +39,7 @@ def translated(name: str, among: Iterable[str]) -> str | None:
 
 
 def nearest(name: str, among: Iterable[str]) -> str | None:
-    """The known name that another one most likely meant, or None if none is close."""
+    """Return the known name that another one most likely meant, or None if none is close."""
     return _nearest(name, tuple(dict.fromkeys(among)))
 
 
@@ -72,7 +72,7 @@ def _alike_at_first(one: str, other: str) -> int:
 
 
 def certain(name: str, among: Iterable[str]) -> str | None:
-    """The one known name that differs by a single slip, in a word long enough to tell; else None."""
+    """Return the one known name that differs by a single slip, in a word long enough to tell; else None."""
     if len(name) < 4:
         return None
     near = [k for k in dict.fromkeys(among) if k != name and distance(name, k) == 1]
@@ -80,7 +80,7 @@ def certain(name: str, among: Iterable[str]) -> str | None:
 
 
 def distance(one: str, other: str) -> int:
-    """How many slips part two words: a letter more, less or other, or two neighbours exchanged."""
+    """Return how many slips part two words: a letter more, less or other, or two neighbours exchanged."""
     if abs(len(one) - len(other)) > 8:
         return max(len(one), len(other))
     before: list[int] = []

@@ -16,7 +16,7 @@ _WIDEST_GAP_OF_REMARKS = 24
 
 
 def columns(rows: Sequence[Sequence[str]], indent: int) -> list[str]:
-    """Each row's cells joined by blanks, cell below cell."""
+    """Return each row's cells joined by blanks, cell below cell."""
     padded = [list(row) for row in rows]
     _align(padded, list(range(len(padded))), 0, indent)
     return [" ".join(row).rstrip() for row in padded]
@@ -43,7 +43,7 @@ def _align(rows: list[list[str]], members: list[int], column: int, indent: int) 
 
 
 def _width(rows: list[list[str]], some: list[int], among: list[int], column: int) -> int:
-    """The column's width: of its cells, and of last cells among them (a param without a domain)."""
+    """Return the column's width: of its cells, and of last cells among them (a param without a domain)."""
     widths = [len(rows[i][column]) for i in some]
     low = min(widths)
     ended = [len(rows[i][column]) for i in among if len(rows[i]) == column + 1]

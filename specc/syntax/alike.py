@@ -35,12 +35,12 @@ _OUTSIDE_TEXTS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*|[^\x00-\x7f]|\x0b')
 
 
 def invisible(char: str) -> bool:
-    """Whether a character has no width at all."""
+    """Return whether a character has no width at all."""
     return char in _INVISIBLE
 
 
 def meant_by(char: str) -> str | None:
-    """The sign, letter, blank or line end that a character looks like; None for ordinary ones."""
+    """Return the sign, letter, blank or line end that a character looks like; None for ordinary ones."""
     if char in _LINE_ENDS:
         return "\n"
     if char.isascii():
@@ -63,7 +63,7 @@ def meant_by(char: str) -> str | None:
 
 
 def skeleton(word: str) -> str | None:
-    """A word with look-alikes replaced, or None where that gives no name and no number."""
+    """Return a word with look-alikes replaced, or None where that gives no name and no number."""
     plain = "".join(char if char.isascii() else meant_by(char) or "" for char in word)
     if any(not char.isascii() and meant_by(char) is None for char in word):
         return None
@@ -71,14 +71,16 @@ def skeleton(word: str) -> str | None:
 
 
 def without_accents(word: str) -> str:
-    """A word with its letters' accents left off, or '' where more than accents is strange about it."""
+    """Return a word with its letters' accents left off, or '' where more than accents is
+    strange about it."""
     plain = unicodedata.normalize("NFKD", word.replace("\u00df", "ss"))
     plain = "".join(char for char in plain if not unicodedata.combining(char))
     return plain if plain.isascii() and plain.isidentifier() else ""
 
 
 def shown(written: str) -> str:
-    """A character as a message shows it: itself, and unless it is on every keyboard, its number and name."""
+    """Return a character as a message shows it: itself, and unless it is on every keyboard, its number and
+    name."""
     char = written[0]
     if char.isascii() and char.isprintable():
         return f"`{written}`"

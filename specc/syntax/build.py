@@ -349,5 +349,5 @@ class Builder:
 
 
 def _kept(kids: Kids) -> tuple[Any, ...]:
-    """The children that could be read."""
+    """Return the children that could be read."""
     return tuple(kid for kid in kids if kid is not None)

@@ -30,11 +30,11 @@ class Comments:
         return taken
 
     def any(self, start: int, stop: int) -> bool:
-        """Whether one is left there."""
+        """Return whether one is left there."""
         return bisect_left(self._starts, start) < bisect_left(self._starts, stop)
 
     def between(self, start: int, stop: int, first: bool = False) -> tuple[Doc, tuple[Doc, ...]]:
-        """What stands behind the part that ends at `start`, and above the one that begins at `stop`.
+        """Return what stands behind the part that ends at `start`, and above the one that begins at `stop`.
 
         first: nothing stands before, so that there is nothing to stand behind.
         """

@@ -59,7 +59,8 @@ class Documents:
     # ---------------------------------------------------------- expressions
 
     def value(self, expr: tree.Expr) -> Doc:
-        """An expression that a statement ends in: where it must be broken, it gets brackets to stand in."""
+        """Return an expression that a statement ends in: where it must be broken, it gets brackets to stand
+        in."""
         if isinstance(expr, tree.Binary | tree.If) or (isinstance(expr, tree.Unary) and expr.op == "not"):
             return group(Either("", "("), Indent((SOFT, self.open(expr))), SOFT, Either("", ")"))
         if isinstance(expr, tree.Pipe):
@@ -67,13 +68,13 @@ class Documents:
         return self.expr(expr)
 
     def expr(self, expr: tree.Expr) -> Doc:
-        """An expression that stands inside brackets, or needs none."""
+        """Return an expression that stands inside brackets, or needs none."""
         if isinstance(expr, tree.Binary | tree.If):
             return group(self.open(expr))
         return self.open(expr)
 
     def open(self, expr: tree.Expr) -> Doc:
-        """An expression whose own breaks belong to the group around it."""
+        """Return an expression whose own breaks belong to the group around it."""
         match expr:
             case tree.Number(value=value, text=written):
                 return written or repr(value)
@@ -109,7 +110,7 @@ class Documents:
                 return (self.open(callee), self.bracketed("(", makers, ")", start, stop, statics=into))
 
     def at(self, expr: tree.Expr, level: int) -> Doc:
-        """An operand: in brackets if it binds more loosely than its place asks for."""
+        """Return an operand: in brackets if it binds more loosely than its place asks for."""
         if _level(expr) >= level:
             return self.expr(expr)
         return group("(", Indent((SOFT, self.open(expr))), SOFT, ")")
@@ -243,7 +244,7 @@ class Documents:
         return group(opening, Indent((SOFT, within)), SOFT, closing)
 
     def after(self, end: int, stop: int) -> tuple[Doc, Doc]:
-        """What stands behind the last item, and below it, before the closing bracket."""
+        """Return what stands behind the last item, and below it, before the closing bracket."""
         taken = self.comments.take(end, stop)
         behind: Doc = ()
         if taken and taken[0].trailing:
@@ -260,7 +261,7 @@ class Documents:
                 return (self.end(low), " .. ", self.end(high))
 
     def end(self, expr: tree.Expr) -> Doc:
-        """An end of a range: where it must be broken, it gets brackets to stand in."""
+        """Return an end of a range: where it must be broken, it gets brackets to stand in."""
         if isinstance(expr, tree.Binary) and expr.op in ("+", "-", "*", "/", "%", "^"):
             return self.value(expr)
         return self.at(expr, _SUM)
@@ -269,7 +270,7 @@ class Documents:
         return ("[", "".join(f"{axis.name}, " for axis in type.axes), self.expr(type.width), "]")
 
     def operand(self, expr: tree.Expr) -> Doc:
-        """What stands beside a comparison."""
+        """Return what stands beside a comparison."""
         return self.at(expr, _SUM)
 
     def axis(self, axis: tree.AxisDecl) -> Doc:
@@ -310,7 +311,7 @@ class Documents:
 
 
 def _joins(left: tree.Binary, right: tree.Binary) -> bool:
-    """Whether `left` goes on as `left op b` without brackets."""
+    """Return whether `left` goes on as `left op b` without brackets."""
     level = _LEVELS[left.op]
     if level != _LEVELS[right.op] or level == _COMPARE:
         return False

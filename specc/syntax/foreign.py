@@ -49,7 +49,7 @@ _COMMENTS = {"//": "\n", "/*": "*/", '"""': '"""'}
 
 
 def strange(source: Source, start: int, before: Token | None, told: int, report: Report) -> Strange:
-    """What is meant by the character at `start`, which means nothing by itself.
+    """Return what is meant by the character at `start`, which means nothing by itself.
 
     before: the token that it touches, if it does. told: up to where look-alikes have been reported.
     """
@@ -135,7 +135,7 @@ def _quoted(source: Source, start: int, report: Report) -> tuple[Token | None, i
 
 
 def _name(source: Source, start: int, before: Token | None, told: int, report: Report) -> Strange:
-    """A word with letters that names cannot have; nothing more is said of it."""
+    """Return a word with letters that names cannot have; nothing more is said of it."""
     text = source.text
     begin = before.start if before is not None and before.kind in ("NAME", "NUMBER") else start
     stop = start + 1
@@ -165,7 +165,7 @@ def _name(source: Source, start: int, before: Token | None, told: int, report: R
 
 
 def _goes_on(text: str, start: int) -> bool:
-    """Whether the line closes more brackets than it opens from here on: so it is no comment."""
+    """Return whether the line closes more brackets than it opens from here on: so it is no comment."""
     depth = 0
     for char in text[start : text.find("\n", start) if "\n" in text[start:] else len(text)].partition("#")[0]:
         depth += (char in "([{") - (char in ")]}")
@@ -175,7 +175,7 @@ def _goes_on(text: str, start: int) -> bool:
 
 
 def foreign_comment(source: Source, start: int, first: bool, report: Report) -> int:
-    """The offset after a comment of another language that begins at `start`, or `start`."""
+    """Return the offset after a comment of another language that begins at `start`, or `start`."""
     text = source.text
     opening = next((o for o in _COMMENTS if text.startswith(o, start)), "")
     if opening == "//" and not first and _goes_on(text, start + 2):

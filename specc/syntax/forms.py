@@ -32,7 +32,7 @@ _TAKE_VALUES = frozenset(
 
 
 def _opening(seen: Seen, index: int) -> int | None:
-    """The bracket that is open at a token of the statement."""
+    """Return the bracket that is open at a token of the statement."""
     depth = 0
     for at in range(index - 1, max(seen.place.first, 0) - 1, -1):
         kind = seen.tokens[at].kind
@@ -46,7 +46,7 @@ def _opening(seen: Seen, index: int) -> int | None:
 
 
 def _closing(seen: Seen, opening: int) -> int | None:
-    """The bracket that closes another; one that was made up closes nothing."""
+    """Return the bracket that closes another; one that was made up closes nothing."""
     depth = 0
     for at in range(opening + 1, len(seen.tokens)):
         token = seen.tokens[at]
@@ -66,13 +66,13 @@ def _between(seen: Seen, first: int, last: int) -> Span:
 
 
 def _is_call(seen: Seen, opening: int) -> bool:
-    """Whether a `(` stands right behind a name."""
+    """Return whether a `(` stands right behind a name."""
     before = seen.tokens[opening - 1]
     return before.kind == "NAME" and before.stop == seen.tokens[opening].start
 
 
 def _is_value(seen: Seen, opening: int) -> bool:
-    """Whether a bracket stands right behind the `=` of a binding, prediction or loss."""
+    """Return whether a bracket stands right behind the `=` of a binding, prediction or loss."""
     before = [token.kind for token in seen.tokens[seen.place.first : opening]]
     return before[-1:] == ["="] and "(" not in before and seen.word in ("", "predict", "loss")
 
@@ -161,7 +161,7 @@ def _parts(told: Told) -> tuple[str, str, Span, str, str, str]:
 
 
 def index_opening(seen: Seen) -> int | None:
-    """The `[` right behind a name that does not fit, or in which something does not."""
+    """Return the `[` right behind a name that does not fit, or in which something does not."""
     opening = seen.index
     if seen.token.kind != "[":
         if seen.token.kind not in (",", ":", "]", ".."):
@@ -200,7 +200,7 @@ def _bracket_call(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _line_lead(seen: Seen, able: set[str]) -> Told | None:
-    """An expression that goes on in the next line, outside of brackets."""
+    """Return an expression that goes on in the next line, outside of brackets."""
     token = seen.token
     if token.indent == SAME_LINE or seen.index != seen.place.first:
         return None

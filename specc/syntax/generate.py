@@ -24,12 +24,12 @@ _WORDS = re.compile(r"\(\?:([a-z_|]+)\)$")
 
 
 def load(grammar: str) -> Lark:
-    """The grammar in Lark's hands; strict, so that a conflict is an error."""
+    """Return the grammar in Lark's hands; strict, so that a conflict is an error."""
     return Lark(grammar, parser="lalr", strict=True, maybe_placeholders=True)
 
 
 def _terminals(lark: Lark) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Names of Lark's terminals in the table; words with their terminals; patterns of the others."""
+    """Return names of Lark's terminals in the table; words with their terminals; patterns of the others."""
     names: dict[str, str] = {"$END": "$END"}
     words: dict[str, str] = {}
     patterns: dict[str, str] = {}
@@ -70,7 +70,7 @@ def _rule(rule: Any) -> list[Any]:
 
 
 def build(grammar: str) -> dict[str, Any]:
-    """The table as JSON data."""
+    """Return the table as JSON data."""
     lark = load(grammar)
     names, words, patterns = _terminals(lark)
     parse_table = lark.parser.parser._parse_table
@@ -108,7 +108,7 @@ def build(grammar: str) -> dict[str, Any]:
 
 
 def render(data: dict[str, Any]) -> str:
-    """The JSON text, one rule or state a line, so that a change of the grammar reads as one."""
+    """Return the JSON text, one rule or state a line, so that a change of the grammar reads as one."""
     parts = []
     for key, value in data.items():
         if key in ("rules", "states"):
@@ -120,7 +120,7 @@ def render(data: dict[str, Any]) -> str:
 
 
 def generate() -> str:
-    """The whole text of `arec.json` from the grammar beside it."""
+    """Return the whole text of `arec.json` from the grammar beside it."""
     folder = resources.grammar()
     data = build((folder / "arec.lark").read_text(encoding="utf-8"))
     return render(data)

@@ -82,7 +82,7 @@ WORDS: dict[str, Word] = {
 
 
 def habit(seen: Seen, able: set[str]) -> Told | None:
-    """The habit behind the token that does not fit, if it is one that is known."""
+    """Return the habit behind the token that does not fit, if it is one that is known."""
     for rule in _RULES:
         told = rule(seen, able)
         if told is not None:

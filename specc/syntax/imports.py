@@ -15,7 +15,7 @@ IMPORTS = frozenset(["from", "import", "include", "using"])
 
 
 def brings_in(seen: Seen) -> Told:
-    """What a line that begins with `import` or `from` should be."""
+    """Return what a line that begins with `import` or `from` should be."""
     first = seen.place.first
     stop = first + 1
     while seen.tokens[stop].indent == SAME_LINE and seen.tokens[stop].kind not in ("_NL", "$END"):
@@ -45,7 +45,7 @@ def _use(words: list[str]) -> str:
 
 
 def _named(rest: list[str]) -> bool:
-    """Whether nothing follows, a member, or `as NAME`."""
+    """Return whether nothing follows, a member, or `as NAME`."""
     if rest[:1] == ["."]:
         rest = rest[2:]
     return not rest or (len(rest) == 2 and rest[0] == "as")

@@ -13,7 +13,7 @@ from specc.syntax.told import Seen, Told
 
 
 def misspelt_word(seen: Seen, able: set[str]) -> Told | None:
-    """The word that does not fit, or the one before it, as a misspelt keyword of this place."""
+    """Return the word that does not fit, or the one before it, as a misspelt keyword of this place."""
     goal = _near(seen, end_of_statement(seen.tokens, seen.index, seen.place))
     places = [(seen.index, seen.states)]
     if seen.prior is not None and seen.before.kind == "NAME" and seen.index - 1 > seen.place.first:
@@ -38,7 +38,8 @@ def misspelt_word(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _near(seen: Seen, end: int) -> int:
-    """How far a word is tried: to where a bracket opens or closes behind it, or the statement ends."""
+    """Return how far a word is tried: to where a bracket opens or closes behind it, or the
+    statement ends."""
     for at in range(seen.index + 1, end):
         if seen.tokens[at].kind in ("{", ")", "]", "}"):
             return at

@@ -53,7 +53,7 @@ class Laid:
 
 
 def begins_statement(tokens: list[Token], index: int) -> bool:
-    """Whether a line that starts with this token looks like a statement or an entry of its own."""
+    """Return whether a line that starts with this token looks like a statement or an entry of its own."""
     token = tokens[index]
     if token.kind != "NAME" or index + 1 >= len(tokens):
         return False
@@ -102,7 +102,7 @@ def _unclosed(tokens: list[Token], stray: frozenset[int]) -> list[tuple[int, int
 
 
 def _matched(tokens: list[Token]) -> bool:
-    """Whether every bracket has its counterpart: then how far in lines are means nothing."""
+    """Return whether every bracket has its counterpart: then how far in lines are means nothing."""
     open_: list[str] = []
     for token in tokens:
         if token.kind in _CLOSE:

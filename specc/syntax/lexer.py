@@ -153,7 +153,7 @@ def _open_text(span: Span, report: Report) -> None:
 
 
 def _with_commas(span: Span, report: Report) -> str:
-    """What is meant by `50,000` or `0,001`, reported."""
+    """Return what is meant by `50,000` or `0,001`, reported."""
     written = span.text
     decimal = written.startswith("0,")
     meant = written.replace(",", "." if decimal else "_")

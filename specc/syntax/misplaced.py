@@ -62,7 +62,7 @@ class Misplaced:
 
 
 def misplaced(tokens: Sequence[Token], first: int, symbol: str) -> Misplaced | None:
-    """Whether a statement that begins at a token may not stand in a list of that kind."""
+    """Return whether a statement that begins at a token may not stand in a list of that kind."""
     word = tokens[first]
     here = HERE.get(symbol)
     if here is None or word.text not in _EVERYWHERE or word.text in here or first + 1 >= len(tokens):

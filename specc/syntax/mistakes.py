@@ -57,7 +57,7 @@ _STATEMENT_WORDS = frozenset(_DECLARATIONS) - {"block", "encoder", "attention"} 
 
 
 def expected(able: set[str]) -> str:
-    """What could come next, in words: `an expression`, `` `from` or `[` ``."""
+    """Return what could come next, in words: `an expression`, `` `from` or `[` ``."""
     able = set(able)
     phrases: list[str] = []
     if able >= {"NUMBER", "NAME", "("} or able & {"+", "|>"}:
@@ -120,7 +120,7 @@ def never_closed(report: Report, source: Source, tokens: list[Token], opening: T
 def _ends(
     source: Source, tokens: list[Token], opening: Token, index: int, other: str
 ) -> list[tuple[int, str]]:
-    """Where a bracket could be closed: after each token from its opening up to where it must be."""
+    """Return where a bracket could be closed: after each token from its opening up to where it must be."""
     start = index
     while start > 0 and tokens[start].start > opening.start:
         start -= 1
@@ -225,7 +225,7 @@ def unexpected(report: Report, seen: Seen) -> Outcome:
 
 
 def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
-    """How the statement reads after one change, and the change where it is the only one."""
+    """Return how the statement reads after one change, and the change where it is the only one."""
     token, change = seen.token, seen.repair
     span = seen.span(token)
     if change is None:
@@ -255,7 +255,7 @@ def _advice(seen: Seen, able: set[str]) -> tuple[str, Fix | None]:
 
 
 def _gap(seen: Seen) -> bool:
-    """Whether a sign stands twice with a gap between, in which something may be missing."""
+    """Return whether a sign stands twice with a gap between, in which something may be missing."""
     return seen.token.text == seen.before.text and seen.token.start != seen.before.stop
 
 
@@ -282,7 +282,7 @@ def _form(seen: Seen) -> str:
 
 
 def _unfinished(seen: Seen) -> str:
-    """What to do about a statement whose line ends too early."""
+    """Return what to do about a statement whose line ends too early."""
     following = seen.tokens[seen.index + 1] if seen.token.kind == "_NL" else None
     if seen.before.kind == "|>":
         return "put `|>` at the start of the next line"
@@ -294,8 +294,8 @@ def _unfinished(seen: Seen) -> str:
 
 
 def _begin_here(seen: Seen) -> tuple[str, ...]:
-    """The words that may begin a statement here. Some are close to names that people use: they are meant only
-    where the statement goes on as theirs does."""
+    """Return the words that may begin a statement here. Some are close to names that people use: they are
+    meant only where the statement goes on as theirs does."""
     first = max(seen.place.first, 0)
     behind = seen.tokens[min(first + 2, len(seen.tokens) - 1)].kind
     unlike = {word for word, sign in (("fixed", "["), ("output", "=")) if behind != sign}
@@ -349,7 +349,7 @@ def _closes_nothing(report: Report, seen: Seen, wanted: str) -> Token | None:
 
 
 def _innermost(tokens: list[Token], start: int, index: int) -> Token | None:
-    """The bracket that is open at `index`, of those since `start`."""
+    """Return the bracket that is open at `index`, of those since `start`."""
     open_: list[Token] = []
     for token in tokens[start:index]:
         if token.kind in _CLOSERS:
@@ -360,7 +360,7 @@ def _innermost(tokens: list[Token], start: int, index: int) -> Token | None:
 
 
 def _opened(tokens: list[Token], index: int, closer: str) -> bool:
-    """Whether some bracket before `index` is open that `closer` could close."""
+    """Return whether some bracket before `index` is open that `closer` could close."""
     opener = _OPENERS[closer]
     depth = 0
     for token in reversed(tokens[max(0, index - 5_000) : index]):

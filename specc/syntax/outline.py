@@ -14,7 +14,7 @@ from specc.syntax import tree
 
 
 def outline(file: tree.File) -> str:
-    """The whole tree: `Param dim  # 4:1` and so on."""
+    """Return the whole tree: `Param dim # 4:1` and so on."""
     lines = list(_node(file, "", 0))
     width = max((len(text) for text, _ in lines if len(text) <= 60), default=0)
     return "\n".join(f"{text.ljust(width)}  # {place}" if place else text for text, place in lines) + "\n"

@@ -82,7 +82,7 @@ _STATEMENTS = frozenset(
 
 
 def parse(source: Source, report: Report) -> tree.File:
-    """The tree of a text; faults go to the report, and what they touch is left out of the tree."""
+    """Return the tree of a text; faults go to the report, and what they touch is left out of the tree."""
     lexed = lex(source, report)
     file = _Parser(source, report, lexed, lay_out(lexed.tokens, len(source.text))).file()
     notice_comments(file, report)
@@ -131,7 +131,7 @@ class _Parser:
     # ----------------------------------------------------------------- walk
 
     def walk(self) -> list[Any]:
-        """The children of the grammar's start rule."""
+        """Return the children of the grammar's start rule."""
         known = self.table
         all_states, rules, words = known.states, known.rules, known.words
         tokens = self.tokens
@@ -255,7 +255,7 @@ class _Parser:
         self.report.lose((t.text for t in lost), place)
 
     def line(self, first: int) -> list[Token]:
-        """The names of a line, from a token on."""
+        """Return the names of a line, from a token on."""
         stop = first + 1
         while self.tokens[stop].indent == SAME_LINE and self.tokens[stop].kind not in ("_NL", "$END"):
             stop += 1

@@ -73,7 +73,7 @@ def group(*parts: Doc, width: int = WIDTH) -> Group:
 
 
 def forces(doc: Doc) -> bool:
-    """Whether the document cannot stand on one line."""
+    """Return whether the document cannot stand on one line."""
     match doc:
         case Break(flat=flat):
             return flat is None
@@ -90,7 +90,7 @@ def forces(doc: Doc) -> bool:
 
 
 def lines(doc: Doc, indent: int = 0) -> list[Line]:
-    """The document's lines, laid out from a column on."""
+    """Return the document's lines, laid out from a column on."""
     out: list[Line] = []
     code, remark = " " * indent, ""
     stack: list[tuple[int, bool, Doc]] = [(indent, True, doc)]
@@ -124,7 +124,7 @@ def lines(doc: Doc, indent: int = 0) -> list[Line]:
 
 
 def _fits(room: int, doc: Doc, rest: list[tuple[int, bool, Doc]]) -> bool:
-    """Whether a document on one line, and what follows up to the next break, fits the room."""
+    """Return whether a document on one line, and what follows up to the next break, fits the room."""
     stack: list[tuple[bool, Doc]] = [(False, doc)]
     behind = len(rest)
     while room >= 0:

@@ -44,7 +44,7 @@ class NotTheSame(AssertionError):
 
 
 def format_source(source: Source | str) -> str:
-    """The canonical form of a spec's text. Raises Unreadable."""
+    """Return the canonical form of a spec's text. Raises Unreadable."""
     if isinstance(source, str):
         source = Source("<text>", source)
     report = Report()
@@ -63,12 +63,12 @@ def format_source(source: Source | str) -> str:
 
 
 def print_file(file: tree.File) -> str:
-    """The text of a tree that nobody wrote; its docs become comments."""
+    """Return the text of a tree that nobody wrote; its docs become comments."""
     return _Printer(file, None).text()
 
 
 def print_statement(item: tree.Statement) -> list[str]:
-    """The lines of a statement by itself, without its doc and comments."""
+    """Return the lines of a statement by itself, without its doc and comments."""
     body, _ = _Printer(tree.File(None, "model", tree.Ident(""), ()), None).stack(
         (replace(item, doc=None),), 0, 0, 0
     )
@@ -84,7 +84,7 @@ def _verify(file: tree.File, text: str) -> None:
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two trees are equal, however deep they are."""
+    """Return whether two trees are equal, however deep they are."""
     pairs = [(a, b)]
     while pairs:
         left, right = pairs.pop()
@@ -203,7 +203,7 @@ class _Printer:
         return opener
 
     def elements(self, item: Item, indent: int) -> Iterator[_Element]:
-        """An item, below the comments inside it that found no place of their own."""
+        """Yield an item, below the comments inside it that found no place of their own."""
         span = item.span
         first, last = self.line(span.start), self.line(max(span.start, span.stop - 1))
         laid, cells = self.lay(item, indent)
@@ -215,7 +215,7 @@ class _Printer:
         yield _Element(laid, first, last, item, cells)
 
     def lay(self, item: Item, indent: int) -> tuple[list[Line], tuple[str, ...]]:
-        """The item's lines, and the cells of the first one."""
+        """Return the item's lines, and the cells of the first one."""
         if isinstance(item, tree.Block | tree.Scan | tree.Extends):
             return self.hold(item, indent)
         if not isinstance(item, tree.Space | tree.Train):
@@ -231,7 +231,7 @@ class _Printer:
         return self.hold(item, indent)
 
     def hold(self, item: Holder, indent: int) -> tuple[list[Line], tuple[str, ...]]:
-        """An item with its body on lines of its own."""
+        """Return an item with its body on lines of its own."""
         cells = self.statements.head(item)
         head = lines(_spaced(cells), indent)
         body = self.statements.body(item)
@@ -264,7 +264,7 @@ class _Printer:
 
 
 def _joined(elements: list[_Element], indent: int) -> Iterator[Line]:
-    """All lines, neighbours of a kind aligned."""
+    """Yield all lines, neighbours of a kind aligned."""
     index = 0
     while index < len(elements):
         stop = index + 1
@@ -299,14 +299,14 @@ def _cells(cells: Sequence[Doc], indent: int) -> tuple[list[Line], tuple[str, ..
 
 
 def _parted(first: Line, cells: Sequence[Doc], indent: int) -> tuple[str, ...]:
-    """The first of several lines as two cells, if the first cell is wholly on it."""
+    """Return the first of several lines as two cells, if the first cell is wholly on it."""
     cell = lines(cells[0])[0].code
     rest = first.code[indent + len(cell) + 1 :]
     return (cell, rest) if len(cells) > 1 and first.code[indent:].startswith(cell + " ") else ()
 
 
 def _made_up(doc: str | None, indent: int) -> list[Line]:
-    """The comment that a doc was read from."""
+    """Return the comment that a doc was read from."""
     if doc is None:
         return []
     return [Line(" " * indent + f"# {line}".rstrip()) for line in doc.split("\n")]

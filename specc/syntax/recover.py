@@ -42,7 +42,7 @@ class Repair:
 def place_of(
     table: Table, states: list[int], values: list[Any], firsts: list[int], tokens: list[Token], index: int
 ) -> Place:
-    """The innermost statement that the stacks are in, or that the token at `index` should begin."""
+    """Return the innermost statement that the stacks are in, or that the token at `index` should begin."""
     for depth in range(len(states) - 1, -1, -1):
         row = table.states[states[depth]]
         for symbol in _LISTS:
@@ -59,7 +59,8 @@ def place_of(
 
 
 def _indent(tokens: list[Token], index: int) -> int:
-    """How far in a statement stands. Lines further in that begin none go on with what is above them."""
+    """Return how far in a statement stands. Lines further in that begin none go on with
+    what is above them."""
     start = _line_start(tokens, index)
     while start > 1 and tokens[start - 1].kind == "_NL" and not begins_statement(tokens, start):
         above = _line_start(tokens, start - 2)
@@ -76,7 +77,7 @@ def _line_start(tokens: list[Token], index: int) -> int:
 
 
 def end_of_statement(tokens: list[Token], index: int, place: Place) -> int:
-    """The `_NL`, `}` or `$END` behind the statement, seen from a token in it."""
+    """Return the `_NL`, `}` or `$END` behind the statement, seen from a token in it."""
     depth = 0
     if place.depth is not None:
         for token in tokens[place.first : index]:
@@ -125,7 +126,7 @@ _FIRST = (
 def repair(
     table: Table, states: list[int], tokens: list[Token], index: int, goal: int, forgotten: Collection[int]
 ) -> Repair | None:
-    """The first single change at a token after which everything up to `goal` reads."""
+    """Return the first single change at a token after which everything up to `goal` reads."""
     row = [kind for kind in table.states[states[-1]] if is_token(kind) and kind != "$END"]
     order = {kind: place for place, kind in enumerate(_FIRST)}
     row.sort(key=lambda kind: (order.get(kind, len(_FIRST)), kind))
@@ -169,7 +170,7 @@ def reads(
     forgotten: Collection[int],
     insert: str | None,
 ) -> bool:
-    """Whether the tokens up to and with `goal` fit, after one that is put in."""
+    """Return whether the tokens up to and with `goal` fit, after one that is put in."""
     states = list(stack)
     if insert is not None and not _shift(table, states, insert):
         return False

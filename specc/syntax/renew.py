@@ -14,7 +14,7 @@ T = TypeVar("T", bound=tree.Node)
 
 
 def renewed(file: tree.File) -> tree.File:
-    """A file in the forms of today: `join(x, head)` is `join(x, over head)`."""
+    """Return a file in the forms of today: `join(x, head)` is `join(x, over head)`."""
     names = {getattr(part, "ident", tree.Ident("")).name for part in file.body}
     names |= {
         (part.alias or part.member or part.library).name for part in file.body if isinstance(part, tree.Use)
@@ -23,7 +23,7 @@ def renewed(file: tree.File) -> tree.File:
 
 
 def _inside(node: T) -> T:
-    """A node with what is in it renewed."""
+    """Return a node with what is in it renewed."""
     changed: dict[str, Any] = {}
     for name in (f.name for f in fields(node) if f.name != "span"):
         value = getattr(node, name)

@@ -29,7 +29,7 @@ class Body:
 
 class Statements(Documents):
     def cells(self, item: Item) -> tuple[Doc, ...]:
-        """A statement without a body, in the cells that neighbours of its kind share columns of."""
+        """Return a statement without a body, in the cells that neighbours of its kind share columns of."""
         match item:
             case tree.Use(library=library, member=member, alias=alias):
                 named = f".{member.name}" if member else ""
@@ -96,7 +96,7 @@ class Statements(Documents):
     # --------------------------------------------------------------- bodies
 
     def head(self, item: Holder) -> tuple[Doc, ...]:
-        """What stands before the opening brace, in cells."""
+        """Return what stands before the opening brace, in cells."""
         match item:
             case tree.Block(kind=kind, ident=ident):
                 return ((f"{kind} {ident.name}", self.signature(item)),)

@@ -23,7 +23,7 @@ ABSENT = -1
 
 
 def is_token(symbol: str) -> bool:
-    """Whether a symbol of a state is a token; rules are written `:name`."""
+    """Return whether a symbol of a state is a token; rules are written `:name`."""
     return symbol == ":" or not symbol.startswith(":")
 
 
@@ -66,7 +66,7 @@ class Table:
     _chains: dict[tuple[int, int, str], int] = field(default_factory=dict, compare=False, repr=False)
 
     def hand_on(self, below: int, top: int, token: str) -> int:
-        """The state in place of `top` after all rules that only hand its value on, before `token`."""
+        """Return the state in place of `top` after all rules that only hand its value on, before `token`."""
         key = (below, top, token)
         state = self._chains.get(key)
         if state is None:
@@ -80,7 +80,7 @@ class Table:
         return state
 
     def accepts(self, stack: list[int], token: str) -> bool:
-        """Whether a token can come next when the automaton stands as `stack` says."""
+        """Return whether a token can come next when the automaton stands as `stack` says."""
         stack = list(stack)
         while True:
             action = self.states[stack[-1]].get(token)
@@ -115,5 +115,5 @@ def from_json(text: str) -> Table:
 
 @cache
 def table() -> Table:
-    """The table of the grammar that this installation carries."""
+    """Return the table of the grammar that this installation carries."""
     return from_json((resources.grammar() / "arec.json").read_text(encoding="utf-8"))

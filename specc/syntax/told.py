@@ -46,7 +46,7 @@ class Seen:
         return Span(self.source, token.start, token.stop)
 
     def able(self) -> set[str]:
-        """The tokens that could come next."""
+        """Return the tokens that could come next."""
         row = self.table.states[self.states[-1]]
         return {k for k in row if is_token(k) and self.table.accepts(self.states, k)}
 
@@ -66,7 +66,7 @@ class Told:
 
 
 def touching(seen: Seen, step: int) -> Token | None:
-    """The token `step` places on from the one that does not fit, if nothing stands between."""
+    """Return the token `step` places on from the one that does not fit, if nothing stands between."""
     at = seen.index + step
     if not 0 <= at < len(seen.tokens):
         return None

@@ -55,7 +55,8 @@ class Axis:
 
 
 def _stem(key: tuple[Any, ...]) -> int:
-    """A number that equal keys share; sizes have no part in it, which may be of many variants."""
+    """Return a hash that equal keys share. Sizes are left out, because they may be numbers of
+    many variants."""
     first = key[1]
     return hash((key[0], first)) if isinstance(first, str) else hash((key[0], _stem(first)))
 
@@ -91,7 +92,7 @@ class Type:
 
 
 def union(*types: Type) -> tuple[Axis, ...]:
-    """All axes of the given types, in order of first appearance, parents before children."""
+    """Return all axes of the given types, in order of first appearance, parents before children."""
     axes: list[Axis] = []
     for type_ in types:
         for axis in type_.axes:

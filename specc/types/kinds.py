@@ -76,7 +76,7 @@ KINDS: dict[str, Kind] = {
 
 
 def derived(kind: str, name: str, *sources: Axis, more: tuple[Any, ...] = ()) -> Axis:
-    """The axis of a kind that comes from others. more: what else its identity consists of."""
+    """Return the axis of a kind that comes from others. more: what else its identity consists of."""
     key = (kind, *(source.key for source in sources), *more)
     bare = Axis(key, name, 0, None, sources[0].parent, sources)
     bounds = (source.bound for source in sources)
@@ -86,34 +86,35 @@ def derived(kind: str, name: str, *sources: Axis, more: tuple[Any, ...] = ()) ->
 
 
 def length(axis: Axis, *sources: Number) -> Number:
-    """The length of a derived axis, from the lengths of its sources."""
+    """Return the length of a derived axis, from the lengths of its sources."""
     known = KINDS[axis.kind].length
     assert known is not None, axis.kind
     return known(axis, *sources)
 
 
 def never_empty(axis: Axis) -> bool:
-    """Whether an axis has a position in every example."""
+    """Return whether an axis has a position in every example."""
     if axis.size is not None:
         return bool(axis.size)
     return bool(KINDS[axis.kind].never_empty(axis, *map(never_empty, axis.source)))
 
 
 def origin(axis: Axis) -> str:
-    """How an axis came about, in words."""
+    """Return how an axis came about, in words."""
     names = dict(zip("ab", (source.name for source in axis.source), strict=False))
     return KINDS[axis.kind].origin.format(space=axis.key[1], n=axis.number, **names)
 
 
 def root(axis: Axis) -> Axis:
-    """The axis of which this one is a copy, in however many steps; of others the axis itself."""
+    """Return the axis that this one is a copy of, in however many steps; for any other axis itself."""
     while axis.kind == "renamed":
         (axis,) = axis.source
     return axis
 
 
 def alike(axis: Axis, other: Axis) -> bool:
-    """Whether two axes have as many positions, wherever they stand: copies of one axis, or of one size."""
+    """Return whether two axes have the same length wherever they occur: copies of one axis, or
+    of one size."""
     if axis.size is not None or other.size is not None:
         return axis.size == other.size
     return root(axis) == root(other)

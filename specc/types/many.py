@@ -29,7 +29,7 @@ class Variants:
         self.apart: set[int] = set()
 
     def number(self, values: list[Any]) -> Any:
-        """A number by variant; a plain one if it is the same in all."""
+        """Return a number by variant; a plain one if it is the same in all."""
         first, count = values[0], self.count
         kinds = list(map(type, values))
         if kinds.count(kinds[0]) != count:
@@ -37,7 +37,7 @@ class Variants:
         return first if values.count(first) == count else Many(self, values)
 
     def answer(self, values: list[Any]) -> Any:
-        """The first variant's answer; those that have another are told apart."""
+        """Return the first variant's answer; those that have another are told apart."""
         first = values[0]
         if values.count(first) != self.count:
             self.apart.update(i for i, value in enumerate(values) if value != first)
@@ -52,7 +52,7 @@ class Chosen:
     values: Mapping[int, int | float]
 
     def over(self, default: Any) -> Any:
-        """The param's number, where the default is this one."""
+        """Return the param's number, where the default is this one."""
         values = [*default._values] if type(default) is Many else [default] * self.variants.count
         for index, value in self.values.items():
             values[index] = value
@@ -60,14 +60,15 @@ class Chosen:
 
 
 def asked(question: Callable[[Any], bool], number: Any) -> bool:
-    """The answer to a question about a number, asked of each variant's."""
+    """Return the answer to a question about a number, asked of each variant's."""
     if type(number) is not Many:
         return question(number)
     return bool(number._variants.answer([question(value) for value in number._values]))
 
 
 def nowhere(number: Any) -> bool:
-    """Whether a number is 0 in every variant. It is no question: for what is right either way."""
+    """Return whether a number is 0 in every variant. This is no question that tells variants apart: both
+    answers lead to correct code."""
     return not any(number._values) if type(number) is Many else not number
 
 
@@ -87,8 +88,9 @@ class Many:
 
 
 def _each(op: Callable[..., Any], variants: Variants, *sides: list[Any]) -> list[Any]:
-    """An operation in each variant; those in which it fails, and not in the first, are told apart. Where it
-    fails in the first, so are those in which it does not; raises what it raised there."""
+    """Return the result of an operation in each variant. Variants in which it fails, though not in the
+    first, are told apart; if it fails in the first, those in which it does not are, and its error is raised.
+    """
     try:
         return list(map(op, *sides))
     except _FAILS:

@@ -33,7 +33,7 @@ StaticValue = Any  # int | float | bool | str | Symbol | tuple[StaticValue, ...]
 
 
 def describe(value: object) -> str:
-    """A static value as it would be written in a spec."""
+    """Return a static value as it would be written in a spec."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -44,7 +44,7 @@ def describe(value: object) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What sort of static value this is, in words."""
+    """Return what sort of static value this is, in words."""
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int):
@@ -65,7 +65,7 @@ def is_number(value: object) -> bool:
 
 
 def whole_between(value: object, least: int, most: int | None = None) -> str:
-    """What to write instead of a value that is no integer between two bounds."""
+    """Return what to write instead of a value that is no integer between two bounds."""
     if not is_number(value):
         return f"write a number without quotes, such as {least or 1}" if isinstance(value, str) else ""
     assert isinstance(value, int | float)
@@ -75,7 +75,7 @@ def whole_between(value: object, least: int, most: int | None = None) -> str:
 
 
 def real(number: float) -> float:
-    """A number as one that is no integer; of many variants, in each."""
+    """Return a number as a float; for many variants, in each."""
     return number * 1.0
 
 
@@ -119,7 +119,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def binary(op: str, a: StaticValue, b: StaticValue) -> StaticValue:
-    """`a op b`. Raises StaticFault with the reason if that has no value."""
+    """Return `a op b`. Raises StaticFault with the reason if it has no value."""
     if op in ("==", "!="):
         return (a == b and isinstance(a, bool) == isinstance(b, bool)) == (op == "==")
     if op in ("and", "or"):
@@ -144,7 +144,7 @@ def binary(op: str, a: StaticValue, b: StaticValue) -> StaticValue:
 
 
 def unary(op: str, a: StaticValue) -> StaticValue:
-    """`-a` or `not a`. Raises StaticFault."""
+    """Return `-a` or `not a`. Raises StaticFault."""
     if op == "not":
         if not isinstance(a, bool):
             raise StaticFault(f"`not` needs a condition, and {describe(a)} is {kind_of(a)}")

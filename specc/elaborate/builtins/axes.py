@@ -28,7 +28,7 @@ def _over(args: Arguments) -> Axis:
 
 
 def no_children(args: Arguments, type_: Type, axis: Axis, span: Span) -> None:
-    """An axis cannot go or change while another axis of the value lives inside it."""
+    """Refuse to remove or replace an axis while another axis of the value is nested in it."""
     for other in type_.axes:
         if other.parent == axis:
             raise args.world.fault(
@@ -60,7 +60,7 @@ def _derive(name: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arg
 
 
 def _register(args: Arguments, new: Axis) -> None:
-    """The new axis goes by the name it was given here, else by the one the old axis has here."""
+    """Give the new axis the name that it was given here, else the one that the old axis has here."""
     if new in args.x.type.axes:
         raise args.world.fault(
             "E0303",
@@ -115,7 +115,7 @@ def _rename(args: Arguments) -> Node:
 
 
 def _renamed_at_once(args: Arguments, olds: list[Axis], news: list[Axis]) -> Node:
-    """The value with axes in the places of others; those that change places by way of a third."""
+    """Return the value with several axes replaced at once; axes that swap names go through a third one."""
     x, waiting = args.x, [(old, new) for old, new in zip(olds, news, strict=True) if old != new]
     while waiting:
         free = next((pair for pair in waiting if not x.type.has(pair[1])), None)
@@ -246,7 +246,7 @@ def _stack(args: Arguments) -> Node:
 
 
 def _pairs(args: Arguments, name: str) -> Node:
-    """The products of the pairs i < j, or a member of each."""
+    """Return the products of the pairs i < j, or a member of each."""
     over = _over(args)
     if over.size is None:
         raise args.world.fault(

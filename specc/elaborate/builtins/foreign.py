@@ -14,7 +14,8 @@ from specc.source import Span
 
 
 def foreign(name: str, span: Span, site: Site) -> Builtin | None:
-    """The operation of an installed package, None where none has one. Raises Fault if it cannot be used."""
+    """Return the operation of an installed package, None where none has one. Raises Fault if it cannot be
+    used."""
     try:
         known = operation(name)
     except PluginError as error:

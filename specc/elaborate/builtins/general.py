@@ -23,8 +23,9 @@ from specc.types.static import real
 
 
 def as_defined(known: OpDef) -> Rule:
-    """What becomes of a call of an operation: its inputs in order, then the condition of a `where`; its
-    options as the attributes of their names, and the axis of `over` as `axis`, which is None without it."""
+    """Return what becomes of a call of an operation: its inputs in order, then the condition of a `where`;
+    its options as the attributes of their names, and the axis of `over` as `axis`, which is None without it.
+    """
     assert known.call is not None, known.name
     call: Call = known.call
 

@@ -12,14 +12,14 @@ from specc.types.axis import Type, union
 
 @built_in(op.LABEL)
 def _label(args: Arguments) -> Node:
-    """A node outside of all scans, as fields are."""
+    """Return a node outside of all scans, as fields are."""
     attrs = {"prediction": args.options["prediction"]}
     node = args.world.put(args.world.root, op.LABEL, [], Type((), 1), args.span, attrs)
     return args.world.localize(node, args.site.frame)
 
 
 def _contrast(args: Arguments) -> Node:
-    """-log softmax of dot(x, y) / scale among the y of the batch."""
+    """Return -log softmax of dot(x, y) / scale among the y of the batch."""
     world, ((x, of_x), (y, of_y)) = args.world, args.nodes
     if args.site.frame.outer is not None:
         raise world.fault(

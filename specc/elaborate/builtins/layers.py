@@ -63,7 +63,7 @@ def _mlp(args: Arguments) -> Node:
 
 
 def _layers(args: Arguments, x: Node, inner: Site, options: dict[str, Any]) -> Node:
-    """The layers of an `mlp`, one after another."""
+    """Return the layers of an `mlp`, one after another."""
     for size in options["sizes"]:
         x = _linear_at(args, x, size, inner.child("linear"), options)
         if options["norm"] is not None:
@@ -172,7 +172,7 @@ def _fan(args: Arguments) -> Node:
 
 
 def _fields(args: Arguments, node: Node, place: Span) -> tuple[Node, ...]:
-    """The fields of a space, or one of them. Raises Fault."""
+    """Return the fields of a space, or one of them. Raises Fault."""
     fields = args.world.space_fields.get(node.id)
     if fields is None and "field" in args.world.outermost(node, args.site.frame).attrs:
         fields = (node,)

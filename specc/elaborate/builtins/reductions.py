@@ -48,7 +48,7 @@ def _weighs_nothing(args: Arguments, axis: Axis) -> None:
 
 
 def _checked(known: OpDef) -> Rule:
-    """A reduction, with warnings of what has no effect."""
+    """Return a reduction, with warnings of what has no effect."""
     make = as_defined(known)
 
     def rule(args: Arguments) -> Node:

@@ -118,7 +118,7 @@ class Builtin:
 
 
 def _written(default: Any) -> str:
-    """A default as a spec would say it."""
+    """Return a default as a spec would say it."""
     if default is None:
         return "none"
     if isinstance(default, tuple):
@@ -150,7 +150,7 @@ def built_in(*names: str) -> Callable[[Rule], Rule]:
 
 
 def of_operation(known: OpDef, rule: Rule) -> Builtin:
-    """An operation as a built-in."""
+    """Return an operation as a built-in."""
     assert known.call is not None, known.name
     call = known.call
     return Builtin(known.name, known.group, call.inputs, rule, known.doc, call.options, call.clauses)

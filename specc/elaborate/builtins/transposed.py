@@ -13,8 +13,8 @@ from specc.types.axis import Axis, Type
 
 
 def along_axis(args: Arguments, n: int | None, layer: Callable[[Node], Node]) -> Node:
-    """A layer applied to channels; or, with `over field as mix`, to the positions of a static axis, the same
-    for all channels.
+    """Return a layer applied to channels; or, with `over field as mix`, to the positions of a static axis,
+    the same for all channels.
 
     n: how many channels the layer gives; None for as many as it takes. Raises Fault.
     """

@@ -16,7 +16,7 @@ from specc.types.axis import Axis, Type, union
 
 
 def new_axis(args: Arguments, ident: tree.Ident, size: int) -> Axis:
-    """The static axis of a name and size."""
+    """Return the static axis of a name and size."""
     return static_axis(args.site, ident.name, size, ident.span)
 
 
@@ -72,7 +72,7 @@ def _concat(args: Arguments) -> Node:
 
 
 def narrow(node: Node) -> Node:
-    """The node as if of width 1: concat checks axes, not widths."""
+    """Return the node as if of width 1: concat checks axes, not widths."""
     return Node(node.id, node.op, node.inputs, node.type.with_width(1), node.span)
 
 
