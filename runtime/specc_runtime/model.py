@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,6 +23,7 @@ from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
+from specc_runtime.pieces import Widths, pieces_of
 from specc_runtime.tracing import untraced
 
 T = TypeVar("T")
@@ -64,7 +66,12 @@ class Model(nn.Module):
     files: the texts that an artefact directory holds beside the weights, by file name.
     directory: that directory, of a model that was loaded from one.
     saved_as: the hash of the weights as they were last saved or loaded, where they were.
+    at_once: how many numbers a value of candidates has at most where they are scored on the host without
+        gradients, and how many each has a row, by axes; candidates that have more are scored in pieces. None
+        for a model whose candidates are always scored at once.
     """
+
+    at_once: tuple[int, Widths] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +85,9 @@ class Model(nn.Module):
         shared = ("values", "forward", "request_part", "candidate_part", "losses", "attention")
         for name in list(vars(cls)):
             if name in shared or name.startswith("output_"):
-                setattr(cls, name, _counting(cited(vars(cls)[name])))
+                method = cited(vars(cls)[name])
+                method = _pieced(method) if name in ("forward", "candidate_part") else method
+                setattr(cls, name, _counting(method))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); by other result
@@ -229,6 +238,34 @@ class Model(nn.Module):
     def zeros(self, rows: Rows, *shape: int) -> Tensor:
         """Return zeros [rows, *shape] of the model's type, on the rows' device."""
         return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
+
+
+def _pieced(method: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+    """`forward` or `candidate_part`, which takes the candidates in pieces where there are too many to be
+    computed at once."""
+
+    @wraps(method)
+    def call(self: Model, *given: Any, **named: Any) -> dict[str, Tensor]:
+        if not is_dynamo_compiling() and self.at_once is not None and not torch.is_grad_enabled():
+            batch: Batch = named["batch"] if "batch" in named else given[-1]
+            if batch.candidates is not None and not self.training and _on_host(self, batch):
+                pieces = pieces_of(batch, *self.at_once)
+                first = next(pieces, None)
+                if first is not None:
+                    if len(given) + len(named) == 1:
+                        return self.candidate_part(self.request_part(batch), batch)
+                    state = named["state"] if "state" in named else given[0]
+                    found = [method(self, state, piece) for piece in chain([first], pieces)]
+                    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+        return method(self, *given, **named)
+
+    return call
+
+
+def _on_host(model: Model, batch: Batch) -> bool:
+    """Whether a batch and all of a model are on the CPU."""
+    devices = (batch.device, model.home, *map(model.device, model.manifest.get("devices", ())))
+    return all(device.type == "cpu" for device in devices)
 
 
 def _counting(method: Callable[..., T]) -> Callable[..., T]:

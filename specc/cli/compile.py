@@ -72,13 +72,16 @@ def command(
         sys.exit(FAULTS)
     directory = Path(out) if out else Path("build") / found.graph.name
     written(found.texts, directory, overwrite)
-    kernels = speeds(lower(found.graph)) if verbose else []
+    program = lower(found.graph) if verbose else None
+    kernels = [] if program is None else speeds(program)
+    candidates = "" if program is None or program.parts is None else program.parts.how
     if as_json:
         data = {"directory": str(directory), **as_data(found)}
         if verbose:
             data["kernels"] = [
                 {"name": s.name, "place": s.place, "fast": s.fast, "what": s.what} for s in kernels
             ]
+            data["candidates"] = candidates
         click.echo(json.dumps(data, indent=2))
         return
     if not quiet:
@@ -86,6 +89,7 @@ def command(
     if verbose:
         said = [f"  {'fast' if s.fast else 'slow'}  {s}" for s in kernels]
         click.echo("\n".join(["", "loops and attentions", *(said or ["  none"])]))
+        click.echo(f"\ncandidates of a request\n  computed {candidates}")
 
 
 def written(texts: Mapping[str, str], directory: Path, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from specc.emit.cell import KERNELS, cell_lines, kernels_text, key_of
-from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted
+from specc.emit.code import WIDTH, Expr, Line, broken, comment, quoted, tuple_text
 from specc.emit.function import Unit, Writer
 from specc.emit.kernels import LOSSES
 from specc.emit.modules import layers_of
@@ -41,6 +41,7 @@ def printed(program: Program) -> tuple[str, str]:
     methods = emitter.methods()
     functions = [line for names, cell in unit.cells for line in cell_lines(names, cell)]
     kernels = kernels_text(unit.cells)
+    at_once = emitter.at_once()
     head = _head(graph, unit, emitter, functions)
     if kernels:
         head += [f'{KERNELS} = "{key_of(kernels)}"', "", ""]
@@ -49,6 +50,7 @@ def printed(program: Program) -> tuple[str, str]:
         *rendered(functions),
         f"class {class_name(graph.name)}(Model):",
         *([f'    """{_sentence(graph)}"""', ""] if graph.doc else []),
+        *at_once,
         "    def __init__(self) -> None:",
         "        super().__init__()",
         *(line for path, call in layers_of(graph) for line in broken(f"self.add({quoted(path)}, {call})", 8)),
@@ -158,6 +160,17 @@ class _Module:
             lines += ["", *part]
         self.text = "\n".join(lines)
         return lines
+
+    def at_once(self) -> list[str]:
+        """How many numbers of the candidates are computed at once, and how many each has."""
+        parts = self.program.parts
+        if parts is None or parts.pieces is None:
+            return []
+        widths = []
+        for rows, width in parts.widths.items():
+            axes = [self.unit.axes.constant(a) for a in sorted(rows.axes, key=lambda a: a.name)]
+            widths.append(f"({tuple_text(axes)}, {width})")
+        return [*broken(f"at_once = ({parts.pieces.least}, {tuple_text(widths)})", 4), ""]
 
     def _values(self, function: Function) -> list[str]:
         writer = Writer(self.unit)

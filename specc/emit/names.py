@@ -24,17 +24,16 @@ IMPORTED = frozenset(
 # name cannot be read as an attribute. A test holds this against the installed versions.
 TAKEN = frozenset(
     """
-    T_destination add add_module apply attention bfloat16 buffers call_super_init candidate_part children
-    compile constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr files float
-    forward get_buffer get_extra_state get_parameter get_submodule half home indices ipu label load_state_dict
-    loss losses manifest modules mtia named_buffers named_children named_modules named_parameters
-    numbers output parameters part place positions register_backward_hook register_buffer
+    T_destination add add_module apply at_once attention bfloat16 buffers call_super_init candidate_part
+    children compile constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr
+    files float forward get_buffer get_extra_state get_parameter get_submodule half home indices ipu label
+    load_state_dict loss losses manifest modules mtia named_buffers named_children named_modules
+    named_parameters numbers output parameters part place positions register_backward_hook register_buffer
     register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook request_part requires_grad_ set_extra_state
-    set_row_counts set_submodule share_memory state_dict to to_empty train training type values xpu
-    zero_grad zeros
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook
+    request_part requires_grad_ set_extra_state set_row_counts set_submodule share_memory state_dict to
+    to_empty train training type values xpu zero_grad zeros
     """.split()
 )
 

@@ -75,6 +75,11 @@ def labels_read(graph: Graph, node: int) -> list[Node]:
     return sorted((n for n in _reached(graph, [node]) if n.op == op.LABEL), key=lambda n: n.id)
 
 
+def predicting(graph: Graph) -> list[Node]:
+    """The nodes that predictions and other results are computed from, those of regions included."""
+    return _reached(graph, graph.given)
+
+
 def coupled(graph: Graph, node: int) -> Node | None:
     """Return the first node that this node depends on and that reads other examples of the
     batch, or None."""

@@ -30,6 +30,12 @@ class Choice:
 ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
 STEPS_IN_C = Choice("in C between its products", 2**17, "the values of its steps", "in torch")
 
+# What is computed of a request's candidates grows with how many they are. In pieces of this size (in single
+# precision 8 megabytes) calling torch takes next to no time, and some values of a piece are in the cache.
+CANDIDATES_IN_PIECES = Choice(
+    "in pieces, without gradients on a CPU", 2**21, "the largest of their values", "all at once"
+)
+
 # Rows of a value that a recurrence multiplies by its matrix at once, at least: few enough to be in the cache
 # when the steps read them.
 AT_ONCE = 1024

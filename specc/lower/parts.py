@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from specc.ir.graph import Graph
+from specc.ir.inputs import predicting
+from specc.lower import choices
 from specc.lower.program import Field, Function, Kernel, Parts, Position, Record, Rows, Value
 from specc.lower.shape import Domain
-from specc.ops import op
+from specc.ops import Effect, effect, op
 from specc.passes.roles import CANDIDATE, axis_role
 
 
@@ -60,7 +63,14 @@ class _Split:
         request = Function(("request_part",), _needed(early, state), [], state)
         candidate = Function(("candidate_part",), _unspoilt(late, state), state, list(self.forward.results))
         candidate.keys = list(self.forward.keys)
-        return Parts(request, candidate)
+        if _compared(self.graph) or any(self._mixes(kernel) for kernel in candidate.kernels):
+            return Parts(request, candidate)
+        return Parts(request, candidate, _widths(candidate.kernels), choices.CANDIDATES_IN_PIECES)
+
+    def _mixes(self, kernel: Kernel) -> bool:
+        """Whether a kernel gives something of candidates that is not of each of them."""
+        domains = [r.shape.domain for r in kernel.results if r in self.late and r is not None]
+        return any(domain is None or not self._has_candidates(domain) for domain in domains)
 
     def _by_role(self, kernel: Kernel) -> list[Kernel]:
         """A kernel by itself; of one that looks up fields of both roles, two."""
@@ -95,6 +105,24 @@ class _Split:
 
     def _has_candidates(self, domain: Domain) -> bool:
         return domain.candidate or any(axis_role(a, self.spaces) == CANDIDATE for a in domain.axes)
+
+
+def _compared(graph: Graph) -> bool:
+    """Whether predictions may depend on the others of a batch when they are not trained."""
+    nodes = (n for n in predicting(graph) if effect(n) in (Effect.STATISTICS, Effect.UNKNOWN))
+    return any(n.attrs.get("statistics") != "running" for n in nodes)
+
+
+def _widths(kernels: Sequence[Kernel]) -> dict[Domain, int]:
+    """By the rows of the values that kernels give, how many numbers a row of one has at most. A view has no
+    memory of its own."""
+    found: dict[Domain, int] = {}
+    for result in (r for kernel in kernels for r in kernel.results if r is not None):
+        domain = result.shape.domain
+        if domain is not None and (result.base is None or result.written):
+            numbers = prod(axis.size or 1 for axis in result.shape.dims) * result.width
+            found[domain] = max(numbers, found.get(domain, 0))
+    return found
 
 
 def _everything(kernel: Kernel) -> list[Any]:

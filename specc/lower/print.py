@@ -24,6 +24,7 @@ from specc.lower.program import (
     LookedUp,
     Matrix,
     Parameter,
+    Parts,
     Position,
     Program,
     Record,
@@ -44,6 +45,7 @@ def print_program(program: Program) -> str:
     if program.parts is not None:
         printer.part(program.parts.request)
         printer.part(program.parts.candidate)
+        printer.pieces(program.parts)
     return "\n".join([f"model {program.graph.name}", *printer.lines]) + "\n"
 
 
@@ -82,6 +84,11 @@ class _Printer:
         calls = [k.name for k in function.kernels]
         gives = ", ".join(map(self._arg, function.results))
         self.lines += ["", f"{function.names[0]}({takes})", f"  {', '.join(calls)}", f"  return {gives}"]
+
+    def pieces(self, parts: Parts) -> None:
+        """How candidates are computed where they are many."""
+        widths = ", ".join(f"{rows_text(rows)} [{width}]" for rows, width in parts.widths.items())
+        self.lines.append(f"  candidates {parts.how}{f': {widths}' if widths else ''}")
 
     def _cell(self, cell: Cell, indent: str) -> None:
         self.function(cell.step, indent)

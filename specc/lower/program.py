@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from specc import frozen
 from specc.ir.graph import Graph
+from specc.lower.choices import Choice
 from specc.lower.shape import Domain, Shape
 from specc.ops.products import Product, Slab
 from specc.source import Span
@@ -212,10 +213,19 @@ class Function:
 @dataclass(eq=False)
 class Parts:
     """Predictions in two steps. request: gives the values that `candidate` reads besides the batch, the
-    state, which are its parameters."""
+    state, which are its parameters. pieces: from which size on the candidates are computed in pieces; None
+    where they have to be computed together."""
 
     request: Function
     candidate: Function
+    widths: Mapping[Domain, int] = field(default_factory=dict)
+    """By rows, how many numbers a row of the candidates' values has at most."""
+    pieces: Choice | None = None
+
+    @property
+    def how(self) -> str:
+        """How many candidates are computed at once."""
+        return "all at once" if self.pieces is None else str(self.pieces)
 
 
 @dataclass(eq=False)

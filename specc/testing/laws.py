@@ -163,7 +163,21 @@ def _parts(case: Case) -> str | None:
         found = worst(_detached(model.candidate_part(state, batch)), _detached(model(batch)), VALUE)
         if found:
             return found
-    return None
+    return _pieces(case)
+
+
+def _pieces(case: Case) -> str | None:
+    """What tells candidates that are scored one by one from those that are scored at once."""
+    model, wanted = case.subject.model, _detached(case.subject.model(case.requests))
+    if model.at_once is None:
+        return None
+    model.at_once, whole = (1, model.at_once[1]), model.at_once
+    try:
+        with torch.no_grad():
+            found = worst(model(case.requests), wanted, VALUE)
+    finally:
+        model.at_once = whole
+    return None if found is None else f"in pieces, {found}"
 
 
 # ------------------------------------------------------------------ of a subject
