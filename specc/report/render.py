@@ -43,7 +43,7 @@ def render(
 
 
 def concise(diagnostic: Diagnostic) -> str:
-    """`file:line:column: E0301 what is wrong (help)`, as editors and `grep` want it."""
+    """Return `file:line:column: E0301 what is wrong (help)`, as editors and `grep` expect it."""
     return printable(f"{anchored(diagnostic.span)}: {diagnostic.code} {diagnostic.message}")
 
 
@@ -85,7 +85,7 @@ def _place(span: Span) -> dict[str, Any]:
 
 
 def terminal(diagnostic: Diagnostic, colour: bool = False, width: int = _WIDTH) -> str:
-    """One diagnostic with its source lines underlined, without a line end."""
+    """Return one diagnostic with its source lines underlined, without a line end."""
     severe = diagnostic.severity is Severity.ERROR
     paint = Paint(colour, severe)
     span = anchored(diagnostic.span)
@@ -146,7 +146,7 @@ def _notes(diagnostic: Diagnostic, paint: Paint, gutter: int, width: int) -> lis
 
 
 def summary(diagnostics: Iterable[Diagnostic], colour: bool = False) -> str:
-    """`2 errors, 1 warning; specc check --fix mends 1 of them`."""
+    """Return a line such as `2 errors, 1 warning; specc check --fix mends 1 of them`."""
     listed = list(diagnostics)
     errors = sum(d.severity is Severity.ERROR for d in listed)
     parts = []

@@ -39,7 +39,7 @@ class _Stroke:
 
 
 def printable(text: str) -> str:
-    """Text without characters that a terminal would obey."""
+    """Return a text without characters that control a terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else _picture(char) for char in text)
 
 

@@ -11,7 +11,7 @@ from specc.source import Span
 
 
 def suggestion(name: str, span: Span, among: Iterable[str]) -> tuple[str, Fix | None]:
-    """Help for an unknown name, and a fix where only one slip parts it from one that is known."""
+    """Return help for an unknown name, and a fix if it differs by a single slip from one known name."""
     known = list(among)
     close = SAME.get(name) or nearest(name, known)
     if close is None:
@@ -67,7 +67,7 @@ def _nearest(name: str, among: tuple[str, ...]) -> str | None:
 
 
 def _alike_at_first(one: str, other: str) -> int:
-    """With how many letters both begin."""
+    """Return how many letters two words have in common at their start."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
 
 

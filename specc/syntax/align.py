@@ -55,7 +55,7 @@ def _length(row: list[str], column: int, width: int) -> int:
 
 
 def _runs(widths: list[int], gap: int) -> list[list[int]]:
-    """Neighbours, as long as the longest is not too much longer than the shortest."""
+    """Return runs of neighbours in which the longest is not too much longer than the shortest."""
     runs: list[list[int]] = []
     low = high = 0
     for index, width in enumerate(widths):
@@ -69,7 +69,7 @@ def _runs(widths: list[int], gap: int) -> list[list[int]]:
 
 
 def remarks(lines: Sequence[Line]) -> list[str]:
-    """Lines as text, the comments of neighbours below each other."""
+    """Return lines as text, with the comments of neighbours aligned."""
     out: list[str] = []
     index = 0
     while index < len(lines):

@@ -22,7 +22,7 @@ class Comments:
         self._starts = [c.span.start for c in self._left]
 
     def take(self, start: int, stop: int) -> list[tree.Comment]:
-        """Those that begin in `start <= offset < stop`."""
+        """Return, and remove, the comments that begin in `start <= offset < stop`."""
         low, high = bisect_left(self._starts, start), bisect_left(self._starts, stop)
         taken = self._left[low:high]
         del self._left[low:high]
@@ -46,10 +46,10 @@ class Comments:
 
 
 def above(taken: Iterable[tree.Comment]) -> tuple[Doc, ...]:
-    """Comments on lines of their own before whatever comes."""
+    """Return the comments on lines of their own before whatever comes next."""
     return tuple(piece for comment in taken for piece in (comment.text, HARD))
 
 
 def below(taken: Iterable[tree.Comment]) -> Doc:
-    """Comments on lines of their own after whatever came."""
+    """Return the comments on lines of their own after whatever came before."""
     return tuple(piece for comment in taken for piece in (HARD, comment.text))

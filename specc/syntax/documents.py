@@ -116,7 +116,8 @@ class Documents:
         return group("(", Indent((SOFT, self.open(expr))), SOFT, ")")
 
     def chain(self, expr: tree.Binary) -> Doc:
-        """`a + b - c`: operators of one level from the left, a line each where they do not fit one."""
+        """Return `a + b - c`: operators of one level from the left, a line each if they do not
+        fit on one."""
         level = _LEVELS[expr.op]
         if expr.op == "^":
             return (self.at(expr.left, _ATOM), " ^ ", self.at(expr.right, _SIGNED))
@@ -151,7 +152,7 @@ class Documents:
         return tuple(parts)
 
     def pipe(self, expr: tree.Pipe, width: int = WIDTH) -> Doc:
-        """`x |> f |> g`, broken beyond `width` if it has several stages."""
+        """Return `x |> f |> g`, broken beyond `width` if it has several stages."""
         stages: list[tree.Pipe] = [expr]
         while isinstance(left := stages[-1].left, tree.Pipe):
             stages.append(left)
@@ -197,7 +198,7 @@ class Documents:
     # ------------------------------------------------------------- brackets
 
     def list(self, opening: str, items: Sequence[tree.Expr], closing: str, start: int, stop: int) -> Doc:
-        """Expressions between brackets; numbers and names fill their lines."""
+        """Return expressions between brackets; numbers and names fill their lines."""
         fill = not any(isinstance(i, tree.Call | tree.List | tree.Pipe | tree.If) for i in items)
         # A line end between braces ends an item: what must be broken there needs brackets.
         of = self.value if opening == "{" else self.expr
@@ -291,7 +292,7 @@ class Documents:
         return (state.ident.name, "[", self.expr(state.width), "]", start)
 
     def signature(self, block: tree.Block) -> Doc:
-        """`(x[t, d]; n = d) -> [t, n]`: inputs, then statics, each filling their lines."""
+        """Return `(x[t, d]; n = d) -> [t, n]`: inputs, then statics, each filling their lines."""
         makers: list[tuple[Maker, tree.Node]] = [
             *(((lambda i=i: (i.ident.name, self.type(i.type))), i) for i in block.inputs),
             *(((lambda s=s: self.static(s)), s) for s in block.statics),
@@ -302,7 +303,7 @@ class Documents:
         return (given, " -> ", self.separated([(self.type(t), t) for t in block.results]))
 
     def separated(self, parts: Sequence[tuple[Doc, tree.Node]]) -> Doc:
-        """`a, b`: a line may end after a comma."""
+        """Return `a, b`: a line may end after a comma."""
         found: list[Doc] = [parts[0][0]]
         for (_, before), (doc, node) in pairwise(parts):
             behind, over = self.comments.between(before.span.stop, node.span.start)

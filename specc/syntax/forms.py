@@ -78,7 +78,7 @@ def _is_value(seen: Seen, opening: int) -> bool:
 
 
 def _round_list(seen: Seen, able: set[str]) -> Told | None:
-    """`(128, 64)`: a list, or the choices of a domain, in the brackets of a tuple."""
+    """Return what to tell of `(128, 64)`: a list, or the choices of a domain, in the brackets of a tuple."""
     if seen.token.kind != "," or ")" not in able or "," in able:
         return None
     opening = _opening(seen, seen.index)
@@ -100,7 +100,7 @@ def _round_list(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _brace_below(seen: Seen, able: set[str]) -> Told | None:
-    """`block f(x[d]) -> [d]`, and its `{` on the next line."""
+    """Return what to tell of `block f(x[d]) -> [d]` with its `{` on the next line."""
     following = seen.tokens[min(seen.index + 1, len(seen.tokens) - 1)]
     if seen.token.kind != "_NL" or following.kind != "{" or "{" not in able:
         return None
@@ -113,7 +113,7 @@ def _brace_below(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _braces(seen: Seen, able: set[str]) -> Told | None:
-    """`x = {a, b}`."""
+    """Return what to tell of `x = {a, b}`."""
     if seen.token.kind != "{" or "[" not in able or "NUMBER" not in able:
         return None
     return Told("E0103", "unexpected `{`", seen.span(seen.token),
@@ -122,7 +122,7 @@ def _braces(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _called_call(seen: Seen, able: set[str]) -> Told | None:
-    """`linear(n)(x)`, as Keras and PyTorch apply a layer."""
+    """Return what to tell of `linear(n)(x)`, as Keras and PyTorch apply a layer."""
     if seen.token.kind != "(" or seen.before.kind != ")" or "|>" not in able or not touching(seen, -1):
         return None
     start, closing = _opening(seen, seen.index - 1), _closing(seen, seen.index)
@@ -179,7 +179,7 @@ def index_opening(seen: Seen) -> int | None:
 
 
 def _bracket_call(seen: Seen, able: set[str]) -> Told | None:
-    """`mlp[8, 4]`: a layer's options in the wrong brackets."""
+    """Return what to tell of `mlp[8, 4]`: a layer's options in the wrong brackets."""
     opening = index_opening(seen)
     if opening is None:
         return None
@@ -214,7 +214,7 @@ def _line_lead(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _foreign_path(seen: Seen, able: set[str]) -> Told | None:
-    """`tf.keras.layers.Dense(4)`: more dots than a name has here."""
+    """Return what to tell of `tf.keras.layers.Dense(4)`: more dots than a name has here."""
     if seen.token.kind != "." or touching(seen, -1) is None:
         return None
     first = seen.index - 1
@@ -243,7 +243,7 @@ def _foreign_path(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _quoted_callee(seen: Seen, able: set[str]) -> Told | None:
-    """`"ids"(24, dim)`."""
+    """Return what to tell of `"ids"(24, dim)`."""
     if seen.token.kind != "(" or seen.before.kind != "STRING" or not touching(seen, -1):
         return None
     name = seen.before.text.strip('"')
@@ -272,7 +272,7 @@ def _double_equals(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _semicolon(seen: Seen, able: set[str]) -> Told | None:
-    """`linear(x; n = 4)`: a call written as a block is declared."""
+    """Return what to tell of `linear(x; n = 4)`: a call written as a block is declared."""
     if seen.token.kind != "=" or "=" in able or "==" not in able:
         return None
     opening = _opening(seen, seen.index)
@@ -286,7 +286,8 @@ def _semicolon(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _second_equals(seen: Seen, able: set[str]) -> Told | None:
-    """`a = b = 3`: outside of brackets and conditions, where `=` cannot have been meant as `==`."""
+    """Return what to tell of `a = b = 3`, outside of brackets and conditions, where `=` cannot have been
+    meant as `==`."""
     if seen.token.kind != "=" or "=" in able or "==" not in able or seen.word not in ("", "param", "layer"):
         return None
     inside = seen.tokens[max(seen.place.first, 0) : seen.index]
@@ -303,7 +304,7 @@ def _body(seen: Seen) -> int | None:
 
 
 def _over(seen: Seen, able: set[str]) -> Told | None:
-    """`over = t`, `over [s, t]`, `over (t)`."""
+    """Return what to tell of `over = t`, `over [s, t]`, `over (t)`."""
     if seen.before.text != "over" or able != {"NAME"}:
         return None
     following = seen.tokens[seen.index + 1]
@@ -327,7 +328,7 @@ def _over(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _typed(seen: Seen, able: set[str]) -> Told | None:
-    """`param dim: int = 8`, `width: int = 4`, `param int dim = 8`."""
+    """Return what to tell of `param dim: int = 8`, `width: int = 4`, `param int dim = 8`."""
     token, following = seen.token, seen.tokens[min(seen.index + 1, len(seen.tokens) - 1)]
     if token.kind == ":" and following.text in TYPES and "=" in able:
         span = _between(seen, seen.index, seen.index + 1)
@@ -343,7 +344,7 @@ def _typed(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _doubled(seen: Seen, able: set[str]) -> Told | None:
-    """`param param dim = 8`, `over over t`: a word that stands twice."""
+    """Return what to tell of `param param dim = 8`, `over over t`: a word that stands twice."""
     for token, before in ((seen.token, seen.before), (seen.before, seen.tokens[seen.index - 2])):
         word = token.kind == "NAME" and token.text in seen.table.words
         if (word or token.kind in _NEVER_TWICE) and token.text == before.text:
@@ -359,7 +360,7 @@ def _doubled(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _arrows(seen: Seen, able: set[str]) -> Told | None:
-    """`=>`, `=<`, `<>`, written with two signs."""
+    """Return what to tell of `=>`, `=<` and `<>`, which are written differently here."""
     following = touching(seen, 1)
     both = (seen.token.kind, following.kind if following is not None else "")
     meant = {("=", ">"): "->" if "->" in able else ">=", ("=", "<"): "<=", ("<", ">"): "!="}.get(both)

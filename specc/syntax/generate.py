@@ -49,7 +49,7 @@ def _terminals(lark: Lark) -> tuple[dict[str, str], dict[str, str], dict[str, st
 
 
 def _rule(rule: Any) -> list[Any]:
-    """One rule as the table keeps it: origin, action, size, shape, single."""
+    """Return one rule as the table stores it: origin, action, size, shape, single."""
     shape: list[int] = []
     empties = rule.options.empty_indices if rule.options.empty_indices else ()
     symbols = iter(enumerate(rule.expansion))

@@ -164,7 +164,7 @@ def _numbers(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _units(seen: Seen, able: set[str]) -> Told | None:
-    """`50%`, and `epochs = 10 epochs`."""
+    """Return what to tell of `50%` and `epochs = 10 epochs`."""
     token, before = seen.token, seen.before
     if before.kind == "%" and seen.index > 1 and seen.tokens[seen.index - 2].kind == "NUMBER":
         if token.kind in (")", ",", "}", "]", "_NL", "$END"):
@@ -245,7 +245,7 @@ def _expressions(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _pipes(seen: Seen, able: set[str]) -> Told | None:
-    """`x |> f + y`: what is piped ends where the expression ends."""
+    """Return what to tell of `x |> f + y`: what is piped ends where the expression ends."""
     token = seen.token
     if token.kind not in ("+", "-", "*", "/", "%", "^") or "|>" not in able or token.kind in able:
         return None
@@ -255,7 +255,7 @@ def _pipes(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _names(seen: Seen, able: set[str]) -> Told | None:
-    """`model my-shop`, and an expression where a statement stands."""
+    """Return what to tell of `model my-shop`, and of an expression where a statement stands."""
     token, before = seen.token, seen.before
     span = seen.span(token)
     if token.kind == "-" and able <= {"_NL", "$END"} and before.kind == "NAME" and touching(seen, 1):
@@ -324,7 +324,8 @@ def _signatures(seen: Seen, able: set[str]) -> Told | None:
 
 
 def _domains(seen: Seen, able: set[str]) -> Told | None:
-    """`in [2, 4]` and `in 2 - 8`: met at the end of the line, where `..` is still missing."""
+    """Return what to tell of `in [2, 4]` and `in 2 - 8`, met at the end of the line, where `..` is still
+    missing."""
     if ".." not in able or seen.token.kind not in ("_NL", "$END", ",", ")"):
         return None
     start = next(

@@ -35,7 +35,7 @@ def brings_in(seen: Seen) -> Told:
 
 
 def _use(words: list[str]) -> str:
-    """`use …` for the words of a line, or '' where it has no such form."""
+    """Return `use …` for the words of a line, or '' if it has no such form."""
     match words:
         case ["import" | "include" | "using", library, *rest] if _named(rest) and library.isidentifier():
             return " ".join(["use", library, *rest]).replace(" . ", ".")

@@ -73,7 +73,8 @@ def begins_statement(tokens: list[Token], index: int) -> bool:
 
 
 def _unclosed(tokens: list[Token], stray: frozenset[int]) -> list[tuple[int, int, int]]:
-    """(opening, how far its line is indented, where it must have ended) for each bracket never closed."""
+    """Return, for each bracket never closed: its opening, how far that line is indented, where it must have
+    ended."""
     open_: list[tuple[int, str, int]] = []
     never: list[tuple[int, int, int]] = []
     indent = 0
@@ -114,7 +115,7 @@ def _matched(tokens: list[Token]) -> bool:
 
 
 def _stray(tokens: list[Token]) -> frozenset[int]:
-    """Closing braces that no opening one on their line explains, in a text that has too many."""
+    """Return the closing braces that no opening one on their line explains, in a text that has too many."""
     surplus = 0
     for token in tokens:
         surplus += (token.kind == "}") - (token.kind == "{")
@@ -136,7 +137,7 @@ def _stray(tokens: list[Token]) -> frozenset[int]:
 
 
 def _forgotten(tokens: list[Token], stray: frozenset[int]) -> dict[int, list[Token]]:
-    """Opening brackets by the index of the token before which each should have been closed."""
+    """Return opening brackets, by the index of the token before which each should have been closed."""
     places: dict[int, list[Token]] = {}
     starts = [i for i, token in enumerate(tokens) if token.indent != SAME_LINE]
     for opening, indent, limit in sorted(_unclosed(tokens, stray), reverse=True):
@@ -152,7 +153,7 @@ def _forgotten(tokens: list[Token], stray: frozenset[int]) -> dict[int, list[Tok
 
 
 def lay_out(tokens: list[Token], end: int) -> Laid:
-    """Tokens as the grammar wants them; `end` is the length of the text."""
+    """Return the tokens in the form that the grammar reads; `end` is the length of the text."""
     matched = _matched(tokens)
     stray = frozenset[int]() if matched else _stray(tokens)
     forgotten = {} if matched else _forgotten(tokens, stray)

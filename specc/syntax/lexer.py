@@ -57,7 +57,7 @@ _BEGINS_FOREIGN = frozenset('/-"')
 
 
 def lex(source: Source, report: Report) -> Lexed:
-    """Tokens and comments of a text, without line ends."""
+    """Return the tokens and comments of a text, without line ends."""
     out = Lexed()
     text = source.text
     match = _pattern().match

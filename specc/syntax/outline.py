@@ -21,7 +21,7 @@ def outline(file: tree.File) -> str:
 
 
 def _node(node: tree.Node, label: str, depth: int) -> Iterator[tuple[str, str]]:
-    """Lines with their places, `line:column`."""
+    """Yield lines with their places, `line:column`."""
     pending: list[tuple[tree.Node, str, int]] = [(node, label, depth)]
     while pending:
         at, label, depth = pending.pop()

@@ -156,7 +156,7 @@ class _Printer:
         return self.own_lines(self.comments.take(start, stop), stop)
 
     def own_lines(self, taken: list[tree.Comment], stop: int) -> list[Line]:
-        """Comments, with the blank lines between them and before what begins at `stop`."""
+        """Return comments with the blank lines between them and before what begins at `stop`."""
         out: list[Line] = []
         last = 0
         for comment in taken:
@@ -174,7 +174,7 @@ class _Printer:
     # ----------------------------------------------------------- statements
 
     def stack(self, items: Sequence[Item], start: int, stop: int, indent: int) -> tuple[list[Line], str]:
-        """Items one below the other, and the comment that stands behind what is before them."""
+        """Return items one below the other, and the comment that stands behind what is before them."""
         elements: list[_Element] = []
         opener = ""
         end = start
@@ -189,7 +189,8 @@ class _Printer:
         return list(_joined(elements, indent)), opener
 
     def comment_elements(self, elements: list[_Element], taken: list[tree.Comment], indent: int) -> str:
-        """Comments after the last element: the first may stand behind it, or behind the opening brace."""
+        """Return comments after the last element: the first may stand behind it, or behind the opening
+        brace."""
         opener = ""
         if taken and taken[0].trailing:
             if not elements:

@@ -42,7 +42,7 @@ def _inside(node: T) -> T:
 
 
 def _joined(call: tree.Call) -> tree.Call:
-    """`join` with its axis after `over`."""
+    """Return `join` with its axis after `over`."""
     if not (isinstance(call.callee, tree.Ref) and call.callee.name == "join" and 1 <= len(call.args) <= 2):
         return call
     *before, last = call.args

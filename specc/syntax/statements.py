@@ -80,7 +80,7 @@ class Statements(Documents):
         raise TypeError(type(item).__name__)
 
     def names(self, names: Sequence[tree.Ident]) -> Doc:
-        """`a, b`: a line may end after a comma."""
+        """Return `a, b`: a line may end after a comma."""
         return self.separated([(ident.name, ident) for ident in names])
 
     def learned(self, item: tree.Learned) -> tuple[Doc, ...]:
