@@ -25,6 +25,8 @@ from specc_runtime.record import ArtefactError, digest
 
 ABOUT = ".about"  # what the folder beside an exported file ends in
 EXPORT = "export.json"
+NATIVE = "native"  # the model's own code
+SUFFIXES = {"pt2": ".pt2", "aoti": ".aoti.pt2", "onnx": ".onnx"}  # of files beside a model's folder
 FORMAT = 1
 Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
@@ -51,6 +53,29 @@ def about(path: str | Path) -> Path:
     """The folder beside an exported file: export.json, manifest.json and the encoders."""
     path = Path(path)
     return path.with_name(path.name + ABOUT)
+
+
+def beside(model: str | Path, format: str) -> Path:
+    """Where `specc export` puts a model of a folder if it is not told where."""
+    folder = Path(model)
+    folder = folder.resolve() if folder.name in ("", "..") else folder
+    return folder.with_name(folder.name + SUFFIXES[format])
+
+
+def exported_by(model: str | Path, engine: str) -> Path | None:
+    """The exported file that an engine runs of a folder's model; None for its own code.
+
+    Raises ArtefactError where it is not there.
+    """
+    if engine == NATIVE:
+        return None
+    path = beside(model, engine)
+    if not path.is_file():
+        raise ArtefactError(
+            f"{path} is not there, which the engine {engine} runs: `specc export {model} --format {engine}` "
+            "writes it; --exported FILE names another file"
+        )
+    return path
 
 
 def load_exported(path: str | Path, threads: int | None = None) -> Exported:

@@ -12,7 +12,12 @@ from specc.cli.models import trained_from, trust_option
 
 @click.command("export", short_help="Export a trained model: torch.export, AOTInductor, ONNX.")
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; without it MODEL.pt2, MODEL.aoti.pt2 or MODEL.onnx, beside MODEL.",
+)
 @click.option(
     "--format",
     type=click.Choice(("pt2", "aoti", "onnx")),
@@ -35,19 +40,21 @@ from specc.cli.models import trained_from, trust_option
 )
 @trust_option
 def command(
-    model_path: Path, output: Path, format: str, form: str, only: tuple[str, ...], untrusted: bool
+    model_path: Path, output: Path | None, format: str, form: str, only: tuple[str, ...], untrusted: bool
 ) -> None:
     """Write the trained MODEL as a program that needs neither specc nor its runtime.
 
     Requests, candidates and lengths may be any, 0 among them. The file is run at several sizes and compared
     with MODEL before it is put in its place. FILE.about/ has what it takes and gives (export.json), the
-    manifest and the encoders.
+    manifest and the encoders. `specc serve MODEL --engine` runs the file that lies beside MODEL.
     """
     import specc
     from specc.export import ExportError
     from specc.export.export import export
+    from specc_runtime.engines import beside
     from specc_runtime.files import FileError
 
+    output = output or beside(model_path, format)
     if output.is_dir():
         raise click.BadParameter(f"{output} is a folder; name a file", param_hint="-o")
     model, encoders = trained_from(model_path, None, untrusted)

@@ -50,9 +50,16 @@ def _prebuild(path: Path) -> None:
 @click.option("--max-candidates", type=click.IntRange(min=1), default=10_000, help="Of a request (10000).")
 @click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
 @click.option(
+    "--engine",
+    type=click.Choice(("native", "onnx", "aoti")),
+    default="native",
+    show_default=True,
+    help="What runs MODEL: its own code, or what `specc export` put beside it: MODEL.onnx, MODEL.aoti.pt2.",
+)
+@click.option(
     "--exported",
     type=click.Path(exists=True, path_type=Path, dir_okay=False),
-    help="Run this file, which `specc export` wrote of MODEL: ONNX, AOTInductor or pt2.",
+    help="Run this file, wherever `specc export` wrote it: ONNX, AOTInductor or pt2.",
 )
 @click.option("--prebuild", is_flag=True, help="Serve nothing: put into MODEL what is made at each start.")
 @click.option(
@@ -78,6 +85,7 @@ def command(
     cache: float,
     max_candidates: int,
     max_body: int,
+    engine: str,
     exported: Path | None,
     prebuild: bool,
     retrieve: Path | None,
@@ -113,7 +121,7 @@ def command(
         from specc_runtime.serve.service import Limits
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'arec[serve]'")
-    from specc_runtime.engines import load_exported
+    from specc_runtime.engines import exported_by, load_exported
     from specc_runtime.record import ArtefactError
     from specc_runtime.retrieval import RetrievalError, Stages
     from specc_runtime.retrieval.stages import NEAREST
@@ -121,8 +129,14 @@ def command(
 
     if retrieve is None and (rank is not None or nearest is not None):
         raise click.UsageError("--rank and --nearest are of --retrieve INDEX")
+    if engine != "native" and exported is not None:
+        raise click.UsageError("--exported names the file, and the file its engine: leave --engine away")
+    try:
+        exported = exported or exported_by(model_path, engine)
+    except ArtefactError as error:
+        fail(str(error))
     if exported is not None and retrieve is not None:
-        raise click.UsageError("--exported is of a model that scores by itself: leave --retrieve away")
+        raise click.UsageError("models of two stages run by their own code: leave --engine and --exported away")
     wanted = devices_from(devices)
     paths = [model_path, *([] if rank is None else [rank])]
     first = [[trained_from(path, wanted, untrusted) for path in paths]]
@@ -133,8 +147,8 @@ def command(
         )
         found: Scorer | Stages
         if retrieve is None:
-            engine = None if exported is None else load_exported(exported, threads=1)
-            found = Scorer(model, encoders, cache, engine=engine)
+            run = None if exported is None else load_exported(exported, threads=1)
+            found = Scorer(model, encoders, cache, engine=run)
             if exported is not None:
                 found.check_engine(str(exported))
         else:

@@ -12,9 +12,11 @@ from torch.utils import cpp_extension
 
 from docs.cpp.flags import flags
 from specc.export.export import export
-from specc_runtime import Batch
+from specc_runtime import Batch, save
 from specc_runtime.batch import Schema
-from specc_runtime.engines import load_exported
+from specc_runtime.encode import Encoders, write_encoders
+from specc_runtime.engines import beside, exported_by, load_exported
+from specc_runtime.score import Scorer
 from tests.export.test_portable import untrained
 
 SPEC = """\
@@ -33,7 +35,9 @@ def test_a_package_runs_in_python_and_in_c(tmp_path: Path) -> None:
     if not any((Path(folder) / HEADER).exists() for folder in cpp_extension.include_paths()):
         pytest.skip("torch brings no headers")
     model, _ = untrained(SPEC)
-    path = tmp_path / "shop.pt2"
+    encoders = Encoders(model.manifest, {})
+    save(model, tmp_path / "shop", beside=[lambda place: write_encoders(encoders, place)])
+    path = beside(tmp_path / "shop", "aoti")
     assert export(model, path, "aoti", "request") <= 1e-5
     fields = {
         "user.id": torch.tensor([3]),
@@ -45,6 +49,9 @@ def test_a_package_runs_in_python_and_in_c(tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = model(batch)["click"]
     torch.testing.assert_close(load_exported(path)(batch)["click"], wanted, atol=1e-5, rtol=1e-5)
+    request = {"user_id": 3, "ad_item": [1, 2, 9], "history_item": [4, 5]}
+    served = Scorer.load(tmp_path / "shop", exported=exported_by(tmp_path / "shop", "aoti"))
+    assert served.score(request).values["click"] == pytest.approx(torch.sigmoid(wanted).numpy(), abs=1e-5)
     built = tmp_path / "score"
     subprocess.run(["g++", "-std=c++20", str(PROGRAM), *flags(), "-o", str(built)], check=True, timeout=600)
     done = subprocess.run([str(built), str(path)], capture_output=True, text=True, check=True, timeout=100)

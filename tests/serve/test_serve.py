@@ -328,3 +328,25 @@ def test_an_exported_model_is_served_and_must_be_the_same(tmp_path: Path) -> Non
     write(folder, seed=4)
     with pytest.raises(ArtefactError, match="it was exported of another one"):
         Scorer.load(folder, exported=tmp_path / "model.onnx")
+
+
+def test_an_engine_runs_what_was_exported_beside_the_model(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
+    folder = write(tmp_path / "model", seed=3)
+    done = run("serve", folder, "--engine", "onnx")
+    advice = f"specc export {folder} --format onnx"
+    assert (done.exit_code, f"`{advice}` writes it" in done.output) == (1, True), done.output
+    exported = run(*advice.split()[1:])
+    assert exported.exit_code == 0, exported.output
+    assert (tmp_path / "model.onnx").is_file()
+    with process_of(folder, "--port", "0", "--engine", "onnx") as (_, said):
+        there = Served(int(said.rsplit(":", 1)[1]), Service(lambda: Scorer.load(folder), Limits()), folder)
+        for seed, candidates in ((6, 4), (7, 0), (8, 1)):
+            one = request(seed, candidates)
+            status, found = there.ask("POST", "/score", one)
+            wanted = there.service.scorer.score(one).values
+            assert status == 200
+            assert {name: pytest.approx(values, abs=1e-5) for name, values in wanted.items()} == found
+    done = run("serve", folder, "--engine", "aoti", "--exported", tmp_path / "model.onnx")
+    assert (done.exit_code, "leave --engine away" in done.output) == (2, True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from specc_runtime.devices import DeviceError
+from specc_runtime.engines import NATIVE, exported_by
 from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
 from specc_runtime.retrieval import RetrievalError, Stages
@@ -31,8 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-candidates", type=int, default=plain.candidates, help="of a request")
     parser.add_argument("--max-body", type=int, default=plain.body, help="bytes of a request")
     parser.add_argument(
-        "--exported", type=Path, help="run this file, which `specc export` wrote of the model"
+        "--engine",
+        choices=(NATIVE, "onnx", "aoti"),
+        default=NATIVE,
+        help="what runs the model: its own code, or what `specc export` put beside its folder",
     )
+    parser.add_argument("--exported", type=Path, help="run this file, wherever `specc export` wrote it")
     parser.add_argument(
         "--prebuild",
         action="store_true",
@@ -44,8 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.rank is not None and given.retrieve is None:
         parser.error("--rank is of --retrieve INDEX")
-    if given.exported is not None and given.retrieve is not None:
-        parser.error("--exported is of a model that scores by itself: leave --retrieve away")
+    if given.engine != NATIVE and given.exported is not None:
+        parser.error("--exported names the file, and the file its engine: leave --engine away")
+    if (given.engine != NATIVE or given.exported is not None) and given.retrieve is not None:
+        parser.error("models of two stages run by their own code: leave --engine and --exported away")
     for name, least in (
         ("threads", 1),
         ("nearest", 1),
@@ -79,7 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _loaded(given: argparse.Namespace) -> Scorer | Stages:
     if given.retrieve is None:
-        return Scorer.load(given.model, cache=given.cache, exported=given.exported)
+        exported = given.exported or exported_by(given.model, given.engine)
+        return Scorer.load(given.model, cache=given.cache, exported=exported)
     return Stages.load(given.model, given.retrieve, given.rank, nearest=given.nearest, cache=given.cache)
 
 
