@@ -107,7 +107,8 @@ def command(
     reaches the port may ask and reload: beyond one machine put a proxy in front.
 
     With --prebuild the libraries of the model's C and the indices of its vocabularies are put into its
-    folder: a server then starts sooner, and needs no C compiler on a processor such as this one.
+    folder, as `specc train` does for the processor that it runs on: a server then starts sooner, and needs
+    no C compiler on a processor such as this one.
     """
     if prebuild:
         if retrieve is not None:
@@ -136,7 +137,9 @@ def command(
     except ArtefactError as error:
         fail(str(error))
     if exported is not None and retrieve is not None:
-        raise click.UsageError("models of two stages run by their own code: leave --engine and --exported away")
+        raise click.UsageError(
+            "models of two stages run by their own code: leave --engine and --exported away"
+        )
     wanted = devices_from(devices)
     paths = [model_path, *([] if rank is None else [rank])]
     first = [[trained_from(path, wanted, untrusted) for path in paths]]

@@ -190,6 +190,32 @@ def test_a_slow_client_is_sent_away_and_delays_nobody(served: Served) -> None:
     assert b"did not arrive within 0.3 seconds" in answer
 
 
+def test_headers_that_come_slowly_are_waited_for_no_longer(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        client.sendall(b"POST /score HTTP/1.1\r\nhost: x\r\n")
+        for _ in range(4):  # a letter now and then keeps nobody waiting
+            time.sleep(0.05)
+            client.sendall(b"a")
+        assert served.ask("GET", "/health")[0] == 200
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the headers did not arrive within 0.3 seconds" in answer
+    # Between requests on a connection nothing is late.
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        for _ in range(3):
+            client.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.2)
+        client.sendall(b"GET /he")
+        answer = b"".join(iter(lambda: client.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=5) as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_client_that_goes_away_is_no_trouble(served: Served) -> None:
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", served.port)) as client:

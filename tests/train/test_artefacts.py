@@ -104,7 +104,25 @@ def test_a_training_of_format_1_does_not_go_on(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- damage
 
 FILES = (RECORD, "model.py", "manifest.json", "spec.arec", "weights.safetensors", "encoders.json",
-         "baselines.safetensors", "vocabularies/items.arrow", "vocabularies/user.id.arrow")  # fmt: skip
+         "baselines.safetensors", "vocabularies/items.arrow", "vocabularies/user.id.arrow",
+         "indices/items.npy", "indices/user.id.npy")  # fmt: skip
+
+
+def test_what_cannot_be_prebuilt_is_told_and_left_away(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: Model, encoders: Any, folder: Path) -> None:
+        (folder / "indices").mkdir()
+        (folder / "indices" / "items.npy").write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("specc_runtime.train.session.write_prebuilt", fail)
+    model, said = load(made / "model"), list[str]()
+    recipe = Recipe.of(model.manifest).changed(epochs=1)
+    fit(model, [made / "data0" / "train.parquet"], tmp_path / "m", recipe, tell=said.append)
+    assert any(line.startswith("not prebuilt") and "the disk is full" in line for line in said)
+    assert not (tmp_path / "m" / "indices").exists()
+    load_trained(tmp_path / "m")
 
 
 def missing(path: Path, other: Path) -> None:

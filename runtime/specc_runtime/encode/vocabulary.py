@@ -26,6 +26,7 @@ from specc_runtime.encode.keys import canonical, integers, texts
 
 Rows = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+FEW = 4096  # values that are searched for among integers, unless there is a table of all by then
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -120,7 +121,9 @@ class Vocabulary:
             return np.zeros(len(values), dtype=np.int64)
         if pa.types.is_int64(values.type):
             found = (values.fill_null(0) if values.null_count else values).to_numpy()
-            rows = _places(found, *self._integers) if self._direct is None else self._direct.rows(found)
+            many = len(found) > FEW or "_direct" in self.__dict__
+            direct = self._direct if many else None
+            rows = _places(found, *self._integers) if direct is None else direct.rows(found)
         else:
             distinct = values.dictionary_encode()
             rows = self._rows_of_texts(distinct.dictionary)
@@ -165,12 +168,12 @@ class Vocabulary:
         return np.stack([known.view(np.int64), rows])
 
     def take_index(self, index: Rows) -> None:
-        """Look keys up by an index that was made before, so that none need be made: no table of all integers
-        between the keys either. Raises ValueError for that of other keys."""
+        """Look keys up by an index that was made before, so that none need be made. Raises ValueError for
+        that of other keys."""
         if index.shape != (2, len(self.keys)) or index.dtype != np.int64:
             raise ValueError(f"an index of {index.dtype} {list(index.shape)} is not of {len(self.keys)} keys")
         if pa.types.is_int64(self.keys.type):
-            self.__dict__.update(_integers=(index[0], index[1]), _direct=None)
+            self.__dict__["_integers"] = index[0], index[1]
         else:
             self.__dict__["_letters"] = index[0].view(np.uint64), index[1]
 

@@ -14,5 +14,6 @@ from specc_runtime.native.attention import attend
 from specc_runtime.native.build import loaded, offer
 from specc_runtime.native.say import wanted
 from specc_runtime.native.sources import enter, functions
+from specc_runtime.native.used import used
 
-__all__ = ["attend", "enter", "functions", "loaded", "offer", "wanted"]
+__all__ = ["attend", "enter", "functions", "loaded", "offer", "used", "wanted"]

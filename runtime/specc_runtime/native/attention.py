@@ -89,7 +89,7 @@ void backward(int64_t n, const int64_t *begins, real scale, const real *q, const
 
 
 @lru_cache(maxsize=64)
-def _library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
+def library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
@@ -116,13 +116,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor | None, lengths: Tensor, sc
     Returns None if there are no kernels.
     """
     values = key if value is None else value
-    library = _library(
+    kernel = library(
         query.shape[1], key.shape[1], values.shape[1], query.shape[2], values.shape[2], query.dtype
     )
-    if library is None:
+    if kernel is None:
         return None
     begins = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-    found: Tensor = _Attention.apply(library, scale, begins, query, key, value)  # type: ignore[no-untyped-call]
+    found: Tensor = _Attention.apply(kernel, scale, begins, query, key, value)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -63,6 +63,17 @@ def loaded() -> dict[str, Path]:
     return dict(_LOADED)
 
 
+def forget() -> None:
+    """Say of no library any more that it is loaded."""
+    _LOADED.clear()
+
+
+def recall(libraries: Mapping[str, Path]) -> None:
+    """Say of libraries that they are loaded, beside those that are."""
+    for name, path in libraries.items():
+        _LOADED.setdefault(name, path)
+
+
 def library(source: str) -> ctypes.CDLL:
     """Return a source's library, loaded. Raises Failed if there is no compiler, or if it fails."""
     name = name_of(source)

@@ -11,6 +11,7 @@ import uvicorn
 from specc_runtime.retrieval import Stages
 from specc_runtime.score import Scorer
 from specc_runtime.serve.app import application
+from specc_runtime.serve.headers import within
 from specc_runtime.serve.service import Limits, Service
 
 DRAIN = 10  # seconds in which requests that have begun may end
@@ -52,6 +53,7 @@ def server_of(service: Service, threads: int) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             application(service, threads),
+            http=within(service.limits.seconds),
             log_level="warning",
             access_log=False,
             limit_concurrency=service.limits.connections,

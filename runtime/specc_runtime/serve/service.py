@@ -30,8 +30,8 @@ class BadRequest(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """candidates: of a request at most. body: bytes of a request at most. seconds: in which a request must
-    have arrived. connections: at once."""
+    """candidates: of a request at most. body: bytes of a request at most. seconds: in which the headers of
+    a request must have arrived, and then its body. connections: at once."""
 
     candidates: int = 10_000
     body: int = 4 << 20

@@ -88,6 +88,7 @@ def train(
     *,
     valid: Stream | None = None,
     beside: Sequence[Callable[[Path], None]] = (),
+    last: Sequence[Callable[[Path], None]] = (),
     about: Mapping[str, Any] | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
@@ -96,7 +97,8 @@ def train(
     """Train a model, in place, and save it to a directory. loggers: are told how it goes, beside
     metrics.jsonl in the directory.
 
-    beside: as in `save`. about: what must be the same where it is resumed, besides the recipe.
+    beside: as in `save`. last: likewise, for the trained model and not for its checkpoints. about: what must
+    be the same where it is resumed, besides the recipe.
     Raises TrainingError, Interrupted, FileError, or ArtefactError where there is nothing to resume.
     """
     torch.manual_seed(recipe.seed)
@@ -116,7 +118,7 @@ def train(
         best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
         if state.best_step not in (None, state.step):
             assign_weights(model, checkpoints.best(state))
-        save(model, directory, beside)
+        save(model, directory, (*beside, *last))
     model.eval()
     return Outcome(state.epochs, best, before)
 

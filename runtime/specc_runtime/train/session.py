@@ -1,8 +1,9 @@
 """Training and evaluation from files: what a directory needs to hold, put together.
 
 Promises: after `fit` a directory has all that scoring and evaluation need: the model's texts and weights, its
-encoders, and the baselines counted in the same data. It is written at the end, at once: a training that
-fails or is killed leaves what the directory held. One training at a time has a directory.
+encoders, the baselines counted in the same data, and what is prebuilt for serving. It is written at the end,
+at once: a training that fails or is killed leaves what the directory held. One training at a time has a
+directory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -23,7 +25,8 @@ from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.store import encoders_beside
 from specc_runtime.files import exclusive
 from specc_runtime.model import Model
-from specc_runtime.record import ArtefactError, consistent, held
+from specc_runtime.record import INDICES, LIBRARIES, ArtefactError, consistent, held
+from specc_runtime.score.prebuilt import write_prebuilt
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.choice import check
@@ -100,11 +103,21 @@ def fit(
             check(recipe.metric, model.manifest, held_out.keys is not None, (b.labels for b in held_out))
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
+
+        def prebuilt(folder: Path) -> None:
+            try:
+                write_prebuilt(model, encoders, folder)
+            except (OSError, RuntimeError, ValueError) as error:
+                for name in (LIBRARIES, INDICES):
+                    rmtree(folder / name, ignore_errors=True)
+                tell(f"not prebuilt for serving, which is slower to start for it: {error}")
+
         reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
         about = {**content, "reading": reading}
         return train(
             model, stream, recipe, directory,
-            valid=held_out, beside=own, about=about, resume=resume, watch=watch, loggers=loggers,
+            valid=held_out, beside=own, last=[prebuilt], about=about, resume=resume, watch=watch,
+            loggers=loggers,
         )  # fmt: skip
 
 

@@ -1,0 +1,24 @@
+"""Which libraries something uses, so that they can be put beside a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from specc_runtime.native import attention, build, sources
+
+
+@contextmanager
+def used() -> Iterator[dict[str, Path]]:
+    """By its name, the file of each library that is used from here to the end, loaded before or not."""
+    before = build.loaded()
+    build.forget()
+    sources.functions.cache_clear()
+    attention.library.cache_clear()
+    found: dict[str, Path] = {}
+    try:
+        yield found
+    finally:
+        found.update(build.loaded())
+        build.recall(before)
