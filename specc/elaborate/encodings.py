@@ -72,7 +72,7 @@ def _bucket(call: Call) -> tuple[dict[str, Any], int, int]:
 
 def _edges_without_list(call: Call) -> Fault | None:
     """Return the fault of `bucket(18, 25, 35, 8)`."""
-    *edges, width = [expr.span.text for expr in call.given]
+    *edges, width = [expr.span.text for expr in call.given] or [""]
     if len(edges) < 2 or not all(isinstance(expr, tree.Number) for expr in call.given[:-1]):
         return None
     written = f"bucket([{', '.join(edges)}], {width})"

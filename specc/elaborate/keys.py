@@ -18,7 +18,10 @@ from specc.types.axis import Type, union
 def key_field(world: World, path: str, span: Span) -> str:
     """Return the path of a field that holds the keys of another, as 64 bits: they are equal where the keys
     are. Raises Fault for a field that has no key."""
-    spec = next(f for space in world.spaces.values() for f in space.fields if f.path == path)
+    fields = (f for space in world.spaces.values() for f in space.fields)
+    spec = next((f for f in fields if f.path == path), None)
+    if spec is None:
+        raise Fault  # its space has faults, which are reported
     if spec.encoding not in ("ids", "vocab", "hash"):
         raise world.fault(
             "E0518",

@@ -119,7 +119,8 @@ DEFINITIONS = (
     OpDef(
         op.BERNOULLI, "arithmetic",
         "In training a draw: 1 with the chance p, else 0, and no gradient flows; in scoring p itself.",
-        slots("p"), same, traits=Traits(effect=Effect.RANDOM, positions=Positions.SAME), call=Call(("p",)),
+        slots("p"), same, traits=Traits(effect=Effect.RANDOM, portable=True, positions=Positions.SAME),
+        call=Call(("p",)),
         derivative=Derivative(), examples=("bernoulli(sigmoid({x}))",), noun="drawn",
     ),
     OpDef(

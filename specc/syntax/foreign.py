@@ -5,6 +5,8 @@ Promises: each is reported once (E0101), with a fix where it is certain what was
 
 from __future__ import annotations
 
+import re
+
 from specc.frozen import dataclass
 from specc.report import Fix, Report
 from specc.source import Source, Span
@@ -48,6 +50,10 @@ _QUOTES = {"'": "'", "`": "`", "\u201c": "\u201d\u201c", "\u2018": "\u2019\u2018
 _COMMENTS = {"//": "\n", "/*": "*/", '"""': '"""'}
 
 
+# What makes a terminal change colours, or move.
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+
 def strange(source: Source, start: int, before: Token | None, told: int, report: Report) -> Strange:
     """Return what is meant by the character at `start`, which means nothing by itself.
 
@@ -67,6 +73,8 @@ def strange(source: Source, start: int, before: Token | None, told: int, report:
         return Strange(None, start + 1, told, begins_line=instead == "\n", read=True)
     two = text[start : start + 2]
     stop = start + len(two) if two in _INSTEAD else start + 1
+    if (escape := _ESCAPE.match(text, start)) is not None:
+        stop = escape.end()
     written = text[start:stop]
     while written not in _INSTEAD and stop < len(text) and _as_strange(text[stop]):
         stop += 1

@@ -307,16 +307,23 @@ def _begins_nothing(report: Report, seen: Seen) -> tuple[int, str] | None:
     first, token = seen.first, seen.token
     here = seen.span(first)
     known = WORDS.get(first.text.lower())
-    close = None if known else nearest(first.text, _begin_here(seen))
+    space = token.text == "from" and seen.tokens[seen.index + 1].text in ("request", "candidate")
+    close = None if known or space else nearest(first.text, _begin_here(seen))
     fix = None
-    if known and known.instead is not None and token.kind == "NAME":
+    if space:
+        fix = Fix(Span(seen.source, first.start, first.start), "space ", "write `space` before it")
+    elif known and known.instead is not None and token.kind == "NAME":
         stop = token.start if not known.instead else first.stop
         fix = Fix(Span(seen.source, first.start, stop), known.instead, known.title)
     elif close and (token.kind == "NAME" or close == "return"):
         fix = Fix(here, close, f"write `{close}`")
     elif not known and token.kind == "NAME" and seen.tokens[seen.index + 1].kind in ("(", "|>"):
         fix = Fix(Span(seen.source, token.start, token.start), "= ", "write `=` between")
-    if known:
+    if space:
+        advice = (
+            f"what comes in is a space: `space {first.text} from {seen.tokens[seen.index + 1].text} {{ … }}`"
+        )
+    elif known:
         advice = known.help
     elif close:
         advice = f"did you mean `{close}`?"

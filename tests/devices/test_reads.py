@@ -30,6 +30,7 @@ from specc_runtime.data import Place, Stream
 from specc_runtime.feed import feed
 from specc_runtime.train import Recipe, evaluate, train
 from specc_runtime.train.lazy import Lazy, build_optimizer, clip_gradients
+from tests.specs.small import few_rows
 
 SPECS = Path(__file__).parents[2] / "specs"
 ALL = sorted(
@@ -55,12 +56,8 @@ def shipped(spec: str) -> Model:
 
 def on_a_device(graph: Graph) -> Graph:
     """The graph with short tables, all of it on one device."""
-    weights = {
-        path: replace(w, shape=(min(w.shape[0], 50), *w.shape[1:])) if w.kind == "table" else w
-        for path, w in graph.weights.items()
-    }
     places = {"rest": "there"}
-    return replace(graph, weights=weights, devices={"there": str(THERE)}, places=places, place_spans={})
+    return replace(few_rows(graph, 50), devices={"there": str(THERE)}, places=places, place_spans={})
 
 
 def model_of(graph: Graph) -> Model:

@@ -5,7 +5,8 @@ Promises: outside of an axis the value is 0, and no gradient flows to a position
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def windows_of_rows(x: Tensor, rows: Rows, axis: Axis, shifts: Sequence[int]) ->
 def _shifted(layout: Layout, axes: Axes, axis: Axis, shifts: tuple[int, ...]) -> Tensor:
     """Return for each row the rows at some shifts from it, int64 [rows, shifts]; -1 where there is none."""
     rows = layout.rows(axes)
-    position = rows.position(axis).unsqueeze(1) + torch.tensor(shifts)
+    position = rows.position(axis).unsqueeze(1) + torch.tensor(shifts, device="cpu")
     inside = (position >= 0) & (position < rows.lengths_of(axis).unsqueeze(1))
     found = rows.locate(rows, {axis: torch.where(inside, position, 0)})
     return torch.where(inside, found, -1)
@@ -103,44 +104,56 @@ def _masked(found: Tensor, outside: Tensor, rest: torch.Size) -> Tensor:
     return found.view(*outside.shape, *rest)
 
 
+@dataclass(frozen=True, eq=False)
+class Met:
+    """For each shift the rows that have something there, int64, and the rows that this is."""
+
+    pairs: tuple[tuple[Tensor, Tensor], ...]
+
+    @staticmethod
+    def of(layout: Layout, axes: Axes, axis: Axis, shifts: tuple[int, ...]) -> Met:
+        """Return them for shifts along a ragged axis."""
+        found = []
+        for place in _shifted(layout, axes, axis, shifts).unbind(1):
+            there = (place >= 0).nonzero().squeeze(1)
+            found.append((there, place.index_select(0, there)))
+        return Met(tuple(found))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Met:
+        """Return the same with every tensor changed."""
+        return Met(tuple((change(there), change(source)) for there, source in self.pairs))
+
+
 def convolve(
     x: Tensor, matrix: Tensor, bias: Tensor | None, rows: Rows, axis: Axis, shifts: Sequence[int]
 ) -> Tensor:
     """Return a linear layer of the values at some shifts from each row along a ragged axis, side by side: x
     [n, ..., w], matrix [out, shifts * w] to [n, ..., out]. Rows are copied for one shift at a time."""
-    places = rows.layout.planned(_shifted, rows.axes, axis, tuple(shifts)).to(x.device)
-    out: Tensor = _Convolved.apply(x, matrix, places)  # type: ignore[no-untyped-call]
+    met = rows.layout.planned(Met.of, rows.axes, axis, tuple(shifts))
+    out: Tensor = _Convolved.apply(x, matrix, met)  # type: ignore[no-untyped-call]
     return out if bias is None else out + bias
 
 
 @in_single
 class _Convolved(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, places: Tensor) -> Tensor:
-        ctx.save_for_backward(x, matrix, places)
+    def forward(ctx: Any, x: Tensor, matrix: Tensor, met: Met) -> Tensor:
+        ctx.save_for_backward(x, matrix)
+        ctx.met = met
         out = x.new_zeros(*x.shape[:-1], len(matrix))
-        for part, (there, source) in zip(matrix.split(x.shape[-1], 1), _there(places), strict=True):
+        for part, (there, source) in zip(matrix.split(x.shape[-1], 1), met.pairs, strict=True):
             out.index_add_(0, there, x.index_select(0, source) @ part.t())
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, matrix, places = ctx.saved_tensors
+        x, matrix = ctx.saved_tensors
         of_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         of_parts = []
-        for part, (there, source) in zip(matrix.split(x.shape[-1], 1), _there(places), strict=True):
+        for part, (there, source) in zip(matrix.split(x.shape[-1], 1), ctx.met.pairs, strict=True):
             own = grad.index_select(0, there)
             if of_x is not None:
                 of_x.index_add_(0, source, own @ part)
             if ctx.needs_input_grad[1]:
                 of_parts.append(own.flatten(0, -2).t() @ x.index_select(0, source).flatten(0, -2))
         return of_x, torch.cat(of_parts, 1) if of_parts else None, None
-
-
-def _there(places: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return for each shift the rows that have a value there, and the rows of these values."""
-    found = []
-    for place in places.unbind(1):
-        there = (place >= 0).nonzero().squeeze(1)
-        found.append((there, place.index_select(0, there)))
-    return found

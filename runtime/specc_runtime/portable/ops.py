@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from specc_runtime.layout import Axis
 from specc_runtime.ops import dense
 from specc_runtime.ops.across import log_frequency, same_key
-from specc_runtime.ops.dense import bce, mse
+from specc_runtime.ops.dense import bce, bernoulli, mse
 from specc_runtime.ops.reading import windows
 from specc_runtime.portable import segment
 from specc_runtime.portable.fields import embed, embed_bag, lookup
@@ -186,8 +186,8 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 
 __all__ = [
-    "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "concat", "convolve",
-    "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head",
+    "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "concat",
+    "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head",
     "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename",
     "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack",
     "tail", "tails", "top", "unroll", "weighted_sum", "windows", "windows_of_rows",
