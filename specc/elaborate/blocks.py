@@ -172,7 +172,7 @@ def declare_name(scope: Scope, ident: tree.Ident, statement: tree.Node) -> None:
 
 
 def require(item: tree.Require, site: Site) -> None:
-    """A static condition that must hold. Raises Fault if it does not, with the values it has."""
+    """Check a static condition. Raises Fault if it does not hold, with the values it has."""
     if truth(item.condition, site, "`require`"):
         return
     values = sorted({f"{r} = {describe(v)}" for r, v in _values(item.condition, site)})

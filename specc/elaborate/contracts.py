@@ -130,7 +130,7 @@ def declared_twice(block: tree.Block) -> list[tuple[tree.Ident, tree.Ident]]:
 
 
 def check_block(block: tree.Block, world: World) -> None:
-    """What a block must have wherever it is called from (or not at all)."""
+    """Check what a block must have wherever it is called from, and even if it is not called."""
     if block.kind == "encoder" and not any(item.type.axes for item in block.inputs):
         world.report.error(
             "E0505",

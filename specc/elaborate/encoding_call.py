@@ -78,7 +78,7 @@ class Call:
         return self.site.world.fault("E0404", message, place, expected=f"{name}({listed})")
 
     def name_values(self, names: tuple[str, ...]) -> None:
-        """Values that are given by name take their places among the others."""
+        """Move values that are given by name to their places among the others."""
         if self.given and isinstance(self.given[0], tree.Ref) and self.given[0].name == "log2":
             names = ("log2", "n", "width")
         elif "edges" in names:

@@ -21,7 +21,7 @@ _CARRIES = frozenset({op.CONCAT, op.ADD, op.SUB, op.MUL, op.RENAME, op.STACK, op
 
 
 def lint(graph: Graph, world: World, attentions: Iterable[AttentionUse]) -> None:
-    """All lints that need the whole model."""
+    """Report all lints that need the whole model."""
     unused(world)
     index = {n.id: n for n in graph.nodes}
     _logits(graph, index, world)

@@ -184,7 +184,7 @@ def _check_overrides(world: World, named: Mapping[str, Any]) -> None:
 
 
 def _params(scope: Scope) -> None:
-    """All params, then the conditions on them."""
+    """Elaborate all params, then check the conditions on them."""
     for name, entry in scope.entries.items():
         if isinstance(entry.statement, tree.Param):
             try:
@@ -218,7 +218,7 @@ def _outputs(scope: Scope) -> tuple[list[Prediction], list[Output], list[ExtraLo
 
 
 def _check_blocks(scope: Scope) -> None:
-    """Contracts of the blocks of this file, and the names in what was never elaborated."""
+    """Check the contracts of this file's blocks, and the names in what was never elaborated."""
     for entry in scope.entries.values():
         if isinstance(entry.statement, tree.Block):
             check_block(entry.statement, scope.world)
@@ -226,7 +226,7 @@ def _check_blocks(scope: Scope) -> None:
 
 
 def _library(scope: Scope) -> None:
-    """A library has no model: its params are elaborated, its blocks only looked through."""
+    """Elaborate a library's params and check the names in its blocks; a library has no model."""
     _params(scope)
     _check_blocks(scope)
     check_unmet(scope)

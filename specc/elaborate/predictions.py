@@ -360,7 +360,8 @@ def only_in_losses(graph: Graph, report: Report) -> bool:
 
 
 def label_inputs(graph: Graph, report: Report) -> None:
-    """W0706: a label that is also an input of predictions tells the model what it should find out."""
+    """Report W0706: a label that is also an input of predictions gives away what the model
+    should predict."""
     columns: dict[str, Span] = {}
     lost = fields_of_losses(graph)
     for field in (f for space in graph.spaces for f in space.fields if f.path not in lost):

@@ -99,7 +99,8 @@ class _Rows:
         return Expr(f"torch.{name}({', '.join([*parts, *into])})")
 
     def _pointwise(self, kernel: Kernel) -> Expr:
-        """An operation of single channels: as it stands, over its first operand, or into a place."""
+        """Return a pointwise operation as an expression: of its operands, over its first one, or into a
+        buffer."""
         found, over = OPS[kernel.name], kernel.over
         form = found.lowering
         assert isinstance(form, Pointwise)
@@ -135,7 +136,7 @@ class _Rows:
 
 
 def _values(parts: Any) -> list[Value]:
-    """The values in nested tuples."""
+    """Return the values in nested tuples."""
     found = []
     for part in parts:
         if isinstance(part, tuple):

@@ -76,7 +76,7 @@ def labels_read(graph: Graph, node: int) -> list[Node]:
 
 
 def predicting(graph: Graph) -> list[Node]:
-    """The nodes that predictions and other results are computed from, those of regions included."""
+    """Return the nodes that predictions and other results depend on, including those of regions."""
     return _reached(graph, graph.given)
 
 

@@ -98,7 +98,7 @@ def found(token: Token) -> str:
 
 
 def never_closed(report: Report, source: Source, tokens: list[Token], opening: Token, index: int) -> None:
-    """E0102: a bracket for which a closing one was made up, or is missing, at a token."""
+    """Report E0102: a bracket whose closing one is missing, or was made up, at a token."""
     other = _CLOSERS[opening.kind]
     closing = tokens[index]
     here = Span(source, closing.start, closing.start)
@@ -141,7 +141,7 @@ def _ends(
 
 
 def not_here(report: Report, source: Source, wrong: Misplaced) -> None:
-    """E0115: a statement where it may not stand."""
+    """Report E0115: a statement where it may not stand."""
     report.error(
         "E0115",
         f"`{wrong.word.text}` cannot stand {wrong.where}",
@@ -303,7 +303,7 @@ def _begin_here(seen: Seen) -> tuple[str, ...]:
 
 
 def _begins_nothing(report: Report, seen: Seen) -> tuple[int, str] | None:
-    """E0112: a statement begins with a word that is no keyword."""
+    """Report E0112: a statement that begins with a word that is no keyword."""
     first, token = seen.first, seen.token
     here = seen.span(first)
     known = WORDS.get(first.text.lower())

@@ -25,7 +25,8 @@ def _softmax_of_one(args: Arguments, what: str) -> None:
 
 
 def _weighs_nothing(args: Arguments, axis: Axis) -> None:
-    """W0711: `sum(weight * x, over s)` where x has no `s`, so that nothing of it is chosen."""
+    """Report W0711: `sum(weight * x, over s)` where x has no `s`, so that the weights choose
+    among nothing."""
     made = next((n for n in reversed(args.site.frame.nodes) if n.id == args.x.id), None)
     if made is None or made.op != op.MUL:
         return
