@@ -35,13 +35,15 @@ space user from request {
   shard: hash(16, 4)
   at: vector(2)
 }
-space ad from candidate { item: items, price: number(log1p), slot: ids(5, 4), tags: bag(tags, mean) }
-space visits[session <= 3, step <= 4] from request { item: items, gap: number }
+space ad from candidate {
+  item: items, price: number(log1p), slot: ids(5, 4), cost: bucket([1, 10.5], 4), tags: bag(tags, mean)
+}
+space visits[session <= 3, step <= 4] from request { item: items, gap: number, ago: bucket(log2, 8, 4) }
 space seen[s <= 3] from candidate { item: items }
 pooled = mean(mean(visits, over step), over session)
 predict click: binary = concat(user, ad, pooled, mean(seen, over s)) |> mlp([8]) |> linear(1)
 """
-OF_REQUEST = ("user_id", "user_age", "user_shard", "user_at", "visits_item", "visits_gap")
+OF_REQUEST = ("user_id", "user_age", "user_shard", "user_at", "visits_item", "visits_gap", "visits_ago")
 
 
 def request(draw: random.Random, candidates: int) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def request(draw: random.Random, candidates: int) -> dict[str, Any]:
         "user_at": [draw.random(), 1],
         "visits_item": visits,
         "visits_gap": [[draw.random() for _ in visit] for visit in visits],
+        "visits_ago": [[draw.choice([0, 3, 2.5, 900]) for _ in visit] for visit in visits],
+        "ad_cost": [draw.choice([0, 1, 10.5, 99]) for _ in range(candidates)],
         "ad_item": [f"i{draw.randrange(45)}" for _ in range(candidates)],
         "ad_price": [draw.randrange(100) for _ in range(candidates)],
         "ad_slot": [draw.randrange(5) for _ in range(candidates)],

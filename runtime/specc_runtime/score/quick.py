@@ -144,6 +144,8 @@ def _values_of(
     own = entry["options"]
     if own.get("time") or "weight" in own or encoding == "key":
         return None
+    if encoding == "bucket" and not options.get("time"):
+        return _Buckets(options)
     if entry["table"] is not None:
         if encoding not in ("ids", "vocab", "hash"):
             return None
@@ -195,6 +197,22 @@ class _Rows:
         learnt = dict(zip(new, rows, strict=True))
         known.update(learnt)
         return {key: row for key, row in {**found, **learnt}.items() if row is not None}
+
+
+class _Buckets:
+    """The rows of a table that stand for numbers."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+
+    def __call__(self, values: list[Any]) -> Ints:
+        if not set(map(type, values)) <= {int, float}:
+            raise Unusual
+        try:
+            found = pa.array(np.array(values, dtype=np.float64))
+            return table_rows("bucket", self._options, found, None)
+        except (Unfit, OverflowError):
+            raise Unusual from None
 
 
 class _Numbers:
