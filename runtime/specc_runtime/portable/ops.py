@@ -187,8 +187,9 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 __all__ = [
     "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "concat",
-    "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head",
-    "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename",
-    "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack",
-    "tail", "tails", "top", "unroll", "weighted_sum", "windows", "windows_of_rows",
+    "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts",
+    "flatten", "head", "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head",
+    "product", "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds",
+    "segment", "settled", "stack", "tail", "tails", "top", "unroll", "weighted_sum", "windows",
+    "windows_of_rows",
 ]  # fmt: skip
