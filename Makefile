@@ -21,6 +21,11 @@ export OMP_NUM_THREADS ?= 1
 	@touch $@
 
 .venv/arec.stamp: .venv/torch.stamp pyproject.toml runtime/pyproject.toml
+	$(BIN)/$(PIP) --editable ./runtime --editable .
+	@touch $@
+
+# What lint, types and tests need beside it: tools, and every extra that runs on a CPU.
+.venv/dev.stamp: .venv/arec.stamp
 	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev,lightning,lsp,onnx,retrieval,serve,tensorboard]'
 	@touch $@
 
@@ -29,14 +34,14 @@ install: .venv/arec.stamp
 demo: install
 	$(BIN)/specc demo
 
-lint: install
+lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: install
+types: .venv/dev.stamp
 	$(BIN)/mypy
 
-unit: install
+unit: .venv/dev.stamp
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations 15
 
 test: lint types unit

@@ -14,12 +14,12 @@ from pathlib import Path
 from specc import resources
 from specc.elaborate.builtins.registry import BUILTINS
 from specc.elaborate.builtins.signature import Builtin
+from specc.ide.calls import of_block
 from specc.ops import OPS
 from specc.report import Report
 from specc.source import Source
 from specc.syntax import tree
 from specc.syntax.parse import parse
-from specc.syntax.print import print_statement
 
 GROUPS = ("arithmetic", "widths", "axes", "reductions", "layers", "losses")
 
@@ -57,11 +57,7 @@ def _blocks(path: Path) -> Iterator[tree.Block]:
 
 
 def _signature(block: tree.Block) -> str:
-    written = print_statement(block)
-    head = written[: next(i for i, line in enumerate(written) if line.endswith("{")) + 1]
-    text = " ".join(line.strip() for line in head).removesuffix(" {")
-    text = re.sub(r"(?<=\() |,? (?=\))", "", text)
-    return text.removeprefix(f"{block.kind} ").replace("|", "\\|")
+    return of_block(block).usage.replace("|", "\\|")
 
 
 def _doc(block: tree.Block) -> str:

@@ -12,7 +12,7 @@ from specc.ide import calls
 from specc.ide.analysis import Analysis, analyse
 from specc.ide.names import Declared
 from specc.ir.graph import Graph, walk
-from specc.names.program import KIND_WORDS
+from specc.names.program import Named, kind_of
 from specc.report import Severity
 from specc.report.codes import CODES
 from specc.source import Span
@@ -217,7 +217,7 @@ def _symbols(analysis: Analysis, item: tree.Node) -> Iterator[Symbol]:
         return
     if not isinstance(ident, tree.Ident):
         return
-    kind = item.kind if isinstance(item, tree.Block) else KIND_WORDS.get(type(item), "field")
+    kind = kind_of(item) if isinstance(item, Named) else "field"
     value = getattr(item, "value", None)
     detail = analysis.type_of(value.span) if isinstance(value, tree.Node) else ""
     parts: tuple[tree.Node, ...] = ()

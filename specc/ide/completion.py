@@ -14,14 +14,10 @@ from specc.ide import calls
 from specc.ide.analysis import Analysis
 from specc.ide.names import Declared
 from specc.syntax import tree
+from specc.syntax.misplaced import HERE
 
-# What a statement begins with, in a file and in a block.
-OF_FILES = (
-    "param", "require", "table", "space", "learned", "fixed", "layer", "block", "encoder", "attention",
-    "predict", "output", "loss", "device", "place", "train", "use", "extends",
-)  # fmt: skip
-OF_BODIES = ("return", "scan", "layer", "learned", "fixed", "require")
-OF_SCANS = ("next", "layer")
+# By the braces around a place the list of the grammar that its statements stand in.
+_LISTS = {"file": ":_item", "body": ":_statement", "scan": ":_step"}
 KINDS = ("binary", "real", "class", "choice")
 _AFTER_AXIS_WORD = re.compile(r"\b(?:over|like)\s+\w*$")
 _MEMBER = re.compile(r"\b([a-z_]\w*)\.\w*$")
@@ -101,7 +97,7 @@ def _at(
     if inside is not None:
         yield from _options(inside, line, sound)
     elif _BEGINS.match(line):
-        words = {"file": OF_FILES, "scan": OF_SCANS, "body": OF_BODIES}.get(around, ())
+        words = sorted(HERE[_LISTS[around]]) if around in _LISTS else ()
         yield from (Completion(word, "keyword") for word in words)
     yield from _values(known, sound)
 

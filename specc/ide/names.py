@@ -12,7 +12,7 @@ from dataclasses import field
 from specc.elaborate.builtins.registry import BUILTINS
 from specc.elaborate.written import children
 from specc.frozen import dataclass
-from specc.names.program import KIND_WORDS, Module, Program
+from specc.names.program import KIND_WORDS, Module, Program, kind_of
 from specc.source import Span
 from specc.syntax import tree
 
@@ -100,8 +100,7 @@ class _Walker:
     def _module(self, module: Module) -> None:
         """What a file's own declarations, those of its base and its libraries are called."""
         for name, item in module.named.items():
-            kind = item.kind if isinstance(item, tree.Block) else KIND_WORDS[type(item)]
-            self._enter(Declared(name, kind, item.ident.span, item, item.doc))
+            self._enter(Declared(name, kind_of(item), item.ident.span, item, item.doc))
             if isinstance(item, tree.Space):
                 own = self.fields[name] = {}
                 for part in item.fields:
@@ -116,8 +115,7 @@ class _Walker:
         for name, (library, member) in module.members.items():
             known = library.named.get(member)
             if known is not None:
-                kind = known.kind if isinstance(known, tree.Block) else KIND_WORDS[type(known)]
-                self._enter(Declared(name, kind, known.ident.span, known, known.doc))
+                self._enter(Declared(name, kind_of(known), known.ident.span, known, known.doc))
 
     def _enter(self, declared: Declared) -> None:
         self.values[-1][declared.name] = declared
@@ -381,8 +379,7 @@ class _Walker:
         known = None if library is None else library.named.get(name)
         if known is None:
             return None
-        kind = known.kind if isinstance(known, tree.Block) else KIND_WORDS[type(known)]
-        return Declared(name, kind, known.ident.span, known, known.doc)
+        return Declared(name, kind_of(known), known.ident.span, known, known.doc)
 
 
 def _inside(body: Iterable[tree.Node]) -> Iterator[tree.Node]:

@@ -52,6 +52,11 @@ def taken(item: tree.Unpack) -> list[Taken]:
     ]
 
 
+def kind_of(item: Named) -> str:
+    """Return the word for a declaration: "param", "table", …; of a block its own, such as "encoder"."""
+    return item.kind if isinstance(item, tree.Block) else KIND_WORDS[type(item)]
+
+
 @dataclass
 class Module:
     """One file's declarations. `uses` maps a name to a module, `members` to one of its blocks."""

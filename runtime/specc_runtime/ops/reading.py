@@ -26,7 +26,7 @@ def at(
     of, to: the rows of x and of the positions, if they differ. An x of one row is read by all.
     """
     size = x.shape[1]
-    place, inside = _whole(position, size, exact)
+    place, inside = whole_positions(position, size, exact)
     if x.shape[0] > 1:
         own = torch.arange(len(place), device=x.device) if of is None or to is None else to.index(of)
         place = place + (own.to(x.device) * size).view(-1, *[1] * (place.dim() - 1))
@@ -37,12 +37,12 @@ def at_rows(x: Tensor, position: Tensor, of: Rows, to: Rows, axis: Axis, exact: 
     """Return what x [of.count, ..., w] has along a ragged axis at positions [to.count, ..., 1]: [to.count,
     ..., w]."""
     lengths = to.lengths_of(axis).to(x.device)
-    whole, inside = _whole(position, lengths.view(-1, *[1] * (position.dim() - 2)), exact)
+    whole, inside = whole_positions(position, lengths.view(-1, *[1] * (position.dim() - 2)), exact)
     place = to.locate(of, {axis: whole})
     return _picked(x, torch.where(inside, place, 0), inside)
 
 
-def _whole(position: Tensor, length: int | Tensor, exact: bool) -> tuple[Tensor, Tensor]:
+def whole_positions(position: Tensor, length: int | Tensor, exact: bool) -> tuple[Tensor, Tensor]:
     """Return positions [..., 1] rounded down, int64 [...], and which of them exist; the others are replaced
     by 0."""
     position = position.detach().squeeze(-1)

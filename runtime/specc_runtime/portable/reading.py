@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis
+from specc_runtime.ops.reading import whole_positions
 from specc_runtime.portable.layout import Rows
 
 
@@ -20,7 +21,7 @@ def at(
     of, to: the rows of x and of the positions, where these are others. An x of one row is read by all.
     """
     size, rows = x.shape[1], x.shape[0]
-    place, inside = _whole(position, size, exact)
+    place, inside = whole_positions(position, size, exact)
     if not (isinstance(rows, int) and rows == 1):
         own = torch.arange(place.shape[0], device=x.device) if of is None or to is None else to.index(of)
         place = place + (own * size).reshape(-1, *[1] * (place.dim() - 1))
@@ -30,18 +31,8 @@ def at(
 def at_rows(x: Tensor, position: Tensor, of: Rows, to: Rows, axis: Axis, exact: bool = False) -> Tensor:
     """Along a ragged axis of x [of.count, ..., w] what stands at positions [to.count, ..., 1]."""
     lengths = to.lengths_of(axis)
-    whole, inside = _whole(position, lengths.reshape(-1, *[1] * (position.dim() - 2)), exact)
+    whole, inside = whole_positions(position, lengths.reshape(-1, *[1] * (position.dim() - 2)), exact)
     return _picked(x, to.locate(of, {axis.id: whole}), inside)
-
-
-def _whole(position: Tensor, length: int | Tensor, exact: bool) -> tuple[Tensor, Tensor]:
-    """Positions [..., 1] rounded down, int64 [...], and which of them there are; 0 stands for others."""
-    position = position.detach().squeeze(-1)
-    inside = (position >= 0) & (position < length)
-    whole = torch.where(inside, position, 0).floor()
-    if exact:
-        inside = inside & (whole == position)
-    return whole.long(), inside
 
 
 def _picked(x: Tensor, place: Tensor, inside: Tensor) -> Tensor:
