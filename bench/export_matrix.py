@@ -1,9 +1,10 @@
 """Every shipped spec as every format in both forms: how far it is from the model, for docs/export.md.
 
-    python -m bench.export_matrix [--specs din,dien] [--formats pt2,onnx,aoti] [--page docs/export.md]
+    python -m bench.export_matrix [--specs din,dien] [--formats pt2,onnx,aoti] [--again] [--page FILE]
 
 Each program is written, loaded by its engine and run at several sizes, 0 and 1 among them, as `specc export`
-does. Weights are drawn. What is not tried in a run stays in the table as it was.
+does. Weights are drawn such that none hides another, and tables cut to a few rows. The page is written after
+each cell, and a run takes up where one before it ended: what is in the table is tried `--again` alone.
 """
 
 from __future__ import annotations
@@ -15,16 +16,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
-
 from specc import resources
-from specc.driver import compiled
+from specc.driver import load
 from specc.export import ExportError
 from specc.export.export import program_of
 from specc.export.formats import WRITERS, quiet
 from specc.export.verify import furthest
-from specc.report import Report
-from specc_runtime import from_texts
+from specc.testing.subject import Subject
 from specc_runtime.engines import engine
 
 FORMS = ("request", "batch")
@@ -40,12 +38,12 @@ def specs() -> list[Path]:
 
 def tried(spec: Path, form: str, formats: Sequence[str]) -> Iterator[tuple[str, str]]:
     """By format the largest difference, or what keeps it from being exported."""
-    found = compiled(spec, "default", None, {}, Report())
-    assert found is not None, spec
-    torch.manual_seed(0)
-    model = from_texts(found.texts).eval()
+    graph, _ = load(spec)
+    assert graph is not None, spec
+    subject = Subject.of(graph, seed=0)
+    model = subject.model.float().eval()
     try:
-        program = program_of(model, form, written=found.written)
+        program = program_of(model, form, written=subject.graph)
     except ExportError as error:
         yield from ((name, str(error)) for name in formats)
         return
@@ -94,6 +92,7 @@ def main() -> None:
     parser.add_argument("--specs", default="", help="names, with commas between; else all")
     parser.add_argument("--formats", default="pt2,onnx,aoti")
     parser.add_argument("--forms", default="request,batch")
+    parser.add_argument("--again", action="store_true", help="try what is in the table, too")
     parser.add_argument("--page", type=Path, default=Path("docs/export.md"))
     given = parser.parse_args()
     wanted = [name for name in given.specs.split(",") if name]
@@ -101,7 +100,9 @@ def main() -> None:
         if wanted and spec.stem not in wanted:
             continue
         for form in given.forms.split(","):
-            for name, cell in tried(spec, form, given.formats.split(",")):
+            known = {} if given.again else read(given.page.read_text(encoding="utf-8")).get(spec.stem, {})
+            missing = [name for name in given.formats.split(",") if f"{name} {form}" not in known]
+            for name, cell in tried(spec, form, missing) if missing else ():
                 print(spec.stem, form, name, cell, file=sys.stderr, flush=True)
                 text = given.page.read_text(encoding="utf-8")
                 cells = read(text)

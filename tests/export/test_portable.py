@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from inspect import isfunction
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
 
 from specc.driver import Compiled, compiled
 from specc.export import ExportError
@@ -19,7 +21,9 @@ from specc.ops import OPS
 from specc.ops.definition import OpDef
 from specc.report import Report
 from specc.testing.programs import programs
-from specc_runtime import Model, from_texts
+from specc_runtime import Model, from_texts, ops
+from specc_runtime.ops import dense
+from specc_runtime.portable import ops as portable_ops
 
 UNSAID = OpDef.__dataclass_fields__["unportable"].default
 LONG = bool(os.environ.get("AREC_LONG"))
@@ -76,6 +80,29 @@ def test_every_operation_is_portable_or_says_why_not() -> None:
     assert not portables & explained
 
 
+def test_every_kernel_has_a_portable_form_or_is_never_exported() -> None:
+    """What lowering calls by name: of the runtime's own, all but what training and native loops need."""
+    of_passes = {
+        "Cell",
+        "InC",
+        "Projected",
+        "ALL",
+        "BOTH",
+        "FINAL",
+        "NONE",
+        "by_tile",
+        "recur",
+        "recurrent",
+        "tiled",
+    }
+    of_gradients = {"relu_back", "sigmoid_back", "silu_back", "tanh_", "tanh_back"}
+    of_training = {"across", "expand_anew", "own", "row_loss", "rows", "transfer"}
+    lacking = set(ops.__all__) - set(portable_ops.__all__)
+    assert lacking == of_passes | of_gradients | of_training
+    reductions = {name for name, value in vars(ops.segment).items() if isfunction(value) and name[0] != "_"}
+    assert reductions - set(vars(portable_ops.segment)) == set()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_portable_model_gives_what_the_model_gives(form: str) -> None:
     model, found = untrained(EVERYTHING)
@@ -107,6 +134,21 @@ def test_random_programs_are_traced(text: str) -> None:
         program = program_of(model, form, written=found.written)
         run = program.program.module()
         assert furthest(model, lambda tensors, run=run: list(run(*tensors)), program.signature, None) <= 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_contraction_is_that_of_the_runtime(data: st.DataObject) -> None:
+    rows, dims = (
+        data.draw(st.sampled_from([0, 1, 3])),
+        data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4)),
+    )
+    sizes = [[rows, *(size if data.draw(st.booleans()) else 1 for size in dims)] for _ in range(2)]
+    a, b = (torch.randn(size, generator=torch.Generator().manual_seed(0)) for size in sizes)
+    channels = data.draw(st.booleans())
+    over = [d for d in range(1, len(dims)) if data.draw(st.booleans())]
+    wanted = dense.contract(a, b, *over, channels=channels)
+    torch.testing.assert_close(portable_ops.contract(a, b, *over, channels=channels), wanted)
 
 
 def test_what_is_not_portable_is_named_with_its_place() -> None:

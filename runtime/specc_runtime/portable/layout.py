@@ -287,7 +287,7 @@ class Rows:
             return x
         rest = x.shape[1:]
         shape = [part.count if i == number else 1 for i, part in enumerate(self.parts)]
-        return x.reshape(*shape, *rest).expand(*self.sizes, *rest).reshape(self.count, *rest)
+        return merged(x.reshape(*shape, *rest).expand(*self.sizes, *rest), self.count, *rest)
 
     def position(self, axis: Axis) -> Tensor:
         """The position along an axis of each row, int64 [count]."""
@@ -345,6 +345,15 @@ def owners(lengths: Tensor, starts: Tensor, count: int) -> Tensor:
     return marks.cumsum(0)[:count] - 1
 
 
+def merged(x: Tensor, *sizes: int) -> Tensor:
+    """x.reshape(sizes), where x is expanded or turned.
+
+    A copy: where sizes may be 0, torch.export cannot tell that the result of a reshape is contiguous, and
+    guards against it.
+    """
+    return x.reshape(sizes).clone(memory_format=torch.contiguous_format)
+
+
 Sources = Sequence[tuple[int | None, Tensor | None]]
 
 
@@ -367,7 +376,7 @@ def arrange(x: Tensor, of: Rows, to: Rows, sources: Sources) -> Tensor:
             grid = grid.unsqueeze(place)
         elif index is not None:
             grid = grid.index_select(place, index)
-    return grid.expand(*to.sizes, *rest).reshape(to.count, *rest)
+    return merged(grid.expand(*to.sizes, *rest), to.count, *rest)
 
 
 def expand(x: Tensor, of: Rows, to: Rows) -> Tensor:

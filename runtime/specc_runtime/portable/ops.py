@@ -7,6 +7,7 @@ Promises: whatever sizes are 0 or 1, no size is compared with another in Python.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ from specc_runtime.portable.rows import (
     top,
     unroll,
 )
+from specc_runtime.portable.sequences import Sequences
 from specc_runtime.portable.sequences import along as sequences
 
 
@@ -59,7 +61,37 @@ def stack(parts: Sequence[Tensor], dim: int) -> Tensor:
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """Sum of products over channels: [..., 1]."""
+    pairs = list(zip(a.shape[1:-1], b.shape[1:-1], strict=True))
+    if any(m > 1 == n for m, n in pairs) and any(m == 1 < n for m, n in pairs):
+        return contract(a, b, channels=True)
     return (a * b).sum(-1, keepdim=True)
+
+
+def contract(a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
+    """Sum of products over some dimensions, which are removed, and over channels, which become one: a product
+    of matrices. All dimensions broadcast; rows, the first, are never summed."""
+    last = a.dim() - 1
+    summed = [*dims, last] if channels else [*dims]
+    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
+    sizes = dict(enumerate(shape, 1))
+    kept = [d for d in sizes if d not in summed]
+    of_a = [d for d in kept if b.shape[d] == 1 < a.shape[d]]
+    of_b = [d for d in kept if a.shape[d] == 1 < b.shape[d]]
+    both = [d for d in kept if d not in (*of_a, *of_b)]
+
+    def matrices(x: Tensor, first: list[int], second: list[int]) -> Tensor:
+        """[rows, *both, first, second]. What x lacks of `both` and `summed` broadcasts."""
+        whole = x.expand(x.shape[0], *(sizes[d] if d in summed else x.shape[d] for d in sizes))
+        other = [d for d in sizes if d not in (*both, *first, *second)]
+        turned = whole.permute(0, *both, *first, *second, *other)
+        own = (whole.shape[d] for d in both)
+        return turned.reshape(x.shape[0], *own, prod(sizes[d] for d in first), prod(sizes[d] for d in second))
+
+    found = matrices(a, of_a, summed) @ matrices(b, summed, of_b)
+    order = [*both, *of_a, *of_b]
+    apart = found.reshape(found.shape[0], *(sizes[d] for d in order))
+    placed = apart.permute(0, *(1 + order.index(d) for d in kept))
+    return placed.unsqueeze(-1) if channels else placed
 
 
 def firsts(x: Tensor, dim: int) -> Tensor:
@@ -154,40 +186,43 @@ def attend(
     shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given.shape[1:-1])
     keys = sequences(key_rows, key_axis)
     asked = None if query_axis is None else sequences(query_rows, query_axis)
+    several = [prod(shape)] if prod(shape) > 1 else []
 
-    def grid(x: Tensor, by: object) -> Tensor:
-        """[sequences, heads, positions, d]."""
+    def grid(x: Tensor, by: Sequences | None) -> Tensor:
+        """[sequences, heads, positions, d]; without heads where there is one."""
         x = x.expand(x.shape[0], *shape, x.shape[-1])
-        x = x.flatten(1, -2) if shape else x.unsqueeze(1)
-        table = by.table(x) if by is not None else x.unsqueeze(1)  # type: ignore[attr-defined]
-        return table.transpose(1, 2)
+        x = x.reshape(x.shape[0], *several, x.shape[-1])
+        table = x.unsqueeze(1) if by is None else by.table(x)
+        # Of four dimensions torch.export asks more than it knows where the last two are 1.
+        return table.transpose(1, 2) if several else table
 
-    score = (grid(query, asked) * scale) @ grid(key, keys).transpose(2, 3)
-    sight = _sight(where, score, None if keys.mask is None else keys.mask)
+    score = (grid(query, asked) * scale) @ grid(key, keys).mT
+    there = keys.mask.unsqueeze(1) if several and keys.mask is not None else keys.mask
+    sight = _sight(where, score, None if there is None else there.unsqueeze(-2))
     if sight is None:
         weight = score.softmax(-1)
     else:
         hidden = ~sight
         weight = score.masked_fill(hidden, torch.finfo(score.dtype).min).softmax(-1).masked_fill(hidden, 0)
-    seen = (weight @ grid(given, keys)).transpose(1, 2)
+    seen = weight @ grid(given, keys)
+    seen = seen.transpose(1, 2) if several else seen
     rows = asked.packed(seen) if asked is not None else seen.squeeze(1)
     return rows.reshape(query_rows.count, *shape, given.shape[-1])
 
 
 def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
     """True where a query may look, broadcast to [sequences, heads, queries, keys]; None for everywhere."""
-    sight = None if there is None else there[:, None, None, :]
     if where == "all":
-        return sight
-    queries = torch.arange(score.shape[2], device=score.device).unsqueeze(1)
-    keys = torch.arange(score.shape[3], device=score.device).unsqueeze(0)
+        return there
+    queries = torch.arange(score.shape[-2], device=score.device).unsqueeze(1)
+    keys = torch.arange(score.shape[-1], device=score.device).unsqueeze(0)
     by_place = {"until": keys <= queries, "before": keys < queries, "others": keys != queries}[where]
-    return by_place if sight is None else sight & by_place
+    return by_place if there is None else there & by_place
 
 
 __all__ = [
     "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "concat",
-    "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts",
+    "contract", "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts",
     "flatten", "head", "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head",
     "product", "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds",
     "segment", "settled", "stack", "tail", "tails", "top", "unroll", "weighted_sum", "windows",

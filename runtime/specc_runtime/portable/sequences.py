@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime.layout import Axis
-from specc_runtime.portable.layout import Rows
+from specc_runtime.portable.layout import Rows, merged
 
 Where = Tensor | None
 
@@ -43,27 +43,33 @@ class Sequences:
     def table(self, x: Tensor) -> Tensor:
         """Rows [rows.count, ...] as [sequences, longest, ...], 0 where there is none."""
         rest, rows, dim = x.shape[1:], self.rows, self.number
-        grid = x.reshape(*rows.sizes, *rest) if len(rows.parts) > 1 else x
         last = len(rows.parts) - 1
+        if self.dense and dim == last:
+            return x.reshape(self.out.count, self.longest, *rest)
+        grid = x.reshape(*rows.sizes, *rest) if last else x
         if self.dense:
-            return grid.movedim(dim, last).reshape(self.out.count, self.longest, *rest)
+            return merged(grid.movedim(dim, last), self.out.count, self.longest, *rest)
         shape = list(grid.shape)
         shape[dim] = 1
         whole = torch.cat([grid, grid.new_zeros(shape)], dim).index_select(dim, self.place)
         sizes = self.out.sizes
         apart = whole.reshape(*sizes[: dim + 1], self.longest, *sizes[dim + 1 :], *rest)
-        return apart.movedim(dim + 1, last + 1).reshape(self.out.count, self.longest, *rest)
+        if dim == last:
+            return apart.reshape(self.out.count, self.longest, *rest)
+        return merged(apart.movedim(dim + 1, last + 1), self.out.count, self.longest, *rest)
 
     def packed(self, table: Tensor) -> Tensor:
         """The inverse: [sequences, longest, ...] as [rows.count, ...]."""
         rest, rows, dim = table.shape[2:], self.rows, self.number
         last = len(rows.parts) - 1
+        if self.dense and dim == last:
+            return table.reshape(rows.count, *rest)
         grid = table.reshape(*self.out.sizes, self.longest, *rest)
         if self.dense:
-            return grid.movedim(last, dim).reshape(rows.count, *rest)
+            return merged(grid.movedim(last, dim), rows.count, *rest)
         sizes = self.out.sizes
-        side = grid.movedim(last + 1, dim + 1)
-        flat = side.reshape(*sizes[:dim], self.rest.count * self.longest, *sizes[dim + 1 :], *rest)
+        shape = (*sizes[:dim], self.rest.count * self.longest, *sizes[dim + 1 :], *rest)
+        flat = grid.reshape(shape) if dim == last else merged(grid.movedim(last + 1, dim + 1), *shape)
         return flat.index_select(dim, self.places).reshape(rows.count, *rest)
 
     def steps(self, x: Tensor, backward: bool) -> Tensor:
