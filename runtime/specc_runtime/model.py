@@ -23,6 +23,7 @@ from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
+from specc_runtime.ops import segment
 from specc_runtime.pieces import Widths, pieces_of
 from specc_runtime.tracing import untraced
 
@@ -373,6 +374,35 @@ def choice_loss(
     labels = labels.to(each)
     known = labelled(labels) & (labels > 0)
     return _mean(each * labels.where(known, 0.0), known, weight, others)
+
+
+def request_loss(
+    scores: Tensor,
+    labels: Tensor,
+    rows: Rows,
+    weight: Tensor | None = None,
+    others: Sequence[Tensor] = (),
+) -> Tensor:
+    """Mean cross entropy of the softmax of each request's scores [n] against its labels [n], which are shares
+    of it, over the requests in which some label is not 0; 0 where there is none.
+
+    rows: those of the candidates. A candidate that lacks a label is left out. weight: what the part of each
+    candidate is multiplied with, [n].
+    """
+    labels = labels.to(scores)
+    known = labelled(labels)
+    for other in others:
+        known = known & labelled(transfer(other, known.device))
+    if CANDIDATE not in rows.axes:  # each request has one candidate, which is chosen for certain
+        return (scores * 0.0).sum()
+    share, known = labels.where(known, 0.0).unsqueeze(-1), known.unsqueeze(-1)
+    owner = transfer(rows.index(rows.without(CANDIDATE)), scores.device)
+    total = segment.sum(share, rows, CANDIDATE)
+    each = -segment.log_softmax(scores.unsqueeze(-1), rows, CANDIDATE, known)
+    each = each * share / total.where(total > 0, 1.0).index_select(0, owner)
+    if weight is not None:
+        each = each * transfer(weight, each.device).unsqueeze(-1)
+    return each.sum() / (total > 0).sum().clamp(min=1)
 
 
 def mean_of_labelled(each: Tensor, others: Sequence[Tensor]) -> Tensor:

@@ -53,10 +53,14 @@ def command(
     value of a real one, a list of probabilities of a class one, with the likeliest class in NAME_class. An
     output's column has a number, or a list of its channels.
 
+    Where the training data are requests, `choice(among = request)`, so are ROWS, and what comes out are lists
+    with a value for each candidate.
+
     With --only, ROWS need what that output reads and nothing else: an output of the candidate alone is had of
     a catalogue, one of the request alone of users.
     """
     from specc_runtime.encode import DataError
+    from specc_runtime.encode.labels import of_requests
     from specc_runtime.score import names_of
 
     if as_json and output is None:
@@ -65,7 +69,7 @@ def command(
     manifest = model.manifest if only is None else _narrowed(model.manifest, only)
     names = names_of(manifest)
     try:
-        rows = Rows(data, manifest, dialect, keep, naming(manifest), names)
+        rows = Rows(data, manifest, dialect, keep, naming(manifest), names, of_requests(manifest))
         with counted("predicting") as watch:
             count = write_tables(_predicted(model, encoders, rows, only, watch), output)
     except DataError as error:

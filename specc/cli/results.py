@@ -29,7 +29,7 @@ def as_text(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def described(found: Evaluation) -> str:
     """Return all of an evaluation: how many examples and groups there were, the metrics, and the slices'."""
-    blocks = ["\n".join([f"{found.examples:,} examples", *_unknown(found)])]
+    blocks = ["\n".join([many(found), *_unknown(found)])]
     for name, of in found.whole.items():
         model = of["model"]
         blocks.append(
@@ -40,11 +40,19 @@ def described(found: Evaluation) -> str:
     return "\n\n".join(blocks)
 
 
+def many(found: Evaluation) -> str:
+    """Return how many examples there were."""
+    if found.requests is None:
+        return f"{found.examples:,} examples"
+    return f"{found.requests:,} requests with {found.examples:,} candidates"
+
+
 def as_json(found: Evaluation) -> dict[str, Any]:
     """Return what `--json` prints: {"examples", "results", "counts", "by": {column: {value: {"results",
-    "counts"}}}}."""
+    "counts"}}}}, and "requests" where the data are those."""
     return {
         "examples": found.examples,
+        **({} if found.requests is None else {"requests": found.requests}),
         **_part(found.whole),
         "unknown": found.unknown,
         "by": {c: {value: _part(part) for value, part in parts.items()} for c, parts in found.by.items()},
@@ -95,7 +103,8 @@ def _left_out(found: Evaluation, model: Measured) -> list[str]:
     counts, lines = model.counts, []
     without = found.examples - counts["examples"]
     if without:
-        lines.append(f"  {without:,} examples have no label")
+        what = "examples" if found.requests is None else "candidates"
+        lines.append(f"  {without:,} {what} have no label")
     groups = counts.get("groups")
     if groups:
         lines.append(

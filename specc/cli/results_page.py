@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from specc import pages
-from specc.cli.results import WHO
+from specc.cli.results import WHO, many
 from specc.pages import Series
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def page(model: str, data: Sequence[str], found: Evaluation, told: Sequence[Mapp
     names = dict.fromkeys(name for of in found.whole.values() for m in of.values() for name in m.metrics)
     explained = [[n, metric_of(n).says, "more" if metric_of(n).higher else "less"] for n in names]
     blocks.append(pages.section("What the metrics are", pages.table(["metric", "", "better is"], explained)))
-    return pages.page(
-        f"{model}, evaluated", *blocks, about=f"{found.examples:,} examples of {', '.join(data)}"
-    )
+    return pages.page(f"{model}, evaluated", *blocks, about=f"{many(found)} of {', '.join(data)}")
 
 
 def _prediction(name: str, of: Mapping[str, Measured]) -> str:

@@ -77,6 +77,11 @@ def every_pair(world: World, score: Node, span: Span) -> Node:
     return _Pairs(world, span).all_of(score)
 
 
+def differs(world: World, score: Node, span: Span) -> None:
+    """Check that a score depends on the candidate. Raises Fault."""
+    _Pairs(world, span).check(score)
+
+
 class _Pairs:
     def __init__(self, world: World, span: Span) -> None:
         self.world = world
@@ -91,8 +96,15 @@ class _Pairs:
         self.with_batch: dict[int, frozenset[int]] = {}  # by scan that was made: its states with the axis
 
     def all_of(self, score: Node) -> Node:
-        order = self._order(score)
-        for node in order:
+        self.check(score)
+        for node in self._order(score):
+            if self.roles[node.id] == {_REQUEST, _CANDIDATE}:
+                self.made[node.id] = self._pair(node)
+        return self._seen(score.id)
+
+    def check(self, score: Node) -> None:
+        """Find the roles of a score and of what it is computed from. Raises Fault."""
+        for node in self._order(score):
             self.roles[node.id] = self._roles(node)
         if _CANDIDATE not in self.roles[score.id]:
             raise self.world.fault(
@@ -101,10 +113,6 @@ class _Pairs:
                 self.span,
                 why="no field of a space `from candidate` reaches it",
             )
-        for node in order:
-            if self.roles[node.id] == {_REQUEST, _CANDIDATE}:
-                self.made[node.id] = self._pair(node)
-        return self._seen(score.id)
 
     def _order(self, root: Node) -> list[Node]:
         """Return the nodes that a node is computed from, and itself, inputs first."""

@@ -16,22 +16,23 @@ from specc.report.suggest import nearest
 from specc.syntax import tree
 from specc.types.static import describe
 
-# By name the kinds of prediction that have it; tests hold it against the runtime's own table,
+# By name the kinds of prediction that have it, where a choice among a request's is the kind "request"; tests
+# hold it against the runtime's own table,
 # `specc_runtime.train.metrics.METRICS`.
 METRICS: Mapping[str, tuple[str, ...]] = {
-    "auc": ("binary", "choice"),
-    "gauc": ("binary", "choice"),
-    "logloss": ("binary", "class"),
+    "auc": ("binary", "choice", "request"),
+    "gauc": ("binary", "choice", "request"),
+    "logloss": ("binary", "class", "request"),
     "ece": ("binary",),
     "accuracy": ("binary", "class"),
     "rmse": ("real",),
     "mae": ("real",),
-    "mrr": ("binary", "choice"),
+    "mrr": ("binary", "choice", "request"),
 }
 # Those of the best k, which is given in brackets.
 AT: Mapping[str, tuple[str, ...]] = {
-    "ndcg": ("binary", "choice"),
-    "hit_rate": ("binary", "choice"),
+    "ndcg": ("binary", "choice", "request"),
+    "hit_rate": ("binary", "choice", "request"),
     "accuracy": ("class",),
 }
 # Those that compare the examples of a group with each other.
@@ -71,6 +72,8 @@ def metric_of(scope: Scope, expr: tree.Expr, site: Site) -> str:
 
 def default_metric(scope: Scope) -> str:
     kinds = {_kind(e.statement.kind) for e in scope.entries.values() if isinstance(e.statement, tree.Predict)}
+    if scope.world.of_requests:
+        return "mrr"
     return "auc" if kinds & {"binary", "choice"} else "accuracy" if kinds == {"class"} else "rmse"
 
 
@@ -94,9 +97,11 @@ def _best(call: tree.Call, word: str, site: Site) -> int:
 def _kind(expr: tree.Expr) -> str | None:
     """Return the kind's name; None where it is no plain word, so that it is not judged here."""
     callee = expr.callee if isinstance(expr, tree.Call) else expr
-    return (
-        callee.name if isinstance(callee, tree.Ref) and callee.name in ("binary", "real", "class") else None
-    )
+    word = callee.name if isinstance(callee, tree.Ref) else ""
+    if word == "choice" and isinstance(expr, tree.Call):
+        said = [a.value for a in expr.args if isinstance(a, tree.Keyword) and a.ident.name == "among"]
+        return "request" if any(isinstance(v, tree.Ref) and v.name == "request" for v in said) else word
+    return word if word in ("binary", "real", "class") else None
 
 
 def _of(kinds: set[str | None]) -> list[str]:

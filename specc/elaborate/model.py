@@ -18,7 +18,14 @@ from specc.elaborate.crosses import check_crosses
 from specc.elaborate.devices import devices, places
 from specc.elaborate.lints import lint
 from specc.elaborate.meaning import world_of
-from specc.elaborate.predictions import extra_loss, label_inputs, only_in_losses, output, prediction
+from specc.elaborate.predictions import (
+    chooses_in_request,
+    extra_loss,
+    label_inputs,
+    only_in_losses,
+    output,
+    prediction,
+)
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import batch_of, training
 from specc.elaborate.unmet import check_unmet
@@ -131,6 +138,7 @@ def _whole(scope: Scope) -> _Whole:
     """Elaborate every declaration."""
     module = scope.module
     scope.world.batch = batch_of(scope, module.trains)
+    scope.world.of_requests = any(chooses_in_request(e.statement) for e in scope.entries.values())
     declare_axes(scope)
     for name, entry in scope.entries.items():
         if not isinstance(entry.statement, tree.Block | tree.Device):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from specc.elaborate.batches import across, among, every_pair, log_frequency
+from specc.elaborate.batches import across, among, differs, every_pair, log_frequency
 from specc.elaborate.catalogue import Catalogue, catalogue, row_loss
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.keys import key_field
@@ -62,14 +62,16 @@ def prediction(scope: Scope, item: tree.Predict) -> tuple[Prediction, list[Extra
     condition = None if item.condition is None else _condition(scope, item.condition, kind.word)
     found = Prediction(
         name, kind.word, node.id, column, item.ident.span, kind.classes, condition, kind.positive, kind.range,
-        kind.loss,
+        kind.loss, among=kind.among,
     )  # fmt: skip
     losses = [] if kind.weight is None else [_weight(scope, name, kind.weight)]
     if kind.rows is not None:
         rows, each = row_loss(scope.world, name, kind.rows, node, item.value.span)
         found = replace(found, rows=rows)
         losses.append(ExtraLoss(f"{name}.class", each.id, item.ident.span, chooses=name))
-    if kind.word == "choice":
+    if kind.among == "request":
+        differs(scope.world, node, item.value.span)
+    if kind.among == "batch":
         span = item.value.span
         world = scope.world
         scores = every_pair(world, node, span)
@@ -125,6 +127,7 @@ class _Kind:
     positive: float = 1.0
     range: tuple[float, float] | None = None
     loss: tuple[Any, ...] = ("mse",)
+    among: str = ""
     alike: str | None = None
     correct: str | None = None
     rows: Catalogue | None = None
@@ -186,21 +189,49 @@ def _kind(scope: Scope, item: tree.Predict) -> _Kind:
     positive = _positive(scope, options["positive"]) if "positive" in options else 1.0
     between = _range(scope, options["range"]) if "range" in options else None
     loss = _distance(scope, options["loss"]) if "loss" in options else ("mse",)
-    alike, correct = _choice(scope, expr, options) if word == "choice" else (None, None)
-    return _Kind(word, classes, options.get("weight"), positive, between, loss, alike, correct, rows)
+    among, alike, correct = _choice(scope, expr, options) if word == "choice" else ("", None, None)
+    return _Kind(word, classes, options.get("weight"), positive, between, loss, among, alike, correct, rows)
 
 
-def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> tuple[str | None, str | None]:
-    """Return what `choice` says: it is among the batch; the field of keys that tells candidates apart; and
-    the field for whose frequencies the scores are corrected."""
+_AMONG = ("batch", "request")
+
+
+def chooses_in_request(item: object) -> bool:
+    """Return whether a statement predicts a choice among the candidates of a request."""
+    if not isinstance(item, tree.Predict) or not isinstance(item.kind, tree.Call):
+        return False
+    said = [a.value for a in item.kind.args if isinstance(a, tree.Keyword) and a.ident.name == "among"]
+    return any(isinstance(value, tree.Ref) and value.name == "request" for value in said)
+
+
+def _choice(
+    scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]
+) -> tuple[str, str | None, str | None]:
+    """Return what `choice` says: among what it is; the field of keys that tells candidates apart; and the
+    field for whose frequencies the scores are corrected."""
     world, said = scope.world, options.get("among")
-    if not (isinstance(said, tree.Ref) and said.name == "batch"):
+    if not (isinstance(said, tree.Ref) and said.name in _AMONG):
+        help, fix = suggestion(said.span.text, said.span, _AMONG) if said is not None else ("", None)
         raise world.fault(
             "E0404" if said is None else "E0403",
-            "`choice` says among what: `choice(among = batch)`",
+            "`choice` says among what: `choice(among = batch)` or `choice(among = request)`",
             expr.span if said is None else said.span,
-            why="an example's candidate is chosen among all candidates of the batch",
+            why="a candidate is chosen among those of the whole batch, or among those of its request",
+            help=help,
+            fix=fix,
         )
+    if said.name == "request":
+        for name in ("of", "correct"):
+            if name in options:
+                raise world.fault(
+                    "E0402",
+                    f"`{name}` is of a choice among the batch",
+                    options[name].span,
+                    why="it is for candidates that stand beside a request by chance; those of a request are "
+                    "what its row lists",
+                    help="leave it out, or write `among = batch`",
+                )
+        return "request", None, None
     of = options.get("of")
     corrects = "correct" in options and truth(options["correct"], Site(scope, scope.frame, ""), "`correct`")
     if of is None:
@@ -212,7 +243,7 @@ def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> 
                 why="the logarithm of a candidate's share of the training data is subtracted from its scores",
                 help="say which field does: `of = ad.item`",
             )
-        return None, None
+        return "batch", None, None
     path = f"{of.base.name}.{of.ident.name}" if isinstance(of, tree.Attribute) else ""
     spaces = [e.statement for e in scope.entries.values() if isinstance(e.statement, tree.Space)]
     known = [
@@ -231,7 +262,7 @@ def _choice(scope: Scope, expr: tree.Expr, options: Mapping[str, tree.Expr]) -> 
             help=help,
             fix=fix,
         )
-    return key_field(world, path, of.span), path if corrects else None
+    return "batch", key_field(world, path, of.span), path if corrects else None
 
 
 def _classes(scope: Scope, expr: tree.Expr) -> int:

@@ -210,13 +210,15 @@ def _spec(
                 why="it is made of what its fields have read",
             )
     levels = len(axes) + (found.name in ("bag", "vector"))
+    levels += site.world.of_requests and space.role.name == "candidate"
     if len(found.split) > levels:
         held = f"{levels} level{'s' if levels > 1 else ''} of lists" if levels else "one value a row"
         raise site.world.fault(
             "E0402",
             f"`split` has more separators than the column of `{path}` has levels: it holds {held}",
             field.encoding.span,
-            help="an axis of the space is a list in its columns, and a `bag` or `vector` is one more inside",
+            help="an axis of the space is a list in its columns, and a `bag` or `vector` is one more inside"
+            + "; the candidates of a request are one more outside" * site.world.of_requests,
         )
     return FieldSpec(
         path, space.ident.name, field.ident.name, column, fallback, space.role.name, axes, found.name,

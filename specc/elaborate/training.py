@@ -77,7 +77,8 @@ def training(scope: Scope, items: list[tree.Train]) -> dict[str, Any]:
                 failed = True
     if failed:
         raise Fault
-    if settings["group"] is None and settings["metric"].partition("@")[0] in GROUPED:
+    grouped = settings["group"] is not None or scope.world.of_requests
+    if not grouped and settings["metric"].partition("@")[0] in GROUPED:
         raise _needs_a_group(scope, last["metric"])
     return settings
 

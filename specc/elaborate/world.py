@@ -287,6 +287,7 @@ class World:
     space_fields: dict[int, tuple[Node, ...]] = field(default_factory=dict)  # concat node -> fields
     keys: dict[str, FieldSpec] = field(default_factory=dict)  # by path, fields of other fields' keys
     batch: int = 512  # how many examples a batch has, as far as the recipe says
+    of_requests: bool = False  # whether a row of the training data is a request with all of its candidates
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[CallSite] = field(default_factory=list)

@@ -193,7 +193,7 @@ _INFIX: dict[str, Form] = {
 # Methods and attributes of specc_runtime.model.
 LOSSES = (
     "binary_loss", "real_loss", "absolute_loss", "huber_loss", "class_loss", "table_loss", "choice_loss",
-    "mean_of_labelled",
+    "request_loss", "mean_of_labelled",
 )  # fmt: skip
 # Functions that are not in specc_runtime.ops.
 _NAMES = {

@@ -108,7 +108,9 @@ class RowsEntry(TypedDict):
 class PredictionEntry(TypedDict):
     """A prediction. classes: 0 unless the kind is "class". column: the column of its labels, or the column
     that `condition` makes them from. range: the bounds of its labels, if the spec gives them. rows: for
-    classes that are the rows of a table, which table."""
+    classes that are the rows of a table, which table. among: "request" of a choice
+    among the candidates of a request; rows with labels are requests then, with lists of candidates and
+    labels."""
 
     name: str
     kind: Literal["binary", "real", "class", "choice"]
@@ -117,6 +119,7 @@ class PredictionEntry(TypedDict):
     classes: int
     range: list[float] | None
     rows: RowsEntry | None
+    among: NotRequired[str]
 
 
 class OutputEntry(TypedDict):
@@ -340,7 +343,7 @@ def _prediction(given: Prediction) -> PredictionEntry:
     if given.condition is not None:
         op, value = given.condition
         condition = ConditionEntry(op=cast(Any, op), value=value)
-    return PredictionEntry(
+    entry = PredictionEntry(
         name=given.name,
         kind=_kind(given.kind),
         column=given.column,
@@ -349,6 +352,9 @@ def _prediction(given: Prediction) -> PredictionEntry:
         range=None if given.range is None else list(given.range),
         rows=None if given.rows is None else _table_rows(given.rows),
     )
+    if given.among == "request":
+        entry["among"] = given.among
+    return entry
 
 
 def _table_rows(given: TableRows) -> RowsEntry:

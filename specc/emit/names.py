@@ -17,7 +17,7 @@ IMPORTED = frozenset(
     """
     self batch at values torch Tensor F NamedTuple partial ops layers Axis Batch Model Weights
     CANDIDATE fixed binary_loss real_loss absolute_loss huber_loss class_loss table_loss choice_loss
-    mean_of_labelled Values State
+    request_loss mean_of_labelled Values State
     """.split()
 )
 # The public attributes of a torch module and of specc_runtime.Model: a part of the model of such a

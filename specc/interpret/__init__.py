@@ -22,7 +22,7 @@ from specc.interpret import axes, batches, layers, pointwise, recurrences, reduc
 from specc.interpret.examples import examples_of
 from specc.interpret.meaning import ACROSS, MEANINGS, evaluate
 from specc.interpret.sources import labelled
-from specc.interpret.values import Example, Setting, Value, Weighted
+from specc.interpret.values import Example, Setting, Value, Weighted, dtype_of
 from specc.ir.graph import ExtraLoss, Graph, Node, Prediction, Weight, readings
 from specc.ir.inputs import labels_read
 
@@ -106,21 +106,22 @@ def losses(
     if results is None:
         results = interpret_together(graph, weights, examples, training)
     found: dict[str, Tensor] = {}
+    nothing = torch.zeros((), dtype=dtype_of(weights))
     for prediction in graph.predictions:
         weight, choice = graph.loss_weights.get(prediction.name), graph.choices.get(prediction.name)
-        each = [
-            (
-                _loss(prediction, r.predictions[prediction.name], e.labels[prediction.name])
-                if choice is None
-                else r.losses[choice.name]
-                * (float(e.labels[prediction.name]) if prediction.rows is None else 1)
-            )
-            * (1.0 if weight is None else r.losses[weight.name])
+        kept = [
+            (r, e)
             for r, e in zip(results, examples, strict=True)
             if all(labelled(e.labels[name]) for name in _labels(graph, prediction.name, weight))
-            and (choice is None or prediction.rows is not None or float(e.labels[prediction.name]) > 0)
         ]
-        nothing = results[0].predictions[prediction.name].new_zeros(())
+        if prediction.among == "request":
+            each = _of_requests(prediction.name, weight, kept)
+        else:
+            each = [
+                _each(prediction, choice, r, e) * (1.0 if weight is None else r.losses[weight.name])
+                for r, e in kept
+                if prediction.among != "batch" or float(e.labels[prediction.name]) > 0
+            ]
         found[prediction.name] = _mean(each) if each else nothing
     for extra in graph.terms:
         read = _labels(graph, None, extra)
@@ -129,7 +130,7 @@ def losses(
             for r, e in zip(results, examples, strict=True)
             if all(labelled(e.labels[name]) for name in read)
         ]
-        found[extra.name] = _mean(each) if each else results[0].losses[extra.name].new_zeros(())
+        found[extra.name] = _mean(each) if each else nothing
     penalties = [
         w.l2 * _penalty(graph, w, weights[w.path], examples, counts or {})
         for w in graph.weights.values()
@@ -137,6 +138,29 @@ def losses(
     ]
     if penalties:
         found["l2"] = torch.stack(penalties).sum()
+    return found
+
+
+def _each(prediction: Prediction, choice: ExtraLoss | None, result: Result, example: Example) -> Tensor:
+    """Return the loss of one example that has the labels; of a choice times the label."""
+    label = example.labels[prediction.name]
+    if choice is None:
+        return _loss(prediction, result.predictions[prediction.name], label)
+    return result.losses[choice.name] * (float(label) if prediction.among == "batch" else 1)
+
+
+def _of_requests(name: str, weight: ExtraLoss | None, kept: Sequence[tuple[Result, Example]]) -> list[Tensor]:
+    """Return the losses of a choice among the candidates of each request in which some are chosen: the mean
+    negative log softmax of the chosen ones, in proportion to their labels, each times its weight."""
+    found = []
+    for request in dict.fromkeys(e.request for _, e in kept):
+        own = [(r, e) for r, e in kept if e.request == request]
+        shares = [float(e.labels[name]) for _, e in own]
+        if sum(shares) > 0:
+            logs = torch.log_softmax(torch.cat([r.predictions[name] for r, _ in own]), 0)
+            weights = [1.0 if weight is None else r.losses[weight.name] for r, _ in own]
+            parts = [-y / sum(shares) * w * x for y, w, x in zip(shares, weights, logs, strict=True)]
+            found.append(torch.stack(parts).sum())
     return found
 
 

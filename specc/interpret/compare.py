@@ -18,6 +18,7 @@ from torch import Tensor
 from specc.interpret import examples_of, interpret_together, losses
 from specc.interpret.values import Positions, Value
 from specc.ir.graph import Graph
+from specc_runtime.encode.labels import of_requests
 
 if TYPE_CHECKING:
     from specc_runtime import Batch, Model
@@ -59,7 +60,7 @@ class Expected:
             name: torch.stack([r.predictions[name] for r in results]) for name in graph.named if results
         }
         terms = {}
-        if batch.candidates is None:
+        if batch.candidates is None or graph.of_requests:
             terms = losses(graph, weights, examples, model.training, results=results)
         attentions = {a.path: [r.attention[a.path] for r in results] for a in graph.attentions}
         gradients = gradients_of(predictions, terms, {path: weights[path] for path in trained})
@@ -75,14 +76,16 @@ def unexpected(model: Model, batch: Batch, expected: Expected, tolerance: float 
     """Return where a model differs from what is expected.
 
     Losses and attention are per example, so they are not compared for a batch with several candidates a
-    request; such a batch, in which a request counts once, has other batch statistics too.
+    request, but for losses of a model that is trained on such batches; in them a request counts once, so that
+    they have other batch statistics, too.
     """
     predictions = model(batch)
     found = list(_values("prediction", expected.predictions, predictions, tolerance))
     terms = {}
-    if batch.candidates is None:
+    if batch.candidates is None or of_requests(model.manifest):
         terms = model.losses(batch)
         found += _values("loss", expected.losses, terms, tolerance)
+    if batch.candidates is None:
         found += _attention(model, batch, expected.attentions, tolerance)
     parameters = {path: w for path, w in model.state_dict(keep_vars=True).items() if w.requires_grad}
     gradients = gradients_of(predictions, terms, parameters)

@@ -42,14 +42,14 @@ class _Reader:
         batch = self._batch
         each = [1] * batch.size if batch.candidates is None else batch.candidates.tolist()
         number = 0
-        for candidates in each:
+        for request, candidates in enumerate(each):
             lengths = self._lengths((a for a in self._axes if not self._of_candidate(a)), {})
             fields = self._read((f for f in self._fields if not self._differs(f)), lengths)
             for _ in range(candidates):
                 own = self._lengths((a for a in self._axes if self._of_candidate(a)), lengths)
                 read = self._read((f for f in self._fields if self._differs(f)), own)
                 labels = {name: values[number] for name, values in batch.labels.items()}
-                yield Example({**fields, **read}, own, labels)
+                yield Example({**fields, **read}, own, labels, request)
                 number += 1
         self._finish()
 

@@ -39,12 +39,13 @@ class Example:
 
     fields: by path, what is held at each position of the field's axes.
     lengths: by the key of a space's own axis, its length at each position of its parents.
-    labels: by prediction, a scalar. May be empty.
+    labels: by prediction, a scalar. May be empty. request: which request of the batch it is of, from 0.
     """
 
     fields: Mapping[str, Mapping[Positions, Held]]
     lengths: Mapping[Axis, Mapping[Positions, int]]
     labels: Mapping[str, Tensor] = field(default_factory=dict)
+    request: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,8 @@ class Setting:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the model computes in: the type of its weights."""
-        for weight in self.weights.values():
-            if weight.dtype.is_floating_point:
-                return weight.dtype
-        return torch.get_default_dtype()
+        """What the model computes in."""
+        return dtype_of(self.weights)
 
     def inside(self, here: Place, captures: tuple[Value, ...], states: tuple[Value, ...]) -> Setting:
         return replace(self, here={**self.here, **here}, captures=captures, states=states)
@@ -130,6 +128,14 @@ class Setting:
             assert found.shape == (type_.width,), (type_, tuple(found.shape))
             at[tuple(place[a] for a in type_.axes)] = found
         return Value(type_.axes, at)
+
+
+def dtype_of(weights: Mapping[str, Tensor]) -> torch.dtype:
+    """Return what a model computes in: the type of its weights."""
+    for weight in weights.values():
+        if weight.dtype.is_floating_point:
+            return weight.dtype
+    return torch.get_default_dtype()
 
 
 def _parents(axis: Axis, place: Place) -> Positions:

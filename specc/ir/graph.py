@@ -152,6 +152,7 @@ class Prediction:
     positive: what the part of a positive label in the loss is multiplied with.
     range: between which a real label lies; what is predicted beyond it is taken as its nearer end.
     loss: of "real": ("mse",), ("mae",) or ("huber", d), the distance beyond which it is linear.
+    among: of "choice": "batch" (the candidates of all examples) or "request" (those of one request).
     """
 
     name: str
@@ -165,6 +166,7 @@ class Prediction:
     range: tuple[float, float] | None = None
     loss: tuple[Any, ...] = ("mse",)
     rows: TableRows | None = None
+    among: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,13 @@ class Graph:
         return tuple(x for x in self.losses if x.weighs is None and x.chooses is None)
 
     @property
+    def of_requests(self) -> bool:
+        """Return whether training data have the form of requests: a row is one with all of its candidates."""
+        return any(p.among == "request" for p in self.predictions)
+
+    @property
     def choices(self) -> Mapping[str, ExtraLoss]:
-        """By prediction of a choice, the loss of an example that was chosen."""
+        """Return by prediction the loss of an example that was chosen, for those that look beyond it."""
         return {x.chooses: x for x in self.losses if x.chooses is not None}
 
     @property

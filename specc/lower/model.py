@@ -155,8 +155,8 @@ class _Model:
             label = Field(p.name, "label", self.index[p.node].device)
             options: dict[str, object] = {}
             if p.name in graph.loss_weights:
-                node = self.index[graph.loss_weights[p.name].node]
-                weight = body.at(node.id, _SCORE, node, whole=True)
+                weighed = self.index[graph.loss_weights[p.name].node]
+                weight = body.at(weighed.id, _SCORE, weighed, whole=True)
                 options["weight"] = body.make("squeeze", weight, like=weight, view=weight)
                 if others := self._others(graph.loss_weights[p.name], p.name):
                     options["others"] = others
@@ -164,11 +164,13 @@ class _Model:
                 options["positive"] = p.positive
             if p.loss[0] == "huber":
                 options["huber"] = p.loss[1]
-            given = found[p.name], label
+            score, node = found[p.name], self.index[p.node]
+            beside = (body.rows(_PREDICTED, node),) if p.among == "request" else ()
             if p.name in graph.choices:
-                value = body.at(graph.choices[p.name].node, _SCORE, self.index[p.node], whole=True)
-                given = body.make("squeeze", value, like=value, view=value), label
-            loss = body.make(_loss_function(p), *given, like=given[0], shape=_ALONE, width=1, options=options)
+                value = body.at(graph.choices[p.name].node, _SCORE, node, whole=True)
+                score = body.make("squeeze", value, like=value, view=value)
+            given = score, label, *beside
+            loss = body.make(_loss_function(p), *given, like=score, shape=_ALONE, width=1, options=options)
             results.append(loss)
         for x in graph.terms:
             keys.append(x.name)
@@ -181,7 +183,8 @@ class _Model:
 
     def _term(self, body: Body, loss: ExtraLoss) -> Value:
         """The mean of an extra loss, over the examples whose labels it reads."""
-        if others := self._others(loss):
+        others = self._others(loss)
+        if others or self.graph.of_requests:  # of a request's candidates each is an example
             value = body.at(loss.node, _SCORE, self.index[loss.node], whole=True)
             number = body.make("squeeze", value, like=value, view=value)
             return body.make("mean_of_labelled", number, others, like=value, shape=_ALONE)
@@ -251,6 +254,8 @@ def _loss_function(prediction: Prediction) -> str:
         return {"mse": "real_loss", "mae": "absolute_loss", "huber": "huber_loss"}[prediction.loss[0]]
     if prediction.rows is not None:
         return "table_loss"
+    if prediction.among == "request":
+        return "request_loss"
     return f"{prediction.kind}_loss"
 
 

@@ -6,7 +6,7 @@ value, as the encoders tell of it. Memory does not grow with the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from specc.survey.sketch import Distinct, Floats, Hashes, Ints, Spread
 from specc_runtime.encode import Vocabulary
-from specc_runtime.encode.columns import Packed, unpack
+from specc_runtime.encode.columns import unpack
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.kinds import filled, keys_of, numbers_of
 from specc_runtime.encode.vocabulary import hashed, mix
@@ -54,7 +54,8 @@ class Column:
 
     kind: "key", "time" (nanoseconds since 1970), or one of numbers. rows: of the part. values: innermost
     ones; nulls of them. unknown: values that the trained model does not know, None without one. whole: of
-    each row, however many lists it holds.
+    each row, however many lists it holds; of requests, of each candidate. listed: the outermost lists are
+    those of a request's candidates.
     """
 
     path: str
@@ -71,28 +72,42 @@ class Column:
     unknown: int | None = None
     distinct: Distinct = field(default_factory=Distinct)
     whole: Distinct = field(default_factory=Distinct)
+    listed: bool = False
     spread: Spread = field(default_factory=Spread)
 
     @staticmethod
     def of(
-        entry: Mapping[str, Any], kind: str, bounds: Mapping[str, int], vocabulary: Vocabulary | None
+        entry: Mapping[str, Any],
+        kind: str,
+        bounds: Mapping[str, int],
+        vocabulary: Vocabulary | None,
+        listed: bool = False,
     ) -> Column:
-        """Return the column of a manifest's field."""
+        """Return the column of a manifest's field. listed: of a row's candidates it has a list."""
         encoding, options = inner_of(entry)
-        axes = [Axis(axis, bounds[axis]) for axis in entry["axes"]]
+        axes = [Axis("candidates", None)] if listed else []
+        axes += [Axis(axis, bounds[axis]) for axis in entry["axes"]]
         if entry["encoding"] in ("bag", "vector"):
             axes.append(Axis(entry["encoding"], None))
         return Column(
             entry["path"], entry["column"], encoding, options, axes, kind, vocabulary,
-            unknown=None if vocabulary is None else 0,
+            unknown=None if vocabulary is None else 0, listed=listed,
         )  # fmt: skip
 
     @property
     def keys(self) -> bool:
         return self.kind == "key"
 
-    def add(self, column: pa.ChunkedArray, labels: Floats | None) -> Hashes | None:
-        """See some rows; the hash of each, or None if they cannot be read."""
+    @property
+    def inner(self) -> list[Axis]:
+        """The lists within a row, or within a candidate of one."""
+        return self.axes[self.listed :]
+
+    def add(
+        self, column: pa.ChunkedArray, labels: Floats | None, candidates: Ints | None = None
+    ) -> Hashes | None:
+        """See some rows; the hash of each, or None if they cannot be read. candidates: how many each row
+        has, of rows that are requests."""
         self.rows += len(column)
         try:
             packed = unpack(column, [axis.bound for axis in self.axes])
@@ -104,8 +119,11 @@ class Column:
             axis.add(given)
         self.values += len(values)
         self.nulls += values.null_count
-        rows = _rows(hashes, packed)
-        self.whole.add(rows, labels=labels)
+        each = _rows(hashes, packed.lengths[self.listed :])
+        rows = _rows(each, packed.lengths[: self.listed])
+        if candidates is not None and not self.listed:
+            each = np.repeat(rows, candidates)
+        self.whole.add(each, labels=labels if labels is not None and len(labels) == len(each) else None)
         return rows
 
     def _keys(self, keys: pa.Array) -> Hashes:
@@ -139,9 +157,10 @@ def inner_of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return encoding, options
 
 
-def _rows(hashes: Hashes, packed: Packed) -> Hashes:
-    """Return one hash a row, of lists that of their values and order."""
-    for lengths in reversed(packed.lengths):
+def _rows(hashes: Hashes, levels: Sequence[Ints]) -> Hashes:
+    """Return one hash a row, of lists that of their values and order. levels: the lists' lengths, outermost
+    first."""
+    for lengths in reversed(levels):
         ends = np.cumsum(lengths)
         starts = ends - lengths
         place = np.arange(len(hashes), dtype=np.int64) - np.repeat(starts, lengths)

@@ -107,7 +107,7 @@ def _column(part: str, column: Column) -> Iterator[Finding]:
             )
         elif axis.lists > 1 and not axis.places:
             yield Finding("warning", part, column.name, "every list is empty")
-    if column.rows > 1 and not column.axes and column.whole.number == 1:
+    if column.rows > 1 and not column.inner and column.whole.number == 1:
         what = "every value is null" if column.nulls else "it has one value in every row"
         yield Finding("warning", part, column.name, f"{what}: nothing can be learned from it")
     if column.unknown is not None and (known := column.values - column.nulls):
@@ -128,6 +128,11 @@ def _labels(part: Part) -> Iterator[Finding]:
             yield Finding("note", part.name, label.name, what)
         if label.rows > 1 and not label.absent and label.whole.number == 1 and not label.nulls:
             yield Finding("warning", part.name, label.name, "the label is the same in every row")
+        if unasked := part.unasked.get(label.path):
+            what = (
+                f"in {percent(unasked / part.rows)} of the requests no candidate was chosen: they ask nothing"
+            )
+            yield Finding("note", part.name, label.name, what)
 
 
 def _leaks(manifest: Mapping[str, Any], part: Part) -> Iterator[Finding]:

@@ -18,16 +18,19 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from specc.survey.columns import Column, joined
-from specc.survey.sketch import Distinct, Floats, Spread
+from specc.survey.columns import Axis, Column, joined
+from specc.survey.sketch import Distinct, Floats, Ints, Spread
 from specc_runtime import data, labelled
 from specc_runtime.data import Dialect, Typing, columns_of, find_parts, names_of, read_tables
 from specc_runtime.data.files import Gathered, Reader
 from specc_runtime.data.json_lines import with_absent
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
+from specc_runtime.encode.agree import TOGETHER
 from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import PartlyRead, Unfit, names_in
+from specc_runtime.encode.labels import of_requests
 from specc_runtime.train import Recipe, TrainingError
+from specc_runtime.train.census import unasked
 from specc_runtime.train.choice import check
 from specc_runtime.train.session import USER
 
@@ -44,7 +47,8 @@ class Part:
     labels: by prediction. examples: the rows' hashes. faults: as readers and encoders name them, by column
     and kind. told: what else the reader had to say. read: columns that the model reads. clocks, times: of
     columns that it does not read and that have times. grouped: something groups its examples. kinds: by
-    prediction the labels that there are, of each half (up to 0.5, above it) one.
+    prediction the labels that there are, of each half (up to 0.5, above it) one. unasked: by choice among a
+    request's candidates, requests with none that was chosen.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Part:
     times: dict[str, Spread] = field(default_factory=dict)
     grouped: bool = False
     kinds: dict[str, Tensor] = field(default_factory=dict)
+    unasked: dict[str, int] = field(default_factory=dict)
 
     def met(self, names: Iterable[str], before: dict[str, None]) -> None:
         """Take in the columns that some rows of JSON lines have. before: those of the rows before them, which
@@ -105,23 +110,25 @@ def look(
     encoders: those of a trained model, or blank ones. limit: rows to stop after.
     """
     bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
-    columns = columns_of(manifest)
+    columns, listed = columns_of(manifest), of_requests(manifest)
     for entry in manifest["fields"]:
         vocabulary = encoders.vocabularies.get(entry["vocabulary"]) if trained else None
         kind = columns[entry["column"]].kind
-        part.columns[entry["path"]] = Column.of(entry, kind, bounds, vocabulary)
+        of_candidate = listed and entry["role"] == "candidate"
+        part.columns[entry["path"]] = Column.of(entry, kind, bounds, vocabulary, of_candidate)
     for prediction in manifest["predictions"]:
         kind = columns[prediction["column"]].kind
         part.labels[prediction["name"]] = Column(
-            prediction["name"], prediction["column"], "label", {}, [], kind
-        )
+            prediction["name"], prediction["column"], "label", {}, [Axis("candidates", None)] * listed, kind,
+            listed=listed,
+        )  # fmt: skip
     try:
         part.names = tuple(names_of(part.files[0], dialect))
     except DataError as error:
         part.note(error.faults)
         return
     keys = _groups(part, manifest)
-    part.grouped = keys is not None
+    part.grouped = keys is not None or listed
     if keys is not None:
         columns.setdefault(keys, data.Column("key"))
     part.read = frozenset(columns)
@@ -200,7 +207,7 @@ def told_of_labels(parts: Sequence[Part], learnt: Sequence[Fault]) -> None:
     learnt = [fault for fault in learnt if fault.column not in empty]
     columns = {fault.column for fault in learnt}
     for part in parts:
-        part.faults = {kind: f for kind, f in part.faults.items() if f.column not in columns}
+        part.faults = {k: f for k, f in part.faults.items() if f.column not in columns or f.help == TOGETHER}
     first.note(learnt)
 
 
@@ -262,6 +269,7 @@ def _add(
     bad: set[str | None],
 ) -> None:
     labels: Floats | None = None
+    candidates: Ints | None = None
     _see_times(part, table)
     try:
         batch = encoders.encode(table, origin, keys=keys)
@@ -269,6 +277,10 @@ def _add(
             _see_kinds(part, prediction["name"], batch.labels[prediction["name"]])
         given = [batch.labels[p["name"]].double().numpy() for p in manifest["predictions"]]
         labels = np.stack(given, 1) if given else None
+        if batch.candidates is not None:
+            candidates = batch.candidates.numpy()
+            for name in (p["name"] for p in manifest["predictions"] if p.get("among") == "request"):
+                part.unasked[name] = part.unasked.get(name, 0) + unasked(batch, name)
     except DataError as error:
         part.note(fault for fault in error.faults if fault.column not in bad)
     part.rows += len(table)
@@ -281,7 +293,7 @@ def _add(
             column.absent |= entry["column"] not in bad
             continue
         column.name = name
-        found = column.add(table.column(name), labels)
+        found = column.add(table.column(name), labels, candidates)
         if found is not None:
             hashes.append((place, found))
     part.examples.add(joined(hashes, len(table)))

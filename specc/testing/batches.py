@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime import CANDIDATE, Axis, Bag, Batch, Layout, Schema
+from specc_runtime.encode.labels import of_requests
 from specc_runtime.encode.times import PARTS
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def random_batch(
     """
     generator = torch.Generator().manual_seed(seed)
     return drawn_batch(manifest, size, _Random(generator, full, empty, longest, unlabelled), candidates)
+
+
+def training_batch(
+    manifest: Mapping[str, Any], size: int, seed: int, empty: float = 0.2, longest: int | None = None
+) -> Batch:
+    """Return a batch as the model is trained on: of examples, or of requests with candidates."""
+    requests = of_requests(manifest)
+    return random_batch(manifest, size, seed, empty=empty, longest=longest, candidates=requests)
 
 
 @dataclass(frozen=True)

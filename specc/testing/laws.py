@@ -21,7 +21,7 @@ from torch import Tensor
 from specc.interpret.compare import Difference, differences
 from specc.ir.graph import Graph, Prediction, walk
 from specc.ops import Effect, effect, traits
-from specc.testing.batches import random_batch
+from specc.testing.batches import random_batch, training_batch
 from specc.testing.subject import Subject, gradients, outputs, worst
 from specc_runtime import CANDIDATE, Bag, Batch, labelled
 
@@ -52,7 +52,10 @@ class Case:
     @cached_property
     def unlike(self) -> list[Difference]:
         """Where the model differs from the definition of the language."""
-        return differences(self.subject.graph, self.subject.model, self.batch, VALUE)
+        found = differences(self.subject.graph, self.subject.model, self.batch, VALUE)
+        if self.subject.graph.of_requests and self.subject.looks_across is None:
+            found += differences(self.subject.graph, self.subject.model, self.requests, VALUE)
+        return found
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _pieces(case: Case) -> str | None:
 def _passes(subject: Subject) -> str | None:
     from specc.passes import DEFAULT
 
-    batch = random_batch(subject.manifest, 4, subject.seed, longest=6)
+    batch = training_batch(subject.manifest, 4, subject.seed, longest=6)
     plain = subject.with_passes(())
     wanted, wanted_grads = _detached(outputs(plain, batch)), gradients(plain, batch)
     seen = {plain.files["model.py"]}
@@ -232,7 +235,7 @@ def _placement(subject: Subject) -> str | None:
     said = ", ".join(f"{name} on {device}" for name, device in places.items())
     devices = {"one": "cpu", "two": "cpu"}
     other = Subject(replace(subject.graph, devices=devices, places=places), subject.seed).model
-    batch = random_batch(subject.manifest, 4, subject.seed, longest=6)
+    batch = training_batch(subject.manifest, 4, subject.seed, longest=6)
     try:
         with VirtualDevices():
             other.place({"one": "meta:0", "two": "meta:1"})
@@ -249,8 +252,8 @@ def _overfit(subject: Subject) -> str | None:
     if not subject.graph.predictions:
         return None
     model = Subject(subject.graph, subject.seed + 1).model
-    batch = random_batch(subject.manifest, 12, subject.seed, empty=0.05, longest=6)
-    target = sum(_half_way(p, subject.graph, batch.labels[p.name]) for p in subject.graph.predictions)
+    batch = training_batch(subject.manifest, 12, subject.seed, empty=0.05, longest=6)
+    target = sum(_half_way(p, subject.graph, batch) for p in subject.graph.predictions)
     names = [p.name for p in subject.graph.predictions]
     trained = [p for p in model.parameters() if p.requires_grad]
     loss = math.inf
@@ -273,8 +276,11 @@ def _overfit(subject: Subject) -> str | None:
     return f"after 200 steps of Adam the loss is {loss:.3g}, and half-way below a constant's is {target:.3g}"
 
 
-def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
+def _half_way(prediction: Prediction, graph: Graph, batch: Batch) -> float:
     """Return the loss half-way between the best constant's and the least that the prediction can have."""
+    labels = batch.labels[prediction.name]
+    if prediction.among == "request":
+        return _half_way_in_requests(batch, labels)
     if prediction.kind == "choice":
         return 0.5 * math.log(len(labels))  # half-way to nothing from guessing
     constant = _constant_loss(prediction.kind, labels)
@@ -286,6 +292,16 @@ def _half_way(prediction: Prediction, graph: Graph, labels: Tensor) -> float:
     shares = labels[labelled(labels)].double().mean()
     least = float(shares * math.log1p(math.exp(-high)) + (1 - shares) * math.log1p(math.exp(low)))
     return least + 0.5 * max(constant - least, 0.0)
+
+
+def _half_way_in_requests(batch: Batch, labels: Tensor) -> float:
+    """Return the loss half-way between guessing and the least, in which equal labels of several candidates
+    of a request share."""
+    assert batch.candidates is not None
+    each = [own for own in labels.double().split(batch.candidates.tolist()) if float(own.sum()) > 0]
+    least = [-torch.special.xlogy(own / own.sum(), own / own.sum()).sum() for own in each]
+    known = [(math.log(len(own)) + float(low)) / 2 for own, low in zip(each, least, strict=True)]
+    return max(sum(known) / max(len(known), 1), 1e-3)
 
 
 def _constant_loss(kind: str, labels: Tensor) -> float:
@@ -303,7 +319,7 @@ def dead(subject: Subject) -> list[str]:
     alive: set[str] = set()
     trained = {path for path, p in model.named_parameters() if p.requires_grad}
     for seed in range(4):
-        batch = random_batch(subject.manifest, 6, seed, empty=0.0, longest=6)
+        batch = training_batch(subject.manifest, 6, seed, empty=0.0, longest=6)
         found = Subject(subject.graph, subject.seed + seed).model if seed else model
         terms = {k: v for k, v in found.losses(batch).items() if k != "l2"}
         total = torch.stack(list(terms.values())).sum()

@@ -388,6 +388,7 @@ class _Program:
         parts = [self.reduced(v).text for v in (made or env.values)[-4:]]
         self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
         known = ["binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))"]
+        known += ["choice(among = request)"]
         if not self.candidate_axes:
             known += ["choice(among = batch)", "choice(among = batch, of = ad.item)"]
         kinds = [env.one(known) for _ in range(env.number(1, 2))]

@@ -351,6 +351,15 @@ def _row_loss(
     return (logits[:, known].logsumexp(1) - own).unsqueeze(1)
 
 
+@form("request_loss")
+def _request_loss(
+    run: Execution, scores: Tensor, labels: Sequence[Tensor], rows: Rows, weight: Tensor | None = None,
+    others: Sequence[Sequence[Tensor]] = (),
+) -> Tensor:  # fmt: skip
+    requests = [run.layout.first[example] for example, _ in rows.places]
+    return losses.of_requests(scores, labels, requests, weight, others)
+
+
 @form("contract")
 def _contract(run: Execution, a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
     whole = a * b

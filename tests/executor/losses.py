@@ -51,6 +51,26 @@ def of_labels(
     return torch.stack(found).mean() if found else values.sum() * 0
 
 
+def of_requests(
+    scores: Tensor,
+    labels: Sequence[Tensor],
+    requests: Sequence[int],
+    weight: Tensor | None = None,
+    others: Sequence[Sequence[Tensor]] = (),
+) -> Tensor:
+    """The mean cross entropy of the requests in which something is chosen."""
+    found = []
+    for request in dict.fromkeys(requests):
+        own = [n for n, of in enumerate(requests) if of == request]
+        own = [n for n in own if labelled(labels[n]) and all(labelled(other[n]) for other in others)]
+        total = sum(float(labels[n]) for n in own)
+        if total > 0:
+            surprise = -torch.log_softmax(scores[own], 0)
+            each = [float(labels[n]) / total * x for n, x in zip(own, surprise, strict=True)]
+            found.append(sum(x if weight is None else x * weight[n] for n, x in zip(own, each, strict=True)))
+    return torch.stack(found).mean() if found else scores.sum() * 0
+
+
 def of_labelled(values: Tensor, others: Sequence[Sequence[Tensor]]) -> Tensor:
     kept = [x for n, x in enumerate(values) if all(labelled(other[n]) for other in others)]
     return torch.stack(kept).mean() if kept else values.sum() * 0

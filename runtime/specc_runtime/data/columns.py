@@ -25,6 +25,7 @@ from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text
 from specc_runtime.encode.kinds import doubles
+from specc_runtime.encode.labels import of_requests
 from specc_runtime.encode.numbers import numbers_in, short
 
 Kind = Literal["key", "number", "label", "time", "as it is"]
@@ -33,12 +34,14 @@ Kind = Literal["key", "number", "label", "time", "as it is"]
 @dataclass(frozen=True)
 class Column:
     """depth: levels of lists around each value. split: for lists that are written as texts, the separators,
-    outermost first. instead: it is read only where one of these columns is absent."""
+    outermost first. instead: it is read only where one of these columns is absent. apart: what stands between
+    the candidates of a request, in a column that is read for one candidate a row."""
 
     kind: Kind
     depth: int = 0
     split: tuple[str, ...] = ()
     instead: frozenset[str] = frozenset()
+    apart: str | None = None
 
 
 def columns_of(
@@ -46,24 +49,42 @@ def columns_of(
 ) -> dict[str, Column]:
     """The columns that a model reads, those that a field falls back to among them.
 
-    candidates: the columns of candidates hold one more list, as in requests.
+    candidates: the columns of candidates hold one more list, as in requests; so do those of a model whose
+        training data are requests, where labels are read too.
     """
     found: dict[str, Column] = {}
+    listed = of_requests(manifest)
+    candidates = candidates or (labels and listed)
     for entry in manifest["fields"]:
         if entry.get("training") and not labels:
             continue
         encoding, options = entry["encoding"], entry["options"]
         depth = len(entry["axes"]) + int(encoding in ("bag", "vector"))
         depth += int(candidates and entry["role"] == "candidate")
-        column = Column(_kind_of(encoding, options), depth, tuple(entry.get("split") or ()))
+        split: list[str] = entry.get("split") or []
+        apart = split[0] if len(split) > depth else None
+        inner = tuple(split if apart is None else split[1:])
+        column = Column(_kind_of(encoding, options), depth, inner, apart=apart)
         _add(found, entry["column"], column)
         if entry["fallback"] is not None:
             _add(found, entry["fallback"], replace(column, instead=frozenset([entry["column"]])))
         if options.get("weight") is not None:
             _add(found, options["weight"], replace(column, kind="number"))
     for prediction in manifest["predictions"] if labels else ():
-        _add(found, prediction["column"], Column(_kind_of_label(prediction)))
+        column = Column(_kind_of_label(prediction), int(listed), _between(manifest) if listed else ())
+        _add(found, prediction["column"], column)
     return found
+
+
+def _between(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """What stands between the candidates of a request in columns of texts: what the first field that says so
+    says, and so in columns of labels."""
+    for entry in manifest["fields"]:
+        split = entry.get("split") or []
+        inner = len(entry["axes"]) + int(entry["encoding"] in ("bag", "vector"))
+        if entry["role"] == "candidate" and len(split) > inner:
+            return (split[0],)
+    return ()
 
 
 def _kind_of(encoding: str, options: Mapping[str, Any]) -> Kind:
@@ -123,6 +144,8 @@ class Typing:
         kind = values.type
         if is_text(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
             values = self._absent(values, blank)
+            if column.apart is not None:
+                _refuse_several(values, column.apart)
         if not column.depth:
             if is_list(kind):
                 raise Unfit(f"the column is {kind}, and it should hold one value a row")
@@ -246,6 +269,19 @@ def _numbers(values: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return values
     return doubles(values)
+
+
+def _refuse_several(values: pa.Array, separator: str) -> None:
+    """Raise Unfit for texts of several candidates."""
+    texts = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    several = np.asarray(pc.match_substring(texts, separator).fill_null(False))
+    if several.any():
+        raise Unfit(
+            f"there are several candidates, with `{separator}` between them, and a row has one here",
+            int(several.argmax()),
+            int(several.sum()) - 1,
+            "`specc predict` without --only, and `specc score`, take requests",
+        )
 
 
 def _unsplit(values: pa.Array) -> Unfit:

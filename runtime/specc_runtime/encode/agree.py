@@ -16,6 +16,7 @@ from specc_runtime.encode.columns import Ints, Packed, picked
 from specc_runtime.encode.faults import Unfit
 
 CANDIDATES = "@candidates"
+TOGETHER = "columns of one axis have a value for each of its positions"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Axes:
                 f"there are {given[place]} {what}, and column `{other}` has {wanted[place]}",
                 place,
                 int(wrong.sum()) - 1,
-                "columns of one axis have a value for each of its positions",
+                TOGETHER,
                 level,
             )
         return packed

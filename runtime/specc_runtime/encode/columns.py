@@ -55,7 +55,7 @@ def unpack(column: pa.Array | pa.ChunkedArray, bounds: Sequence[int | None]) -> 
         given.append(before)
         lengths.append(after)
     values = _plain(values)
-    if _is_list(values.type):
+    if is_list(values.type):
         raise _levels(column.type, len(bounds))
     return Packed(values, tuple(lengths), tuple(given), absent)
 
@@ -76,7 +76,7 @@ def _level(
         return pa.nulls(0), none, none
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
-    if not _is_list(values.type):
+    if not is_list(values.type):
         raise _levels(whole, levels)
     if rows == 0:
         none = np.zeros(0, dtype=np.int64)
@@ -91,7 +91,7 @@ def _level(
     return values.values.take(pa.array(picked(starts + given - kept, kept))), given, kept
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 

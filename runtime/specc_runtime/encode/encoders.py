@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import NO_KEY, Bag, Batch, Schema
-from specc_runtime.encode.columns import Ints, Packed, unpack
+from specc_runtime.encode.columns import Ints, Packed
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.earlier import as_before
 from specc_runtime.encode.faults import (
@@ -44,7 +44,7 @@ from specc_runtime.encode.kinds import (
     single,
     table_rows,
 )
-from specc_runtime.encode.labels import Labels, labels_of, row_labels
+from specc_runtime.encode.labels import Labels, labels_of, of_requests, row_labels
 from specc_runtime.encode.reading import Reading, column_of, encoding_of
 from specc_runtime.encode.vocabulary import Learnt, Tally, Vocabulary, hashed
 
@@ -84,7 +84,7 @@ class Encoders:
         labels: dict[str, tuple[Labels, Origin]] = {}
         faults: list[Fault] = []
         for table, origin in tables:
-            read = Reading(manifest, table, origin)
+            read = Reading(manifest, table, origin, of_requests(manifest))
             for entry, packed in read.fields():
                 of, default = encoding_of(entry), entry["options"].get("default")
                 with read.noting(entry, packed):
@@ -97,7 +97,7 @@ class Encoders:
             for prediction in manifest["predictions"]:
                 if prediction["column"] in read.names:
                     with read.noting(prediction, None):
-                        values = unpack(read.column(prediction["column"]), ())
+                        values = read.labels(prediction)
                         with read.noting(prediction, values):
                             known = labels.setdefault(prediction["name"], (Labels(prediction), origin))
                             known[0].add(values.values)
@@ -163,10 +163,12 @@ class Encoders:
     ) -> Batch:
         """The batch of a table's rows.
 
-        labels: with labels, and with what only losses read. keys: a column whose hashes go along as
-            `labels["@keys"]`.
+        candidates: the columns of candidates hold lists, as in requests; so they do with labels where the
+            training data are requests. labels: with labels, and with what only losses read. keys: a column
+            whose hashes go along as `labels["@keys"]`.
         Raises DataError with every fault of the table.
         """
+        candidates = candidates or (labels and of_requests(self.manifest))
         read = Reading(self.manifest, table, origin, candidates, training=labels)
         fields: dict[str, Tensor | Bag] = {}
         crosses = self.manifest.get("crosses", ())
@@ -186,7 +188,7 @@ class Encoders:
         if labels:
             for prediction in self.manifest["predictions"]:
                 with read.noting(prediction, None):
-                    values = unpack(read.column(prediction["column"]), ())
+                    values = read.labels(prediction)
                     with read.noting(prediction, values):
                         names = self.classes.get(prediction["name"])
                         if name := (prediction.get("rows") or {}).get("vocabulary"):
@@ -196,7 +198,7 @@ class Encoders:
                         found[prediction["name"]] = labels_of(prediction, values.values, names)
         if keys is not None:
             with read.noting({"column": keys}, None):
-                values = keys_of(unpack(read.column(keys), ()).values)
+                values = keys_of(read.keys(keys))
                 if values.null_count:
                     raise Unfit("a column that groups examples has no value in some row")
                 found[KEYS] = torch.from_numpy(hashed(values).view(np.int64))
@@ -274,6 +276,9 @@ def _classes(labels: Iterable[tuple[Labels, Origin]]) -> dict[str, tuple[str, ..
         if not known.present:
             help = f"`predict {known.prediction['name']}` has nothing to learn from"
             faults.append(Fault(origin.file, "no example has a label", column, help=help))
+        elif known.prediction.get("among") == "request" and not known.chosen:
+            help = "the label of a candidate that was chosen is 1"
+            faults.append(Fault(origin.file, "no request has a candidate that was chosen", column, help=help))
         try:
             names = known.classes()
         except Unfit as unfit:

@@ -66,6 +66,12 @@ def labels_of(prediction: Mapping[str, Any], values: pa.Array, classes: tuple[st
     return torch.from_numpy(single(found))
 
 
+def of_requests(manifest: Mapping[str, Any]) -> bool:
+    """Whether data with labels have the form of requests: a row is one, with a list of its candidates' values
+    in each of their columns, and a list of their labels."""
+    return any(p.get("among") == "request" for p in manifest["predictions"])
+
+
 def within(prediction: Mapping[str, Any], outputs: Tensor) -> Tensor:
     """What a model predicts, with values beyond the range of the labels at its nearer end."""
     return outputs.clamp(*prediction["range"]) if prediction.get("range") else outputs
@@ -172,6 +178,7 @@ class Labels:
 
     prediction: Mapping[str, Any]
     present: int = 0
+    chosen: int = 0
     zeros: bool = False
     signs: bool = False
     named: bool = False
@@ -192,6 +199,7 @@ class Labels:
             return
         found = labels_of(self.prediction, values, None).numpy()
         self.present += int((~np.isnan(found)).sum())
+        self.chosen += int((found > 0).sum())
         if kind == "binary" and not self.prediction.get("condition"):
             given = _numbers(_truths(values))
             self.signs |= bool((given == -1).any())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from specc_runtime.encode.agree import CANDIDATES, Along, Axes
-from specc_runtime.encode.columns import Ints, Packed, unpack
+from specc_runtime.encode.columns import Ints, Packed, is_list, unpack
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit, fault_of, names_in
 from specc_runtime.encode.kinds import filled, numbers_of
 
@@ -66,6 +66,8 @@ class Reading:
             for level, axis in enumerate(along.axes):
                 lengths = self.all_axes.lengths(along.axes[: level + 1])
                 if axis == CANDIDATES:
+                    if self.candidates is None and self.training:
+                        self._refuse_none(along, lengths)
                     self.candidates = lengths
                 else:
                     self.lengths[axis] = lengths
@@ -85,6 +87,35 @@ class Reading:
         inner = [None] if entry["encoding"] in ("bag", "vector") else []
         packed = unpack(column, [*(self._bounds.get(axis) for axis in axes), *inner])
         return Along(name or entry["column"], tuple(axes), packed)
+
+    def _refuse_none(self, along: Along, lengths: Ints) -> None:
+        """Note requests that have no candidates, where some are to be chosen."""
+        none = lengths == 0
+        if none.any():
+            first = int(none.argmax())
+            help = "leave requests without candidates out: there is nothing to learn from them"
+            unfit = Unfit("the request has no candidates", first, int(none.sum()) - 1, help)
+            self.faults.append(fault_of(unfit, self.origin, along.name, first))
+
+    def labels(self, prediction: Mapping[str, Any]) -> Packed:
+        """The column of a prediction's labels; of requests with a label for each candidate. Raises Unfit."""
+        name = prediction["column"]
+        if not self.per_request:
+            return unpack(self.column(name), ())
+        packed = unpack(self.column(name), (None,))
+        if self.candidates is None:  # none of its columns can be read, which is noted
+            return packed
+        return self.all_axes.agreed(Along(name, (CANDIDATES,), packed))
+
+    def keys(self, name: str) -> pa.Array:
+        """A column by which examples are told apart: of requests a value for each candidate. Raises Unfit."""
+        column = self.column(name)
+        if self.candidates is None:
+            return unpack(column, ()).values
+        if is_list(column.type):
+            return self.all_axes.agreed(Along(name, (CANDIDATES,), unpack(column, (None,)))).values
+        rows = np.repeat(np.arange(len(self.table)), self.candidates)
+        return unpack(column, ()).values.take(pa.array(rows))
 
     def _refuses(self, entry: Mapping[str, Any]) -> bool:
         """Return whether a field's column must be there: it has no default, and is no vocabulary's, whose

@@ -82,7 +82,7 @@ def score(
     gathered = Gathered()
     with gathered:
         for table, origin in requests:
-            for at, part in _parts(table, model.manifest):
+            for at, part in parts_of(table, model.manifest):
                 where = origin.after(at)
                 with gathered:
                     batch = encoders.encode(part, where, candidates=per_candidate, labels=False)
@@ -181,7 +181,7 @@ def _lots(seed: int, request: Ints, place: Ints) -> npt.NDArray[np.uint64]:
     return mix(mix(request.astype(np.uint64) + start) + place.astype(np.uint64))
 
 
-def _parts(table: pa.Table, manifest: Mapping[str, Any]) -> Iterator[tuple[int, pa.Table]]:
+def parts_of(table: pa.Table, manifest: Mapping[str, Any]) -> Iterator[tuple[int, pa.Table]]:
     """Slices of a table, each with its first row (from 0)."""
     candidates = np.ones(len(table), dtype=np.int64)
     for entry in manifest["fields"]:

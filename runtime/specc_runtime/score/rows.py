@@ -4,7 +4,8 @@ Promises: the order of the rows; no label is asked for, and nothing that only lo
 column of its own: probabilities of binary predictions, values of real ones; of class predictions a list of
 probabilities, one a class in order, and beside it `NAME_class`, the likeliest class, by name where the labels
 are texts (in the order of the texts). Where classes are the rows of a table, they are the likeliest one's
-probability and its key. Other outputs are numbers, or lists of several channels.
+probability and its key. Other outputs are numbers, or lists of several channels. Of a model whose training
+data are requests so are the rows, and what comes out are lists, with a value for each candidate.
 Memory: `ROWS` rows at once.
 """
 
@@ -20,8 +21,16 @@ import pyarrow as pa
 from specc_runtime.catalogue import keys_of_rows
 from specc_runtime.data.files import Gathered
 from specc_runtime.encode import Encoders, Origin
+from specc_runtime.encode.labels import of_requests
 from specc_runtime.model import Model
-from specc_runtime.score.requests import Floats, check_finite, narrowed, output, predictions
+from specc_runtime.score.requests import (
+    Floats,
+    check_finite,
+    narrowed,
+    output,
+    parts_of,
+    predictions,
+)
 
 ROWS = 4096
 
@@ -39,28 +48,39 @@ def predict(
     only: the one output that is computed; nothing is asked of the rows but what it reads.
     Raises DataError with every fault, after what came before the first of them was given.
     """
+    listed = only is None and of_requests(model.manifest)
     if only is not None:
         encoders = replace(encoders, manifest=narrowed(model.manifest, only))
     gathered = Gathered()
     with gathered:
         for table, origin in rows:
-            for at in range(0, len(table), ROWS):
-                part, where = table.slice(at, ROWS), origin.after(at)
+            for at, part in parts_of(table, model.manifest) if listed else _parts(table):
+                where = origin.after(at)
                 with gathered:
-                    batch = encoders.encode(part, where, labels=False)
+                    batch = encoders.encode(part, where, candidates=listed, labels=False)
                     if gathered.faults:
                         continue
                     scores = predictions(model, batch) if only is None else {only: output(model, only, batch)}
-                    check_finite(scores, np.ones(len(part), dtype=np.int64), where, False)
+                    counts = np.ones(len(part), dtype=np.int64)
+                    if batch.candidates is not None:
+                        counts = batch.candidates.numpy()
+                    check_finite(scores, counts, where, listed)
+                    found = columns_of(encoders, scores)
                     yield pa.table(
                         {
                             **{name: part.column(column) for column, name in (keep or {}).items()},
-                            **columns_of(encoders, scores),
+                            **({name: lists(x, counts) for name, x in found.items()} if listed else found),
                         }
                     )
             if gathered.enough(len(table)):
                 break
     gathered.finish()
+
+
+def _parts(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """Slices of a table, each with its first row (from 0)."""
+    for at in range(0, len(table), ROWS):
+        yield at, table.slice(at, ROWS)
 
 
 def names_of(manifest: Mapping[str, Any]) -> list[str]:

@@ -33,13 +33,14 @@ class Baselines:
 
     means: by prediction the mean label (not of class predictions). positives: by prediction, how many
     labels above 0.5 each row of the item's table has, int64 [rows]. unknown_first: row 0 of that table is
-    the unknown item's.
+    the unknown item's. notes: what there is to tell of the training data; not kept.
     """
 
     item: str | None
     means: Mapping[str, float] = field(default_factory=dict)
     positives: Mapping[str, Tensor] = field(default_factory=dict)
     unknown_first: bool = False
+    notes: tuple[str, ...] = ()
 
     def popularity(self, prediction: str, batch: Batch) -> Tensor | None:
         """A score for each example: how popular its item is."""
@@ -92,7 +93,10 @@ def count(model: Model, stream: Stream) -> Baselines:
     positives: dict[str, Tensor] = {}
     sums: dict[str, float] = {}
     examples: dict[str, int] = {}
+    silent = {p["name"]: 0 for p in manifest["predictions"] if p.get("among") == "request"}
     for batch in stream:
+        for name in silent:
+            silent[name] += unasked(batch, name)
         for path, table in tables.items():
             values = batch.fields[path]
             ids = values.values if isinstance(values, Bag) else values
@@ -126,7 +130,19 @@ def count(model: Model, stream: Stream) -> Baselines:
         {name: total / max(examples[name], 1) for name, total in sums.items()},
         positives,
         item is not None and item["encoding"] == "vocab",
+        tuple(
+            f"{name}: in {n:,} of {stream.examples:,} requests no candidate was chosen: they ask nothing"
+            for name, n in silent.items()
+            if n
+        ),
     )
+
+
+def unasked(batch: Batch, prediction: str) -> int:
+    """How many of a batch's requests have no candidate that was chosen."""
+    assert batch.candidates is not None
+    chosen = torch.nan_to_num(batch.labels[prediction]) > 0
+    return sum(not bool(own.any()) for own in chosen.split(batch.candidates.tolist()))
 
 
 def item_of(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:

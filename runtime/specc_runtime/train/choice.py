@@ -13,7 +13,7 @@ from torch import Tensor
 
 from specc_runtime.batch import labelled
 from specc_runtime.train.evaluate import AT, Results
-from specc_runtime.train.metrics import METRICS, metric_of
+from specc_runtime.train.metrics import METRICS, kind_of, metric_of
 
 
 class TrainingError(RuntimeError):
@@ -55,11 +55,11 @@ def check(
         metric = metric_of(name)
     except KeyError:
         raise TrainingError(f"there is no metric {name!r}; there are {', '.join(METRICS)}") from None
-    own = [p["name"] for p in manifest["predictions"] if p["kind"] in metric.kinds]
+    own = [p["name"] for p in manifest["predictions"] if kind_of(p) in metric.kinds]
     if not own:
         kinds = sorted({p["kind"] for p in manifest["predictions"]})
         raise TrainingError(
-            f"the metric {name} is of {' or '.join(k for k in metric.kinds if k != 'rank')} predictions, and "
+            f"the metric {name} is of {' or '.join(_known(metric.kinds))} predictions, and "
             f"the model has {' and '.join(kinds)} ones: choose another `metric` in `train {{ … }}`"
         )
     if metric.grouped and not grouped:
@@ -86,6 +86,11 @@ def check(
         f"the validation data have {said} for {', '.join(own)}, so that there is no {name}: hold out "
         "examples of both labels, or choose another `metric`, such as logloss"
     )
+
+
+def _known(kinds: tuple[str, ...]) -> list[str]:
+    """The kinds of predictions as a spec has them."""
+    return list(dict.fromkeys("choice" if k == "request" else k for k in kinds if k != "rank"))
 
 
 def _advice(name: str) -> str:

@@ -19,12 +19,12 @@ import torch
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.catalogue import ranked
 from specc_runtime.encode import KEYS, Unknown
-from specc_runtime.encode.labels import within
+from specc_runtime.encode.labels import of_requests, within
 from specc_runtime.feed import feed, read_by
 from specc_runtime.finite import NotFinite, where_forward
 from specc_runtime.model import Model
 from specc_runtime.train.census import Baselines
-from specc_runtime.train.metrics import Measured, Scores, logit
+from specc_runtime.train.metrics import Measured, Scores, kind_of, logit
 from specc_runtime.train.slices import BY, Slices
 
 # By prediction and then by who predicts ("model", "popularity", "mean").
@@ -36,7 +36,8 @@ AT = (10,)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """examples: how many there were. whole: the metrics of all. by: by column, those of its values.
+    """examples: how many there were; of requests, their candidates. requests: how many of those, where the
+    data are requests. whole: the metrics of all. by: by column, those of its values.
 
     unknown: by table with a vocabulary the share of its values that the vocabulary does not have, 0 to 1.
     """
@@ -45,6 +46,7 @@ class Evaluation:
     whole: Part
     by: dict[str, dict[str, Part]] = field(default_factory=dict)
     unknown: dict[str, float] = field(default_factory=dict)
+    requests: int | None = None
 
     @property
     def results(self) -> Results:
@@ -66,7 +68,8 @@ def evaluate(
 ) -> Evaluation:
     """The metrics of a model.
 
-    batches: as a Stream gives them; with `labels["@keys"]` there are metrics of groups.
+    batches: as a Stream gives them; with `labels["@keys"]` there are metrics of groups, of requests with
+        candidates also without, each a group.
     watch: told after each batch how many examples have been seen. at: the k of metrics of the first k.
     slices: what the batches' `labels["@by:COLUMN"]` mean; each has metrics of its own.
     Raises NotFinite, FileError (a full disk), and what the batches raise.
@@ -74,8 +77,8 @@ def evaluate(
     training = model.training
     model.eval()
     predictions = {p["name"]: p for p in model.manifest["predictions"]}
-    tasks = {name: p["kind"] for name, p in predictions.items()}
-    seen, unknown = 0, Unknown(model.manifest)
+    tasks = {name: kind_of(p) for name, p in predictions.items()}
+    seen, examples, unknown = 0, 0, Unknown(model.manifest)
     with closing(_Table(tasks, at, slices)) as table:
         try:
             for batch, _ in feed(((batch, None) for batch in batches), model):
@@ -94,22 +97,25 @@ def evaluate(
                     if baselines is not None and kind != "class":
                         _beside(table, name, kind, baselines, batch)
                 seen += batch.size
+                examples += batch.size if batch.candidates is None else int(batch.candidates.sum())
+                table.requests += batch.size
                 unknown.add(batch)
                 watch(seen)
         finally:
             model.train(training)
         whole, by = table.measured()
-    return Evaluation(seen, whole, by, unknown.shares)
+    asked = seen if of_requests(model.manifest) else None
+    return Evaluation(examples, whole, by, unknown.shares, asked)
 
 
 def _beside(table: _Table, name: str, kind: str, baselines: Baselines, batch: Batch) -> None:
-    popular = baselines.popularity(name, batch) if kind in ("binary", "choice") else None
+    popular = baselines.popularity(name, batch) if kind in ("binary", "choice", "request") else None
     if popular is not None:
         table.add(name, "popularity", "rank", popular, batch)
     mean = baselines.means.get(name)
     if mean is not None and kind != "choice":
         value = logit(mean) if kind == "binary" else mean
-        same = torch.full((batch.size,), value, dtype=torch.float64, device="cpu")
+        same = torch.full((len(batch.labels[name]),), value, dtype=torch.float64, device="cpu")
         table.add(name, "mean", kind, same, batch)
 
 
@@ -120,6 +126,7 @@ class _Table:
         self.at, self.slices = at, slices
         self.budget = BUDGET // max(3 * len(tasks) * (1 + len(slices)), 1)
         self.found: dict[tuple[str | None, str, str], Scores] = {}
+        self.requests = 0  # that are over
 
     def add(self, name: str, who: str, kind: str, outputs: torch.Tensor, batch: Batch) -> None:
         labels = batch.labels.get(name)
@@ -130,12 +137,17 @@ class _Table:
         scores = outputs.detach().double().cpu().numpy()[known]
         keys = batch.labels.get(KEYS)
         groups = None if keys is None else keys.cpu().numpy()[known]
+        requests = None
+        if batch.candidates is not None:
+            each = np.repeat(np.arange(batch.size), batch.candidates.cpu().numpy())
+            requests = self.requests + each[known]
+            groups = requests if groups is None else groups
         for column in (None, *(s.column for s in self.slices)):
             own = np.zeros(len(given), np.int64) if column is None else batch.labels[BY + column].numpy()
             place = (column, name, who)
             if place not in self.found:
                 self.found[place] = Scores(kind, self.at, self.budget)
-            self.found[place].add(own[known], scores, given[known], groups)
+            self.found[place].add(own[known], scores, given[known], groups, requests)
 
     def measured(self) -> tuple[Part, dict[str, dict[str, Part]]]:
         """The metrics of the whole, and by column those of its values."""
@@ -157,6 +169,8 @@ class _Table:
 
 def _said(model: Model, batch: Batch, name: str, output: Any, seen: int) -> str:
     rows = (~torch.isfinite(output)).reshape(len(output), -1).any(1)
+    if batch.candidates is not None:
+        rows = torch.stack([own.any() for own in rows.split(batch.candidates.tolist())])
     first = seen + int(rows.nonzero()[0]) + 1
     number = f"{int(rows.sum()):,} of {len(rows):,} examples" if int(rows.sum()) > 1 else "one example"
     said = f"the prediction {name} is not a finite number for {number}, first for number {first:,}"

@@ -9,8 +9,9 @@ Memory: the budget; scores that do not fit lie in a temporary file (spill).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -38,20 +39,16 @@ class Metric:
     each: Callable[[Floats, Floats], Floats] | None = None
 
 
-# "rank" is the kind of scores that only rank, such as an item's popularity.
+# "request" is the kind of a choice among the candidates of a request, "rank" that of scores that only rank,
+# such as an item's popularity.
+_TWO = ("binary", "choice", "request", "rank")
 METRICS = {
-    "logloss": Metric(("binary", "class"), False, "log loss"),
-    "auc": Metric(("binary", "choice", "rank"), True, "area under the ROC curve"),
-    "gauc": Metric(("binary", "choice", "rank"), True, "the groups' AUC, weighted by examples", grouped=True),
-    "ndcg": Metric(
-        ("binary", "choice", "rank"), True, "NDCG of the first k of a group", grouped=True, at=True
-    ),
-    "hit_rate": Metric(
-        ("binary", "choice", "rank"), True, "groups with a positive in the first k", grouped=True, at=True
-    ),
-    "mrr": Metric(
-        ("binary", "choice", "rank"), True, "one over the place of the first positive", grouped=True
-    ),
+    "logloss": Metric(("binary", "class", "request"), False, "log loss"),
+    "auc": Metric(_TWO, True, "area under the ROC curve"),
+    "gauc": Metric(_TWO, True, "the groups' AUC, weighted by examples", grouped=True),
+    "ndcg": Metric(_TWO, True, "NDCG of the first k of a group", grouped=True, at=True),
+    "hit_rate": Metric(_TWO, True, "groups with a positive in the first k", grouped=True, at=True),
+    "mrr": Metric(_TWO, True, "one over the place of the first positive", grouped=True),
     "ece": Metric(("binary",), False, "expected calibration error"),
     "ratio": Metric(("binary", "real"), True, "the mean prediction over the mean label"),
     "rmse": Metric(("real",), False, "root of the mean squared error"),
@@ -59,6 +56,12 @@ METRICS = {
     "accuracy": Metric(("binary", "class"), True, "the share of right answers"),
     "accuracy@": Metric(("class",), True, "the share of labels among the first k", at=True),
 }
+
+
+def kind_of(prediction: Mapping[str, Any]) -> str:
+    """The kind of a prediction of a manifest, as metrics tell kinds apart."""
+    kind: str = prediction["kind"]
+    return "request" if prediction.get("among") == "request" else kind
 
 
 def metric_of(name: str) -> Metric:
@@ -126,16 +129,24 @@ class Scores:
         self.kind, self.at = kind, tuple(at)
         self.means: dict[str, Means] = {}
         self.labels = Means()
-        two = kind in ("binary", "choice", "rank")
+        two = kind in _TWO
         probability = sigmoid if kind == "binary" else None
         self.thresholds = Thresholds(budget // 2, probability) if two else None
         self.rankings = Rankings(budget // 2, self.at) if two else None
         self.grouped = False
         self.others = {} if kind == "rows" else others(kind)
 
-    def add(self, slices: Ints, outputs: Floats, labels: Floats, groups: Ints | None = None) -> None:
-        """outputs: logits [n] (binary), values [n] (real, rank), logits [n, classes] (class) or what
-        `catalogue.ranked` gives (rows). labels: [n].
+    def add(
+        self,
+        slices: Ints,
+        outputs: Floats,
+        labels: Floats,
+        groups: Ints | None = None,
+        requests: Ints | None = None,
+    ) -> None:
+        """outputs: logits [n] (binary), values [n] (real, choice, rank), logits [n, classes] (class) or what
+        `catalogue.ranked` gives (rows). labels: [n]. requests: which request each is of (request), [n]; the
+        candidates of one come together.
         Raises FileError where a temporary file cannot be written."""
         self.labels.add(slices, labels)
         if self.thresholds is not None:
@@ -157,6 +168,9 @@ class Scores:
             case "rows":
                 self._note("logloss", slices, outputs[:, 0])
                 self._among_first(slices, outputs[:, 1], outputs[:, 2], None)
+            case "request":
+                assert requests is not None
+                self._note("logloss", *of_requests(slices, requests, outputs, labels))
             case "real":
                 self._note("rmse", slices, (outputs - labels) ** 2)
                 self._note("mae", slices, np.abs(outputs - labels))
@@ -222,6 +236,23 @@ def _place(name: str, order: list[str]) -> int:
 def log_loss(logits: Floats, labels: Floats) -> Floats:
     """Binary cross entropy of each example, from logits."""
     return np.asarray(np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits))))
+
+
+def of_requests(slices: Ints, requests: Ints, scores: Floats, labels: Floats) -> tuple[Ints, Floats]:
+    """Cross entropy of the softmax of each request's scores with its labels, which are shares of it: of the
+    requests in which some label is not 0, each with its slice, of those of its candidates that are in it."""
+    if not len(scores):
+        return slices, scores
+    order = np.lexsort((requests, slices))
+    slices, requests, scores, labels = slices[order], requests[order], scores[order], labels[order]
+    starts = np.flatnonzero(np.append(True, (np.diff(requests) != 0) | (np.diff(slices) != 0)))
+    owner = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(scores))))
+    most = np.maximum.reduceat(scores, starts)
+    total = most + np.log(np.add.reduceat(np.exp(scores - most[owner]), starts))
+    shares = np.add.reduceat(labels, starts)
+    chosen = np.add.reduceat(labels * scores, starts)
+    asked = shares > 0
+    return slices[starts][asked], total[asked] - chosen[asked] / shares[asked]
 
 
 def sigmoid(logits: Floats) -> Floats:

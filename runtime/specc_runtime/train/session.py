@@ -22,6 +22,7 @@ from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, na
 from specc_runtime.data.files import PLAIN
 from specc_runtime.encode import DataError, Encoders, Fault, load_encoders, load_pretrained, write_encoders
 from specc_runtime.encode.faults import Unfit
+from specc_runtime.encode.labels import of_requests
 from specc_runtime.encode.store import encoders_beside
 from specc_runtime.files import exclusive
 from specc_runtime.model import Model
@@ -35,7 +36,7 @@ from specc_runtime.train.evaluate import AT, Evaluation, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger
-from specc_runtime.train.slices import BY, Slices
+from specc_runtime.train.slices import BY, Slices, each_of
 from specc_runtime.train.start import Start
 
 # The column that prepared examples have for it, where a spec names no field to group by.
@@ -96,11 +97,14 @@ def fit(
                 for note in start.give(model, encoders):
                     tell(note)
         say("counting items")
-        baselines = count(model, Stream(examples, encoders, LARGE, shuffle=False))
+        baselines = count(model, Stream(examples, encoders, large(model.manifest), shuffle=False))
+        for note in baselines.notes:
+            tell(note)
         stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
         held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
         if held_out is not None:
-            check(recipe.metric, model.manifest, held_out.keys is not None, (b.labels for b in held_out))
+            grouped = held_out.keys is not None or of_requests(model.manifest)
+            check(recipe.metric, model.manifest, grouped, (b.labels for b in held_out))
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
 
@@ -172,13 +176,13 @@ def evaluate_files(
 def _sliced(stream: Stream, slices: Sequence[Slices], columns: Mapping[str, str]) -> Iterator[Batch]:
     """The examples of a stream in the files' order, each with the numbers of its slices."""
     for table, origin in stream.source.tables():
-        for at in range(0, len(table), LARGE):
-            part, where = table.slice(at, LARGE), origin.after(at)
+        for at in range(0, len(table), stream.batch):
+            part, where = table.slice(at, stream.batch), origin.after(at)
             batch = stream.encoders.encode(part, where, keys=stream.keys)
             numbers = {}
             for one in slices:
                 try:
-                    found = one.of(part.column(columns[one.column]))
+                    found = one.of(each_of(part.column(columns[one.column]), batch))
                 except Unfit as unfit:
                     raise DataError([Fault(where.file, unfit.what, columns[one.column])]) from None
                 numbers[BY + one.column] = torch.from_numpy(found)
@@ -202,7 +206,12 @@ def _plain(
     examples = Examples(files, columns, dialect)
     for note in examples.notes:
         tell(note)
-    return Stream(examples, encoders, LARGE, shuffle=False, keys=keys)
+    return Stream(examples, encoders, large(model.manifest), shuffle=False, keys=keys)
+
+
+def large(manifest: Mapping[str, Any]) -> int:
+    """How many rows of data are computed at once where there are no gradients."""
+    return LARGE // 16 if of_requests(manifest) else LARGE
 
 
 def _keys(

@@ -12,12 +12,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from specc_runtime.batch import Batch
+from specc_runtime.encode.columns import is_list, unpack
 from specc_runtime.encode.faults import Unfit
 
 BY = "@by:"
 """Among a batch's labels, before a column's name: the number of each example's slice, int64 [B]."""
 LIMIT = 1000
 NONE, OTHERS = "(none)", "(others)"
+
+
+def each_of(column: pa.ChunkedArray, batch: Batch) -> pa.Array:
+    """The value of each example of a column, one a row; of requests that of each candidate, where the column
+    has a list of them or one value for all. Raises Unfit for lists of other lengths."""
+    values = column.combine_chunks()
+    if batch.candidates is None:
+        return values
+    counts = batch.candidates.numpy()
+    if not is_list(values.type):
+        return values.take(pa.array(np.repeat(np.arange(len(values)), counts)))
+    packed = unpack(values, (None,))
+    if not np.array_equal(packed.lengths[0], counts):
+        raise Unfit("its lists are not as long as requests have candidates")
+    return packed.values
 
 
 @dataclass
