@@ -8,7 +8,7 @@ JOBS ?= 2
 # Two test processes on two cores: one thread each, or they fight.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit bench fidelity install clean vsix vscode-test
+.PHONY: demo docs test lint types unit bench fidelity install clean vsix vscode-test
 .DEFAULT_GOAL := test
 
 # torch first and alone, as constraints.txt pins it: resolved together with the rest, pip may pull a CUDA build,
@@ -26,13 +26,18 @@ export OMP_NUM_THREADS ?= 1
 
 # What lint, types and tests need beside it: tools, and every extra that runs on a CPU.
 .venv/dev.stamp: .venv/arec.stamp
-	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev,lightning,lsp,onnx,retrieval,serve,tensorboard]'
+	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev,lightning,lsp,onnx,retrieval,serve,tensorboard,docs]'
 	@touch $@
 
 install: .venv/arec.stamp
 
 demo: install
 	$(BIN)/specc demo
+
+# The site, without network: docs/, the README, the diagnostics' pages and the specs.
+docs: .venv/dev.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site is written; to read and search it: python -m http.server --bind 127.0.0.1 --directory build/site"
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

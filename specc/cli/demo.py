@@ -42,6 +42,16 @@ def command(output: Path | None, seed: int, users: int, as_json: bool) -> None:
     click.echo(_text(found, RECIPE["epochs"], seconds))
     if output is not None:
         click.echo(f"\n{output} has the events, the examples and the model")
+    click.echo(_NEXT)
+
+
+# What a first success is followed by. The commands are run by tests/cli/test_demo.py.
+_NEXT = """
+What to do next:
+  specc show dsin -o dsin.svg     the model's picture
+  specc compile dsin              the module that was trained, as readable Python
+  specc variants dsin             the models that its spec stands for
+docs/first-model.md writes a model of twenty lines; docs/event-log.md trains one on a log of yours."""
 
 
 def _text(found: Shown, epochs: int, seconds: float) -> str:

@@ -1,0 +1,123 @@
+"""Adds to the site what is not in docs/: the README, the diagnostics' pages and a page for every spec.
+
+A hook of MkDocs. Texts keep their links as they stand in the repository: `_site` says which file of it is
+which page, and every link of a page is rewritten by it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from functools import cache
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+_LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
+_FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+# What a test reads in a document: the name of a block's file, and why a block is not run.
+_FILE = re.compile(r"<!-- file: (\S+) -->\n```(\w+)\n")
+_NOTE = re.compile(r"<!-- (?:needs|not run): [^>]*-->\n")
+_FAULTS = re.compile(r"^```arec (faulty|repaired|options)$", re.M)
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Add the pages that `_site` names beyond docs/."""
+    for path, page in _site().items():
+        if not path.startswith("docs/"):
+            text = _spec(path) if path.endswith(".arec") else (ROOT / path).read_text(encoding="utf-8")
+            files.append(File.generated(config, page, content=text))
+    for path in _specs():
+        drawn = _picture(path)
+        if drawn:
+            files.append(File.generated(config, _site()[path].replace(".md", ".svg"), content=drawn))
+    return files
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put every model and every diagnostic into the menu."""
+    for section in config.nav or []:
+        if "Diagnostics" in section:
+            section["Diagnostics"] += sorted(_pages("specc/report/pages/"))
+        if "Models" in section:
+            section["Models"] += [
+                "models/results.md",
+                {"The seven": sorted(_pages("docs/models/") - {"models/README.md", "models/results.md"})},
+                {"Their specs": [_site()[path] for path in _specs() if path.count("/") == 1]},
+                {"More models": [_site()[path] for path in _specs() if path.startswith("specs/more/")]},
+                {"Standard library": [_site()[path] for path in _specs() if path.startswith("specs/std/")]},
+            ]
+    return config
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The text of a page with the site's links, and with the names of its files as titles."""
+    here = {target: path for path, target in _site().items()}[page.file.src_uri]
+    text = _FILE.sub(r'```\2 title="\1"\n', _NOTE.sub("", markdown))
+    text = _FAULTS.sub(r'```arec title="\1"', text)
+    # Links of code are none: they are cut out, and put back after the rest is rewritten.
+    code = _FENCE.findall(text)
+    rest = _FENCE.split(text)
+    parts = [_LINK.sub(lambda found: _link(found, here, page), part) for part in rest]
+    return "".join(part + fence for part, fence in zip(parts, [*code, ""], strict=True))
+
+
+def _link(found: re.Match[str], here: str, page: Page) -> str:
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(here), found["path"]))
+    target = _site().get(path)
+    if target is None and path.startswith("docs/") and (ROOT / path).is_file():
+        target = path.removeprefix("docs/")
+    if target is None and page.file.src_uri.endswith(found["path"].replace(".svg", ".md")):
+        return found[0]  # the picture that is made beside a spec's page
+    if target is None:
+        raise PluginError(f"{here}: the link {found[0]} leads to no page of the site")
+    return posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".") + (found["anchor"] or "")
+
+
+@cache
+def _site() -> dict[str, str]:
+    """From a file of the repository to its page of the site."""
+    named = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+    named |= {"LICENSE": "license.md"}
+    named |= {f"docs/{path}": path for path in _below("docs", "**/*.md")}
+    named |= {
+        f"specc/report/pages/{name}": f"diagnostics/{name}" for name in _below("specc/report/pages", "*.md")
+    }
+    return named | {path: path.replace(".arec", ".md") for path in _specs()}
+
+
+def _below(folder: str, pattern: str) -> list[str]:
+    return sorted(path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).glob(pattern))
+
+
+def _pages(start: str) -> set[str]:
+    return {page for path, page in _site().items() if path.startswith(start)}
+
+
+@cache
+def _specs() -> list[str]:
+    return [f"specs/{path}" for path in _below("specs", "**/*.arec")]
+
+
+def _spec(path: str) -> str:
+    """The page of a spec: its picture, where it is a model, and its text."""
+    name = Path(path).stem
+    text = (ROOT / path).read_text(encoding="utf-8")
+    drawn = f"![{name}]({name}.svg)\n\n" if _picture(path) else ""
+    return f'# {name}\n\n{drawn}```arec title="{path}"\n{text}```\n'
+
+
+@cache
+def _picture(path: str) -> str | None:
+    """The picture of a model as SVG; None of a library."""
+    from specc.driver import load
+    from specc.passes import prepared
+    from specc.show.scene import scene
+    from specc.show.svg import svg
+
+    graph, _ = load(str(ROOT / path), {})
+    return None if graph is None else svg(scene(prepared(graph)))
