@@ -16,15 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import specc
-from specc_runtime import ArtefactError, Bag, Batch, save
-from specc_runtime.data import columns_of
+from specc_runtime import ArtefactError, Batch, save
 from specc_runtime.encode import DataError, Encoders, Origin, load_trained, write_encoders
 from specc_runtime.score import Scorer, prebuild, read_requests, score
-from specc_runtime.score.quick import Quick, Unusual
 
 SPEC = """model kinds
 table items = vocab(40, 4)
@@ -130,53 +126,6 @@ def test_the_best_and_their_keys(scorer: Scorer) -> None:
     assert scores.values["click"][places[0]] == scores.values["click"].max()
     assert scores.keys(places)["ad_item"] == [one["ad_item"][place] for place in places]
     assert len(scores.best()) == 6
-
-
-def same(a: Batch, b: Batch) -> bool:
-    def tensors(x: Any) -> list[torch.Tensor]:
-        return [x.values, x.lengths] if isinstance(x, Bag) else [x]
-
-    pairs = [(a.fields[k], b.fields[k]) for k in b.fields] + [(a.lengths[k], b.lengths[k]) for k in b.lengths]
-    pairs += [(a.candidates, b.candidates)]
-    alike = all(
-        x.dtype == y.dtype and torch.equal(x, y)
-        for p, q in pairs
-        for x, y in zip(tensors(p), tensors(q), strict=True)
-    )
-    return alike and (a.fields.keys(), a.lengths.keys()) == (b.fields.keys(), b.lengths.keys())
-
-
-ODD: list[Any] = [None, "x", "7", -1, 3, 4.5, True, [], ["i1"], [["i1"]], [None], float("nan"), 2**70, {}]
-
-
-@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(0, 10**6), st.integers(0, 3), st.sampled_from([0, 1, 1, 2]), st.data())
-def test_quick_batches_are_those_of_tables(
-    scorer: Scorer, seed: int, candidates: int, odd: int, data: st.DataObject
-) -> None:
-    """The same batch, or none where tables have a fault, whatever stands in a request."""
-    one = request(random.Random(seed), candidates)
-    for _ in range(odd):
-        name = data.draw(st.sampled_from([*one]))
-        where = data.draw(st.sampled_from(["whole", "inner", "gone"]))
-        if where == "gone":
-            del one[name]
-            break
-        if where == "inner" and isinstance(one[name], list) and one[name]:
-            one[name][-1] = data.draw(st.sampled_from(ODD))
-        else:
-            one[name] = data.draw(st.sampled_from(ODD))
-    try:
-        quick = Quick(scorer.encoders, True).batch(one)
-    except Unusual:
-        assert odd
-        return
-    from specc_runtime.data.columns import Typing
-    from specc_runtime.data.frames import PLAIN, table_in
-
-    table = table_in([one], columns_of(scorer.manifest, candidates=True, labels=False), Typing(PLAIN))
-    plain = scorer.encoders.encode(table, Origin("request"), candidates=True, labels=False)
-    assert same(quick, plain), one
 
 
 def test_faults_name_the_column(scorer: Scorer) -> None:

@@ -229,7 +229,7 @@ class Encoders:
             vocabulary = self.vocabularies.get(entry["vocabulary"])
             return _owned(table_rows(encoding, options, packed.values, vocabulary))
         if encoding == "key":
-            return torch.from_numpy(_keys(keys_of(packed.values, options.get("default")))).reshape(-1, 1)
+            return torch.from_numpy(bits_of(keys_of(packed.values, options.get("default")))).reshape(-1, 1)
         found = numbers_of(filled(measured(options, packed.values), options.get("default")))
         if encoding == "vector":
             n, lengths = options["n"], packed.lengths[-1]
@@ -258,7 +258,7 @@ def _owned(values: Ints) -> Tensor:
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
-def _keys(keys: pa.Array) -> Ints:
+def bits_of(keys: pa.Array) -> Ints:
     """Each key as 64 bits, equal where the keys are; NO_KEY where it is null."""
     found = np.full(len(keys), NO_KEY)
     known = np.asarray(keys.is_valid().to_numpy(zero_copy_only=False))

@@ -159,7 +159,7 @@ def table_rows(
             _present(keys)
             return (hashed(keys) % np.uint64(options["n"])).astype(np.int64)
         case "bucket":
-            return _bucket(options, numbers_of(filled(measured(options, values), default)))
+            return bucketed(options, numbers_of(filled(measured(options, values), default)))
         case "time":
             return _part(options, times_of(values))
         case _:
@@ -172,7 +172,7 @@ class TableEncoding:
     writes `name(n, width)`.
 
     rows: from keys (int64 or large_string, none of them null) and n to the row of each, an integer from 0 to
-        n - 1.
+        n - 1, the same for a key whatever others there are.
     """
 
     rows: Callable[[pa.Array, int], npt.ArrayLike]
@@ -202,7 +202,8 @@ def _part(options: Mapping[str, Any], micros: pa.Array) -> Rows:
     return np.where(absent, default, found) if default is not None else found
 
 
-def _bucket(options: Mapping[str, Any], found: Floats) -> Rows:
+def bucketed(options: Mapping[str, Any], found: Floats) -> Rows:
+    """The rows of a table that stand for numbers."""
     if "edges" in options:
         return np.searchsorted(np.asarray(options["edges"], dtype=np.float64), found, side="right")
     # The exponent of a float is exact, where the logarithm of 2^k may fall short of k.

@@ -121,7 +121,7 @@ class Reading:
         """Return whether a field's column must be there: it has no default, and is no vocabulary's, whose
         null is the unknown key when scoring.
         """
-        return _default(entry) is None and (self.training or encoding_of(entry)[0] != "vocab")
+        return default_of(entry) is None and (self.training or encoding_of(entry)[0] != "vocab")
 
     @property
     def _has_candidates(self) -> bool:
@@ -224,7 +224,7 @@ def column_of(entry: Mapping[str, Any], names: set[str]) -> str | None:
     return next((name for name in options if name is not None and name in names), None)
 
 
-def _default(entry: Mapping[str, Any]) -> Any:
+def default_of(entry: Mapping[str, Any]) -> Any:
     """What a field's null is, or None."""
     return encoding_of(entry)[1].get("default", entry["options"].get("default"))
 

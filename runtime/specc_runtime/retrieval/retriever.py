@@ -29,10 +29,11 @@ from specc_runtime.encode.store import load_trained
 from specc_runtime.model import Model
 from specc_runtime.retrieval.about import RetrievalError
 from specc_runtime.retrieval.index import Floats, Index, Ints
-from specc_runtime.score.quick import Quick, Unusual
+from specc_runtime.score.quick import Quick
 from specc_runtime.score.requests import check_finite, narrowed, output
 from specc_runtime.score.rows import lists
 from specc_runtime.score.scorer import blank
+from specc_runtime.score.values import Unusual
 
 _ORIGIN = Origin("request")
 

@@ -1,16 +1,17 @@
 """The batch of one request of Python values, without a table in between.
 
 A table of one row costs more to build and take apart than a small model takes to score it. Here values go
-into arrays directly, and the row of a key that was seen before is known without a search.
+into arrays directly (`values`).
 
 Promises: a batch as `Encoders.encode` gives it, to the bit; or `Unusual`, for what only that knows about:
-faults, absent columns, texts where numbers are meant, features that are rare. Threads may share one.
+faults, texts where numbers are meant, keys of several types in one column. Threads may share one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,33 +21,73 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch
+from specc_runtime.data.columns import columns_of
 from specc_runtime.encode import Encoders
 from specc_runtime.encode.agree import CANDIDATES
-from specc_runtime.encode.faults import Unfit
-from specc_runtime.encode.kinds import Scale, scaled, single, table_rows
-from specc_runtime.encode.reading import encoding_of
-from specc_runtime.encode.vocabulary import Vocabulary
+from specc_runtime.encode.columns import picked
+from specc_runtime.encode.crosses import Member, crossed
+from specc_runtime.encode.reading import default_of, encoding_of
+from specc_runtime.encode.vocabulary import hashed
+from specc_runtime.score.values import Array, Numbers, Unusual, Values, hashes_of, values_of
 
-REMEMBERED = 1 << 18  # keys of a field whose rows are known without a search
-_LIMIT = 1 << 63
 Ints = npt.NDArray[np.int64]
-
-
-class Unusual(Exception):
-    """A request that is encoded as a table is."""
 
 
 @dataclass(frozen=True)
 class _Field:
-    """columns: where its values may be, the first first. levels: of lists, by axis; `bounds` of each.
-    inner: how many values a bag (-1) or vector has at each place, 0 for one value."""
+    """columns: where its values may be, the first first. axes: of its lists, outermost first. bounds: of
+    these, and None for the lists of a bag or vector. vector: how many numbers each has.
+    weights: the column of a bag's weights. hashes: of its values, if a cross reads them.
+    nullable: whether it may have no value."""
 
     path: str
+    encoding: str
     columns: tuple[str, ...]
     axes: tuple[str, ...]
     bounds: tuple[int | None, ...]
-    inner: int
-    values: Callable[[list[Any]], npt.NDArray[Any]]
+    vector: int
+    weights: str | None
+    values: Values
+    hashes: Values | None
+    nullable: bool
+
+
+@dataclass(frozen=True)
+class _Cross:
+    """of: the fields that it crosses, by path. rows: of its table."""
+
+    path: str
+    of: tuple[str, ...]
+    axes: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Lists taken apart. values: all that are in them. given, kept: by level, how many each list has that is
+    not left out, and how many of them are kept, the last ones. places: of the kept values, where some are
+    not."""
+
+    values: list[Any]
+    given: Sequence[list[int]]
+    kept: Sequence[list[int]]
+    places: Ints | None
+
+    def array(self, make: Values) -> Array:
+        """An entry for each value that is kept. Those that are not are read all the same, as a table's are:
+        faults, and the unit of times, depend on them."""
+        found = make(self.values)
+        return found if self.places is None else found[self.places]
+
+
+@dataclass
+class _Read:
+    """What was read of a request. members: what crosses read of a field, by path."""
+
+    fields: dict[str, Tensor | Bag] = field(default_factory=dict)
+    given: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    kept: dict[str, list[int]] = field(default_factory=dict)
+    members: dict[str, Member] = field(default_factory=dict)
 
 
 class Quick:
@@ -55,181 +96,161 @@ class Quick:
     def __init__(self, encoders: Encoders, candidates: bool) -> None:
         manifest = encoders.manifest
         self._schema = encoders.schema
-        self._candidates = candidates
         bounds = {axis["id"]: axis["bound"] for axis in manifest["axes"]}
+        crosses = manifest.get("crosses", ())
+        members = {path for cross in crosses for path in cross["of"]}
+        used = [entry for entry in manifest["fields"] if not entry.get("training")]
+        self._able = encoders.format > 1 and _kinds_agree(manifest, used)
         self._fields = []
-        self._able = encoders.format > 1 and not manifest.get("crosses")
-        for entry in manifest["fields"]:
-            if entry.get("training"):
-                continue
-            values = _values_of(entry, encoders)
-            self._able = self._able and values is not None
-            own = (CANDIDATES,) if candidates and entry["role"] == "candidate" else ()
-            axes = (*own, *entry["axes"])
-            inner = {"bag": -1, "vector": entry["options"].get("n", 0)}.get(entry["encoding"], 0)
-            columns = tuple(c for c in (entry["column"], entry["fallback"]) if c is not None)
-            found = tuple(bounds.get(axis) for axis in axes)
-            if values is not None:
-                self._fields.append(_Field(entry["path"], columns, axes, found, inner, values))
+        for entry in used if self._able else ():
+            axes = _axes(entry, candidates)
+            inner = (None,) if entry["encoding"] in ("bag", "vector") else ()
+            self._fields.append(
+                _Field(
+                    entry["path"],
+                    entry["encoding"],
+                    tuple(c for c in (entry["column"], entry["fallback"]) if c is not None),
+                    axes,
+                    (*(bounds.get(axis) for axis in axes), *inner),
+                    entry["options"].get("n", 0) if entry["encoding"] == "vector" else 0,
+                    entry["options"].get("weight"),
+                    values_of(entry, encoders),
+                    hashes_of(entry) if entry["path"] in members else None,
+                    default_of(entry) is not None or encoding_of(entry)[0] == "vocab",
+                )
+            )
+        self._members = members
+        self._crosses = [
+            _Cross(cross["path"], tuple(cross["of"]), _axes(cross, candidates), cross["n"])
+            for cross in crosses
+        ]
 
     def batch(self, request: Mapping[str, Any]) -> Batch:
         """The batch of one request, lists of candidates' values by column. Raises Unusual."""
         if not self._able:
             raise Unusual
-        fields: dict[str, Tensor | Bag] = {}
-        given: dict[tuple[str, ...], list[int]] = {}
-        lengths: dict[str, Tensor] = {}
-        for field in self._fields:
-            for column in field.columns:
-                if column in request:
-                    break
+        read, absent = _Read(), list[_Field]()
+        for each in self._fields:
+            column = next((name for name in each.columns if name in request), None)
+            if column is None or (request[column] is None and each.bounds):
+                absent.append(each)
             else:
-                raise Unusual
-            values, kept = [request[column]], field.axes
-            for level, bound in enumerate(field.bounds):
-                values, own, cut = _opened(values, bound)
-                known = given.setdefault(kept[: level + 1], own)
-                if known is own:
-                    lengths[kept[level]] = torch.tensor(cut, dtype=torch.int64, device="cpu")
-                elif known != own:
-                    raise Unusual
-            fields[field.path] = _tensor(field, values)
+                self._read(read, each, _opened(request[column], each.bounds), request)
+        if len(absent) == len(self._fields):
+            raise Unusual
+        for each in absent:
+            self._read(read, each, _nothing(each, read.given, read.kept), request)
+        lengths = {
+            axis: torch.tensor(kept, dtype=torch.int64, device="cpu") for axis, kept in read.kept.items()
+        }
+        if self._crosses:
+            known = {axis: np.array(kept, dtype=np.int64) for axis, kept in read.kept.items()}
+            for cross in self._crosses:
+                rows = crossed([read.members[path] for path in cross.of], cross.axes, known, cross.rows)
+                read.fields[cross.path] = torch.from_numpy(rows)
         candidates = lengths.pop(CANDIDATES, None)
-        return Batch(self._schema, 1, fields, lengths, {}, candidates)
+        return Batch(self._schema, 1, read.fields, lengths, {}, candidates)
 
-
-def _opened(values: list[Any], bound: int | None) -> tuple[list[Any], list[int], list[int]]:
-    """The values of lists, how many each has, and how many are kept of each: the last ones."""
-    if len(values) == 1:
-        (one,) = values
-        if type(one) is not list:
-            raise Unusual
-        n = len(one)
-        if bound is None or n <= bound:
-            return one, [n], [n]
-        return one[n - bound :], [n], [bound]
-    found: list[Any] = []
-    given, kept = [], []
-    for one in values:
-        if type(one) is not list:
-            raise Unusual
-        given.append(len(one))
-        if bound is not None and len(one) > bound:
-            one = one[len(one) - bound :]
-        kept.append(len(one))
-        found += one
-    return found, given, kept
-
-
-def _tensor(field: _Field, values: list[Any]) -> Tensor | Bag:
-    if not field.inner:
-        return torch.from_numpy(field.values(values))
-    values, lengths, _ = _opened(values, None) if values else ([], [], [])
-    if field.inner < 0:
-        counts = torch.tensor(lengths, dtype=torch.int64, device="cpu")
-        return Bag(torch.from_numpy(field.values(values)), counts)
-    if any(n != field.inner for n in lengths):
-        raise Unusual
-    return torch.from_numpy(field.values(values).reshape(-1, field.inner))
-
-
-# ------------------------------------------------------------------------ values
-
-
-def _values_of(
-    entry: Mapping[str, Any], encoders: Encoders
-) -> Callable[[list[Any]], npt.NDArray[Any]] | None:
-    """What makes an array of a field's values; None for what is left to tables."""
-    encoding, options = encoding_of(entry)
-    own = entry["options"]
-    if own.get("time") or "weight" in own or encoding == "key":
-        return None
-    if encoding == "bucket" and not options.get("time"):
-        return _Buckets(options)
-    if entry["table"] is not None:
-        if encoding not in ("ids", "vocab", "hash"):
-            return None
-        if entry["encoding"] == "bag" and "default" in own:
-            options = {**options, "default": own["default"]}
-        return _Rows(encoding, options, encoders.vocabularies.get(entry["vocabulary"]))
-    if entry["encoding"] == "vector":
-        return _Numbers(None, None)
-    if entry["encoding"] == "number":
-        return _Numbers(own["scale"], encoders.scales.get(entry["path"]))
-    return None
-
-
-class _Rows:
-    """The rows of a table that stand for keys: texts, or integers."""
-
-    def __init__(self, encoding: str, options: Mapping[str, Any], vocabulary: Vocabulary | None) -> None:
-        self._about = encoding, options, vocabulary
-        self._texts: dict[Any, int] = {}
-        self._integers: dict[Any, int] = {}
-
-    def __call__(self, values: list[Any]) -> Ints:
-        kinds = set(map(type, values))
-        kinds.discard(type(None))
-        if len(kinds) > 1 or not kinds <= {int, str}:
-            raise Unusual
-        known = self._texts if str in kinds else self._integers
-        try:
-            return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
-        except KeyError:
-            rows = self._learnt(known, values)
-        return np.fromiter(map(rows.__getitem__, values), np.int64, len(values))
-
-    def _learnt(self, known: dict[Any, int], values: list[Any]) -> dict[Any, int]:
-        """The rows of values, some of which are not known yet. Other threads may add to what is known, and
-        empty it, meanwhile."""
-        found = {key: known.get(key) for key in dict.fromkeys(values)}
-        new = [key for key, row in found.items() if row is None]
-        if any(type(key) is int and not -_LIMIT <= key < _LIMIT for key in new):
-            raise Unusual
-        kind = pa.string() if known is self._texts else pa.int64()
-        encoding, options, vocabulary = self._about
-        try:
-            rows = table_rows(encoding, options, pa.array(new, kind), vocabulary).tolist()
-        except (Unfit, pa.ArrowException, UnicodeError):
-            raise Unusual from None
-        if len(known) + len(new) > REMEMBERED:
-            known.clear()
-        learnt = dict(zip(new, rows, strict=True))
-        known.update(learnt)
-        return {key: row for key, row in {**found, **learnt}.items() if row is not None}
-
-
-class _Buckets:
-    """The rows of a table that stand for numbers."""
-
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
-
-    def __call__(self, values: list[Any]) -> Ints:
-        if not set(map(type, values)) <= {int, float}:
-            raise Unusual
-        try:
-            found = pa.array(np.array(values, dtype=np.float64))
-            return table_rows("bucket", self._options, found, None)
-        except (Unfit, OverflowError):
-            raise Unusual from None
-
-
-class _Numbers:
-    """Numbers [rows, 1] in the scale of their field, or those of vectors as they are."""
-
-    def __init__(self, scale: str | None, by: Scale | None) -> None:
-        self._scale, self._by = scale, by
-
-    def __call__(self, values: list[Any]) -> npt.NDArray[np.float32]:
-        if not set(map(type, values)) <= {int, float}:
-            raise Unusual
-        try:
-            found = np.array(values, dtype=np.float64)
-            if not np.isfinite(found).all():
+    def _read(self, read: _Read, each: _Field, opened: _Opened, request: Mapping[str, Any]) -> None:
+        """Add a field to what was read."""
+        for level, axis in enumerate(each.axes):
+            own = opened.given[level]
+            known = read.given.setdefault(each.axes[: level + 1], own)
+            if known is own:
+                read.kept[axis] = opened.kept[level]
+            elif known != own:
                 raise Unusual
-            if self._scale is None:
-                return single(found)
-            return single(scaled(self._scale, found, self._by)).reshape(-1, 1)
-        except (Unfit, OverflowError):
-            raise Unusual from None
+        found = opened.array(each.values)
+        if each.path in self._members:
+            hashes = hashed(pa.array(found)) if each.hashes is None else opened.array(each.hashes)
+            read.members[each.path] = Member(hashes, each.axes)
+        read.fields[each.path] = self._tensor(each, found, opened, request)
+
+    def _tensor(
+        self, each: _Field, found: Array, opened: _Opened, request: Mapping[str, Any]
+    ) -> Tensor | Bag:
+        if each.encoding == "bag":
+            weights = None
+            if each.weights is not None:
+                if each.weights not in request:
+                    raise Unusual
+                others = _opened(request[each.weights], each.bounds)
+                if list(others.given) != list(opened.given):
+                    raise Unusual
+                weights = torch.from_numpy(others.array(_WEIGHTS))
+            counts = torch.tensor(opened.kept[-1], dtype=torch.int64, device="cpu")
+            return Bag(torch.from_numpy(found), counts, weights)
+        if each.vector:
+            if any(n != each.vector for n in opened.kept[-1]):
+                raise Unusual
+            found = found.reshape(-1, each.vector)
+        return torch.from_numpy(found.reshape(-1, 1) if each.encoding == "key" else found)
+
+
+_WEIGHTS = Numbers(lambda found: found.astype(np.float32), None)
+
+
+def _axes(entry: Mapping[str, Any], candidates: bool) -> tuple[str, ...]:
+    own = (CANDIDATES,) if candidates and entry["role"] == "candidate" else ()
+    return (*own, *entry["axes"])
+
+
+def _kinds_agree(manifest: Mapping[str, Any], fields: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether each column is read in one kind only, whichever fields read it."""
+    found: dict[str, Any] = {}
+    for entry in fields:
+        own = columns_of({**manifest, "fields": [entry]}, labels=False)
+        for name, column in own.items():
+            if found.setdefault(name, column.kind) != column.kind:
+                return False
+    return True
+
+
+def _nothing(
+    each: _Field, given: Mapping[tuple[str, ...], list[int]], kept: Mapping[str, list[int]]
+) -> _Opened:
+    """Nulls in as many places as other fields have along the axes; of a bag none. Raises Unusual where no
+    other field has them, and where null is a fault."""
+    outer = [each.axes[: level + 1] for level in range(len(each.axes))]
+    if any(axes not in given for axes in outer) or each.weights:
+        raise Unusual
+    before, after = [given[axes] for axes in outer], [kept[axis] for axis in each.axes]
+    places = sum(after[-1]) if after else 1
+    if len(each.bounds) > len(outer):
+        if each.vector and places:
+            raise Unusual
+        none = [0] * places
+        return _Opened([], [*before, none], [*after, none], None)
+    if places and not each.nullable:
+        raise Unusual
+    return _Opened([None] * places, before, after, None)
+
+
+def _opened(column: Any, bounds: Sequence[int | None]) -> _Opened:
+    """The values of nested lists, as many levels of them as bounds. Raises Unusual for others."""
+    values, given, cut = [column], list[list[int]](), False
+    for bound in bounds:
+        if len(values) == 1:
+            (values,) = values
+            if type(values) is not list:
+                raise Unusual
+            own = [len(values)]
+        else:
+            if not set(map(type, values)) <= {list}:
+                raise Unusual
+            own = list(map(len, values))
+            values = list(chain.from_iterable(values))
+        given.append(own)
+        cut = cut or (bound is not None and max(own, default=0) > bound)
+    if not cut:
+        return _Opened(values, given, given, None)
+    places, before, kept = np.zeros(1, dtype=np.int64), list[list[int]](), list[list[int]]()
+    for own, bound in zip(given, bounds, strict=True):
+        lengths = np.array(own, dtype=np.int64)
+        ends = np.cumsum(lengths)[places]
+        lengths = lengths[places]
+        stay = lengths if bound is None else np.minimum(lengths, bound)
+        places = picked(ends - stay, stay)
+        before.append(lengths.tolist())
+        kept.append(stay.tolist())
+    return _Opened(values, before, kept, places)

@@ -33,9 +33,10 @@ from specc_runtime.layout import CANDIDATE, Axis
 from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError
 from specc_runtime.score.answers import named_by
-from specc_runtime.score.quick import Quick, Unusual
+from specc_runtime.score.quick import Quick
 from specc_runtime.score.requests import Floats, Ints, Scored, best, check_finite, has_candidates, meant
 from specc_runtime.score.states import States
+from specc_runtime.score.values import Unusual
 
 MEGABYTE = 1 << 20
 Engine = Callable[[Batch], Mapping[str, Tensor]]
