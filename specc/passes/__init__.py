@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from specc.ir.graph import Graph
+from specc.passes.appended import part_appended
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
 from specc.passes.contractions import contract_sums
@@ -33,6 +34,7 @@ from specc.report.suggest import nearest
 Pass = Callable[[Graph], Graph]
 
 PASSES: Mapping[str, Pass] = {
+    "appended": part_appended,
     "fold": fold,
     "share": share,
     "reading": read_by_position,

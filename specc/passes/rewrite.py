@@ -15,7 +15,7 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node, walk
 from specc.ops import op
-from specc.types.axis import Type
+from specc.types.axis import Type, union
 
 CANDIDATE = "candidate"
 
@@ -28,6 +28,7 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     renamed: dict[int, int] = field(default_factory=dict)
     _index: dict[int, Node] = field(default_factory=dict)
+    _sources: dict[Any, int] = field(default_factory=dict)
 
     @staticmethod
     def of(graph: Graph) -> Builder:
@@ -72,14 +73,36 @@ class Builder:
             )
         )  # fmt: skip
 
+    def pointwise(self, op: str, like: Node, *inputs: int) -> int:
+        """A new node, without attributes, whose inputs broadcast."""
+        types = [self.node(i).type for i in inputs]
+        return self.add(op, inputs, Type(union(*types), max(t.width for t in types)), like)
+
+    def source(
+        self, op: str, type_: Type, like: Node, attrs: Mapping[str, Any], weights: tuple[str, ...] = ()
+    ) -> int:
+        """A value of the request without inputs: one node for all that ask for the same."""
+        key = (op, weights, *attrs.values())
+        if key not in self._sources:
+            made = Node(
+                next(self.ids), op, (), type_, like.span, attrs, weights, like.scope, device=like.device
+            )
+            self._sources[key] = self.append(made)
+        return self._sources[key]
+
     def stand_for(self, old: Node, new: int) -> None:
         """From now on `new` stands for an old node, under its name."""
         self.renamed[old.id] = new
-        found = self._index[new]
-        if found.name is None and old.name is not None and found.op != op.CONSTANT:
-            named = replace(found, name=old.name, scope=old.scope)
-            self.nodes[next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i].id == new)] = named
-            self._index[new] = named
+        if old.name is not None:
+            self.call(new, old.name, old.scope)
+
+    def call(self, id: int, name: str, scope: str) -> None:
+        """Give a node a name, if it has none."""
+        found = self._index[id]
+        if found.name is None and found.op != op.CONSTANT:
+            named = replace(found, name=name, scope=scope)
+            self.nodes[next(i for i in range(len(self.nodes) - 1, -1, -1) if self.nodes[i].id == id)] = named
+            self._index[id] = named
 
     def updated(self, node: Node) -> Node:
         """A node of the old graph with inputs of the new one."""

@@ -81,7 +81,7 @@ class _Fusion:
         types = [builder.node(i).type for i in pair]
         if types[0].width != types[1].width or types[0].width == 1 or not any(t.axes for t in types):
             return None
-        if any(not a.ragged for t in types for a in t.axes) or len(set(pair)) < 2:
+        if len(set(pair)) < 2 or not self._pairable(node, *(builder.node(i) for i in pair)):
             return None
         attrs: dict[str, Any] = {"products": None}
         weights: tuple[str, ...] = ()
@@ -89,6 +89,15 @@ class _Fusion:
             attrs, weights = project_attrs(products_of(node, types[0].width))
         attrs = {**attrs, "own": (None, None)}
         return builder.add(op.PAIRED, pair, node.type, node, attrs, weights, name=node.name)
+
+    def _pairable(self, node: Node, first: Node, second: Node) -> bool:
+        """Whether a row of the two's product is worth computing where it is summed up. With heads, each by
+        itself, it is where rows of one meet rows of the other."""
+        heads = [{a for a in n.type.axes if not a.ragged} for n in (first, second)]
+        if not any(heads):
+            return True
+        fewer = (n.role != node.role or set(n.type.axes) < set(node.type.axes) for n in (first, second))
+        return node.op == op.DOT and heads[0] == heads[1] and all(fewer)
 
     def _with_own(self, node: Node, builder: Builder) -> int | None:
         """A sum of which one term is `paired`, and others are products of its factors."""

@@ -5,7 +5,8 @@ Importing this enters their rules.
 
 from __future__ import annotations
 
-from specc.testing.environment import Env, Ty, Val, copied, union
+from specc.ops import op
+from specc.testing.environment import Ax, Env, Ty, Val, copied, union
 from specc.testing.expressions import a_leaf, axis_made, call, named, rule, static_name
 
 
@@ -42,6 +43,63 @@ def pair_attention(env: Env, x: Val) -> Val | None:
             text = f"sum(softmax({score}, over {new}) * {made}, over {new})"
             return Val(text, x.type.without(over))
     return None
+
+
+def read_to_the_end(env: Env, body: list[str]) -> Val | None:
+    """Write a sequence with one more at its end, into the body of a program, and what its positions read of
+    each other: causal or not, by softmax or not, with biases of places."""
+    heads = [v for v in env.values if not v.space and len(v.type.axes) == 1 and not v.type.axes[0].static]
+    heads = [v for v in heads if v.type.axes[0].id[0] == "space" and env.plain_name(v.type.axes[0])]
+    ends = [v for v in env.values if not v.space and not v.type.axes]
+    if not heads or not ends:
+        return None
+    head, end, n = env.one(heads), env.one(ends), env.number(1, 3)
+    (old,) = head.type.axes
+    axis = Ax(("appended", old.id, None), env.fresh("u"), old.bound + 1)
+    u, s = axis.name, env.fresh("s")
+    env.register(u, axis)
+    env.register(s, copied(axis, s, env.scope))
+    x = env.fresh("v")
+    body.append(
+        f"{x} = append({head.text} |> linear({n}), {end.text} |> linear({n}), over {old.name} as {u})"
+    )
+    type_ = Ty((axis,), n)
+    env.values.append(Val(x, type_))
+    for _ in range(env.number(1, 2)):
+        x = _read(env, body, x, n, u, s)
+        env.values.append(Val(x, type_))
+    return Val(env.one((f"({x} |> norm)", f"({x} |> linear({n}) |> tanh)", f"dropout({x}, 0.2)")), type_)
+
+
+def _read(env: Env, body: list[str], x: str, n: int, u: str, s: str) -> str:
+    """Write what positions read of each other, and return the name of the result."""
+    if env.number(0, 3) == 3:
+        place = env.fresh("w")
+        body.append(f"learned {place}[{u}, {n}]")
+        x = f"({x} + {place})"
+    key, score, made = env.fresh("v"), env.fresh("v"), env.fresh("v")
+    body.append(f"{key} = rename({x} |> linear({n}), {u} to {s})")
+    bias = env.one(
+        ("", "", f" - 0.1 * abs(index({u}) - index({s}))", f" + at({x}, over {u} = index({s}) - 1)")
+    )
+    bias = bias if n == 1 or "at(" not in bias else ""
+    body.append(f"{score} = dot({x}, {key}){bias}")
+    causal = (
+        f"{s} <= {u}", f"{s} < {u}", f"{u} >= {s}", f"{u} - {s} >= 0", f"not ({s} > {u})", f"{s} - {u} < 1",
+        f"{s} <= {u} and {u} - {s} < 2", f"{s} == {u}", f"{s} < {u} or {s} == {u}",
+    )  # fmt: skip
+    where = env.one((*causal, *causal, f"{s} != {u}", f"{s} < 2", f"{score} > 0", f"{s} + 1 < length({s})"))
+    among = f"over {s}" if env.number(0, 3) == 3 else f"over {s} where {where}"
+    weight = env.one((f"softmax({score}, {among})", f"softmax({score}, {among})", f"silu({score})"))
+    seen = f"sum({weight} * {key}, over {s})"
+    if weight.startswith("silu"):
+        seen = env.one((f"sum(silu({score}) * {key}, {among})", f"mean(tanh({score}) * {key}, {among})"))
+    elif env.number(0, 4) == 4:
+        name = env.one((op.CUMSUM, op.LOGSUMEXP, op.MAX, op.LAST, op.FIRST))
+        seen = f"cumsum({key}, over {s})" if name == op.CUMSUM else f"{name}({key} * {score}, {among})"
+        seen = f"mean({seen} * {score}, over {s})" if name == op.CUMSUM else seen
+    body.append(f"{made} = {x} + {seen}")
+    return made
 
 
 @rule()

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from specc.ops import op
 from specc.testing.environment import Ax, Env, Ty, Val, closed, union
 from specc.testing.expressions import expression, static_name, width
-from specc.testing.idioms import pair_attention
+from specc.testing.idioms import pair_attention, read_to_the_end
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 
-def programs(max_bindings: int = 6) -> SearchStrategy[str]:
-    """Return a Hypothesis strategy of specs' texts."""
+def programs(max_bindings: int = 6, form: str | None = None) -> SearchStrategy[str]:
+    """Return a Hypothesis strategy of specs' texts. form: that of every binding, such as "appended"."""
     from hypothesis import strategies as st
 
     @st.composite
     def program(draw: DrawFn) -> str:
-        return _Program(Env(draw, [0]), max_bindings).text()
+        return _Program(Env(draw, [0]), max_bindings, form).text()
 
     return program()
 
@@ -45,6 +45,7 @@ class _Program:
 
     env: Env
     max_bindings: int
+    form: str | None = None
 
     def text(self) -> str:
         env = self.env
@@ -150,7 +151,8 @@ class _Program:
         env = self.env
         start = env.one(env.values)
         forms = [self.plain, self.plain, self.block, self.scan, self.attention, self.layer, self.crossed]
-        value = env.one(forms)(start)
+        form = env.one([*forms, self.appended]) if self.form is None else getattr(self, self.form)
+        value = form(start)
         name = env.fresh("v")
         self.body.append(f"{name} = {value.text}")
         env.values.append(Val(name, value.type))
@@ -171,6 +173,10 @@ class _Program:
         env.values.append(value)
         made = pair_attention(env, value)
         return made if made is not None else expression(env, value, env.number(1, 3))
+
+    def appended(self, start: Val) -> Val:
+        """Return what the positions of a sequence with one more at its end read of each other."""
+        return read_to_the_end(self.env, self.body) or self.plain(start)
 
     def layer(self, start: Val) -> Val:
         """Return a declared layer, new or used again."""

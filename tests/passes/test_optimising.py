@@ -14,6 +14,7 @@ import pytest
 from specc.driver import load
 from specc.ir.graph import Graph, walk
 from specc.ir.print import print_graph
+from specc.passes.appended import part_appended
 from specc.passes.attention import recognise_attention
 from specc.passes.contract import contract
 from specc.passes.contractions import contract_sums
@@ -37,6 +38,7 @@ Pass = Callable[[Graph], Graph]
 
 # By name of a golden text: its spec, what runs before, and the pass it shows.
 CASES: dict[str, tuple[str, Sequence[Pass], Pass]] = {
+    "appended": ("appended", (), part_appended),
     "fold": ("share", (), fold),
     "share": ("share", (fold,), share),
     "positions": ("positions", (fold,), choose_positions),

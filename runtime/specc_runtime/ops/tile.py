@@ -62,7 +62,7 @@ def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | N
 
 
 class Factor(NamedTuple):
-    """One of two values that are multiplied at rows of both: x [of.count, w].
+    """One of two values that are multiplied at rows of both: x [of.count, ..., w].
 
     matrix: [n, w], None if x has no term of its own. looked_up: the parts, if x is the result of `lookup`.
     """
@@ -76,7 +76,7 @@ class Factor(NamedTuple):
 @untraced
 def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, rows: Rows) -> Tensor:
     """Return matrix (a * b) + a.matrix a + b.matrix b + bias at every row, [rows.count, n]; without any
-    matrix the sum of a * b over channels, [rows.count, 1].
+    matrix the sum of a * b over channels, [rows.count, ..., 1], with the dimensions that both have between.
 
     matrix [n, w], bias [n].
     """
@@ -144,7 +144,7 @@ class _Paired(torch.autograd.Function):
         ctx.save_for_backward(matrix, *(None if i in ctx.again else x for i, x in enumerate(given)))
         (a, _, _, of_a), (b, _, _, of_b) = given[:4], given[4:]
         count = len(a) if of_a is None else len(of_a)
-        found: Tensor = a.new_empty(count, 1 if matrix is None else len(matrix))
+        found: Tensor = a.new_empty(count, *a.shape[1:-1], 1 if matrix is None else len(matrix))
         for begin, end in tiles(count, a):
             product = _rows(a, of_a, begin, end) * _rows(b, of_b, begin, end)
             part = found[begin:end]
