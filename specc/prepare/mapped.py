@@ -10,7 +10,7 @@ from typing import Any
 from specc.prepare.labels import Labels, map_labels
 from specc.prepare.mapping import Columns, Input, Kind, close, map_fields, refuses_null
 from specc.prepare.names import TOGETHER, by_meaning, found_in, plain
-from specc.prepare.sequences import IDLE, map_axes, map_sequences
+from specc.prepare.sequences import IDLE, KINDS, map_axes, map_sequences
 from specc.prepare.settings import FieldSource, PrepareError, Settings
 
 
@@ -106,9 +106,11 @@ def map_all(manifest: Mapping[str, Any], log: Table, items: Table | None, settin
         if name not in ("item", "user", "time", "behaviour")
     }
     columns = Columns(places, static)
-    fields, inputs, faults = map_fields(manifest, columns, settings)
     labels, wrong = map_labels(manifest, places, settings)
     axes, unclear = map_axes(manifest, columns, settings)
+    kinds = [names[0] for names in KINDS.values()]  # the log's own are not known yet
+    events = map_sequences(manifest, axes, kinds, labels.read, settings)
+    fields, inputs, faults = map_fields(manifest, columns, settings, events)
     faults += wrong + unclear
     faults += [f"--{what}: there is no column `{name}`" for what, names in
                (("split", settings.split), ("impression", settings.impression)) for name in names

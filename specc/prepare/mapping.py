@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from specc.prepare.names import ALIASES, ATTRIBUTES, found_in, is_known, is_sequence
-from specc.prepare.settings import UNITS, FieldSource, Settings
+from specc.prepare.settings import UNITS, FieldSource, Settings, SpaceSource
 
 _TIMES = {
     "hour": ("hour", "hour_of_day", "daytime"),
@@ -81,9 +81,15 @@ class Columns:
 
 
 def map_fields(
-    manifest: Mapping[str, Any], columns: Columns, settings: Settings
+    manifest: Mapping[str, Any],
+    columns: Columns,
+    settings: Settings,
+    events: Mapping[str, SpaceSource],
 ) -> tuple[dict[str, FieldSource], dict[str, Input], list[str]]:
-    """Return what every field is made of; of those that take a column, how it is read; and what is wrong."""
+    """Return what every field is made of; of those that take a column, how it is read; and what is wrong.
+
+    events: by sequence, which ones it takes.
+    """
     faults: list[str] = []
     fields: dict[str, FieldSource] = {}
     inputs: dict[str, Input] = {}
@@ -104,7 +110,7 @@ def map_fields(
         name = source.column or source.attribute
         if not wrong and name is not None and (source.column or name in ("category", "behaviour")):
             inputs[field["path"]] = _input(field, name, columns, settings)
-    faults += _one_column_each(manifest, fields)
+    faults += _one_column_each(manifest, fields, events)
     return fields, inputs, faults
 
 
@@ -188,14 +194,20 @@ def _check(field: Mapping[str, Any], source: FieldSource, columns: Columns) -> l
     return []
 
 
-def _one_column_each(manifest: Mapping[str, Any], fields: Mapping[str, FieldSource]) -> list[str]:
+def _one_column_each(
+    manifest: Mapping[str, Any], fields: Mapping[str, FieldSource], events: Mapping[str, SpaceSource]
+) -> list[str]:
     """Return fields that would write one column with different things."""
     faults = []
+
+    def taken(field: Mapping[str, Any]) -> object:
+        name = field["space"]
+        return field["role"], field["axes"], fields.get(field["path"]), events.get(name)
+
     owner: dict[str, Mapping[str, Any]] = {}
     for field in manifest["fields"]:
         other = owner.setdefault(field["column"], field)
-        same = other["space"] == field["space"] and fields.get(other["path"]) == fields.get(field["path"])
-        if not same and field["path"] in fields and other["path"] in fields:
+        if taken(other) != taken(field) and field["path"] in fields and other["path"] in fields:
             faults.append(
                 f"`{other['path']}` and `{field['path']}` are read from one column, `{field['column']}`, "
                 "and would take "

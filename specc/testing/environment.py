@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
@@ -102,6 +103,44 @@ class Val:
     space: bool = False
 
 
+class Choice(Protocol):
+    """Who decides what comes next in a program."""
+
+    def one(self, among: Sequence[T]) -> T: ...
+
+    def number(self, low: int, high: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Hypothesis decides, so that what fails is made small."""
+
+    draw: DrawFn
+
+    def one(self, among: Sequence[T]) -> T:
+        from hypothesis import strategies as st
+
+        return self.draw(st.sampled_from(among))
+
+    def number(self, low: int, high: int) -> int:
+        from hypothesis import strategies as st
+
+        return self.draw(st.integers(low, high))
+
+
+@dataclass(frozen=True)
+class Thrown:
+    """Dice decide, each time the same ones of a number."""
+
+    dice: Random
+
+    def one(self, among: Sequence[T]) -> T:
+        return self.dice.choice(among)
+
+    def number(self, low: int, high: int) -> int:
+        return self.dice.randint(low, high)
+
+
 @dataclass
 class Env:
     """One scope of a program: what can be named in it.
@@ -110,7 +149,7 @@ class Env:
     this is. allowed: in a scan's body, the axes that a value may have there.
     """
 
-    draw: DrawFn
+    choice: Choice
     counter: list[int]
     scope: tuple[Any, ...] = ()
     values: list[Val] = field(default_factory=list)
@@ -123,19 +162,13 @@ class Env:
         return f"{stem}{self.counter[0]}"
 
     def one(self, among: Sequence[T]) -> T:
-        from hypothesis import strategies as st
-
-        return self.draw(st.sampled_from(among))
+        return self.choice.one(among)
 
     def chance(self) -> bool:
-        from hypothesis import strategies as st
-
-        return self.draw(st.booleans())
+        return self.choice.one((False, True))
 
     def number(self, low: int, high: int) -> int:
-        from hypothesis import strategies as st
-
-        return self.draw(st.integers(low, high))
+        return self.choice.number(low, high)
 
     def register(self, name: str, axis: Ax) -> None:
         known = self.names.setdefault(name, [])

@@ -98,6 +98,10 @@ def scaled(env: Env, x: Val) -> Val | None:
     return Val(env.one(("(2 * {})", "({} - 0.5)")).format(x.text), x.type)
 
 
+_ARITHMETIC = ("({} + {})", "({} - {})", "({} * {})", "({} / (1 + abs({})))", "(tanh({}) ^ 2 * {})")
+_OF_TWO = ("maximum({}, {})", "minimum({}, {})", "atan2({}, 1 + abs({}))", "({} % (0.7 + abs({})))")
+
+
 @rule()
 def arithmetic(env: Env, x: Val) -> Val | None:
     widths = range(1, WIDEST + 1) if x.type.width == 1 else (1, x.type.width)
@@ -106,7 +110,7 @@ def arithmetic(env: Env, x: Val) -> Val | None:
         return None
     y = env.one(among)
     type_ = union([x.type, y.type], max(x.type.width, y.type.width))
-    text = env.one(("({} + {})", "({} - {})", "({} * {})", "({} / (1 + abs({})))", "(tanh({}) ^ 2 * {})"))
+    text = env.one((*_ARITHMETIC, *_OF_TWO))
     return Val(text.format(x.text, y.text), type_)
 
 
@@ -117,6 +121,13 @@ def dot(env: Env, x: Val) -> Val | None:
         return None
     y = env.one(among)
     return Val(f"dot({x.text}, {y.text})", union([x.type, y.type]))
+
+
+@rule()
+def channels(env: Env, x: Val) -> Val | None:
+    start = env.number(0, x.type.width - 1)
+    stop = env.number(start + 1, x.type.width)
+    return Val(call(env, "channels", x, str(start), str(stop)), x.type.wide(stop - start))
 
 
 @rule()
@@ -195,7 +206,7 @@ def pairs(env: Env, x: Val) -> Val | None:
         name = env.name(over, x.type)
         if over.static and name and 2 <= over.bound <= 4:
             new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
-            what = env.one((op.PAIRS, op.PAIRS, op.FIRSTS, op.SECONDS))
+            what = env.one((op.PAIRS, op.FIRSTS, op.SECONDS))
             text = call(env, what, x, f"over {name}", f"as {new}")
             return axis_made(env, new, axis, text, x.type.replaced(over, axis))
     return None
@@ -246,6 +257,24 @@ def rename(env: Env, x: Val) -> Val | None:
     if known and env.chance():  # a copy that there is already, or what the old axis is a copy of
         new, axis = env.one(known)
     return axis_made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
+
+
+@rule(in_scan=False)
+def exchanged(env: Env, x: Val) -> Val | None:
+    """Two axes that take each other's names: an axis and its copy."""
+    leaf = a_leaf(env, x)
+    if leaf is None or not named(x):
+        return None
+    (old, name), s = leaf, env.fresh("s")
+    other = copied(old, s, env.scope)
+    both = Ty((*x.type.axes, other), 1)
+    if not env.fits(both):
+        return None
+    env.register(s, other)
+    apart = f"({x.text} - 0.5 * rename({x.text}, {name} to {s}))"
+    text = call(env, "rename", Val(apart, both), f"{name} to {s}", f"{s} to {name}")
+    # The text's order of axes is another; what is one axis is told by its name alone.
+    return Val(text, both.wide(x.type.width))
 
 
 @rule(in_scan=False)
@@ -447,34 +476,3 @@ def mlp(env: Env, x: Val) -> Val | None:
 def repeat(env: Env, x: Val) -> Val | None:
     n = width(env, 4)
     return Val(call(env, "repeat", x, "2", f"linear({n}) |> tanh"), x.type.wide(n))
-
-
-@rule(in_scan=False)
-def recurrent(env: Env, x: Val) -> Val | None:
-    """Return a recurrent encoder of the standard library."""
-    leaf = a_leaf(env, x)
-    if leaf is None:
-        return None
-    axis, name = leaf
-    n = width(env, 3)
-    kind = env.one(("gru", "lstm", "bigru", "bilstm", "gru_backward", "augru", "agru", "aigru"))
-    arguments = [str(n)]
-    if kind in ("augru", "agru", "aigru"):
-        gates = [v for v in env.partners(x.type, [1]) if v.type.axes and axis in v.type.axes]
-        gates = [v for v in gates if set(v.type.axes) <= set(x.type.axes)]
-        if not gates and not named(x):
-            return None
-        gate = env.one(gates).text if gates else f"mean({x.text})"
-        arguments.insert(0, f"sigmoid({gate})")
-    text = call(env, kind, x, *arguments, f"over {name}")
-    return Val(text, x.type.wide(2 * n if kind.startswith("bi") else n))
-
-
-@rule(in_scan=False)
-def transformer(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None or x.type.width > 6:
-        return None
-    heads = env.one([h for h in (1, 2, 3) if x.type.width % h == 0])
-    options = [f"heads = {heads}", "ff = 3", *(["causal = true"] if env.chance() else [])]
-    return Val(call(env, "transformer", x, *options, f"over {leaf[1]}"), x.type)

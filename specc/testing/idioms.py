@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from specc.ops import op
 from specc.testing.environment import Ax, Env, Ty, Val, copied, union
-from specc.testing.expressions import a_leaf, axis_made, call, named, rule, static_name
+from specc.testing.expressions import a_leaf, axis_made, call, named, rule, static_name, width
 
 
 @rule(in_scan=False)
@@ -102,6 +102,18 @@ def _read(env: Env, body: list[str], x: str, n: int, u: str, s: str) -> str:
     return made
 
 
+@rule(in_scan=False)
+def pair_members(env: Env, x: Val) -> Val | None:
+    """Write what the members of each pair of a static axis have in common (FwFM)."""
+    for over in x.type.axes:
+        name = env.name(over, x.type)
+        if over.static and name and 2 <= over.bound <= 4 and named(x):
+            new, axis = static_name(env, over.bound * (over.bound - 1) // 2, x.type)
+            first, second = (f"{what}({x.text}, over {name}, as {new})" for what in ("firsts", "seconds"))
+            return axis_made(env, new, axis, f"dot({first}, {second})", x.type.replaced(over, axis).wide(1))
+    return None
+
+
 @rule()
 def at(env: Env, x: Val) -> Val | None:
     """Write a position that is known, one that is counted, or one that a value says: far from whole
@@ -118,6 +130,36 @@ def at(env: Env, x: Val) -> Val | None:
     ]
     position, type_ = env.one(positions)
     return Val(call(env, "at", x, f"over {name} = {position}"), type_)
+
+
+@rule()
+def contraction(env: Env, x: Val) -> Val | None:
+    """Write a sum of products along an axis that two values share, or along their channels, too."""
+    leaf = a_leaf(env, x)
+    if leaf is None:
+        return None
+    axis, name = leaf
+    among = [y for y in env.partners(x.type, (1, x.type.width)) if axis in y.type.axes]
+    if not among:
+        return None
+    y = env.one(among)
+    both = union([x.type, y.type], x.type.width)
+    if axis not in both.leaves or env.name(axis, both) != name:
+        return None
+    text = env.one((f"sum({x.text} * {y.text}, over {name})", f"sum(sum({y.text} * {x.text}), over {name})"))
+    return Val(text, both.without(axis).wide(1 if text.startswith("sum(sum") else x.type.width))
+
+
+@rule()
+def picked(env: Env, x: Val) -> Val | None:
+    """Write the sum over the one position that a value says, which `at` is, too."""
+    leaf = a_leaf(env, x)
+    if leaf is None:
+        return None
+    (_, name), rest = leaf, x.type.without(leaf[0])
+    among = [v.text for v in env.partners(rest, [1]) if named(v) and set(v.type.axes) <= set(rest.axes)]
+    position = env.one(["1", *(f"floor(2 * abs({text}))" for text in among)])
+    return Val(f"sum({x.text}, over {name} where {name} == {position})", rest)
 
 
 @rule(in_scan=False)
@@ -175,3 +217,34 @@ def standard(env: Env, x: Val) -> Val | None:
     elif made.startswith(("bi_", "fm")) and leaf is not None:
         type_ = type_.without(leaf[0]).wide(1 if made.startswith("fm") else d)
     return Val(f"({x.text} |> {made})", type_)
+
+
+@rule(in_scan=False)
+def recurrent(env: Env, x: Val) -> Val | None:
+    """Return a recurrent encoder of the standard library."""
+    leaf = a_leaf(env, x)
+    if leaf is None:
+        return None
+    axis, name = leaf
+    n = width(env, 3)
+    kind = env.one(("gru", "lstm", "bigru", "bilstm", "gru_backward", "augru", "agru", "aigru"))
+    arguments = [str(n)]
+    if kind in ("augru", "agru", "aigru"):
+        gates = [v for v in env.partners(x.type, [1]) if v.type.axes and axis in v.type.axes]
+        gates = [v for v in gates if set(v.type.axes) <= set(x.type.axes)]
+        if not gates and not named(x):
+            return None
+        gate = env.one(gates).text if gates else f"mean({x.text})"
+        arguments.insert(0, f"sigmoid({gate})")
+    text = call(env, kind, x, *arguments, f"over {name}")
+    return Val(text, x.type.wide(2 * n if kind.startswith("bi") else n))
+
+
+@rule(in_scan=False)
+def transformer(env: Env, x: Val) -> Val | None:
+    leaf = a_leaf(env, x)
+    if leaf is None or x.type.width > 6:
+        return None
+    heads = env.one([h for h in (1, 2, 3) if x.type.width % h == 0])
+    options = [f"heads = {heads}", "ff = 3", *(["causal = true"] if env.chance() else [])]
+    return Val(call(env, "transformer", x, *options, f"over {leaf[1]}"), x.type)

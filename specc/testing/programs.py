@@ -7,12 +7,13 @@ widths are small, so that the definition of the language runs on it. They shrink
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING
 
 from specc.ops import op
-from specc.testing.environment import Ax, Env, Ty, Val, closed, union
+from specc.testing.environment import Ax, Drawn, Env, Thrown, Ty, Val, closed, union
 from specc.testing.expressions import expression, static_name, width
-from specc.testing.idioms import pair_attention, read_to_the_end
+from specc.testing.idioms import pair_attention, pair_members, read_to_the_end
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
@@ -24,9 +25,14 @@ def programs(max_bindings: int = 6, form: str | None = None) -> SearchStrategy[s
 
     @st.composite
     def program(draw: DrawFn) -> str:
-        return _Program(Env(draw, [0]), max_bindings, form).text()
+        return _Program(Env(Drawn(draw), [0]), max_bindings, form).text()
 
     return program()
+
+
+def program_of(number: int, max_bindings: int = 6) -> str:
+    """Return the text of one random spec: the same of a number, and of another most likely another."""
+    return _Program(Env(Thrown(Random(number)), [0]), max_bindings).text()
 
 
 def _at_home(axis: Ax, name: str, inner: Env, outer: Env) -> Ax:
@@ -76,7 +82,8 @@ class _Program:
 
     def spaces(self) -> None:
         env = self.env
-        items, tags = env.number(1, 4), env.number(1, 3)
+        self.items = items = env.number(1, 4)
+        tags = env.number(1, 3)
         self.head.append(f"param sizes = [{', '.join(str(width(env, 4)) for _ in range(env.number(1, 2)))}]")
         rare = ", min_count = 2" if env.chance() else ""
         self.head.append(f"table items = vocab(7, {items}{rare})")
@@ -135,11 +142,13 @@ class _Program:
             static = env.fresh("slot")
             axis = Ax(("static", static, 2, ()), static, 2, True)
             env.register(static, axis)
+            listed = str([[0.5 * i + k for k in range(n)] for i in range(2)])
+            what = env.one((listed, "identity", "normal(1)", ""))
             self.body.append(
-                f"fixed {name}[{static} = 2, {n}] = {[[0.5 * i + k for k in range(n)] for i in range(2)]}"
-                if env.chance()
-                else f"learned {name}[{static} = 2, {n}]"
+                f"fixed {name}[{static} = 2, {n}] = {what}" if what else f"learned {name}[{static} = 2, {n}]"
             )
+        elif axis is not None and env.number(0, 3) == 3:
+            self.body.append(f"fixed {name}[{axis.name}, {n}] = sinusoid")
         else:
             self.body.append(f"learned {name}[{f'{axis.name}, ' if axis else ''}{n}]")
         env.values.append(Val(name, Ty(closed([axis]) if axis else (), n)))
@@ -161,7 +170,7 @@ class _Program:
         return expression(self.env, start, self.env.number(1, 4))
 
     def crossed(self, start: Val) -> Val:
-        """Return the fields of a space, two by two, weighed by an attention."""
+        """Return the fields of a space, two by two, weighed by an attention or multiplied."""
         env = self.env
         fields = [v for v in env.values if v.text == "fields"]
         if not fields:
@@ -171,7 +180,7 @@ class _Program:
         value = Val(env.fresh("v"), Ty((*fields[0].type.axes, axis), fields[0].type.width // 3))
         self.body.append(f"{value.text} = stack(fields, as {name})")
         env.values.append(value)
-        made = pair_attention(env, value)
+        made = env.one((pair_attention, pair_members))(env, value)
         return made if made is not None else expression(env, value, env.number(1, 3))
 
     def appended(self, start: Val) -> Val:
@@ -213,7 +222,7 @@ class _Program:
     def signature(self, given: list[Val]) -> tuple[Env, list[str], dict[Ax, str]]:
         """Return the names that the arguments have in a block; axes without one pass through it."""
         env = self.env
-        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        inner = Env(env.choice, env.counter, scope=(env.fresh("scope"),))
         every = union(v.type for v in given).axes
         variables: dict[Ax, str] = {}
         for axis in every:
@@ -298,7 +307,7 @@ class _Program:
         others = [v for v in env.values if axis not in v.type.axes and set(v.type.axes) <= set(x.type.axes)]
         if others and env.chance():
             given.append(env.one(others))
-        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        inner = Env(env.choice, env.counter, scope=(env.fresh("scope"),))
         inner.register(name, axis)
         signature = []
         for value in given:
@@ -358,7 +367,7 @@ class _Program:
         if not queries:
             return self.plain(start)
         query, d = env.one(queries), key.type.width
-        inner = Env(env.draw, env.counter, scope=(env.fresh("scope"),))
+        inner = Env(env.choice, env.counter, scope=(env.fresh("scope"),))
         inner.register(name, axis)
         signature = [f"query[{query.type.width}]", f"key[{name}, {d}]"]
         asked = f"(query |> linear({d}, bias = false))"
@@ -395,13 +404,16 @@ class _Program:
         self.body.append(f"joined = concat({', '.join(['ad.price', *parts])})")
         known = ["binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))"]
         known += ["choice(among = request)"]
+        known += ["binary(positive = 4)", "class(items)", "class(items, bias = true, sampled = 3)"]
         if not self.candidate_axes:
-            known += ["choice(among = batch)", "choice(among = batch, of = ad.item)"]
+            known += ["choice(among = batch)", "choice(among = batch, of = ad.item, correct = true)"]
         kinds = [env.one(known) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):
-            n = 3 if kind.startswith("class") else 1
+            n = self.items if "items)" in kind or "(items," in kind else 3 if kind.startswith("class") else 1
             source = (
-                env.one(("", ' from "rating" >= 4', ' from "event" == "buy"')) if kind == "binary" else ""
+                env.one(("", ' from "rating" >= 4', ' from "event" == "buy"'))
+                if kind.startswith("binary")
+                else ""
             )
             self.kinds[f"p{number}"] = kind
             if env.number(0, 4) == 4:

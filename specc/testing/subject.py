@@ -75,6 +75,8 @@ class Subject:
             values = values / max(fan, 1) ** 0.5 if weight.kind == "matrix" else 0.5 * values
             if path.endswith("running_var"):
                 values = 0.5 + values.abs()
+            if weight.counts is not None:  # how often there is a key: whole, and of each row at least once
+                values = 1 + (4 * values.abs()).floor()
             found[path] = values
         return found
 

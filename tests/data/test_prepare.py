@@ -136,6 +136,21 @@ def test_sequences_take_what_their_names_mean(tmp_path: Path) -> None:
     assert example["ad_category"] == ["y"]
 
 
+def test_two_spaces_read_one_column_if_they_take_the_same(tmp_path: Path) -> None:
+    """A second table of a history's items; not of what was sampled in its place."""
+    text = DSIN.partition("space visits")[0] + (
+        "space history[t <= 3] from request { item: items }\n"
+        'space again[like t] from request { item: vocab(9, 2) from "history_item" }\n'
+        'space same from candidate { item: vocab(9, 2) from "ad_item" }\n'
+        "predict click: binary = concat(ad, same, sum(concat(history, again), over t)) |> linear(1)\n"
+    )
+    rows = [(1, item, 5, "pv", 86_400 * item) for item in range(1, 5)]
+    found = made(text, tmp_path, rows, negatives=1)
+    assert [2, 1] in [sorted(x, reverse=True) for x in found["train"]["history_item"].to_pylist()]
+    with pytest.raises(PrepareError, match="would take different things"):
+        made(text.replace("again", "noise"), tmp_path, rows, negatives=1)
+
+
 def test_sessions_that_are_short_are_left_out(tmp_path: Path) -> None:
     rows = [("a", 1, "x", "pv", DAY), ("a", 2, "x", "pv", DAY + HOUR), ("a", 3, "x", "pv", DAY + HOUR + 9),
             ("a", 4, "x", "pv", DAY + 2 * HOUR), ("a", 5, "x", "pv", DAY + 2 * HOUR + 9),

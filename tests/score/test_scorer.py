@@ -196,6 +196,17 @@ def test_another_engine_runs_instead_of_the_model(scorer: Scorer) -> None:
     assert not len(other.states)
 
 
+def test_a_model_with_a_cross_is_warmed() -> None:
+    model = specc.compile(
+        "model pairs\nspace user from request { id: ids(9, 4) }\n"
+        "space past[t <= 4] from request { item: ids(9, 4), by: cross(item, user.id; hash(99, 4)) }\n"
+        "predict stay: binary = concat(user, sum(past, over t)) |> linear(1)\n"
+    )
+    scorer = Scorer(model, Encoders(model.manifest))
+    scorer.warm()
+    assert scorer.score({"user_id": 3, "past_item": [1, 2]}).values["stay"].shape == (1,)
+
+
 def test_a_model_without_candidates_has_one_score() -> None:
     model = specc.compile(
         "model solo\nspace user from request { id: ids(9, 4) }\npredict stay: binary = user |> linear(1)\n"

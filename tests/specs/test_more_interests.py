@@ -20,10 +20,10 @@ def test_can() -> None:
     batch = random_batch(model.manifest, 5, seed=11, longest=4, empty=0.3)
     w = weights(model)
     wide = 4
-    fed = parts(batch, "history.t", rows(batch, w, "feed", item="fed"))
+    fed = parts(batch, "history.t", rows(batch, w, "history", item="fed.lookup.items"))
     sums = [x.sum(0) for x in parts(batch, "history.t", pair(batch, w, "history"))]
     acted = []
-    for row, x in zip(rows(batch, w, "machine", row="machines"), fed, strict=True):
+    for row, x in zip(rows(batch, w, "ad", item="machine.lookup.items"), fed, strict=True):
         w1, b1, w2, b2 = row.split([wide * wide, wide, wide * wide // 2, wide // 2])
 
         def run(x: Tensor, w1: Tensor = w1, b1: Tensor = b1, w2: Tensor = w2, b2: Tensor = b2) -> Tensor:

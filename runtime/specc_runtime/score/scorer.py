@@ -241,7 +241,8 @@ def blank(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, l
     for entry in (*manifest["fields"], *manifest.get("crosses", ())):
         if entry.get("training"):
             continue
-        rows, encoding = layout[schema.fields[entry["path"]]].count, entry["encoding"]
+        rows = layout[schema.fields[entry["path"]]].count
+        encoding = entry.get("encoding")  # a cross has none
         if encoding == "bag":
             weights = torch.ones(rows) if "weight" in entry["options"] else None
             ones = torch.ones(rows, dtype=torch.int64)
