@@ -60,6 +60,8 @@ CONSTRUCTS: Mapping[str, str] = {
     "loss": r"loss = (mae|huber)",
     "choice": r"choice\(among = batch[,)]",
     "corrected choice": r"correct = true",
+    "choice among candidates of a request": r"choice\(among = request",
+    "causal attention": r"where (s\d+) <= u\d+",
     "output": r"^output ",
     "weighted bag": r'weight = "shares"',
     "text that is a list": r'split = "\|"',
