@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compile": ("Models", "Compile a spec to a PyTorch module."),
     "plan": ("Models", "Predict memory by device, and propose places."),
     "variants": ("Models", "Count, list and sample the variants a spec stands for."),
+    "diff": ("Models", "Tell what differs between two models, weights included."),
     "test": ("Models", "Property-test a spec."),
     "data": ("Data", "Report what is in data, and every mismatch with a spec."),
     "prepare": ("Data", "Turn an event log into examples for a spec."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def as_data(found: Compiled) -> dict[str, Any]:
             {
                 "field": f.path,
                 "columns": _columns(f),
-                "encoding": _encoding(f),
+                "encoding": encoding(f),
                 "axes": [a.name for a in f.axes],
                 "width": f.width,
                 "role": f.role,
@@ -38,7 +38,7 @@ def as_data(found: Compiled) -> dict[str, Any]:
         "values": dict(_values(found.written)),
         "predictions": {p.name: {"kind": p.kind, "column": p.column} for p in graph.predictions},
         "outputs": {r.name: {"width": graph.node(r.node).type.width} for r in graph.results},
-        "parameters": {name: count for name, count, _ in _parts(graph)},
+        "parameters": {name: count for name, count, _ in parts(graph)},
         "batch": batch,
         "memory": {
             mode: {device: load.total for device, load in predict(graph, batch, Lengths(), mode).items()}
@@ -57,19 +57,20 @@ def as_text(found: Compiled, file: str, directory: Path) -> str:
     batch = _batch(graph)
     lines = [f"{graph.name}: {file} -> {directory}/"]
     if graph.params:
-        lines.append("  " + ", ".join(f"{name} = {_value(v)}" for name, v in graph.params.items()))
+        lines.append("  " + ", ".join(f"{name} = {value(v)}" for name, v in graph.params.items()))
     fields = [f for space in graph.spaces for f in space.fields]
-    rows = [(f.path, " or ".join(_columns(f)), _encoding(f), _type(f), f.role) for f in fields]
+    rows = [(f.path, " or ".join(_columns(f)), encoding(f), type_of(f), f.role) for f in fields]
     lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
     lines += _section("Values", _values(found.written))
-    labels = [(p.name, p.kind, f"label in {_label(p)}") for p in graph.predictions]
+    labels = [(p.name, p.kind, f"label in {label(p)}") for p in graph.predictions]
     labels += [(r.name, "output", str(graph.node(r.node).type)) for r in graph.results]
     labels += [(x.name, "loss", "") for x in graph.terms]
     lines += _section("Predictions", labels)
-    parts = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in _parts(graph)]
-    total = sum(count for _, count, _ in _parts(graph))
-    parts = [("part", "parameters", "memory"), *parts, ("in all", f"{total:,}", human(4 * total))]
-    lines += _section("Parameters", parts, right=(1, 2))
+    by_part = parts(graph)
+    rows_of = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in by_part]
+    total = sum(count for _, count, _ in by_part)
+    rows_of = [("part", "parameters", "memory"), *rows_of, ("in all", f"{total:,}", human(4 * total))]
+    lines += _section("Parameters", rows_of, right=(1, 2))
     memory: list[tuple[str, ...]] = [("", *_devices_of(graph, batch))]
     for mode in ("training", "scoring"):
         loads = predict(graph, batch, Lengths(), mode)
@@ -96,7 +97,7 @@ def _devices_of(graph: Graph, batch: int) -> list[str]:
     return sorted(predict(graph, batch, Lengths(), "training"))
 
 
-def _label(prediction: Prediction) -> str:
+def label(prediction: Prediction) -> str:
     if prediction.condition is None:
         return f"`{prediction.column}`"
     op, value = prediction.condition
@@ -107,31 +108,34 @@ def _columns(field: FieldSpec) -> list[str]:
     return [name for name in (field.column, field.fallback) if name is not None]
 
 
-def _encoding(field: FieldSpec) -> str:
+def encoding(field: FieldSpec) -> str:
     options = dict(field.options)
     of = options.pop("of", None)
     inner = of["encoding"] if isinstance(of, dict) else ""
     said = [inner] if inner else []
-    said += [_value(v) if k in ("n", "max", "scale", "mode", "edges") else f"{k} = {_value(v)}"
+    said += [value(v) if k in ("n", "max", "scale", "mode", "edges") else f"{k} = {value(v)}"
              for k, v in options.items()]  # fmt: skip
     return f"{field.encoding}({', '.join(said)})" if said or field.encoding != "key" else field.encoding
 
 
-def _type(field: FieldSpec) -> str:
+def type_of(field: FieldSpec) -> str:
     return "[" + ", ".join([*(f"{a.name} <= {a.bound}" for a in field.axes), str(field.width)]) + "]"
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", "_") if value >= 10_000 else str(value)
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
-    return str(value)
+def value(given: Any) -> str:
+    """A static value as a spec writes it."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    if isinstance(given, int):
+        return f"{given:,}".replace(",", "_") if given >= 10_000 else str(given)
+    if isinstance(given, list | tuple):
+        return "[" + ", ".join(value(v) for v in given) + "]"
+    if isinstance(given, Mapping):
+        return "(" + ", ".join(f"{k} = {value(v)}" for k, v in given.items()) + ")"
+    return str(given)
 
 
-def _parts(graph: Graph) -> list[tuple[str, int, int]]:
+def parts(graph: Graph) -> list[tuple[str, int, int]]:
     """Return by declaration: how many parameters, and their bytes."""
     counts: dict[str, int] = {}
     for weight in graph.weights.values():

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from specc_runtime.artefact import is_trained
+from specc_runtime.carry import carried
 from specc_runtime.encode import Encoders
 from specc_runtime.encode.pretrained import vocabulary_of
 from specc_runtime.encode.store import encoders_of
@@ -107,27 +108,24 @@ class Start:
     ) -> tuple[bool, str | None]:
         """Give one weight its values. Whether they are all of the trained one's, and what is to be said."""
         given = self.weights[path]
-        then, now = _stands_for(self.manifest, path), _stands_for(encoders.manifest, path)
-        if then is not None and now is not None and then["encoding"] == now["encoding"] == "vocab":
-            return self._by_key(path, weight, entry, encoders)
-        if then != now:
-            return False, f"{path} begins anew: it was {_said(then)}, and is {_said(now)}"
-        numbered = now is not None and now["encoding"] == "ids" and weight.shape[1:] == given.shape[1:]
-        if numbered and len(weight) != len(given):
-            rows = min(len(weight), len(given))
-            weight[:rows].copy_(given[:rows])
-            return False, f"{path}: {rows} rows as they were; it had {len(given)}, and has {len(weight)}"
-        if weight.shape != given.shape:
-            return False, f"{path} begins anew: it was {list(given.shape)}, and is {list(weight.shape)}"
-        weight.copy_(given)
-        return True, None
+        found = carried(path, self.manifest, encoders.manifest, list(given.shape), list(weight.shape))
+        match found.how:
+            case "by key":
+                return self._by_key(path, weight, entry, encoders)
+            case "by number":
+                rows = min(len(weight), len(given))
+                weight[:rows].copy_(given[:rows])
+                return False, f"{path}: {rows} rows as they were; it had {len(given)}, and has {len(weight)}"
+            case "whole":
+                weight.copy_(given)
+                return True, None
+            case "anew":
+                return False, f"{path} {found.why}"
 
     def _by_key(
         self, path: str, weight: Tensor, entry: Mapping[str, Any], encoders: Encoders
     ) -> tuple[bool, str | None]:
         given = self.weights[path]
-        if weight.shape[1:] != given.shape[1:]:
-            return False, f"{path} begins anew: it was {given.shape[1]} wide, and is {weight.shape[1]}"
         theirs = next(w for w in self.manifest["weights"] if w["path"] == path)
         old, new = (
             self.encoders.vocabularies[vocabulary_of(theirs)],
@@ -140,31 +138,3 @@ class Start:
         weight.index_copy_(0, to, given[torch.from_numpy(np.concatenate([[0], kept + 1]))].to(weight))
         fresh, gone = len(new.keys) - len(kept), len(old.keys) - len(kept)
         return not fresh and not gone, f"{path}: {len(kept)} rows by key, {fresh} new keys, {gone} keys gone"
-
-
-def _stands_for(manifest: Mapping[str, Any], path: str) -> dict[str, Any] | None:
-    """What the rows of a table stand for: an encoding, with what it goes by. None for other weights.
-
-    How many rows there are is no part of it where they are numbered or go by keys.
-    """
-    for entry in (*manifest["fields"], *manifest.get("crosses", ())):
-        if entry["table"] != path:
-            continue
-        options = dict(entry.get("options", {}))
-        encoding = entry.get("encoding", "cross")
-        if encoding == "bag":
-            options = dict(options["of"])
-            encoding = options.pop("encoding")
-        if encoding == "cross":
-            options = {"of": list(entry["of"]), "n": entry["n"]}
-        sizes = {"vocab": ("max", "min_count"), "ids": ("n",)}.get(encoding, ())
-        kept = {k: v for k, v in options.items() if k not in ("default", "weight", *sizes)}
-        return {"encoding": encoding, **kept}
-    return None
-
-
-def _said(meaning: dict[str, Any] | None) -> str:
-    if meaning is None:
-        return "no table"
-    options = ", ".join(f"{k} = {v}" for k, v in meaning.items() if k != "encoding")
-    return f"{meaning['encoding']}({options})"

@@ -1,0 +1,150 @@
+"""What differs between two models: params, inputs, types, predictions, recipe, memory, and their weights.
+
+Promises: compares what is declared and what the compiler makes of it; no torch is loaded. Of values the types
+are compared, not the expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from specc.cli import summary
+from specc.driver import Compiled
+from specc.frozen import dataclass
+from specc.ir.graph import Graph
+from specc.plan.lengths import Lengths
+from specc.plan.memory import predict
+from specc.plan.sizes import human
+from specc_runtime.carry import carried
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its compiled spec, and the manifest of the folder that it is from, or of the spec."""
+
+    name: str
+    found: Compiled
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs. before and after: None where only the other side has it."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What becomes of weights when the second starts from the first. kept: paths by how they go over; anew:
+    by path the reason; gone: those that only the first has."""
+
+    kept: dict[str, list[str]]
+    anew: dict[str, str]
+    gone: list[str]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """By section what differs, and the weights."""
+
+    sections: dict[str, list[Change]]
+    weights: Weights
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the changes as JSON has them."""
+        return {
+            **{name: [asdict(x) for x in found] for name, found in self.sections.items()},
+            "weights": asdict(self.weights),
+        }
+
+
+def changes(before: Side, after: Side) -> Changes:
+    """Return what differs between two models, in the order in which they are declared."""
+    batch = int(after.found.graph.train.get("batch") or 512)
+    then, now = _described(before, batch), _described(after, batch)
+    return Changes({name: _differing(then[name], now[name]) for name in then}, _weights(before, after))
+
+
+# What a side has under a name: in several parts, of which those that differ are shown.
+Parts = tuple[str, ...]
+
+
+def _differing(then: Mapping[str, Parts], now: Mapping[str, Parts]) -> list[Change]:
+    found = []
+    for name in dict.fromkeys([*then, *now]):
+        old, new = then.get(name), now.get(name)
+        if old is not None and new is not None:
+            pairs = [(a, b) for a, b in zip(old, new, strict=True) if a != b]
+            old, new = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+        if old != new:
+            found.append(
+                Change(
+                    name, *(None if parts is None else ", ".join(filter(None, parts)) for parts in (old, new))
+                )
+            )
+    return found
+
+
+def _described(side: Side, batch: int) -> dict[str, dict[str, Parts]]:
+    """Return by section, by name, what a side has, in words. batch: examples of a step that takes memory."""
+    written, graph = side.found.written, side.found.graph
+    return {
+        "params": {name: (summary.value(v),) for name, v in written.params.items()},
+        "inputs": {
+            f.path: (
+                f"{summary.encoding(f)} {summary.type_of(f)}",
+                f"from {f.role}",
+                f"column {f.column}" if f.column else "no column",
+            )
+            for s in written.spaces
+            for f in s.fields
+        },
+        "values": {name: (str(written.node(id).type),) for name, id in written.bindings.items()},
+        "predictions": {
+            **{p.name: (p.kind, f"label in {summary.label(p)}") for p in written.predictions},
+            **{r.name: ("output", str(written.node(r.node).type)) for r in written.results},
+            **{x.name: ("extra loss", "") for x in written.terms},
+        },
+        "recipe": dict(_flat("", written.train)),
+        "places": {name: (graph.devices[device],) for name, device in graph.places.items()},
+        "parameters": {name: (f"{count:,}",) for name, count, _ in summary.parts(graph)},
+        f"memory of a step, {batch:,} examples at their bounds": _memory(graph, batch),
+    }
+
+
+def _flat(start: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Parts]]:
+    """The settings of a recipe, those of its optimizer as `optimizer.lr`; what is not set is left out."""
+    for name, setting in found.items():
+        if isinstance(setting, Mapping):
+            yield from _flat(f"{start}{name}.", setting)
+        elif setting is not None:
+            yield f"{start}{name}", (summary.value(setting),)
+
+
+def _memory(graph: Graph, batch: int) -> dict[str, Parts]:
+    return {
+        mode + (f" on {device}" if graph.places else ""): (human(load.total),)
+        for mode in ("training", "scoring")
+        for device, load in predict(graph, batch, Lengths(), mode).items()
+    }
+
+
+def _weights(before: Side, after: Side) -> Weights:
+    given = _shapes(before.manifest["weights"])
+    kept, anew = dict[str, list[str]](), dict[str, str]()
+    for path, wanted in _shapes(after.manifest["weights"]).items():
+        found = carried(path, before.manifest, after.manifest, given.get(path), wanted)
+        if found.why is None:
+            kept.setdefault(found.how, []).append(path)
+        else:
+            anew[path] = found.why
+    return Weights(kept, anew, sorted(given.keys() - _shapes(after.manifest["weights"]).keys()))
+
+
+def _shapes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:
+    return {entry["path"]: list(entry["shape"]) for entry in entries}

@@ -1,0 +1,121 @@
+"""`specc diff`: what differs is told, nothing else, and weights carry over as `train --start-from` has it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from specc.cli import main
+
+SPEC = """model shop
+
+param width = 8 in {4, 8}
+
+table items = vocab(50, 8)
+
+space user from request { id: ids(40, 8) }
+space ad   from candidate { item: items, price: number(log1p) }
+
+predict click: binary = concat(user, ad) |> mlp([width], act = relu) |> linear(1)
+
+train { optimizer = adam(lr = 0.01), batch = 32, epochs = 1, seed = 1 }
+"""
+
+JOINED = "predict click: binary = concat(user, ad)"
+NAMED = "both = concat(user, ad)\npredict click: binary = both"
+
+
+def diff(*arguments: object) -> dict[str, Any]:
+    done = CliRunner().invoke(main, ["diff", *map(str, arguments), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    file = tmp_path / "shop.arec"
+    file.write_text(SPEC, encoding="utf-8")
+    return file
+
+
+def changed(spec: Path, old: str, new: str) -> Path:
+    assert old in SPEC
+    file = spec.with_name("changed.arec")
+    file.write_text(SPEC.replace(old, new), encoding="utf-8")
+    return file
+
+
+def test_a_model_differs_from_itself_in_nothing(spec: Path) -> None:
+    found = diff(spec, spec)
+    weights = found.pop("weights")
+    assert not any(found.values())
+    assert weights["anew"] == {}
+    assert weights["gone"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "section", "name", "before", "after"),
+    [
+        ("width = 8 in", "width = 4 in", "params", "width", "8", "4"),
+        ("number(log1p)", "vector(2)", "inputs", "ad.price", "number(log1p) [1]", "vector(2) [2]"),
+        ("log1p)", 'log1p) from "cost"', "inputs", "ad.price", "column ad_price", "column cost"),
+        ("lr = 0.01", "lr = 0.1", "recipe", "optimizer.options.lr", "0.01", "0.1"),
+        ("click: binary", "click: real", "predictions", "click", "binary", "real"),
+        (JOINED, NAMED, "values", "both", None, "[17]"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_told(
+    spec: Path, old: str, new: str, section: str, name: str, before: str | None, after: str
+) -> None:
+    told = diff(spec, changed(spec, old, new))[section]
+    assert {"name": name, "before": before, "after": after} in told
+
+
+def test_weights_carry_over_as_a_training_has_it(spec: Path) -> None:
+    rows = ["user_id,ad_item,ad_price,click"]
+    rows += [f"{i % 30},i{i % 20},{i % 7},{i % 2}" for i in range(200)]
+    data = spec.with_name("data.csv")
+    data.write_text("\n".join(rows), encoding="utf-8")
+    trained = spec.with_name("trained")
+    run = CliRunner().invoke(main, ["train", str(spec), str(data), "-o", str(trained)])
+    assert run.exit_code == 0, run.output
+    text = SPEC.replace("ids(40, 8)", "ids(60, 8)").replace("[width]", "[width, 4]")
+    wider = spec.with_name("wider.arec")
+    wider.write_text(text.replace("price: number(log1p)", "price: bucket([1, 2], 3)"), encoding="utf-8")
+    weights = diff(trained, wider)["weights"]
+    started = CliRunner().invoke(
+        main,
+        ["train", str(wider), str(data), "-o", str(spec.with_name("more")), "--start-from", str(trained)],
+    )
+    assert started.exit_code == 0, started.output
+    said = started.output
+    assert weights["kept"]["by number"] == ["user.id.weight"]
+    assert "user.id.weight: 40 rows as they were" in said
+    assert weights["kept"]["by key"] == ["items.weight"]
+    assert "items.weight: 20 rows by key" in said
+    assert weights["anew"]
+    for path, why in weights["anew"].items():
+        assert f"{path} {why}" in said
+    whole = len(weights["kept"].get("whole", [])) + 1  # and the table whose keys are all the same
+    assert f"{whole} of {sum(map(len, weights['kept'].values())) + len(weights['anew'])} weights" in said
+
+
+def test_faults_of_both_are_told(spec: Path) -> None:
+    wrong = changed(spec, "vocab(50, 8)", "vocab(50, 8")
+    done = CliRunner().invoke(main, ["diff", str(wrong), str(spec.with_name("absent.arec"))])
+    assert done.exit_code == 1
+    assert "changed.arec" in done.output
+    assert "absent.arec" in done.output
+
+
+def test_a_folder_that_is_no_model_is_refused(spec: Path) -> None:
+    done = CliRunner().invoke(main, ["diff", str(spec), str(spec.parent)])
+    assert done.exit_code == 1
+    assert "is not a compiled model" in done.output
+    assert "Traceback" not in done.output
