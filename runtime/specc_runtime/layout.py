@@ -30,7 +30,9 @@ class Axis:
     parent: the axis that it is nested in, `CANDIDATE` for an axis of a candidate's features.
     source: for a derived axis, the axis (or the two joined axes) whose lengths it follows.
     change: how its lengths follow from the source's: "same", "shorter", "appended", "joined",
-        "taken"; "given" in the batch, "fixed" at the bound.
+        "taken", "chunks", "parts", "inside"; "given" in the batch, "fixed" at the bound.
+    number: of chunks and parts how many positions a chunk has; of an axis that came along as its parent was
+        moved, how many positions later than the new parent's the old ones are.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Axis:
     parent: Axis | None = field(default=None, compare=False)
     source: tuple[Axis, ...] = field(default=(), compare=False)
     change: str = field(default="given", compare=False)
+    number: int = field(default=0, compare=False)
 
     @once
     def order(self) -> str:
@@ -73,6 +76,23 @@ class Axis:
     def best(self, k: int, name: str) -> Axis:
         """The k positions that are best by some score; `name` tells scores apart."""
         return Axis(f"{self.id}:{k}>{name}", min(self.bound, k), self.parent, (self,), "taken")
+
+    def chunks(self, k: int) -> Axis:
+        """Chunks of k positions, the last one shorter."""
+        return Axis(f"{self.id}/{k}", -(-self.bound // k), self.parent, (self,), "chunks", k)
+
+    def parts(self, k: int) -> Axis:
+        """The positions in each chunk of k."""
+        return Axis(f"{self.id}/{k}.part", min(self.bound, k), self.chunks(k), (self,), "parts", k)
+
+    def inside(self, parent: Axis, by: int) -> Axis:
+        """The axis as it is inside of what its parent was moved to, from positions `by` later."""
+        return Axis(f"{self.id}@{parent.id}+{by}", self.bound, parent, (self,), "inside", by)
+
+    @property
+    def carried(self) -> Axis | None:
+        """The axis that this one was before its parent was moved, None if it has not been."""
+        return self.source[0] if self.change == "inside" else None
 
 
 CANDIDATE_ID = "candidate"
@@ -184,6 +204,8 @@ class Layout:
             return torch.full((rows.count,), axis.bound, dtype=torch.int64, device=self.device)
         if axis.change == "given":
             return self._checked(axis, rows)
+        if axis.change in ("parts", "inside"):
+            return self._moved(axis, rows)
         parts = [self.lengths(a).index_select(0, rows.index(self.within(a))) for a in axis.source]
         match axis.change:
             case "same":
@@ -196,7 +218,20 @@ class Layout:
                 return parts[0] + parts[1]
             case "taken":
                 return parts[0].clamp(max=axis.bound)
+            case "chunks":
+                return (parts[0] + (axis.number - 1)) // axis.number
         raise AssertionError(axis.change)
+
+    def _moved(self, axis: Axis, rows: Rows) -> Tensor:
+        """The lengths of an axis whose parent is another than its source's, at the parent's rows."""
+        (source,) = axis.source
+        before = self.within(source)
+        if axis.change == "parts":
+            assert axis.parent is not None
+            behind = rows.position(axis.parent) * axis.number
+            lengths = self.lengths(source).index_select(0, rows.index(before))
+            return (lengths - behind).clamp(max=axis.number)
+        return self.lengths(source).index_select(0, rows.locate(before, origins(axis, rows)))
 
     def _checked(self, axis: Axis, rows: Rows) -> Tensor:
         lengths = self.given[axis.id]
@@ -317,6 +352,38 @@ class Rows:
         if key not in self._steps:
             self._steps[key] = Steps.of(self, axis, backward)
         return self._steps[key]
+
+
+class _Positioned(Protocol):
+    """Rows that know where along their axes they are."""
+
+    def position(self, axis: Axis) -> Tensor:
+        """The position of each row along an axis, int64 [count]."""
+
+
+def origins(axis: Axis, rows: _Positioned) -> dict[Axis, Tensor]:
+    """The positions along the parents of what an axis was before its parent was moved, int64 [count] each, at
+    rows that have its own parents."""
+    found: dict[Axis, Tensor] = {}
+    while (child := axis.carried) is not None:
+        parent, old = axis.parent, child.parent
+        assert parent is not None
+        assert old is not None
+        if parent.carried != old:
+            found[old] = source_position(parent, rows, axis.number)
+            break
+        found[old] = rows.position(parent)
+        axis = parent
+    return found
+
+
+def source_position(axis: Axis, rows: _Positioned, by: int = 0) -> Tensor:
+    """The position along its source that each row's along a derived axis stands for, or `by` later."""
+    position = rows.position(axis)
+    if axis.change == "parts":
+        assert axis.parent is not None
+        position = rows.position(axis.parent) * axis.number + position
+    return position + by if by else position
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,11 @@ class Axes:
                 parent = ", parent=CANDIDATE"
             return f"Axis({quoted(axis_id(axis))}, bound={axis.bound}{parent})"
         sources = dict(zip("ab", map(self.constant, axis.source), strict=False))
-        return KINDS[axis.kind].declared.format(n=axis.number, **sources)
+        declared = KINDS[axis.kind].declared
+        if "{p}" in declared:
+            assert axis.parent is not None
+            sources["p"] = self.constant(axis.parent)
+        return declared.format(n=axis.number, **sources)
 
 
 def axis_id(axis: Axis) -> str:

@@ -12,6 +12,7 @@ from specc.interpret.meaning import Inputs, means
 from specc.interpret.values import Place, Setting, Value
 from specc.ir.graph import Node
 from specc.ops import op
+from specc.types import kinds
 from specc.types.axis import Axis
 
 
@@ -58,18 +59,45 @@ def _pairs(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, product)
 
 
+def _moved(node: Node, x: Value, place: Place, position: int) -> Tensor:
+    """Return what x has at a position of the old axis, at the places of the axes inside of it."""
+    carried = kinds.carried(node.type.axes, x.axes)
+    return x[{**place, node.attrs["old"]: position, **{old: place[new] for new, old in carried.items()}}]
+
+
 @means(op.RENAME, op.INIT, op.TAKE)
 def _same_position(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The same positions along a new axis, which may have fewer of them."""
-    (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
-    return s.value(node.type, lambda place: x[{**place, old: place[axis]}])
+    (x,), axis = inputs, node.attrs["axis"]
+    return s.value(node.type, lambda place: _moved(node, x, place, place[axis]))
 
 
 @means(op.TAIL)
 def _tail(node: Node, inputs: Inputs, s: Setting) -> Value:
     """Position p is the old p + 1."""
-    (x,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
-    return s.value(node.type, lambda place: x[{**place, old: place[axis] + 1}])
+    (x,), axis = inputs, node.attrs["axis"]
+    return s.value(node.type, lambda place: _moved(node, x, place, place[axis] + 1))
+
+
+@means(op.CHUNK)
+def _chunk(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position i of chunk c is the old c * n + i, for chunks of n."""
+    (x,), part = inputs, node.attrs["axis"]
+    return s.value(node.type, lambda place: _moved(node, x, place, kinds.position(part, place)))
+
+
+@means(op.UNCHUNK)
+def _unchunk(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The positions of all chunks, one after another."""
+    (x,), part, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    inner = kinds.carried(x.axes, node.type.axes)
+
+    def whole(place: Place) -> Tensor:
+        chunk, position = divmod(place[axis], part.number)
+        within = {a: place[old] for a, old in inner.items()}
+        return x[{**place, part.parent: chunk, part: position, **within}]
+
+    return s.value(node.type, whole)
 
 
 @means(op.APPEND)

@@ -105,7 +105,11 @@ class Setting:
             return axis.size
         if axis.kind == "space":
             return self.example.lengths[axis][_parents(axis, {**self.here, **place})]
-        return int(kinds.length(axis, *(self.length(source, place) for source in axis.source)))
+        place = {**self.here, **place}
+        if axis.kind == "inside":
+            place |= kinds.origin_of(axis, place)
+        before = kinds.before(axis, place)
+        return int(kinds.length(axis, *(self.length(source, place) - before for source in axis.source)))
 
     def places(self, axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
         """Yield every place along some axes that exists. Inside of a scan the axes of `here` are settled."""

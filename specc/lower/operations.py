@@ -406,6 +406,8 @@ _LOWERINGS: dict[str, Lowering] = {
     op.INIT: positions.moved("head"),
     op.TAIL: positions.moved("tail"),
     op.TAKE: positions.moved("head"),
+    op.CHUNK: positions.moved("chunk"),
+    op.UNCHUNK: positions.moved("unchunk"),
     op.APPEND: positions.append,
     op.TOP: positions.top,
     op.FLATTEN: positions.flatten,

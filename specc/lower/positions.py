@@ -53,7 +53,7 @@ def pairs(body: Body, node: Node) -> Value:
 
 
 def moved(function: str) -> Callable[[Body, Node], Value]:
-    """rename, init, tail and take: positions of one axis as those of another."""
+    """rename, init, tail, take, chunks and their inverse: positions of one axis as those of another."""
 
     def lower(body: Body, node: Node) -> Value:
         if node.id in body.fusions.picked:
@@ -65,7 +65,7 @@ def moved(function: str) -> Callable[[Body, Node], Value]:
             assert own.domain is not None
             assert shape.domain is not None
             of, to = body.rows(own.domain, node), body.rows(shape.domain, node)
-            view = x if function == "rename" else None
+            view = x if function in ("rename", "chunk", "unchunk") else None
             return body.make(function, x, of, to, old, new, like=node, view=view)
         place = own.dim(old)
         if node.op == op.RENAME:

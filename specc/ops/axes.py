@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from specc.ops import op
 from specc.ops.definition import Call, Derivative, Effect, OpDef, Option, Origin, Positions, Traits, slots
 from specc.ops.rules import Inputs, line, moved
+from specc.types import kinds
 from specc.types.axis import Axis, Type, union
 from specc.types.kinds import alike
 
@@ -44,7 +45,27 @@ def _derived(check: Checker, node: Node, inputs: Inputs) -> Type:
     for score in inputs[1:]:
         check.along(node, score, old)
         check.require(node, score.width == 1 and set(score.axes) <= set(inputs[0].axes), f"the score {score}")
+    check.require(node, inputs[0].has(old) and not inputs[0].has(axis), f"{inputs[0]} along `{old}`")
+    if node.op in _CARRIES:
+        return kinds.moved(inputs[0], old, axis, by=_CARRIES[node.op])
     return moved(check, node, inputs[0], old, axis)
+
+
+def _chunk(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (x,), old, part = inputs, node.attrs["old"], node.attrs["axis"]
+    made = part.kind == "part" and part.source == (old,) and old in x.axes
+    check.require(node, made, f"`{part}` is not of `{old}`")
+    return kinds.moved(x, old, part.parent, part)
+
+
+def _unchunk(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (x,), part, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    made = part.kind == "part" and part.source == (axis,) and part in x.axes and not x.has(axis)
+    check.require(node, made, f"`{part}` is not of `{axis}`")
+    found = kinds.unchunked(x, part)
+    check.require(node, found is not None, f"an axis of {x} lives in `{part}`")
+    assert found is not None
+    return found
 
 
 def _append(check: Checker, node: Node, inputs: Inputs) -> Type:
@@ -77,6 +98,8 @@ def _length(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type(line(node.attrs["axis"].parent), 1)
 
 
+# By operation that takes the axes inside of the axis along: how many positions later the old ones are.
+_CARRIES = {op.INIT: 0, op.TAIL: 1, op.TAKE: 0}
 # By operation the kind of axis that it makes.
 _MADE = {op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
 _OVER_NEW = {"over": True, "new": False}
@@ -118,6 +141,14 @@ DEFINITIONS = (
     OpDef(
         op.TAIL, "axes", "All positions but the first.", slots("x"), _derived, attrs=_OLD_AXIS, traits=_MOVED,
         derivative=Derivative(), call=Call(("x",), clauses=_OVER_NEW),
+    ),
+    OpDef(
+        op.CHUNK, "axes", "A ragged axis as chunks, and the positions in each of them.", slots("x"), _chunk,
+        attrs=_OLD_AXIS, traits=_MOVED, derivative=Derivative(),
+    ),
+    OpDef(
+        op.UNCHUNK, "axes", "The positions of all chunks of an axis, as that axis.", slots("x"), _unchunk,
+        attrs=_OLD_AXIS, traits=_MOVED, derivative=Derivative(),
     ),
     OpDef(
         op.APPEND, "axes", "A vector at the end of a sequence, or two sequences joined.", slots("x y"),

@@ -73,6 +73,8 @@ APPEND = "append"
 TAKE = "take"
 TOP = "top"
 FLATTEN = "flatten"
+CHUNK = "chunk"
+UNCHUNK = "unchunk"
 AT = "at"
 WINDOWS = "windows"
 # reductions

@@ -7,7 +7,7 @@ Leaves to others: what is kept of the values (memory).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Lengths:
         copies: dict[tuple[str, str], int] = {}
         number = 1.0
         roots: dict[tuple[str, str], Axis] = {}
-        for axis in type_.axes:
+        for axis in _whole(type_.axes):
             if axis.size is not None:
                 number *= axis.size
                 continue
@@ -82,6 +82,16 @@ class Lengths:
         if axis.source:
             return float(kinds.length(axis, *map(self._length, axis.source)))
         return self._moment(axis, (str(axis.key[1]), str(axis.key[2])), 1)
+
+
+def _whole(axes: Iterable[Axis]) -> list[Axis]:
+    """Return axes with what was split in place of its chunks and the positions in them: there are as many."""
+    found = list(axes)
+    while parts := [a for a in found if a.kind == "part" and a.parent in found]:
+        part = parts[-1]
+        assert part.parent is not None
+        found = [part.source[0] if a == part else a for a in found if a != part.parent]
+    return found
 
 
 def _root(axis: Axis) -> Axis:

@@ -146,7 +146,8 @@ class Env:
     """One scope of a program: what can be named in it.
 
     scope: tells apart the axes that different instances make. walked: the axis of the scan whose body
-    this is. allowed: in a scan's body, the axes that a value may have there.
+    this is. allowed: in a scan's body, the axes that a value may have there. chunked: by the axis of the
+    positions in chunks, the axis that was split.
     """
 
     choice: Choice
@@ -154,6 +155,7 @@ class Env:
     scope: tuple[Any, ...] = ()
     values: list[Val] = field(default_factory=list)
     names: dict[str, list[Ax]] = field(default_factory=dict)
+    chunked: dict[Ax, Ax] = field(default_factory=dict)
     walked: Ax | None = None
     allowed: frozenset[Ax] | None = None
 
@@ -191,7 +193,7 @@ class Env:
         """Return a name that means this axis wherever it stands: others of that name are derived from it."""
         for name, axes in self.names.items():
             ids = [a.id for a in axes]
-            if [i for i in ids if not (i[0] == "shorter" and i[1] in ids)] == [axis.id]:
+            if [i for i in ids if not (i[0] in ("shorter", "inside") and i[1] in ids)] == [axis.id]:
                 return name
         return None
 

@@ -1,7 +1,7 @@
 """Random well-typed expressions: every built-in, by the types that it takes and gives.
 
 Promises: a step is offered only where its rule is met, so nothing is thrown away; values stay of a moderate
-size, so that results can be compared. Leaves statements to `programs`.
+size, so that results can be compared. Leaves axes made of others to `sequences`, statements to `programs`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 from specc.ops import op
 from specc.ops.definition import Along, OpDef
 from specc.ops.plugins import every
-from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, copied, union
+from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, union
 
 Step = Callable[[Env, Val], Val | None]
 
@@ -222,9 +222,6 @@ def fan(env: Env, x: Val) -> Val | None:
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- derived axes
-
-
 def a_leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
     """Return an axis of a value that can go or change, with a name for it."""
     found = [
@@ -238,128 +235,6 @@ def a_leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
 def _derived(env: Env, x: Val, old: Ax, new: Ax, name: str, text: str, type_: Ty) -> Val | None:
     made = axis_made(env, name, new, text, type_)
     return made if old in x.type.axes else None
-
-
-@rule(in_scan=False)
-def rename(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None:
-        return None
-    old, name = leaf
-    new = env.fresh("s")
-    axis = copied(old, new, env.scope)
-    known = [
-        (other, axes[0])
-        for other, axes in env.names.items()
-        if len(axes) == 1 and (copied(axes[0], new, env.scope) == axis) and axes[0] not in x.type.axes
-        if not any(a.name in (other, axes[0].name) for a in x.type.without(old).axes)
-    ]
-    if known and env.chance():  # a copy that there is already, or what the old axis is a copy of
-        new, axis = env.one(known)
-    return axis_made(env, new, axis, call(env, "rename", x, f"{name} to {new}"), x.type.replaced(old, axis))
-
-
-@rule(in_scan=False)
-def exchanged(env: Env, x: Val) -> Val | None:
-    """Two axes that take each other's names: an axis and its copy."""
-    leaf = a_leaf(env, x)
-    if leaf is None or not named(x):
-        return None
-    (old, name), s = leaf, env.fresh("s")
-    other = copied(old, s, env.scope)
-    both = Ty((*x.type.axes, other), 1)
-    if not env.fits(both):
-        return None
-    env.register(s, other)
-    apart = f"({x.text} - 0.5 * rename({x.text}, {name} to {s}))"
-    text = call(env, "rename", Val(apart, both), f"{name} to {s}", f"{s} to {name}")
-    # The text's order of axes is another; what is one axis is told by its name alone.
-    return Val(text, both.wide(x.type.width))
-
-
-@rule(in_scan=False)
-def shorter(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None or leaf[0].bound < 2:
-        return None
-    old, name = leaf
-    new = env.fresh("u") if env.chance() else name
-    axis = Ax(("shorter", old.id), new if new != name else old.name, old.bound - 1, old.static, old.parent)
-    over = f"over {name}" + (f" as {new}" if new != name else "")
-    return axis_made(
-        env, new, axis, call(env, env.one((op.INIT, op.TAIL)), x, over), x.type.replaced(old, axis)
-    )
-
-
-@rule(in_scan=False)
-def take(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None:
-        return None
-    (old, name), k = leaf, env.number(1, 4)
-    new = env.fresh("u")
-    axis = Ax(("taken", old.id, k), new, min(old.bound, k), old.static, old.parent)
-    return axis_made(
-        env, new, axis, call(env, "take", x, str(k), f"over {name} as {new}"), x.type.replaced(old, axis)
-    )
-
-
-@rule(in_scan=False)
-def top(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None:
-        return None
-    (old, name), k = leaf, env.number(1, 3)
-    scores = [
-        v for v in env.values
-        if v.type.width == 1 and old in v.type.axes and set(v.type.axes) <= set(x.type.axes)
-    ]  # fmt: skip
-    if not scores and not named(x):
-        return None
-    score = env.one(scores).text if scores else f"sum({x.text})"
-    new = env.fresh("u")
-    axis = Ax(("top", env.fresh("")), new, min(old.bound, k), old.static, old.parent)
-    text = call(env, "top", x, str(k), f"by {score}", f"over {name} as {new}")
-    return axis_made(env, new, axis, text, x.type.replaced(old, axis))
-
-
-@rule(in_scan=False)
-def append(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None:
-        return None
-    old, name = leaf
-    rest = set(x.type.axes) - {old}
-    choices: list[tuple[Val, Ax | None]] = []
-    for y in env.values:
-        extra = [a for a in y.type.axes if a in env.names[name]] or [
-            a for a in y.type.axes if a not in x.type.axes
-        ]
-        if y.type.width != x.type.width or len(extra) > 1:
-            continue
-        second = extra[0] if extra else None
-        if set(y.type.axes) - {second} <= rest and (
-            second is None or (second.parent == old.parent and second in y.type.leaves)
-        ):
-            choices.append((y, second))
-    if not choices:
-        return None
-    y, second = env.one(choices)
-    new = env.fresh("u")
-    bound = old.bound + (second.bound if second else 1)
-    static = old.static and (second is None or second.static)
-    axis = Ax(("appended", old.id, second.id if second else None), new, bound, static, old.parent)
-    text = f"append({x.text}, {y.text}, over {name} as {new})"
-    return axis_made(env, new, axis, text, x.type.replaced(old, axis))
-
-
-@rule()
-def flatten(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None or leaf[0].bound * x.type.width > WIDEST:
-        return None
-    axis, name = leaf
-    return Val(call(env, "flatten", x, f"over {name}"), x.type.without(axis).wide(axis.bound * x.type.width))
 
 
 # ------------------------------------------------------------------ reductions

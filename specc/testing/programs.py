@@ -14,6 +14,7 @@ from specc.ops import op
 from specc.testing.environment import Ax, Drawn, Env, Thrown, Ty, Val, closed, union
 from specc.testing.expressions import expression, static_name, width
 from specc.testing.idioms import pair_attention, pair_members, read_to_the_end
+from specc.testing.sequences import chunked as chunked  # importing it enters its rules
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

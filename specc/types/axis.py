@@ -42,7 +42,8 @@ class Axis:
 
     @property
     def number(self) -> Any:
-        """The number that its identity has beside its sources or its name: how many are taken, or a size."""
+        """The number that its identity has beside its source or its name: how many are taken, a size, a
+        shift."""
         return self.key[2] if len(self.key) > 2 else None
 
     @property

@@ -7,11 +7,11 @@ Leaves to others: the lengths that a batch has (specc_runtime.layout), and which
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from specc.frozen import dataclass
-from specc.types.axis import Axis
+from specc.types.axis import Axis, Type, union
 
 Number = Any  # an integer; of plans, a mean
 
@@ -22,9 +22,11 @@ class Kind:
 
     length: of an axis, from those of its sources. None where they are not enough: a space's own axis has
         the length that a batch says, a static axis the size it has.
-    never_empty: whether an axis has a position in every example, from whether its sources have.
-    origin: how such an axis came about, for messages; {a} and {b} are its sources' names, {n} its number.
-    declared: the axis in emitted source; {a} and {b} are the constants of its sources.
+    before: how many positions of its source come before it, by its number and the position along its parent.
+    never_empty: whether an axis has a position wherever its parent has, from whether its sources have.
+    origin: how such an axis came about, for messages; {a} and {b} are its sources' names, {p} its parent's,
+        {n} its number.
+    declared: the axis in emitted source; {a}, {b} and {p} are the constants of its sources and its parent.
     word: what its constant is called there.
     """
 
@@ -32,6 +34,7 @@ class Kind:
     word: str
     declared: str = ""
     length: Callable[..., Number] | None = None
+    before: Callable[[int, int], int] = lambda number, position: 0
     never_empty: Callable[..., bool] = lambda axis, *sources: False
 
 
@@ -41,24 +44,36 @@ KINDS: dict[str, Kind] = {
     "static": Kind("a static axis of {n}", "rows", never_empty=lambda axis: bool(axis.size)),
     "renamed": Kind(
         "a copy of `{a}`", "copy", "{a}.renamed(NAME)",
-        lambda axis, a: a, lambda axis, a: a,
+        lambda axis, a: a, never_empty=lambda axis, a: a,
     ),
     "shorter": Kind("all but one of `{a}`", "shorter", "{a}.shorter()", lambda axis, a: max(a - 1, 0)),
     "appended": Kind(
         "`{a}` with one more at the end", "longer", "{a}.longer()",
-        lambda axis, a: a + 1, lambda axis, a: True,
+        lambda axis, a: a + 1, never_empty=lambda axis, a: True,
     ),
     "joined": Kind(
         "`{a}` and then `{b}`", "longer", "{a}.joined({b})",
-        lambda axis, a, b: a + b, lambda axis, a, b: a or b,
+        lambda axis, a, b: a + b, never_empty=lambda axis, a, b: a or b,
     ),
     "taken": Kind(
         "the first {n} of `{a}`", "first", "{a}.taken({n})",
-        lambda axis, a: min(a, axis.number), lambda axis, a: a and axis.bound > 0,
+        lambda axis, a: min(a, axis.number), never_empty=lambda axis, a: a and axis.bound > 0,
     ),
     "top": Kind(
         "the best {n} of `{a}`", "best", "{a}.best({n}, NAME)",
-        lambda axis, a: min(a, axis.number), lambda axis, a: a and axis.bound > 0,
+        lambda axis, a: min(a, axis.number), never_empty=lambda axis, a: a and axis.bound > 0,
+    ),
+    "chunks": Kind(
+        "chunks of {n} of `{a}`", "chunks", "{a}.chunks({n})",
+        lambda axis, a: -(-a // axis.number), never_empty=lambda axis, a: a,
+    ),
+    "part": Kind(
+        "the positions of `{a}` in each chunk of {n}", "part", "{a}.parts({n})",
+        lambda axis, a: min(a, axis.number), lambda number, position: number * position, lambda axis, a: True,
+    ),
+    "inside": Kind(
+        "`{a}` as it is inside `{p}`", "inside", "{a}.inside({p}, {n})",
+        lambda axis, a: a, never_empty=lambda axis, a: a,
     ),
 }  # fmt: skip
 """By the head of its key. The keys of axes:
@@ -71,25 +86,109 @@ KINDS: dict[str, Kind] = {
 ("joined", key, key)              two sequences
 ("taken", key, n)                 the first n
 ("top", key, n, node)             the n best by a score
+("chunks", key, n)                chunks of n positions, the last one shorter
+("part", key, n)                  the positions in each chunk, inside of the chunks
+("inside", key, by, parent's key) an axis inside of one that was moved: its segments go along, from `by` later
+                                  positions than the new parent's
 ("batch", "examples")             the examples of a batch, in losses
 """
 
 
-def derived(kind: str, name: str, *sources: Axis, more: tuple[Any, ...] = ()) -> Axis:
-    """Return the axis of a kind that comes from others. more: what else its identity consists of."""
+def derived(
+    kind: str, name: str, *sources: Axis, more: tuple[Any, ...] = (), parent: Axis | None = None
+) -> Axis:
+    """Return the axis of a kind that comes from others. more: what else its identity consists of. parent:
+    the axis it lives in, if that is another one than its source's."""
     key = (kind, *(source.key for source in sources), *more)
-    bare = Axis(key, name, 0, None, sources[0].parent, sources)
+    within = sources[0].parent if parent is None else parent
+    bare = Axis(key, name, 0, None, within, sources)
     bounds = (source.bound for source in sources)
     sizes = [source.size for source in sources]
     size = None if None in sizes else length(bare, *sizes)
-    return Axis(key, name, length(bare, *bounds), size, sources[0].parent, sources)
+    return Axis(key, name, length(bare, *bounds), size, within, sources)
 
 
 def length(axis: Axis, *sources: Number) -> Number:
-    """Return the length of a derived axis, from the lengths of its sources."""
+    """Return the length of a derived axis, from the lengths of its sources; of the parts of chunks, from how
+    much there is from the chunk's start on."""
     known = KINDS[axis.kind].length
     assert known is not None, axis.kind
     return known(axis, *sources)
+
+
+def before(axis: Axis, place: Mapping[Axis, int]) -> int:
+    """Return how many positions of its source come before a derived axis, at a place of its parents."""
+    if axis.parent is None or axis.kind == "space":
+        return 0
+    return KINDS[axis.kind].before(axis.number, place[axis.parent])
+
+
+def parts(axis: Axis, number: int, chunk: str, part: str) -> tuple[Axis, Axis]:
+    """Return the chunks of an axis and the positions in each of them."""
+    chunks = derived("chunks", chunk, axis, more=(number,))
+    return chunks, derived("part", part, axis, more=(number,), parent=chunks)
+
+
+def inside(axis: Axis, parent: Axis, by: int) -> Axis:
+    """Return an axis as it is inside of what its parent was moved to, by so many positions."""
+    return derived("inside", axis.name, axis, more=(by, parent.key), parent=parent)
+
+
+def moved(type_: Type, old: Axis, *news: Axis, by: int = 0) -> Type:
+    """Return a type with new axes in place of one, the last of them that which the axes inside of the old one
+    are now inside of. by: how many positions later than the new ones the old ones are."""
+    there = {old: news[-1]}
+    for axis in union(type_):
+        if axis.parent in there:
+            there[axis] = inside(axis, there[axis.parent], by)
+    axes: list[Axis] = []
+    for axis in type_.axes:
+        axes += news if axis == old else [there.get(axis, axis)]
+    return Type(tuple(axes), type_.width)
+
+
+def unchunked(type_: Type, part: Axis) -> Type | None:
+    """Return a type with an axis in place of its chunks and their parts; None where an axis that lives in
+    them cannot go back."""
+    (whole,), chunks = part.source, part.parent
+    back = {part: whole}
+    for axis in union(type_):
+        if axis.parent == chunks and axis != part:
+            return None
+        if axis.parent in back:
+            if axis.kind != "inside" or axis.source[0].parent != back[axis.parent]:
+                return None
+            back[axis] = axis.source[0]
+    axes = (back.get(a, a) for a in type_.axes if a != chunks)
+    return Type(tuple(axes), type_.width)
+
+
+def carried(axes: Iterable[Axis], before: Iterable[Axis]) -> dict[Axis, Axis]:
+    """Return those of a value's axes that came along as others were moved, with what they were before: axes
+    of the value that this one was made of."""
+    known = set(before)
+    return {a: a.source[0] for a in axes if a.kind == "inside" and a not in known and a.source[0] in known}
+
+
+def origin_of(axis: Axis, place: Mapping[Axis, int]) -> dict[Axis, int]:
+    """Return the positions along the parents of what an `inside` axis was before, at a place of its own
+    parents."""
+    found: dict[Axis, int] = {}
+    while axis.kind == "inside":
+        (child,), parent = axis.source, axis.parent
+        assert parent is not None
+        assert child.parent is not None
+        if parent.kind != "inside" or parent.source[0] != child.parent:
+            found[child.parent] = position(parent, place) + axis.number
+            break
+        found[child.parent] = place[parent]
+        axis = parent
+    return found
+
+
+def position(axis: Axis, place: Mapping[Axis, int]) -> int:
+    """Return the position along its source that a place along a derived axis stands for."""
+    return before(axis, place) + place[axis]
 
 
 def never_empty(axis: Axis) -> bool:
@@ -102,7 +201,7 @@ def never_empty(axis: Axis) -> bool:
 def origin(axis: Axis) -> str:
     """Return how an axis came about, in words."""
     names = dict(zip("ab", (source.name for source in axis.source), strict=False))
-    return KINDS[axis.kind].origin.format(space=axis.key[1], n=axis.number, **names)
+    return KINDS[axis.kind].origin.format(space=axis.key[1], n=axis.number, p=axis.parent, **names)
 
 
 def root(axis: Axis) -> Axis:

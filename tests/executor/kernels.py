@@ -15,6 +15,7 @@ from specc.lower.kernels import LAYERS
 from specc.lower.program import Kernel
 from specc.ops import OPS
 from specc.ops.definition import Along, Called
+from specc.types import kinds
 from specc.types.axis import Axis
 from specc_runtime.model import Weights
 from tests.executor import losses, meanings, reading
@@ -225,8 +226,36 @@ def _tail(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -
 
 
 def _later(run: Execution, of: Rows, to: Rows, old: Axis, new: Axis, by: int = 0) -> Tensor:
-    rows = [run.layout.row_of(of, place, {old: place[1][new] + by}) for place in to.places]
+    return _from(run, of, to, old, lambda place: place[new] + by)
+
+
+@form("chunk")
+def _chunk(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, part: Axis) -> Tensor:
+    return x[_from(run, of, to, old, lambda place: kinds.position(part, place))]
+
+
+def _from(
+    run: Execution, of: Rows, to: Rows, old: Axis, position: Callable[[dict[Axis, int]], int]
+) -> Tensor:
+    """The row of each place at a position along the old axis; what lives in it comes along."""
+    carried = kinds.carried(to.axes, of.axes)
+    rows = []
+    for place in to.places:
+        within = {before: place[1][axis] for axis, before in carried.items()}
+        rows.append(run.layout.row_of(of, place, {old: position(place[1]), **within}))
     return torch.tensor(rows, dtype=torch.int64)
+
+
+@form("unchunk")
+def _unchunk(run: Execution, x: Tensor, of: Rows, to: Rows, part: Axis, axis: Axis) -> Tensor:
+    carried = kinds.carried(of.axes, to.axes)
+    rows = []
+    for place in to.places:
+        chunk, position = divmod(place[1][axis], part.number)
+        within = {old: place[1][new] for old, new in carried.items()}
+        assert part.parent is not None
+        rows.append(run.layout.row_of(of, place, {part.parent: chunk, part: position, **within}))
+    return x[torch.tensor(rows, dtype=torch.int64)]
 
 
 @form("append")

@@ -37,6 +37,7 @@ from specc_runtime.ops.recurrent import scan, scan_along, scan_together, settled
 from specc_runtime.ops.rows import (
     along,
     append,
+    chunk,
     expand,
     expand_anew,
     flatten,
@@ -47,6 +48,7 @@ from specc_runtime.ops.rows import (
     tail,
     tails,
     top,
+    unchunk,
     unroll,
 )
 from specc_runtime.ops.slopes import relu_back, sigmoid_back, silu_back, tanh_, tanh_back
@@ -71,6 +73,7 @@ __all__ = [
     "bce",
     "bernoulli",
     "by_tile",
+    "chunk",
     "concat",
     "contract",
     "convolve",
@@ -118,6 +121,7 @@ __all__ = [
     "tiled",
     "top",
     "transfer",
+    "unchunk",
     "unroll",
     "weighted_sum",
     "windows",

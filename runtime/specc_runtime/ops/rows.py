@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from specc_runtime.layout import Axis, Layout, Rows
+from specc_runtime.layout import Axis, Layout, Rows, source_position
 
 Axes = tuple[Axis, ...]
 
@@ -72,9 +72,50 @@ def tails(of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 
 
 def _later(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis, by: int) -> Tensor:
-    """Return the rows of `of` at positions `by` later than those of `to`."""
+    """Return the rows of `of` at positions `by` later than those of `to`; axes inside of the old one come
+    along."""
     rows = layout.rows(to)
-    return rows.locate(layout.rows(of), {old: rows.position(new) + by if by else rows.position(new)})
+    instead = {old: rows.position(new) + by if by else rows.position(new)}
+    return rows.locate(layout.rows(of), instead | _carried(rows, of))
+
+
+def _carried(rows: Rows, of: Axes) -> dict[Axis, Tensor]:
+    """Return the positions along axes of other rows that came along as the one they live in was moved."""
+    moved = [axis for axis in rows.axes if axis.carried in of and axis not in of]
+    return {axis.source[0]: rows.position(axis) for axis in moved}
+
+
+def chunk(x: Tensor, of: Rows, to: Rows, old: Axis, part: Axis) -> Tensor:
+    """Return the positions of an axis in chunks. Rows move only where another axis is between."""
+    before, after = of.axes, to.axes
+    if before[-1] == old and after[-1] == part and before[:-1] == after[:-2]:
+        return x
+    return pick(x, to.layout.planned(_chunked, before, after, old, part))
+
+
+def _chunked(layout: Layout, of: Axes, to: Axes, old: Axis, part: Axis) -> Tensor:
+    """Return the row in the whole sequence of each position in a chunk."""
+    rows = layout.rows(to)
+    return rows.locate(layout.rows(of), {old: source_position(part, rows), **_carried(rows, of)})
+
+
+def unchunk(x: Tensor, of: Rows, to: Rows, part: Axis, axis: Axis) -> Tensor:
+    """Return the positions of all chunks as those of the axis."""
+    before, after = of.axes, to.axes
+    if after[-1] == axis and before[-1] == part and after[:-1] == before[:-2]:
+        return x
+    return pick(x, to.layout.planned(_unchunked, before, after, part, axis))
+
+
+def _unchunked(layout: Layout, of: Axes, to: Axes, part: Axis, axis: Axis) -> Tensor:
+    """Return the row in its chunk of each position."""
+    rows, position = layout.rows(to), layout.rows(to).position(axis)
+    assert part.parent is not None
+    instead = {part.parent: position // part.number, part: position % part.number}
+    for old in of:
+        if (before := old.carried) is not None and before in to and old not in to:
+            instead[old] = rows.position(before)
+    return rows.locate(layout.rows(of), instead)
 
 
 def append(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from specc_runtime.layout import CANDIDATE, Axis
+from specc_runtime.layout import CANDIDATE, Axis, origins
 
 T = TypeVar("T")
 
@@ -109,6 +109,8 @@ class Layout:
         if not axis.source:
             # In the form of one request: as many as an input has.
             return torch.ones(self.sizes[axis.id,], dtype=torch.int64, device=self.device).sum().reshape(1)
+        if axis.change in ("parts", "inside"):
+            return self._moved(axis, rows)
         parts = [self.lengths(a).index_select(0, rows.index(self.within(a))) for a in axis.source]
         match axis.change:
             case "same":
@@ -121,7 +123,21 @@ class Layout:
                 return parts[0] + parts[1]
             case "taken":
                 return parts[0].clamp(max=axis.bound)
+            case "chunks":
+                return (parts[0] + (axis.number - 1)) // axis.number
         raise AssertionError(axis.change)
+
+    def _moved(self, axis: Axis, rows: Part) -> Tensor:
+        """The lengths of an axis whose parent is another than its source's, at the parent's rows."""
+        (source,) = axis.source
+        before = self.within(source)
+        if axis.change == "parts":
+            assert axis.parent is not None
+            behind = rows.position(axis.parent) * axis.number
+            lengths = self.lengths(source).index_select(0, rows.index(before))
+            return (lengths - behind).clamp(max=axis.number)
+        places = {a.id: position for a, position in origins(axis, rows).items()}
+        return self.lengths(source).index_select(0, rows.locate(before, places))
 
     def longest(self, axis: Axis) -> int:
         """The largest number of positions of an axis, at least 1."""
@@ -173,6 +189,9 @@ class Part:
             old = layout._closed((*self.axes[:-1], axis.source[0]))
             if len(old) == len(self.axes):
                 return layout.part(old).count
+        if axis.change == "parts":
+            rest = [a for a in self.axes[:-1] if a != axis.parent]
+            return layout.part(layout._closed((*rest, *axis.source))).count
         return counted(self.lengths.sum())
 
     @property

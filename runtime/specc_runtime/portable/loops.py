@@ -66,7 +66,8 @@ def _walked(
 ) -> tuple[Tensor, ...]:
     """Every sequence takes every step of the longest; the state of one that has ended stays."""
     tables = [own.steps(x, backward) for own, x in values]
-    shapes = [(own.out.count, *x.shape[1:]) for own, x in values]
+    # -1, as the body of a loop cannot read a number of rows that only a tensor says.
+    shapes = [(-1, *x.shape[1:]) for _, x in values]
     running = [None if own.mask is None else own.mask.transpose(0, 1).contiguous() for own, _ in states]
     starts = [s.contiguous() for _, s in states]
     outs = [s.new_zeros(own.longest, prod(s.shape)) for own, s in states]

@@ -27,6 +27,7 @@ from specc_runtime.portable.reading import at, at_rows, convolve, windows_of_row
 from specc_runtime.portable.rows import (
     along,
     append,
+    chunk,
     flatten,
     head,
     heads,
@@ -36,6 +37,7 @@ from specc_runtime.portable.rows import (
     tail,
     tails,
     top,
+    unchunk,
     unroll,
 )
 from specc_runtime.portable.sequences import Sequences
@@ -221,10 +223,10 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 
 __all__ = [
-    "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "concat",
-    "contract", "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan", "firsts",
-    "flatten", "head", "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head",
-    "product", "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds",
-    "segment", "settled", "stack", "tail", "tails", "top", "unroll", "weighted_sum", "windows",
+    "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "chunk",
+    "concat", "contract", "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan",
+    "firsts", "flatten", "head", "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head",
+    "product", "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment",
+    "settled", "stack", "tail", "tails", "top", "unchunk", "unroll", "weighted_sum", "windows",
     "windows_of_rows",
 ]  # fmt: skip

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from specc_runtime.layout import Axis
+from specc_runtime.layout import Axis, source_position
 from specc_runtime.portable.layout import Part, Rows, arrange, expand
 from specc_runtime.portable.sequences import along as sequences
+
+Ids = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,61 @@ class Moved:
             return number, None
         number = of.number(self.old)
         own = of.parts[number]
-        renamed = tuple(self.new.id if id == self.old.id else id for id in own.key)
-        if self.new.change == "same" and renamed == part.key:
+        if self.in_place(own.key, part.key):
             return number, None
+        instead = self.places(part)
+        for axis, before in _carried(part, own).items():
+            instead[before.id] = part.position(axis)
+        return number, part.locate(own, instead)
+
+    def in_place(self, own: Ids, key: Ids) -> bool:
+        """Whether a part of `to`, with these axes, has the rows of its part of `of` in the same order."""
+        return self.new.change == "same" and key == tuple(
+            self.new.id if id == self.old.id else id for id in own
+        )
+
+    def places(self, part: Part) -> dict[str, Tensor]:
+        """The positions along what the axis was, by id."""
         position = part.position(self.new)
-        return number, part.locate(own, {self.old.id: position + self.by if self.by else position})
+        return {self.old.id: position + self.by if self.by else position}
+
+
+class Chunked(Moved):
+    """Rows of a sequence as those of its chunks, `new` the positions in them."""
+
+    def in_place(self, own: Ids, key: Ids) -> bool:
+        assert self.new.parent is not None
+        return own[-1] == self.old.id and key == (*own[:-1], self.new.parent.id, self.new.id)
+
+    def places(self, part: Part) -> dict[str, Tensor]:
+        return {self.old.id: source_position(self.new, part)}
+
+
+class Unchunked(Moved):
+    """Rows of chunks, `old` their positions, as those of the axis that was split."""
+
+    def in_place(self, own: Ids, key: Ids) -> bool:
+        assert self.old.parent is not None
+        return key[-1] == self.new.id and own == (*key[:-1], self.old.parent.id, self.old.id)
+
+    def places(self, part: Part) -> dict[str, Tensor]:
+        chunks, position, k = self.old.parent, part.position(self.new), self.old.number
+        assert chunks is not None
+        return {chunks.id: position // k, self.old.id: position % k}
+
+
+def _carried(part: Part, own: Part) -> dict[Axis, Axis]:
+    """By axis of a part that came along as another was moved, or went back, what it is in the other part."""
+    found: dict[Axis, Axis] = {}
+    for axis in part.axes:
+        if axis.id in own.key:
+            continue
+        if axis.carried is not None and axis.carried.id in own.key:
+            found[axis] = axis.carried
+        back = [a for a in own.axes if a.carried == axis and a.id not in part.key]
+        if back:
+            found[axis] = back[0]
+    return found
 
 
 def heads(of: Rows, to: Rows, old: Axis, new: Axis) -> Moved:
@@ -63,6 +115,16 @@ def head(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
 def tail(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
     """All positions of an axis but the first."""
     return tails(of, to, old, new).of_value(x)
+
+
+def chunk(x: Tensor, of: Rows, to: Rows, old: Axis, part: Axis) -> Tensor:
+    """The positions of an axis in chunks."""
+    return Chunked(of, to, old, part, 0).of_value(x)
+
+
+def unchunk(x: Tensor, of: Rows, to: Rows, part: Axis, axis: Axis) -> Tensor:
+    """The positions of all chunks as those of the axis."""
+    return Unchunked(of, to, part, axis, 0).of_value(x)
 
 
 def product(x: Tensor, matrix: Tensor, bias: Tensor | None, at: Moved, plus: Tensor | None = None) -> Tensor:
@@ -151,6 +213,6 @@ def flatten(x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
 
 
 __all__ = [
-    "along", "append", "expand", "flatten", "head", "heads", "product", "rename", "repeat", "tail", "tails",
-    "top", "unroll",
+    "along", "append", "chunk", "expand", "flatten", "head", "heads", "product", "rename", "repeat", "tail",
+    "tails", "top", "unchunk", "unroll",
 ]  # fmt: skip

@@ -19,10 +19,10 @@ from specc.report import Label
 from specc.source import Span
 from specc.syntax import tree
 from specc.types.axis import Axis, Type, union
-from specc.types.kinds import derived, root
+from specc.types.kinds import carried, derived, moved, root
 
 
-def _over(args: Arguments) -> Axis:
+def over_axis(args: Arguments) -> Axis:
     assert args.over is not None
     return axis_of_value(args.over, args.x, args.site)
 
@@ -47,19 +47,20 @@ def replaced(type_: Type, old: Axis, new: Axis) -> Type:
 
 def _derive(name: str, make: Callable[[Axis, Arguments], Axis]) -> Callable[[Arguments], Node]:
     def rule(args: Arguments) -> Node:
-        old = _over(args)
-        no_children(args, args.x.type, old, args.span)
+        old = over_axis(args)
         new = make(old, args)
-        _register(args, new)
+        register(args, new)
         attrs = {"old": old, "axis": new}
         if "k" in args.options:
             attrs["k"] = args.options["k"]
-        return args.add(name, [args.x], replaced(args.x.type, old, new), attrs)
+        type_ = moved(args.x.type, old, new, by=1 if name == op.TAIL else 0)
+        name_carried(args, type_)
+        return args.add(name, [args.x], type_, attrs)
 
     return rule
 
 
-def _register(args: Arguments, new: Axis) -> None:
+def register(args: Arguments, new: Axis) -> None:
     """Give the new axis the name that it was given here, else the one that the old axis has here."""
     if new in args.x.type.axes:
         raise args.world.fault(
@@ -76,6 +77,14 @@ def _register(args: Arguments, new: Axis) -> None:
     if ident.name != args.over.name:
         check_free(args.site, ident.name, new, ident.span)
     args.site.scope.body.name_axis(ident.name, new)
+
+
+def name_carried(args: Arguments, type_: Type) -> None:
+    """Give the axes that came along as the one they live in was moved the names that they had here."""
+    body = args.site.scope.body
+    for new, old in carried(type_.axes, args.x.type.axes).items():
+        for name in [name for name, axes in body.axes.items() if old in axes]:
+            body.name_axis(name, new)
 
 
 def _name(old: Axis, args: Arguments) -> str:
@@ -136,7 +145,7 @@ def _renamed_at_once(args: Arguments, olds: list[Axis], news: list[Axis]) -> Nod
 @built_in(op.APPEND)
 def _append(args: Arguments) -> Node:
     (x, _), (y, place) = args.nodes
-    old = _over(args)
+    old = over_axis(args)
     no_children(args, x.type, old, args.span)
     if x.type.width != y.type.width:
         raise args.world.fault(
@@ -171,7 +180,7 @@ def _append(args: Arguments) -> Node:
             )
     name = _name(old, args)
     new = derived("appended", name, old) if second is None else derived("joined", name, old, second)
-    _register(args, new)
+    register(args, new)
     rest = y.type.without(second) if second else y.type
     axes = union(x.type.without(old), rest)
     ordered = [new if a == old else a for a in x.type.axes]
@@ -183,7 +192,7 @@ def _append(args: Arguments) -> Node:
 @built_in(op.TOP)
 def _top(args: Arguments) -> Node:
     assert args.by is not None
-    old = _over(args)
+    old = over_axis(args)
     no_children(args, args.x.type, old, args.span)
     score, place = args.by
     if score.type.width != 1 or not score.type.has(old):
@@ -206,14 +215,14 @@ def _top(args: Arguments) -> Node:
     k: int = args.options["k"]
     score = first_of(score, args.site)
     new = derived("top", _name(old, args), old, more=(k, score.id))
-    _register(args, new)
+    register(args, new)
     type_ = replaced(args.x.type, old, new)
     return args.add(op.TOP, [args.x, score], type_, {"old": old, "axis": new, "k": k})
 
 
 @built_in(op.FLATTEN)
 def _flatten(args: Arguments) -> Node:
-    axis = _over(args)
+    axis = over_axis(args)
     no_children(args, args.x.type, axis, args.span)
     type_ = args.x.type.without(axis).with_width(args.x.type.width * axis.bound)
     return args.add(op.FLATTEN, [args.x], type_, {"axis": axis})
@@ -247,7 +256,7 @@ def _stack(args: Arguments) -> Node:
 
 def _pairs(args: Arguments, name: str) -> Node:
     """Return the products of the pairs i < j, or a member of each."""
-    over = _over(args)
+    over = over_axis(args)
     if over.size is None:
         raise args.world.fault(
             "E0308",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from specc.elaborate import keys
-from specc.elaborate.builtins import axes, labels, layers, pointwise, reading, reductions, widths
+from specc.elaborate.builtins import axes, labels, layers, parts, pointwise, reading, reductions, widths
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.ops import OPS
 
 _uncalled = [name for name, known in OPS.items() if known.call is not None and name not in BUILTINS]
 assert not _uncalled, _uncalled
 
-__all__ = ["BUILTINS", "axes", "keys", "labels", "layers", "pointwise", "reading", "reductions", "widths"]
+__all__ = [
+    "BUILTINS", "axes", "keys", "labels", "layers", "parts", "pointwise", "reading", "reductions", "widths",
+]  # fmt: skip

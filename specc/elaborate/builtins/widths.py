@@ -1,11 +1,10 @@
-"""Channels: `concat channels split join dot`."""
+"""Channels: `concat channels dot`."""
 
 from __future__ import annotations
 
 from specc.elaborate.bodies import static_axis
 from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
-from specc.elaborate.lookup import axis_of_value
 from specc.ir.graph import Node
 from specc.ops import op
 from specc.ops.definition import Option
@@ -74,45 +73,6 @@ def _concat(args: Arguments) -> Node:
 def narrow(node: Node) -> Node:
     """Return the node as if of width 1: concat checks axes, not widths."""
     return Node(node.id, node.op, node.inputs, node.type.with_width(1), node.span)
-
-
-@built_in(op.SPLIT)
-def _split(args: Arguments) -> Node:
-    count: int = args.options["n"]
-    assert args.as_ is not None
-    x, place = args.nodes[0]
-    if x.type.width % count:
-        raise args.world.fault(
-            "E0302",
-            f"{x.type.width} channels cannot be split into {count} equal parts",
-            args.span,
-            expected=f"a width that {count} divides",
-            found=str(x.type),
-            help=f"{x.type.width} leaves {x.type.width % count} over; change the width or the parts",
-        )
-    without_axis_named(args, x.type, place, args.as_)
-    axis = new_axis(args, args.as_, count)
-    return args.add(op.SPLIT, [x], Type((*x.type.axes, axis), x.type.width // count), {"axis": axis})
-
-
-@built_in(op.JOIN)
-def _join(args: Arguments) -> Node:
-    if args.over is not None and args.options["axis"] is not None:
-        raise args.world.fault(
-            "E0404", "`join` is given two axes", args.options["axis"].span, help="keep the one after `over`"
-        )
-    ident = args.over or args.options["axis"]  # without a word, as it was written before
-    axis = axis_of_value(ident, args.x, args.site)
-    if axis.size is None:
-        raise args.world.fault(
-            "E0308",
-            f"`{axis.name}` is ragged, and only a static axis can become channels",
-            ident.span,
-            found=str(args.x.type),
-            help=f"`flatten(x, over {axis.name})` fills it with zeros to its bound of {axis.bound}",
-        )
-    type_ = Type(args.x.type.without(axis).axes, args.x.type.width * axis.size)
-    return args.add(op.JOIN, [args.x], type_, {"axis": axis})
 
 
 @built_in(op.DOT)
