@@ -232,11 +232,6 @@ def a_leaf(env: Env, x: Val, ragged: bool = False) -> tuple[Ax, str] | None:
     return env.one(found) if found else None
 
 
-def _derived(env: Env, x: Val, old: Ax, new: Ax, name: str, text: str, type_: Ty) -> Val | None:
-    made = axis_made(env, name, new, text, type_)
-    return made if old in x.type.axes else None
-
-
 # ------------------------------------------------------------------ reductions
 
 

@@ -124,6 +124,8 @@ def chunked(env: Env, x: Val) -> Val | None:
     if made is not None:
         env.register(inner, part)
         env.chunked[part] = old
+        if env.number(0, 3) == 0:
+            return Val(f"join(tanh({made.text}) * index({new}), over {inner})", x.type)
     return made
 
 

@@ -41,6 +41,8 @@ CONSTRUCTS: Mapping[str, str] = {
     "position of a value": r"over \w+ = 3 \* tanh",
     "shift": r"over \w+ = index\(",
     "position in a condition": r"where (\w+) == (1|floor)",
+    "chunks": r"split[ (].*over \w+ as \w+, as p\d+",
+    "chunks joined": r"join[ (].*over p\d+",
     "convolution": r"windows.*\|> join\(\w+\) \|> linear",
     "centred window": r"align = centred",
     "contraction": r"sum\(\w[\w.]* \* \w[\w.]*, over",
