@@ -8,9 +8,9 @@ without owner costs one dictionary lookup; a weight that is no longer referenced
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -19,6 +19,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 class Owner(Protocol):
     def catch_up(self, weight: Tensor, rows: Tensor | None) -> None:
         """Bring the rows that an index names (any shape, repeatedly too), or all, up to date, in place."""
+
+    @staticmethod
+    def catch_up_rows(reads: Sequence[tuple[Any, Tensor, Tensor]]) -> None:
+        """Bring rows of several tables, each with its owner, up to date."""
 
 
 _OWNERS = WeakTensorKeyDictionary()
@@ -35,7 +39,7 @@ def own(weight: Tensor, owner: Owner | None) -> None:
 
 def owner_of(weight: Tensor) -> Owner | None:
     """Return a table's owner, or None. The gradient of a table with an owner is sparse."""
-    found: Owner | None = _OWNERS.get(weight)
+    found: Owner | None = _OWNERS.get(weight) if _OWNERS.data else None
     return found
 
 
@@ -44,6 +48,19 @@ def catch_up(weight: Tensor, rows: Tensor | None = None) -> None:
     owner = owner_of(weight)
     if owner is not None and not _kept:
         owner.catch_up(weight, rows)
+
+
+def catch_up_rows(reads: Sequence[tuple[Tensor, Tensor]], owners: Mapping[int, Owner | None]) -> None:
+    """Bring rows of several tables up to date, those of owners of a kind in one go. owners: each table's, by
+    the table's id().
+    """
+    owed: dict[type, list[tuple[Owner, Tensor, Tensor]]] = {}
+    for weight, rows in reads:
+        owner = owners[id(weight)]
+        if owner is not None and not _kept:
+            owed.setdefault(type(owner), []).append((owner, weight, rows))
+    for kind, of_kind in owed.items():
+        kind.catch_up_rows(of_kind)  # type: ignore[attr-defined]
 
 
 _kept: list[None] = []

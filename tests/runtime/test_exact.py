@@ -206,6 +206,43 @@ def test_in_single_precision_for_500_steps(name: str, options: dict[str, Any]) -
     assert errors[0] < max(2 * errors[1], 1e-6)
 
 
+class Fields(nn.Module):
+    """Many tables, of which each step reads some: fields of equal and of other widths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (4, 4, 1, 4, 1, 3, 4)
+        self.tables = nn.ModuleList([Table(10 + n, w, ("normal", 1.0)) for n, w in enumerate(widths)])
+
+    def forward(self, ids: Tensor, step: int) -> Tensor:
+        some = [t.weight for n, t in enumerate(self.tables) if (step + n) % 3]
+        first: Tensor = lookup([(w, ids.remainder(len(w))) for w in some])[0]
+        # Rows out of order, and repeatedly, by torch's own lookup.
+        last = self.tables[-1]
+        assert isinstance(last, Table)
+        return first.tanh().sum() + last.embedding(ids.flip(0).remainder(5)).sin().sum()
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize(("name", "options"), [OPTIMIZERS[n] for n in (4, 6, 8)])
+def test_many_tables_of_several_widths(
+    native: str, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AREC_NATIVE", native)
+
+    def run(tables: str) -> Fields:
+        torch.manual_seed(0)
+        model = Fields().double()
+        optimizer = build_optimizer(model, name, options, tables)
+        for number, ids in enumerate(batches(12, 4, rows=30)):
+            optimizer.zero_grad()
+            model(ids, number).backward()
+            optimizer.step()
+        return model
+
+    assert_same(run("exact"), run("dense"))
+
+
 def test_over_many_blocks_and_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("skipped", "rowwise"):
         monkeypatch.setattr(f"specc_runtime.train.{module}.LENGTH", 500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ class Owner:
     """Of a table that goes by row, and owes its rows nothing."""
 
     def catch_up(self, weight: Tensor, rows: Tensor | None) -> None:
+        pass
+
+    @staticmethod
+    def catch_up_rows(reads: Sequence[tuple[stale.Owner, Tensor, Tensor]]) -> None:
         pass
 
 
@@ -139,3 +144,27 @@ def test_fields_of_different_rows_do_not_stand_side_by_side() -> None:
     items, kinds, _ = tables(torch.float32, by_row=True)
     with pytest.raises(ValueError, match="have 5 and 4 rows"):
         lookup([(items, ids(5, 0)), (kinds, ids(4, 1))])
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_many_tables_side_by_side(native: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AREC_NATIVE", native)
+    torch.manual_seed(0)
+    for rows in (0, 1, 7, 40):
+        weights = [torch.randn(5 + n, width) for n, width in enumerate((1, 4, 3, 16, 1, 4))]
+        named = [torch.randint(0, len(weight), (rows,)) for weight in weights]
+        shared = Bag(torch.randint(0, 5, (2 * rows,)), torch.full((rows,), 2))
+        parts: list[Part] = [*zip(weights, named, strict=True), (weights[0], shared, "mean")]
+        found, again = lookup(parts, parts[2:5])
+        expected = plain((parts, parts[2:5]))
+        torch.testing.assert_close((found, again), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize("wrong", [-1, 6])
+def test_an_id_that_is_no_row(native: str, wrong: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AREC_NATIVE", native)
+    weights = [torch.randn(6, 2) for _ in range(5)]
+    good, bad = torch.tensor([0, 5]), torch.tensor([0, wrong])
+    with pytest.raises(IndexError):
+        lookup([(weight, bad if n == 3 else good) for n, weight in enumerate(weights)])

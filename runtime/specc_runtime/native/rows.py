@@ -1,4 +1,4 @@
-"""Catch up rows of a table and of its optimizer state, and apply a step to them, in one pass in C.
+"""Catch up rows of tables and of their optimizer states, and apply a step to them, in one pass in C.
 
 Promises: the values of train.skipped and of train.rules, up to rounding. The memory of later rows is
 prefetched while a row is computed, so that a table larger than any cache takes little more time than a small
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -189,32 +189,54 @@ _RULES = {
 }
 _RULES["adamw"] = _RULES["adam"]
 # h: null if no row has steps to catch up. seen [size]: how far each row is in the history. grad: null to only
-# catch up; otherwise `rows` are distinct. Returns 0, or 1 if a row is outside of 0 .. size - 1.
+# catch up. o: the rule's settings. Nothing is changed where a row is outside of 0 .. size - 1 (returns 1), or
+# where the rows of a gradient do not ascend (2).
 _RUN = """\
-int run(int64_t n, const int64_t *rows, int64_t size, real *const *held, int32_t *seen, const history *h,
-        const real *grad, const double *o)
+typedef struct {
+    int64_t n;
+    const int64_t *rows;
+    int64_t size;
+    int32_t *seen;
+    const history *h;
+    const real *grad;
+    const double *o;
+    real *held[S];
+} table;
+_Static_assert(sizeof(table) == 8 * (7 + S), "given as 64-bit numbers");
+
+static void visit(const table *t)
 {
-    for (int64_t i = 0; i < n; i++)
-        if (rows[i] < 0 || rows[i] >= size) return 1;
+    const int64_t n = t->n, *rows = t->rows;
+    const history *h = t->h;
     for (int64_t i = 0; i < n; i++) {
-        if (h && i + 2 * AHEAD < n) __builtin_prefetch(seen + rows[i + 2 * AHEAD], 1);
+        if (h && i + 2 * AHEAD < n) __builtin_prefetch(t->seen + rows[i + 2 * AHEAD], 1);
         if (i + AHEAD < n) {
             const int64_t next = rows[i + AHEAD];
-            if (!h || grad || seen[next] != h->steps)
+            if (!h || t->grad || t->seen[next] != h->steps)
                 for (int s = 0; s < S; s++)
                     for (int64_t c = 0; c < W; c += 64 / (int64_t)sizeof(real))
-                        __builtin_prefetch(held[s] + next * W + c, 1);
-            if (h && seen[next] != h->steps) fetch_history(h, seen[next]);
+                        __builtin_prefetch(t->held[s] + next * W + c, 1);
+            if (h && t->seen[next] != h->steps) fetch_history(h, t->seen[next]);
         }
         real *x[S];
-        for (int s = 0; s < S; s++) x[s] = held[s] + rows[i] * W;
+        for (int s = 0; s < S; s++) x[s] = t->held[s] + rows[i] * W;
         if (h) {
-            const int64_t at = seen[rows[i]];
+            const int64_t at = t->seen[rows[i]];
             if (at != h->steps) carry(h, at, x);
-            seen[rows[i]] = (int32_t)(h->steps + (grad != 0));
+            t->seen[rows[i]] = (int32_t)(h->steps + (t->grad != 0));
         }
-        if (grad) move(o, grad + i * W, x);
+        if (t->grad) move(t->o, t->grad + i * W, x);
     }
+}
+
+int run(int64_t count, const table *tables)
+{
+    for (const table *t = tables; t < tables + count; t++)
+        for (int64_t i = 0; i < t->n; i++) {
+            if (t->rows[i] < 0 || t->rows[i] >= t->size) return 1;
+            if (t->grad && i && t->rows[i] <= t->rows[i - 1]) return 2;
+        }
+    for (const table *t = tables; t < tables + count; t++) visit(t);
     return 0;
 }
 """
@@ -258,48 +280,75 @@ def library(rule: str, kept: tuple[str, ...], width: int, dtype: torch.dtype) ->
     except build.Failed as e:
         say(str(e))
         return None
-    whole, pointer = ctypes.c_int64, ctypes.c_void_p
-    found.argtypes = [whole, pointer, whole, *[pointer] * 5]
+    found.argtypes = [ctypes.c_int64, ctypes.c_void_p]
     found.restype = ctypes.c_int
     return found
 
 
-def run(
-    rule: str,
-    kept: tuple[str, ...],
-    rows: Tensor,
-    held: Sequence[Tensor],
-    seen: Tensor | None = None,
-    history: ctypes.Structure | None = None,
-    grad: Tensor | None = None,
-    numbers: Sequence[float] = (),
-) -> bool:
-    """Catch rows of a table and its optimizer state up with a history, if given, then apply a step with a
-    gradient, if given. Return False, and change nothing, if there is no kernel.
+class Visit(NamedTuple):
+    """Rows of a table and of its optimizer state to catch up with a history, if given, and then to update by
+    a gradient, if given.
 
-    rows: int64 [n]; distinct if there is a gradient, which is [n, width]. held: the weight and its states,
-    each [size, width]. Raises IndexError for a row outside of the table.
+    rows: int64 [n]; with a gradient, which is [n, width], distinct. held: the weight and its states, each
+    [size, width]. numbers: the rule's settings.
     """
-    weight = held[0]
-    if weight.dim() != 2 or not wanted(weight.device, weight.dtype):
-        return False
-    others = held if grad is None else [*held, grad]
-    if not all(x.is_contiguous() and x.dtype == weight.dtype for x in others):
-        return False
-    kernel = library(rule, kept, weight.shape[1], weight.dtype)
-    if kernel is None:
-        return False
-    rows = rows.contiguous()
-    failed = kernel(
-        len(rows),
-        rows.data_ptr(),
-        len(weight),
-        (ctypes.c_void_p * len(held))(*(x.data_ptr() for x in held)),
-        None if seen is None else seen.data_ptr(),
-        None if history is None else ctypes.addressof(history),
-        None if grad is None else grad.data_ptr(),
-        (ctypes.c_double * len(numbers))(*numbers),
-    )
-    if failed:
-        raise IndexError(f"a row that is not one of the {len(weight)} of a table")
-    return True
+
+    rows: Tensor
+    held: Sequence[Tensor]
+    seen: Tensor | None = None
+    history: ctypes.Structure | None = None
+    grad: Tensor | None = None
+    numbers: tuple[float, ...] = ()
+
+    def kind(self) -> tuple[int, torch.dtype] | None:
+        """Return the width and dtype of a table of which a kernel can read all tensors, else None."""
+        weight = self.held[0]
+        if weight.dim() != 2 or not weight.is_cpu:
+            return None
+        dtype = weight.dtype
+        for x in self.held if self.grad is None else (*self.held, self.grad):
+            if x.dtype is not dtype or not x.is_contiguous():
+                return None
+        return weight.shape[1], dtype
+
+
+def run(rule: str, kept: tuple[str, ...], visits: Sequence[Visit]) -> list[int]:
+    """Visit tables on the CPU, those of a width and dtype in one call. Return the numbers of the visits that
+    no kernel makes, and that change nothing: there is none, or rows of a gradient do not ascend.
+
+    Raises IndexError for a row outside of its table.
+    """
+    left: list[int] = []
+    groups: dict[tuple[int, torch.dtype] | None, list[int]] = {}
+    for number, visit in enumerate(visits):
+        groups.setdefault(visit.kind(), []).append(number)
+    for kind, group in groups.items():
+        found = kind is not None and wanted(visits[group[0]].held[0].device, kind[1])
+        kernel = library(rule, kept, *kind) if kind is not None and found else None
+        if kernel is None or not _visited(kernel, [visits[number] for number in group]):
+            left += group
+    return left
+
+
+def _visited(kernel: Any, visits: Sequence[Visit]) -> bool:
+    given: list[int] = []
+    settings: dict[tuple[float, ...], Any] = {}
+    rows = [visit.rows.contiguous() for visit in visits]
+    for named, visit in zip(rows, visits, strict=True):
+        numbers = visit.numbers
+        if numbers not in settings:
+            settings[numbers] = (ctypes.c_double * len(numbers))(*numbers)
+        given += (
+            named.shape[0],
+            named.data_ptr(),
+            visit.held[0].shape[0],
+            0 if visit.seen is None else visit.seen.data_ptr(),
+            0 if visit.history is None else ctypes.addressof(visit.history),
+            0 if visit.grad is None else visit.grad.data_ptr(),
+            ctypes.addressof(settings[numbers]),
+        )
+        given += [x.data_ptr() for x in visit.held]
+    found = kernel(len(visits), (ctypes.c_int64 * len(given))(*given))
+    if found == 1:
+        raise IndexError("a row that is none of its table")
+    return bool(found == 0)

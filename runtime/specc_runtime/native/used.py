@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from specc_runtime.native import attention, build, sources
+from specc_runtime.native import attention, build, gather, sources
 
 
 @contextmanager
@@ -16,6 +16,7 @@ def used() -> Iterator[dict[str, Path]]:
     build.forget()
     sources.functions.cache_clear()
     attention.library.cache_clear()
+    gather.library.cache_clear()
     found: dict[str, Path] = {}
     try:
         yield found

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from specc_runtime import stale
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
+from specc_runtime.native.gather import gather
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
 
@@ -68,9 +69,10 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     numbers = {key: number for number, key in enumerate(tables)}
     uses = tuple(_uses(parts, numbers) for parts in values)
     held = list(tables.values())
-    for use in (use for of_value in uses for use in of_value):
-        stale.catch_up(held[use.table], use.ids)
-    found: tuple[Tensor, ...] = _Lookup.apply(uses, *held)  # type: ignore[no-untyped-call]
+    owners = {key: stale.owner_of(table) for key, table in tables.items()}
+    stale.catch_up_rows([(held[use.table], use.ids) for of_value in uses for use in of_value], owners)
+    by_row = [owner is not None for owner in owners.values()]
+    found: tuple[Tensor, ...] = _Lookup.apply(uses, by_row, *held)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -209,8 +211,6 @@ class _Use:
 
     def read(self, weight: Tensor, into: Tensor) -> None:
         """Write the part into its columns of the value."""
-        if self.rows != len(into):
-            raise ValueError(f"fields side by side have {len(into)} and {self.rows} rows")
         if self.lengths is None:
             torch.index_select(weight, 0, self.ids, out=into)
         else:
@@ -223,17 +223,26 @@ def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
     """Return the parts of one value side by side."""
     ends = _begins([table.shape[1] for table in tables])
     value = tables[0].new_empty(uses[0].rows, ends[-1])
-    for use, table, end in zip(uses, tables, ends[1:], strict=True):
-        use.read(table, value[:, use.column : end])
+    for use in uses:
+        if use.rows != len(value):
+            raise ValueError(f"fields side by side have {len(value)} and {use.rows} rows")
+    single = [n for n, use in enumerate(uses) if use.lengths is None]
+    ids, columns = [uses[n].ids for n in single], [uses[n].column for n in single]
+    gathered = set(single) if gather([tables[n] for n in single], ids, columns, value) else ()
+    for n, use in enumerate(uses):
+        if n not in gathered:
+            use.read(tables[n], value[:, use.column : ends[n + 1]])
     return value
 
 
 @in_single
 class _Lookup(Function):
     @staticmethod
-    def forward(ctx: Any, values: Sequence[Sequence[_Use]], *tables: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, values: Sequence[Sequence[_Use]], by_row: Sequence[bool], *tables: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.values = values
-        ctx.tables = [(table.shape, stale.owner_of(table) is not None) for table in tables]
+        ctx.tables = [(table.shape, own) for table, own in zip(tables, by_row, strict=True)]
         ctx.on_host = all(table.device.type == "cpu" for table in tables)
         ctx.set_materialize_grads(False)
         return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
@@ -243,13 +252,13 @@ class _Lookup(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         found: list[Tensor | None] = [None] * len(ctx.tables)
         read = {use.table for uses, g in zip(ctx.values, grads, strict=True) if g is not None for use in uses}
-        wanted = [n for n in sorted(read) if ctx.needs_input_grad[1 + n]]
+        wanted = [n for n in sorted(read) if ctx.needs_input_grad[2 + n]]
         given = [(use, g) for uses, g in zip(ctx.values, grads, strict=True) if g is not None for use in uses]
         if not ctx.on_host:
             for number in wanted:
                 parts = [(use, grad) for use, grad in given if use.table == number]
                 found[number] = _gradient_there(parts, *ctx.tables[number])
-            return (None, *found)
+            return (None, None, *found)
         for width in {ctx.tables[n][0][1] for n in wanted}:
             # Tables of equal width are summed as one: a table's rows follow those of the tables before it.
             own = [n for n in wanted if ctx.tables[n][0][1] == width]
@@ -262,18 +271,22 @@ class _Lookup(Function):
                 for source in _sources([use for use in uses if use.table in first], grad, first, width)
             ]
             rows, sums = _summed(sources, begins[-1])
-            edges = [0, *_edges(rows, begins[1:-1]), len(rows)]
-            for number, start, stop in zip(own, edges, edges[1:], strict=False):
-                shape, by_row = ctx.tables[number]
-                named = rows[start:stop] - first[number] if first[number] else rows[start:stop]
-                found[number] = _gradient(named, sums[start:stop], shape, by_row)
-        return (None, *found)
+            for number, named, total in zip(own, *_parted(rows, sums, begins), strict=True):
+                found[number] = _gradient(named, total, *ctx.tables[number])
+        return (None, None, *found)
 
 
-def _edges(rows: Tensor, begins: Sequence[int]) -> list[int]:
-    """Return the index in sorted `rows` at which each table's rows begin."""
-    found = [torch.searchsorted(rows, begin) for begin in begins]
-    return torch.stack(found).tolist() if found else []
+def _parted(rows: Tensor, sums: Tensor, begins: Sequence[int]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return the rows of each of several tables, counted from the table's first, and their sums. rows:
+    ascending. begins: of the rows of all, each table's first, and where the last one's end.
+    """
+    if len(begins) == 2:
+        return [rows], [sums]
+    starts = torch.tensor(begins)
+    counts = torch.searchsorted(rows, starts).diff()
+    sizes = counts.tolist()
+    own = rows - torch.repeat_interleave(starts[:-1], counts, output_size=len(rows))
+    return own.split(sizes), sums.split(sizes)
 
 
 def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Tensor:
@@ -360,14 +373,18 @@ def _sources(uses: Sequence[_Use], grad: Tensor, first: dict[int, int], width: i
 def _source(
     uses: Sequence[_Use], values: Tensor, places: Sequence[int], parts: int, first: dict[int, int]
 ) -> _Source:
-    ids = [use.ids + first[use.table] if first[use.table] else use.ids for use in uses]
+    offsets = [first[use.table] for use in uses]
     if all(use.lengths is None for use in uses):
-        rows = ids[0] if len(ids) == 1 else torch.stack(ids, 1).flatten()
+        if len(uses) == 1:
+            rows = uses[0].ids + offsets[0] if offsets[0] else uses[0].ids
+        else:
+            rows = torch.stack([use.ids for use in uses], 1).add_(torch.tensor(offsets)).flatten()
         if len(uses) == parts:
             return _Source(rows, values)
         begins = torch.arange(0, len(values), parts, device=rows.device)
         at = torch.stack([begins + place for place in places], 1)
         return _Source(rows, values, at.flatten())
+    ids = [use.ids + offset if offset else use.ids for use, offset in zip(uses, offsets, strict=True)]
     ats, shares = [], []
     for use, place in zip(uses, places, strict=True):
         owner = torch.arange(len(values) // parts, device=use.ids.device)

@@ -11,7 +11,8 @@ until it is written back, and no copy of all of a batch's rows is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import ctypes
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from torch.optim import Optimizer
 from specc_runtime import stale
 from specc_runtime.native import pages
 from specc_runtime.native import rows as native_rows
+from specc_runtime.native.rows import Visit
 from specc_runtime.ops import fields
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
 
@@ -48,50 +50,80 @@ class Behind:
         if history is not None:
             self.seen = pages.large(torch.zeros(len(weight), dtype=torch.int32, device=weight.device))
 
+    def owes(self) -> bool:
+        """Return whether any row may be behind."""
+        return self.history is not None and self.whole != self.history.steps
+
     def catch_up(self, weight: Tensor, rows: Tensor | None = None) -> None:
         history = self.history
-        if history is None or self.whole == history.steps:
+        if history is None or not self.owes():
+            return
+        if rows is not None:
+            Behind.catch_up_rows([(self, weight, rows)])
             return
         # No row that autograd has saved is changed here, so the weight's version counter stays (`.data`).
-        held = [weight.data, *(self.state[name] for name in self.kept)]
+        held = self._held(weight.data)
         with torch.no_grad():
-            if rows is None:
-                size = min(_size(weight), len(weight))
-                for begin in range(0, len(weight), size):
-                    some = slice(begin, min(begin + size, len(weight)))
-                    part, seen = [x[some] for x in held], self.seen[some]
-                    if not self._carried(torch.arange(len(seen), device=seen.device), seen, part):
-                        history.move(seen.long(), *part)
-                self.seen.fill_(history.steps)
-                self.whole = history.steps
-                return
-            if self._carried(rows.flatten(), self.seen, held):
-                return
-            rows, since = self._behind(rows.flatten())
-            if not len(rows):
-                return
-            for those, their in history.groups(rows, since):
-                _moved(history.move, those, [their], held)
-            self.seen.index_fill_(0, rows, history.steps)
+            size = min(_size(weight), len(weight))
+            for begin in range(0, len(weight), size):
+                some = slice(begin, min(begin + size, len(weight)))
+                part, seen = [x[some] for x in held], self.seen[some]
+                every = torch.arange(len(seen), device=seen.device)
+                if native_rows.run(self.rule, self.kept, [Visit(every, part, seen, history.in_c())]):
+                    history.move(seen.long(), *part)
+            self.seen.fill_(history.steps)
+            self.whole = history.steps
 
-    def _carried(self, rows: Tensor, seen: Tensor, held: Sequence[Tensor]) -> bool:
-        """Bring rows up to date with the C kernel. Return False where there is none."""
+    @staticmethod
+    def catch_up_rows(reads: Sequence[tuple[Behind, Tensor, Tensor]]) -> None:
+        """Bring rows of tables of one optimizer up to date."""
+        owed = [(own, weight, rows) for own, weight, rows in reads if own.owes()]
+        if not owed:
+            return
+        told: dict[int, ctypes.Structure] = {}
+        visits = [
+            Visit(rows.flatten(), own._held(w.data), own.seen, own._told(told)) for own, w, rows in owed
+        ]
+        own = owed[0][0]
+        with torch.no_grad():
+            for number in native_rows.run(own.rule, own.kept, visits):
+                owed[number][0]._carry(visits[number])
+
+    def _carry(self, visit: Visit) -> None:
+        """Bring rows up to date in torch alone."""
         assert self.history is not None
-        on_cpu = seen.device.type == "cpu"
-        return on_cpu and native_rows.run(self.rule, self.kept, rows, held, seen, self.history.in_c())
+        rows, since = self._behind(visit.rows)
+        if not len(rows):
+            return
+        for those, their in self.history.groups(rows, since):
+            _moved(self.history.move, those, [their], visit.held)
+        self.seen.index_fill_(0, rows, self.history.steps)
 
-    def moved(self, weight: Tensor, rows: Tensor, grad: Tensor, numbers: Sequence[float] | None) -> bool:
-        """Bring distinct rows up to date and update them by the coming step, which the history is about to
-        record, with the C kernel. Return False where there is none.
+    def visit(
+        self,
+        weight: Tensor,
+        rows: Tensor,
+        grad: Tensor,
+        numbers: tuple[float, ...],
+        told: dict[int, ctypes.Structure],
+    ) -> Visit:
+        """Return the visit that brings rows up to date and updates them by the coming step, which the history
+        is about to record. told: by its history's id(), what the kernel is told of it.
         """
-        if numbers is None or weight.device.type != "cpu":
-            return False
-        held = [weight, *(self.state[name] for name in self.kept)]
-        history = None if self.history is None else self.history.in_c()
-        if not native_rows.run(self.rule, self.kept, rows, held, self.seen, history, grad, numbers):
-            return False
-        torch.autograd.graph.increment_version(weight)
-        return True
+        return Visit(rows, self._held(weight), self.seen, self._told(told), grad, numbers)
+
+    def _held(self, weight: Tensor) -> list[Tensor]:
+        state = self.state
+        return [weight, *[state[name] for name in self.kept]]
+
+    def _told(self, told: dict[int, ctypes.Structure]) -> ctypes.Structure | None:
+        history = self.history
+        if history is None:
+            return None
+        found = told.get(id(history))
+        if found is None:
+            found = told[id(history)] = history.in_c()
+        return found
 
     def done(self, rows: Tensor) -> None:
         """Note that rows have been updated by the step that the history is about to record."""
@@ -148,14 +180,19 @@ class ByRow(Optimizer):
                 loss = closure()
         with torch.no_grad():
             for group in self.param_groups:
-                found = {w: summed(w.grad) for w in group["params"] if w.grad is not None}
+                found = {w: w.grad for w in group["params"] if w.grad is not None}
                 for weight in found:
                     self._begin(group, weight)
+                if found:
+                    torch._foreach_add_([self.state[weight]["step"] for weight in found], 1)
                 if group["rows"] == "exact":
                     self._open(group, found)
-                for weight, (rows, grad) in found.items():
-                    if len(rows):
-                        self._step(group, weight, rows, grad)
+                left = self._in_c(group, {w: _entries(g) for w, g in found.items()})
+                # The kernel takes distinct rows: of most gradients they are.
+                distinct = {weight: summed(found[weight]) for weight in left}
+                for weight in self._in_c(group, distinct):
+                    if len(distinct[weight][0]):
+                        self._step(group, weight, *distinct[weight])
                 if group["rows"] == "exact":
                     self._close(group, found)
         return loss
@@ -169,7 +206,6 @@ class ByRow(Optimizer):
             self._start(group, state, weight)
             for held in (weight, *(state[name] for name in self.kept)):
                 pages.large(held)
-        state["step"] += 1
 
     def _open(self, group: dict[str, Any], found: Iterable[Tensor]) -> None:
         """Give the tables a history to which the coming step can be added."""
@@ -206,10 +242,29 @@ class ByRow(Optimizer):
                 for weight in sharing:
                     self.behind[weight].history = own
 
+    def _in_c(self, group: dict[str, Any], rows: Mapping[Tensor, tuple[Tensor, Tensor]]) -> list[Tensor]:
+        """Update tables by rows with their gradients, with the C kernel. Return the tables that it does not
+        update.
+        """
+        told: dict[int, ctypes.Structure] = {}
+        settings: dict[int, tuple[float, ...] | None] = {}
+        tables, left, visits = [], [], []
+        for weight, (named, grad) in rows.items():
+            number = int(self.state[weight]["step"])
+            if number not in settings:
+                settings[number] = self._numbers(group, number)
+            numbers = settings[number]
+            if numbers is None or weight.device.type != "cpu":
+                left.append(weight)
+            else:
+                tables.append(weight)
+                visits.append(self.behind[weight].visit(weight, named, grad, numbers, told))
+        others = set(native_rows.run(self.name, self.kept, visits))
+        torch.autograd.graph.increment_version([w for n, w in enumerate(tables) if n not in others])
+        return left + [tables[number] for number in others]
+
     def _step(self, group: dict[str, Any], weight: Tensor, rows: Tensor, grad: Tensor) -> None:
         state, behind = self.state[weight], self.behind[weight]
-        if behind.moved(weight, rows, grad, self._numbers(group, int(state["step"]))):
-            return
         behind.catch_up(weight, rows)
         held = [weight, *(state[name] for name in self.kept)]
         number = state["step"]
@@ -285,7 +340,7 @@ class ByRow(Optimizer):
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
         raise NotImplementedError
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         """Return the scalars that the rule's C kernel needs for a step; None if it does not support the
         options.
         """
@@ -323,6 +378,13 @@ def _moved(move: Callable[..., None], rows: Tensor, given: Sequence[Tensor], hel
         move(*parts, *read)
         for x, moved in zip(held, read, strict=True):
             x.index_copy_(0, some, moved)
+
+
+def _entries(grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows that a gradient names, as it names them, and the values of each: [n], [n, w]."""
+    if grad.is_sparse:
+        return grad._indices()[0], grad._values()
+    return torch.arange(len(grad), device=grad.device), grad
 
 
 def summed(grad: Tensor) -> tuple[Tensor, Tensor]:

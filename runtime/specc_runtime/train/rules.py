@@ -6,7 +6,7 @@ Sources: torch.optim, whose arithmetic and names of options and states these hav
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class RowAdam(ByRow):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options, rows)
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         if self.name == "adam" and group["weight_decay"]:
             return None  # coupled decay is torch's alone
         lr, (first, second) = float(group["lr"]), group["betas"]
@@ -109,7 +109,7 @@ class RowAdagrad(ByRow):
     def _start(self, group: dict[str, Any], state: dict[str, Any], weight: Tensor) -> None:
         state["sum"] = torch.full_like(weight, group["initial_accumulator_value"])
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         return self._rate(group, step), group["eps"]
 
     def _rate(self, group: dict[str, Any], step: float) -> float:
@@ -148,7 +148,7 @@ class RowSGD(ByRow):
         }
         super().__init__(params, options, rows)
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         lr, decay, momentum = float(group["lr"]), group["weight_decay"], group["momentum"]
         by = (1.0, momentum) if group["nesterov"] else (0.0, 1.0)
         return lr, decay, momentum, _new(group, step), *by
@@ -213,7 +213,7 @@ class RowRMSprop(ByRow):
         self.kept = (*velocity, "square_avg", *(("grad_avg",) if centered else ()))
         super().__init__(params, options, rows)
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         return float(group["lr"]), group["alpha"], group["eps"], group["momentum"]
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
@@ -266,7 +266,7 @@ class RowAdadelta(ByRow):
     ) -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, rows)
 
-    def _numbers(self, group: dict[str, Any], step: int) -> Sequence[float] | None:
+    def _numbers(self, group: dict[str, Any], step: int) -> tuple[float, ...] | None:
         return float(group["lr"]), group["rho"], group["eps"]
 
     def _move(self, group: dict[str, Any], step: Tensor, grad: Tensor, *held: Tensor) -> None:
