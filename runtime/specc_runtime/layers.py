@@ -2,7 +2,7 @@
 
 Promises: a module's parameters carry the leaf names of the spec's weight paths (weight, bias, scale,
 shift, slope, running_mean, running_var); starting values follow the spec's initializers and are the
-same for the same `torch.manual_seed`.
+same for the same `torch.manual_seed`, also those of large tables, which are drawn later (see unfilled).
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ from specc_runtime import stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
+from specc_runtime.unfilled import fill_later
 
 Init = tuple[Any, ...]
 
 
-def initialize(weight: Tensor, init: Init) -> Tensor:
-    """Fill a tensor with starting values.
+# From this many numbers on, 1 MB in single precision, a table draws starting values when it is first read.
+LATER = 2**18
+
+
+def initialize(weight: Tensor, init: Init, generator: torch.Generator | None = None) -> Tensor:
+    """Fill a tensor with starting values, random ones from a generator or else from torch's own.
 
     init: ("normal", std), ("uniform", a) in [-a, a], ("xavier",) (Glorot and Bengio 2010, uniform),
     ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",), ("identity",) (1 where row and
@@ -36,14 +41,14 @@ def initialize(weight: Tensor, init: Init) -> Tensor:
     with torch.no_grad():
         match init:
             case ("normal", std):
-                return weight.normal_(0.0, std)
+                return weight.normal_(0.0, std, generator=generator)
             case ("uniform", a):
-                return weight.uniform_(-a, a)
+                return weight.uniform_(-a, a, generator=generator)
             case ("xavier",):
                 limit = math.sqrt(6.0 / max(sum(_fans(weight)), 1))
-                return weight.uniform_(-limit, limit)
+                return weight.uniform_(-limit, limit, generator=generator)
             case ("he",):
-                return weight.normal_(0.0, math.sqrt(2.0 / max(_fans(weight)[1], 1)))
+                return weight.normal_(0.0, math.sqrt(2.0 / max(_fans(weight)[1], 1)), generator=generator)
             case ("zeros",):
                 return weight.zero_()
             case ("ones",):
@@ -71,6 +76,9 @@ def _fans(weight: Tensor) -> tuple[int, int]:
     return (weight.shape[-2] if weight.dim() > 1 else weight.shape[-1]), weight.shape[-1]
 
 
+_DRAWN = ("normal", "uniform", "xavier", "he")
+
+
 def learned(*shape: int, init: Init) -> nn.Parameter:
     """A free parameter."""
     return nn.Parameter(initialize(torch.empty(*shape), init))
@@ -87,8 +95,13 @@ class Table(nn.Module):
 
     def __init__(self, rows: int, width: int, init: Init = ("normal", 0.01)) -> None:
         super().__init__()
-        self.weight = learned(rows, width, init=init)
+        weight = self.weight = nn.Parameter(torch.empty(rows, width))
         self.register_buffer("counts", None, persistent=False)
+        if weight.numel() < LATER or init[0] not in _DRAWN or weight.device.type != "cpu":
+            initialize(weight, init)
+        else:
+            seed = int(torch.randint(2**62, (), device="cpu"))
+            fill_later(self, lambda: initialize(weight, init, torch.Generator().manual_seed(seed)))
 
     @untraced
     def penalty(self, *ids: Tensor) -> Tensor:

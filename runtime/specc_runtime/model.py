@@ -6,7 +6,7 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from itertools import chain
@@ -26,6 +26,7 @@ from specc_runtime.layout import CANDIDATE, Axis, Rows
 from specc_runtime.ops import segment
 from specc_runtime.pieces import Widths, pieces_of
 from specc_runtime.tracing import untraced
+from specc_runtime.unfilled import held
 
 T = TypeVar("T")
 
@@ -158,7 +159,10 @@ class Model(nn.Module):
             what.requires_grad_(not frozen)
             holder._parameters[name] = what
         else:
-            holder._modules[name] = what.requires_grad_(not frozen)
+            for module in what.modules():
+                for _, weight in held(module):
+                    weight.requires_grad_(not frozen)
+            holder._modules[name] = what
 
     def part(self, path: str) -> Any:
         """The module or parameter at a path. Raises KeyError if there is none."""
@@ -194,10 +198,17 @@ class Model(nn.Module):
         for name, device in found.items():
             # An empty buffer stands for the device, so that it follows the model's `.to()`.
             self.register_buffer(f"@{name}", torch.empty(0, device=device), persistent=False)
-        weights = self.state_dict(keep_vars=True)
-        for path, name in homes.items():
-            weights[path].data = weights[path].data.to(found[name])
+        if self._has_moved(found.values()):
+            weights = self.state_dict(keep_vars=True)
+            for path, name in homes.items():
+                weights[path].data = weights[path].data.to(found[name])
         return self
+
+    def _has_moved(self, devices: Iterable[torch.device]) -> bool:
+        """Whether anything is to be elsewhere than on the CPU, or is now."""
+        own = (weight.device for module in self.modules() for _, weight in held(module))
+        others = (buffer.device for buffer in self.buffers())
+        return any(device.type != "cpu" for device in chain(devices, own, others))
 
     def device(self, name: str) -> torch.device:
         """Where the spec's device of a name is: the CPU until the model is placed."""
