@@ -36,6 +36,11 @@ def program_of(number: int, max_bindings: int = 6) -> str:
     return _Program(Env(Thrown(Random(number)), [0]), max_bindings).text()
 
 
+def _is_chosen(id: object) -> bool:
+    """Whether values decided what is on an axis: those of two calls are two."""
+    return isinstance(id, tuple) and ("top" in id or any(map(_is_chosen, id)))
+
+
 def _at_home(axis: Ax, name: str, inner: Env, outer: Env) -> Ax:
     """Return a new axis of a block's result as its caller knows it, under a name."""
     kind, *rest = axis.id
@@ -284,7 +289,8 @@ class _Program:
             self.body.append(f"{', '.join(given_names)} = {text}")
             self.env.values += map(Val, given_names, types)
             return Val(given_names[0], types[0])
-        if types[0] != result.type and self.env.chance():  # what two calls make is one axis
+        chosen = any(_is_chosen(axis.id) for axis in types[0].axes)
+        if types[0] != result.type and not chosen and self.env.chance():  # what two calls make is one axis
             text = f"({text} - 0.5 * {text})"
         return Val(text, types[0])
 
