@@ -157,8 +157,8 @@ class _Apart:
         return self.builder.now(id)
 
     def _type(self, type_: Type, key: Key) -> Type:
-        """Return the type of a part. Raises Whole where a value has the history's own axis beside: the two are
-        of one name then, and yet not the same position."""
+        """Return the type of a part. Raises Whole where a value has the history's own axis, too: the part
+        would have that axis twice."""
         axes = [self.history.get(a, a) for a in type_.axes if a not in key]
         if len(set(axes)) < len(axes):
             raise Whole

@@ -43,7 +43,10 @@ def request(model: Model, candidates: int, length: int) -> Batch:
     return replace(found, fields={**found.fields, **drawn})
 
 
-@pytest.mark.parametrize(("name", "params"), [("twin", {}), ("sim", {"search": "hard"})])
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("twin", {}), ("sim", {"search": "hard"}), ("sim", {"search": "soft"}), ("eta", {}), ("sdim", {})],
+)
 def test_many_candidates_with_long_histories_take_little_memory(name: str, params: dict[str, str]) -> None:
     model = long(name, **params)
     given = request(model, 2_000, 200)
