@@ -7,6 +7,7 @@ Promises: no torch is loaded. With `--devices` a placement is proposed, and writ
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,7 @@ def _task(graph: Graph, batch: int | None, data: str | None, mode: str, headroom
         lengths = from_data(data, graph) if data else Lengths()
     except LengthsError as fault:
         fail(str(fault))
-    size = batch or int(graph.train.get("batch") or 512)
+    size = math.ceil((batch or int(graph.train.get("batch") or 512)) * lengths.candidates)
     return Task(size, lengths, "scoring" if mode == "scoring" else "training", 1 - headroom)
 
 
@@ -248,6 +249,15 @@ def as_data(plan: Plan, task: Task) -> dict[str, Any]:
 # ------------------------------------------------------------------ on paper
 
 
+def _many(plan: Plan, task: Task) -> str:
+    """Return how many examples a step has; of requests, each candidate is counted with a request of its own."""
+    if not plan.graph.of_requests:
+        return f"{task.batch} examples"
+    if not task.lengths.moments and task.lengths.candidates == 1:
+        return f"{task.batch} requests of one candidate each (--lengths says how many there are)"
+    return f"{task.batch} candidates, {task.lengths.candidates:.3g} a request,"
+
+
 def _print(plan: Plan, task: Task) -> None:
     from rich.console import Console
 
@@ -255,7 +265,7 @@ def _print(plan: Plan, task: Task) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=120)
     how_long = "lengths as in the data" if task.lengths.moments else "every sequence at its bound"
-    console.print(f"[bold]{plan.graph.name}[/bold]: {task.batch} examples a step, {how_long}")
+    console.print(f"[bold]{plan.graph.name}[/bold]: {_many(plan, task)} a step, {how_long}")
     for mode, loads in plan.loads.items():
         console.print(_loads(plan, mode, loads))
     for text in _added(plan, task.mode):

@@ -332,7 +332,9 @@ def _show(done: Prepared, directory: Path) -> None:
         click.echo("  (what only an event has, such as its position or cost: --impression COLUMN)")
     for file in done.files:
         click.echo(
-            f"{file.path}: {file.examples:,} examples"
+            f"{file.path}: "
+            + (f"{file.rows:,} requests with " if file.rows < file.examples else "")
+            + f"{file.examples:,} {'candidates' if file.rows < file.examples else 'examples'}"
             + ("" if file.positives is None else f", {file.positives:,} positive")
             + f", {_date(file.begin)} to {_date(file.end)} UTC"
         )

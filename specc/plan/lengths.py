@@ -22,9 +22,13 @@ class LengthsError(ValueError):
 
 @dataclass(frozen=True)
 class Lengths:
-    """By root axis (space, name): the mean over its parent's positions of length^1, length^2, …"""
+    """By root axis (space, name): the mean over its parent's positions of length^1, length^2, …
+
+    candidates: of data that are requests, how many each has on average.
+    """
 
     moments: Mapping[tuple[str, str], tuple[float, ...]] = field(default_factory=dict)
+    candidates: float = 1.0
 
     def positions(self, type_: Type) -> float:
         """Return the mean number of positions of a value in one example."""
@@ -113,18 +117,25 @@ def from_data(path: Path | str, graph: Graph) -> Lengths:
 
     source = f"{path}/**/*.parquet" if Path(path).is_dir() else str(path)
     found: dict[tuple[str, str], tuple[float, ...]] = {}
+    candidates = 1.0
     try:
         with duckdb.connect() as database:
             rows = database.read_parquet(source)
             for space in graph.spaces:
                 own = [a for a in space.axes if a.ragged and a.kind == "space" and a.key[1] == space.name]
-                if not own or not space.fields:
+                listed = graph.of_requests and space.role == "candidate"
+                if not (own or listed) or not space.fields:
                     continue
                 columns = [c for f in space.fields for c in (f.column, f.fallback) if c in rows.columns]
                 if not columns:
                     wanted = ", ".join(f.column for f in space.fields if f.column is not None)
                     raise LengthsError(f"{path} has no column of space `{space.name}` ({wanted})")
                 values = f'"{columns[0]}"'.replace("\x00", "")
+                if listed:
+                    candidates = float(
+                        rows.aggregate(f"avg(coalesce(len({values}), 0))").fetchall()[0][0] or 0
+                    )
+                    rows, values = rows.project(f"unnest({values}) as inner_values"), "inner_values"
                 for axis in own:
                     length = f"least(coalesce(len({values}), 0), {axis.bound})"
                     query = rows.aggregate(f"avg({length}), avg({length} * {length})")
@@ -135,4 +146,4 @@ def from_data(path: Path | str, graph: Graph) -> Lengths:
                 rows = database.read_parquet(source)
     except duckdb.Error as fault:
         raise LengthsError(f"{path}: {fault}") from None
-    return Lengths(found)
+    return Lengths(found, candidates)

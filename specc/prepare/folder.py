@@ -67,7 +67,7 @@ def write_record(
         + yaml.safe_dump(dict(settled), sort_keys=False, allow_unicode=True),
         encoding="utf-8",
     )
-    rows = {w.path.name: w.examples for w in written}
+    rows = {w.path.name: w.rows for w in written}
     files = {}
     for path in sorted(folder.glob("*.parquet")):
         files[path.name] = {"rows": rows.get(path.name), "sha256": digest(path)}

@@ -134,7 +134,8 @@ def _negatives(manifest: Mapping[str, Any], labels: Labels, settings: Settings, 
 
 def constant(labels: Labels, kinds: Mapping[str, str]) -> list[str]:
     """Return what is wrong with predictions whose label is the same in every example. kinds: by name, of
-    predictions. Called when it is known which behaviours make which label."""
+    predictions, "request" of a choice among the candidates of a request. Called when it is known which
+    behaviours make which label."""
     if labels.negatives:
         return []
     return [

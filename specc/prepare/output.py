@@ -1,4 +1,5 @@
-"""Requests become Parquet examples, in the order of time, whatever order they were built in.
+"""Requests become Parquet examples, in the order of time, whatever order they were built in; of a spec that
+is trained on requests they stay requests.
 
 Promises: the rows of a file, and its row groups, depend on the requests alone: not on how many came at once,
 nor on the memory that there was. Requests of one second are in the order of their users' hashes.
@@ -24,6 +25,7 @@ from specc.prepare.draw import PLACES, REQUESTS, drawn
 from specc.prepare.events import Plan
 from specc.prepare.facts import Facts
 from specc.prepare.mapping import WEIGHTS, refuses_null
+from specc_runtime.encode.labels import of_requests
 
 Ints = npt.NDArray[np.int64]
 ROW_GROUP = 8_192
@@ -35,13 +37,17 @@ EXAMPLE_USER, EXAMPLE_TIME, EXAMPLE_REQUEST = "example_user", "example_time", "e
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, by file: requests, examples, and the times between which they lie.
-    positive: how many of the examples have a positive label, where that can be said."""
+    """What was written, by file: requests, examples (their candidates), rows of the file, and the times
+    between which they lie.
+
+    positive: how many of the examples have a positive label, where that can be said.
+    """
 
     name: str
     path: Path
     requests: int
     examples: int
+    rows: int
     positives: int | None
     begin: int
     end: int
@@ -132,9 +138,7 @@ class Decoding:
         index = pa.array(np.repeat(np.arange(len(counts)), counts))
         columns: dict[str, pa.Array] = {}
         for number, entry in enumerate(self.plan.manifest["fields"]):
-            found = self._field(number, entry, requests)
-            if refuses_null(entry) and (count := _nulls(found)):
-                self.nulls[entry["path"]] += count
+            found = self._noted(entry, self._field(number, entry, requests))
             columns[entry["column"]] = found.values if entry["role"] == "candidate" else found.take(index)
         for number, prediction in enumerate(self.plan.manifest["predictions"]):
             columns[prediction["column"]] = self._label(number, prediction, requests).values
@@ -149,6 +153,8 @@ class Decoding:
         columns: dict[str, pa.Array] = {}
         for number, entry in enumerate(self.plan.manifest["fields"]):
             found = self._field(number, entry, requests)
+            if of_requests(self.plan.manifest):
+                found = self._noted(entry, found)
             if entry["role"] == "candidate":
                 found = _lists(found.values.take(order), counts)
             columns[entry["column"]] = found
@@ -157,6 +163,12 @@ class Decoding:
             labels = self._label(number, prediction, requests).values
             columns[prediction["column"]] = _lists(labels.take(order), counts) if listed else labels
         return pa.table({**columns, **self._about(requests)})
+
+    def _noted(self, entry: Mapping[str, Any], found: pa.Array) -> pa.Array:
+        """Count the nulls of a field's column, where it takes none."""
+        if refuses_null(entry) and (count := _nulls(found)):
+            self.nulls[entry["path"]] += count
+        return found
 
     def _order(self, requests: pa.Table, counts: Ints) -> pa.Array:
         """Return the order in which all candidates are given."""
@@ -278,7 +290,8 @@ def write_parts(
     and before which they are, ascending."""
     files = [File(folder / f"{name}.parquet") for name, *_ in parts]
     asked = File(folder / "requests.parquet") if requests else None
-    totals = np.zeros((len(parts), 2), dtype=np.int64)
+    listed = of_requests(decoding.plan.manifest)
+    totals = np.zeros((len(parts), 3), dtype=np.int64)
     known = True
     spans: list[list[int]] = [[] for _ in parts]
     for table in ordered:
@@ -288,19 +301,21 @@ def write_parts(
             if stop <= first:
                 continue
             own = table.slice(first, stop - first)
-            made = decoding.examples(own)
+            made = decoding.requests(own) if listed else decoding.examples(own)
             files[number].add(made)
             positives = _positive(made, decoding.plan)
             known = positives is not None
-            totals[number] += (len(own), positives or 0)
+            totals[number] += (len(own), int(own.column(COUNT).to_numpy().sum()), positives or 0)
             spans[number] = [*spans[number][:1], int(times[first]), int(times[stop - 1])]
             if asked is not None and number == len(parts) - 1:
-                asked.add(decoding.requests(own))
+                asked.add(made if listed else decoding.requests(own))
     for file in (*files, *([asked] if asked else [])):
         file.close()
     return tuple(
-        Written(name, file.path, int(count), file.rows, int(positive) if known else None, span[0], span[-1])
-        for (name, *_), file, (count, positive), span in zip(parts, files, totals, spans, strict=True)
+        Written(name, file.path, number, shown, file.rows, positive if known else None, span[0], span[-1])
+        for (name, *_), file, (number, shown, positive), span in zip(
+            parts, files, totals.tolist(), spans, strict=True
+        )
     )
 
 
@@ -314,6 +329,8 @@ def _positive(examples: pa.Table, plan: Plan) -> int | None:
     for prediction in plan.manifest["predictions"]:
         if prediction["kind"] not in ("real", "class"):
             values = examples.column(prediction["column"])
+            if pa.types.is_large_list(values.type):
+                values = pc.list_flatten(values)
             condition = prediction.get("condition") or {}
             if isinstance(condition.get("value"), str):
                 same = pc.equal(values.cast(pa.large_string()), condition["value"])

@@ -189,7 +189,7 @@ class _Run:
                     sources[name] = source.model_copy(update={"behaviours": label_behaviours(name, kinds)})
         labels = type(mapped.labels)(sources, mapped.labels.negatives)
         faults = unknown_behaviours(behaviours_named(settings, spaces, labels), kinds)
-        faults += constant(labels, {p["name"]: p["kind"] for p in manifest["predictions"]})
+        faults += constant(labels, {p["name"]: p.get("among", p["kind"]) for p in manifest["predictions"]})
         faults += self._labels_out_of_range()
         if faults:
             raise PrepareError("\n".join(faults))

@@ -235,7 +235,7 @@ def _groups(part: Part, manifest: Mapping[str, Any]) -> str | None:
     if part.name not in ("valid", "test"):
         return None
     if group is None:
-        return USER if USER in part.names else None
+        return USER if USER in part.names and not of_requests(manifest) else None
     field = next((f for f in manifest["fields"] if f["path"] == group), None)
     options = (group,) if field is None else (field["column"], field["fallback"])
     return next((name for name in options if name in part.names), None)

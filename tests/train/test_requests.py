@@ -304,6 +304,41 @@ def test_training_goes_on_where_it_stopped(trained: Path, tmp_path: Path) -> Non
     assert all(torch.equal(value, part[path]) for path, value in whole.items())
 
 
+def test_an_event_log_becomes_requests(tmp_path: Path) -> None:
+    """A positive event with its negatives is one, in any order; so is what a log with labels shows together."""
+    text = """model log
+table items = vocab(50, 4)
+space user from request { id: vocab(20, 4) }
+space ad from candidate { item: items }
+space history[t <= 5] from request { item: items }
+predict taken: choice(among = request) = dot(user.id, ad.item) + dot(ad.item, mean(history.item, over t))
+train { epochs = 1 }
+"""
+    spec = tmp_path / "log.arec"
+    spec.write_text(text, encoding="utf-8")
+    when = 1_700_000_000
+    events = [f"u{i % 5},i{i * 7 % 23},{when + 1000 * i}" for i in range(200)]
+    shown = [f"u{i % 5},i{i * k % 23},{when + 1000 * i},{int(k == 3)}" for i in range(100) for k in (2, 3, 5)]
+    for name, header, log in (("made", "", events), ("read", ",taken", shown)):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join([f"user,item,time{header}", *log]) + "\n", encoding="utf-8")
+        negatives = ("--negatives", "2") if name == "made" else ()
+        said = run("prepare", spec, path, "-o", tmp_path / name, "--test", "0.2", *negatives).stdout
+        assert " requests with " in said
+        found = pq.read_table(tmp_path / name / "train.parquet").to_pylist()
+        assert max(len(row["ad_item"]) for row in found) == 3
+        assert all(len(row["ad_item"]) == len(row["taken"]) for row in found)
+        assert all(sum(row["taken"]) == 1 for row in found)
+        assert len({row["taken"].index(1) for row in found}) == 3
+        planned = run("plan", spec, "--batch", "8", "--lengths", tmp_path / name / "train.parquet").stdout
+        assert "24 candidates, 3 a request, a step" in planned or "24 candidates, 2.9" in planned
+    trained = run("train", spec, tmp_path / "made", "-o", tmp_path / "model").stdout
+    assert "on the test data: 40 requests with 120 candidates" in trained
+    assert "40 groups" in trained  # and not those of users, whom prepared examples name
+    refused = run("prepare", spec, tmp_path / "made.csv", "-o", tmp_path / "no", "--negatives", "0", code=1)
+    assert "`taken` would be 1 in every example" in refused.stderr
+
+
 def test_what_a_request_cannot_have_is_refused(tmp_path: Path) -> None:
     def refused(options: str, score: str = "dot(user.id, ad.item)") -> str:
         text = (

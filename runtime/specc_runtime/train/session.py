@@ -220,6 +220,8 @@ def _keys(
     """The column whose values group examples: that of a field, a column by its name, or the user's."""
     if group is not None:
         return _column(manifest, files, group, dialect)
+    if of_requests(manifest):
+        return None  # each request is a group
     return USER if USER in names_of(files[0], dialect) else None
 
 
