@@ -250,7 +250,7 @@ def as_data(plan: Plan, task: Task) -> dict[str, Any]:
 
 
 def _many(plan: Plan, task: Task) -> str:
-    """Return how many examples a step has; of requests, each candidate is counted with a request of its own."""
+    """Return how many examples a step has; a candidate of a request is counted as if it had its own."""
     if not plan.graph.of_requests:
         return f"{task.batch} examples"
     if not task.lengths.moments and task.lengths.candidates == 1:

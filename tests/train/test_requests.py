@@ -305,7 +305,7 @@ def test_training_goes_on_where_it_stopped(trained: Path, tmp_path: Path) -> Non
 
 
 def test_an_event_log_becomes_requests(tmp_path: Path) -> None:
-    """A positive event with its negatives is one, in any order; so is what a log with labels shows together."""
+    """A positive event with its negatives is one, in any order; so is what was shown at one time."""
     text = """model log
 table items = vocab(50, 4)
 space user from request { id: vocab(20, 4) }
