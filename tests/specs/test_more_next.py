@@ -94,6 +94,41 @@ def test_hstu() -> None:
     alike(model, batch, costs(batch, click=logit), w)
 
 
+def told_of(x: Tensor, w: Weights, path: str, attended: str) -> Tensor:
+    """Equations 1 to 5 of Wu et al.: a sequence's rows attend to each other, and become one."""
+    if not len(x):
+        return x.new_zeros(8)
+    asked = (x @ w[f"{attended}.asked.linear.weight"].T).unflatten(1, (2, -1))
+    values = (x @ w[f"{attended}.told.linear.weight"].T).unflatten(1, (2, -1))
+    weight = torch.einsum("thd,sd->hts", asked, x).softmax(2)
+    seen = torch.einsum("hts,shd->thd", weight, values).flatten(1)
+    hidden = torch.tanh(dense(seen, w, f"{path}.pooled.weight.linear"))
+    return (hidden @ w[f"{path}.pooled.weight.linear_2.weight"].T).softmax(0).T[0] @ seen
+
+
+def test_nrms() -> None:
+    """Equations 1 to 12 of Wu et al., with several shown and some clicked at a time."""
+    model = compiled(graph_of("nrms"), "default")
+    batch = random_batch(model.manifest, 5, seed=4, longest=4, empty=0.2, candidates=True)
+    assert batch.candidates is not None
+    w = weights(model)
+    shown, read = (w["words.weight"][batch.column(f"{space}.word")] for space in ("news", "read"))
+    title = "title.said", "title.said.seen.related"
+    news = torch.stack([told_of(x, w, *title) for x in parts(batch, "news.w", shown)])
+    titles = [told_of(x, w, *title) for x in parts(batch, "read.w", read)]
+    each, at = [], 0
+    labels = batch.labels["clicked"].double().split(batch.candidates.tolist())
+    sides = zip(news.split(batch.candidates.tolist()), labels, batch.lengths["read.t"].tolist(), strict=True)
+    for candidates, label, many in sides:
+        past = torch.stack(titles[at : at + many]) if many else news.new_zeros(0, 8)
+        at += many
+        if label.sum() > 0:
+            logs = (candidates @ told_of(past, w, "viewer", "viewer.related")).log_softmax(0)
+            each.append(-(label * logs).sum() / label.sum())
+    assert len(each) > 2
+    alike(model, batch, {"clicked": torch.stack(each).mean()}, w)
+
+
 def convolved(x: Tensor, w: Weights, path: str, size: int, dilation: int = 1) -> Tensor:
     """A causal convolution of one sequence to its own width, by torch's."""
     matrix = w[f"{path}.weight"].unflatten(1, (size, -1)).movedim(1, 2)  # [out, in, size]
