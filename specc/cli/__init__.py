@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("Data", "Report what is in data, and every mismatch with a spec."),
     "prepare": ("Data", "Turn an event log into examples for a spec."),
     "train": ("Data", "Train a compiled model."),
+    "sweep": ("Data", "Train variants of a spec, and find the best."),
     "evaluate": ("Data", "Evaluate a trained model beside baselines."),
     "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),

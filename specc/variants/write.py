@@ -29,14 +29,7 @@ class WriteError(Exception):
 def write(space: VariantSpace, variants: Iterable[Variant], directory: Path, form: Form) -> list[Path]:
     """Write variants to DIR/NAME_1.arec, NAME_2.arec … Raises WriteError, OSError."""
     main = space.program.main
-    directory.mkdir(parents=True, exist_ok=True)
-    for path in _neighbours(main, form):
-        copy = directory / path.name
-        if copy.resolve() != path.resolve():
-            text = path.read_text(encoding="utf-8")
-            if copy.exists() and copy.read_text(encoding="utf-8") != text:
-                raise WriteError(f"{copy} is there already, and it is not {path}")
-            copy.write_text(text, encoding="utf-8")
+    copy_neighbours(main, directory, form)
     written = []
     for number, variant in enumerate(variants, 1):
         name = f"{main.name}_{number}"
@@ -50,6 +43,18 @@ def write(space: VariantSpace, variants: Iterable[Variant], directory: Path, for
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def copy_neighbours(main: Module, directory: Path, form: Form) -> None:
+    """Copy what a file in that directory needs beside it. Raises WriteError, OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in _neighbours(main, form):
+        copy = directory / path.name
+        if copy.resolve() != path.resolve():
+            text = path.read_text(encoding="utf-8")
+            if copy.exists() and copy.read_text(encoding="utf-8") != text:
+                raise WriteError(f"{copy} is there already, and it is not {path}")
+            copy.write_text(text, encoding="utf-8")
 
 
 def _extending(space: VariantSpace, variant: Variant, name: str) -> str:

@@ -1,0 +1,151 @@
+"""`specc sweep`: many trainings over a spec's own domains."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from specc.cli.common import FAULTS, again, fail, set_option, show
+from specc.cli.data_options import data_options, tell
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from specc_runtime.data import Dialect
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("spec", type=PATH)
+@click.argument("data", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
+              help="The folder of the sweep; without it build/NAME_sweep.")  # fmt: skip
+@set_option
+@click.option("--over", multiple=True, metavar="NAME=DOMAIN",
+              help="Try a setting of the recipe, too: lr=1e-4..1e-1, batch={64,128}, "
+              "optimizer={adam,adagrad}. Repeatable.")  # fmt: skip
+@click.option("--trials", type=click.IntRange(1), default=20, show_default=True,
+              help="How many trainings, those of earlier runs among them.")  # fmt: skip
+@click.option("--valid", multiple=True, type=PATH, help="Examples that trials are compared on.")
+@click.option("--metric", help="What they are compared by, instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), help="Of each trial at most, instead of the recipe's.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no trial later than this.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+              help="Processes that train at once.")  # fmt: skip
+@click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For what is drawn.")
+@data_options
+@click.option("--overwrite", is_flag=True, help="Begin anew where a sweep is, and take its place.")
+@click.option("--json", "as_json", is_flag=True, help="The trials as JSON.")
+def command(
+    spec: Path,
+    data: tuple[Path, ...],
+    output: Path | None,
+    params: dict[str, Any],
+    over: tuple[str, ...],
+    trials: int,
+    valid: tuple[Path, ...],
+    metric: str | None,
+    epochs: int | None,
+    minutes: float | None,
+    workers: int,
+    no_pruning: bool,
+    seed: int,
+    dialect: Dialect,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Train variants of SPEC on DATA: choices from its params' domains that keep every `require`.
+
+    Trials are compared by the metric on validation data, which DATA has in a folder or file called valid, or
+    --valid gives; the first one is the spec as it stands. The same command goes on with a sweep that was
+    stopped. In its folder are the best model (best/), the winner as a spec that extends SPEC
+    (NAME_best.arec), a page with history, importance and parallel coordinates (sweep.html), and the journal.
+
+    Exit codes: 0 done, 1 faults in the spec or in data, 2 wrong usage.
+    """
+    try:
+        import optuna  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError:
+        fail("specc sweep needs Optuna and Plotly: pip install 'arec[sweep]'")
+    import specc
+    from specc.driver import located
+    from specc.sweep import domains, found
+    from specc.sweep import trials as own
+    from specc.variants.write import WriteError
+    from specc_runtime import ArtefactError
+    from specc_runtime.data import find_files, find_parts
+    from specc_runtime.encode import DataError
+    from specc_runtime.files import FileError, exclusive
+    from specc_runtime.train import Interrupted, TrainingError
+
+    spec = located(spec)
+    folder = output or Path("build") / f"{spec.stem}_sweep"
+    try:
+        parts = find_parts(data)
+        for line in parts.said:
+            tell(line)
+        held_out = find_files(valid) if valid else parts.valid
+        if not parts.train:
+            fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
+        if not held_out:
+            fail("there are no validation data to compare trials on: --valid gives some")
+        sweep = own.Sweep(
+            spec, folder, parts.train, held_out, trials, params, over, metric, epochs, seed,
+            None if minutes is None else 60 * minutes, not no_pruning, dialect,
+        )  # fmt: skip
+        recipe = sweep.recipe()
+        domains.over(over, recipe)
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder, "specc sweep"):
+            told = functools.partial(_told, recipe.metric)
+            study = own.run(sweep, recipe, workers, overwrite, told, tell)
+            best = found.write_winner(study, sweep)
+            found.write_page(study, recipe.metric, f"Sweep of {spec.stem}", folder / "sweep.html")
+    except specc.SpecError as error:
+        show(error.report)
+        sys.exit(FAULTS)
+    except domains.DomainError as error:
+        raise click.UsageError(str(error)) from None
+    except (DataError, ArtefactError, FileError, TrainingError) as error:
+        fail(str(error))
+    except (own.SweepError, WriteError, ValueError) as error:
+        fail(str(error))
+    except Interrupted as stopped:
+        click.echo(f"interrupted; go on with:\n  {again(without=['--overwrite'])}", err=True)
+        sys.exit(128 + stopped.number)
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), **found.as_data(study, recipe.metric)}, indent=2))
+        return
+    click.echo(_table(found.rows(study, recipe.metric)))
+    shares = found.importance(study)
+    if shares:
+        click.echo("\nimportance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    kept = "" if best is None else f"best/ has the best model, {best.name} its spec, "
+    click.echo(f"\n{folder}: {kept}sweep.html the pictures")
+
+
+def _told(metric: str, trial: FrozenTrial) -> None:
+    """Say how one trial ended, on stderr."""
+    settings = ", ".join(f"{name} = {text}" for name, text in trial.user_attrs["settings"].items())
+    if "why" in trial.user_attrs:
+        ended = f"failed: {trial.user_attrs['why']}"
+    elif trial.state.name == "PRUNED":
+        ended = f"given up after epoch {trial.user_attrs['epochs']} with {metric} {trial.value:.5f}"
+    else:
+        ended = f"{metric} {trial.value:.5f}"
+    click.echo(f"trial {trial.number}: {ended}  ({settings})", err=True)
+
+
+def _table(rows: list[list[str]]) -> str:
+    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows
+    )

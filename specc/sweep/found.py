@@ -1,0 +1,172 @@
+"""What a sweep has found: a table, the importance of each choice, and the winner as a spec."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna import visualization
+from optuna.trial import FrozenTrial, TrialState
+
+from specc.sweep.trials import Sweep, shown, space_of
+from specc.types.static import describe
+from specc.variants.write import copy_neighbours
+from specc_runtime.files import replace_file
+from specc_runtime.train import Recipe
+
+_STATES = {TrialState.COMPLETE: "", TrialState.PRUNED: "given up", TrialState.FAIL: "failed"}
+
+
+def as_data(study: optuna.Study, metric: str) -> dict[str, Any]:
+    """Return the trials, the best first, as JSON has them."""
+    trials = shown(study)
+    return {
+        "metric": metric,
+        "trials": [
+            {
+                "number": trial.number,
+                "state": _STATES[trial.state] or "trained",
+                "value": _value(trial),
+                "settings": trial.user_attrs["settings"],
+                "epochs": trial.user_attrs.get("epochs"),
+                "seconds": trial.user_attrs.get("seconds"),
+                "parameters": trial.user_attrs.get("parameters"),
+                "why": trial.user_attrs.get("why"),
+            }
+            for trial in trials
+        ],
+        "importance": importance(study),
+    }
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """The metric of a trial; of one that was given up, that of its last epoch."""
+    if trial.value is not None:
+        return float(trial.value)
+    return next(reversed(trial.intermediate_values.values()), None)
+
+
+def importance(study: optuna.Study) -> dict[str, float]:
+    """Return by choice the share of the metric's variance that it explains; nothing for fewer than four
+    trainings. A choice that only some trials had is left out."""
+    params = _common(study)
+    if not params:
+        return {}
+    try:
+        found = optuna.importance.get_param_importances(study, params=params)
+    except (ValueError, RuntimeError):  # all trials are alike
+        return {}
+    return {name: float(share) for name, share in found.items()}
+
+
+def _common(study: optuna.Study) -> list[str]:
+    """The choices that every training had; none for fewer than four."""
+    done = [t for t in shown(study) if t.state == TrialState.COMPLETE]
+    return [n for n in done[0].params if all(n in t.params for t in done)] if len(done) >= 4 else []
+
+
+def varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """Return the settings that are not the same in all trials."""
+    names = dict.fromkeys(name for t in trials for name in t.user_attrs["settings"])
+    return [n for n in names if len({t.user_attrs["settings"].get(n) for t in trials}) > 1]
+
+
+def rows(study: optuna.Study, metric: str) -> list[list[str]]:
+    """Return the table of trials, a header first: only settings that differ have a column."""
+    trials = shown(study)
+    names = varied(trials)
+    table = [["trial", metric, "epochs", "seconds", *names, ""]]
+    for trial in trials:
+        value, attrs = _value(trial), trial.user_attrs
+        table.append(
+            [
+                str(trial.number),
+                "" if value is None else f"{value:.5f}",
+                str(attrs.get("epochs", "")),
+                f"{attrs['seconds']:.1f}" if "seconds" in attrs else "",
+                *(attrs["settings"].get(name, "") for name in names),
+                _STATES[trial.state] + (f": {attrs['why']}" if "why" in attrs else ""),
+            ]
+        )
+    return table
+
+
+def write_winner(study: optuna.Study, sweep: Sweep) -> Path | None:
+    """Write the best trial as a spec that extends the one that was swept; none where no trial was finished.
+
+    Raises WriteError, FileError.
+    """
+    trials = shown(study)
+    if not trials or trials[0].state != TrialState.COMPLETE:
+        return None
+    best, base = trials[0], space_of(sweep)
+    copy_neighbours(base.program.main, sweep.folder, "extends")
+    settings = best.user_attrs["settings"]
+    lines = [
+        f"# The best of {len(trials)} trials: validation {study.user_attrs['metric']} {best.value:.5f}.",
+        f"model {base.program.main.name}_best",
+        "",
+        f"extends {sweep.spec.stem} {{",
+    ]
+    for name in base.program.main.named:
+        if name in settings:
+            domain = base.param(name).domain
+            lines.append(f"  param {name} = {settings[name]}" + (f" in {domain.span.text}" if domain else ""))
+    recipe = {n: text for n, text in settings.items() if n not in base.program.main.named}
+    if recipe:
+        lines.append("  " + _train(recipe, sweep.recipe()))
+    path = sweep.folder / f"{sweep.spec.stem}_best.arec"
+    with replace_file(path) as fresh:
+        fresh.write_text("\n".join([*lines, "}"]) + "\n", encoding="utf-8")
+    return path
+
+
+def _train(chosen: dict[str, str], recipe: Recipe) -> str:
+    """The settings of a recipe as a spec writes them: those of the optimizer are its options."""
+    own = {n: t for n, t in chosen.items() if n in ("batch", "epochs", "clip", "patience", "precision")}
+    options = {n: t for n, t in chosen.items() if n not in own and n != "optimizer"}
+    said = [f"{n} = {t}" for n, t in own.items()]
+    name = chosen.get("optimizer", recipe.optimizer)
+    if options or name != recipe.optimizer:
+        kept = {n: describe(v) for n, v in recipe.options.items()} if name == recipe.optimizer else {}
+        inner = ", ".join(f"{n} = {t}" for n, t in {**kept, **options}.items())
+        said.insert(0, f"optimizer = {name}({inner})")
+    return "train { " + ", ".join(said) + " }"
+
+
+def write_page(study: optuna.Study, metric: str, title: str, path: Path) -> None:
+    """Write the sweep as one HTML file that asks no other host: history, importance, parallel coordinates,
+    and the table of trials."""
+    done = [t for t in shown(study) if t.state == TrialState.COMPLETE]
+    figures = [visualization.plot_optimization_history(study, target_name=metric)] if done else []
+    if importance(study):
+        figures.append(visualization.plot_param_importances(study, params=_common(study), target_name=metric))
+    if len(done) > 1:
+        figures.append(visualization.plot_parallel_coordinate(study, target_name=metric))
+    drawn = [figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)]
+    header, *body = rows(study, metric)
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body
+    )
+    page = _PAGE.format(title=html.escape(title), figures="\n".join(drawn), header=cells, body=lines)
+    with replace_file(path) as fresh:
+        fresh.write_text(page, encoding="utf-8")
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }}
+div.table {{ overflow-x: auto; }}
+</style></head><body><h1>{title}</h1>
+{figures}
+<div class="table"><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>
+</body></html>
+"""
