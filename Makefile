@@ -67,11 +67,14 @@ test: lint types unit
 
 # Turns of each contender; 1 shows in some minutes that all runs. What was measured of the same code is kept.
 ROUNDS ?= 9
+# Cells of other sizes are begun for so long; the next run goes on with the rest.
+MINUTES ?= 60
 
 bench: .venv/bench.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m bench.models --peers .venv-peers/bin/python --rounds $(ROUNDS)
 	$(BIN)/python -m bench.tables --peers .venv-peers/bin/python --rounds $(ROUNDS)
 	$(BIN)/python -m bench.passes --rounds $(ROUNDS)
+	-$(BIN)/python -m bench.cells --peers .venv-peers/bin/python --minutes $(MINUTES)  # as above
 	$(BIN)/python -m bench.compile_time
 	-$(BIN)/python -m bench.torch_compile --turns $(ROUNDS)  # wants a C++ compiler
 	$(BIN)/python -m bench.report

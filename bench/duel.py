@@ -76,6 +76,9 @@ class Process:
     @staticmethod
     def start(name: str, task: Task, python: str, slow_memory: bool = False) -> Process:
         settings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT}/runtime"}
+        if task.warm:
+            # glibc keeps what is freed, and no block has pages of its own.
+            settings |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
         if slow_memory:
             # Every tensor in pages of its own, given back at once: the peak is that of what is held.
             settings |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}

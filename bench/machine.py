@@ -20,10 +20,13 @@ KINDS = (".py", ".arec", ".lark")
 # They write about results, or measure something else.
 APART = frozenset(
     {
+        "cells.py",
         "compile_time.py",
         "data.py",
         "gpu.py",
+        "markdown.py",
         "memory.py",
+        "other_sizes.py",
         "pages.py",
         "plot.py",
         "quality.py",

@@ -8,28 +8,19 @@ Writes what is there: a section whose bench has not run is left out. Measures no
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.duel import OURS, PLAIN, Result
+from bench.markdown import NAMES, WORKS, Measured, table, times, wrapped
 from bench.models import PEERS, RESULTS, TASKS
+from bench.other_sizes import of_cells, section
 from bench.store import all_of
 
 DOCS = Path(__file__).parents[1] / "docs"
-NAMES = {
-    OURS: "compiled",
-    PLAIN: "compiled, in torch alone",
-    "handwritten": "by hand, padded",
-    "deepctr": "DeepCTR-Torch",
-    "fuxictr": "FuxiCTR",
-    "rechub": "torch-rechub",
-    "recbole": "RecBole",
-}
 # How many times as fast as the best of the others a compiled model is meant to be: training step, scoring.
 GOALS = {
     "AFM, 26 x 16": (1.0, 1.1),
@@ -121,23 +112,6 @@ through 32 batches in turns, so that the rows of a batch have missed steps when 
 """
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A task's result, as read from its file."""
-
-    found: Mapping[str, Any]
-    result: Result
-
-    @property
-    def task(self) -> str:
-        name: str = self.found["task"]
-        return name
-
-    def name(self, contender: str) -> str:
-        version = self.result.versions.get(contender, "")
-        return f"{NAMES[contender]} {version}".strip()
-
-
 def measured(folder: Path, kind: str) -> list[Measured]:
     """The results of a kind, in the order of the tasks; those of no task are old and left out."""
     found = {r["task"]: Measured(r, Result.of_json(r)) for r in all_of(folder, kind)}
@@ -151,9 +125,10 @@ def page(results: Path) -> str:
     passes = measured(results, "passes")
     told = [m.found for m in (*models, *passes)] + tables
     sections = [
-        f"# Performance\n\n{_wrapped(ABOUT)}",
+        f"# Performance\n\n{wrapped(ABOUT)}",
         _machine(told),
         _overview(models),
+        section(of_cells(results)),
         _models(models),
         _passes(passes),
         _torch_compile(_read(results / "torch_compile.json")),
@@ -172,7 +147,7 @@ def _machine(found: Sequence[Mapping[str, Any]]) -> str:
         return " and ".join(sorted({str(r["machine"][key]) for r in found}))
 
     rounds = " or ".join(str(n) for n in sorted({r["rounds"] for r in found}))
-    return _wrapped(
+    return wrapped(
         f"Measured on {all_of('date')} at revision {all_of('revision')}, on {all_of('processor')}, "
         f"{all_of('system')}, with Python {all_of('python')} and torch {all_of('torch')}; turns: {rounds}."
     )
@@ -191,21 +166,21 @@ def _overview(models: Sequence[Measured]) -> str:
         row = [m.task]
         for number, work in enumerate(("train", "score")):
             ratio, goal = m.result.ratio(best[work] or "", work), GOALS[m.task][number]
-            row += [f"**{_times(ratio)}** × {m.name(best[work] or '')}", f"{goal:g}"]
+            row += [f"**{times(ratio)}** × {m.name(best[work] or '')}", f"{goal:g}"]
             if round(ratio, 2) < goal:
-                missed.append(f"{m.task}, {_WORK[work]}: {_times(ratio)} of {goal:g}")
+                missed.append(f"{m.task}, {WORKS[work]}: {times(ratio)} of {goal:g}")
         theirs, ours = (m.result.memory.get(c, 0) for c in (best["train"], OURS))
         row.append(f"{theirs / ours:.1f}" if ours and theirs else "")
         row.append("" if m.found["model"] in WITHOUT_SEQUENCE else str(MEMORY_GOAL))
         if ours and theirs / ours < MEMORY_GOAL and row[-1]:
             missed.append(f"{m.task}, memory: {theirs / ours:.1f} of {MEMORY_GOAL}")
         rows.append(row)
-    said = _wrapped(f"Short of the goal: {'; '.join(missed)}." if missed else "Every goal is reached.")
+    said = wrapped(f"Short of the goal: {'; '.join(missed)}." if missed else "Every goal is reached.")
     if missed:
-        said += f"\n{_wrapped(ABOUT_MISSED)}"
+        said += f"\n{wrapped(ABOUT_MISSED)}"
     head = ["model", "training step", "goal", "scoring", "goal", "memory", "goal"]
     picture = f"![{' '.join(ALT.split())}](performance.svg)\n"
-    return "\n".join([_wrapped(ABOUT_BEST), _table(head, rows), f"{said}{_alone(models)}", picture])
+    return "\n".join([wrapped(ABOUT_BEST), table(head, rows), f"{said}{_alone(models)}", picture])
 
 
 def _alone(models: Sequence[Measured]) -> str:
@@ -214,12 +189,9 @@ def _alone(models: Sequence[Measured]) -> str:
     for m in models:
         best = [(work, name) for work in ("train", "score") if (name := m.result.best(work)) is not None]
         if PLAIN in m.result.seconds and best:
-            ratios = " and ".join(_times(m.result.ratio(name, work, PLAIN)) for work, name in best)
+            ratios = " and ".join(times(m.result.ratio(name, work, PLAIN)) for work, name in best)
             found.append(f"{m.task}: {ratios}")
-    return "\n" + _wrapped(f"{ABOUT_ALONE.strip()} {'; '.join(found)}.") if found else ""
-
-
-_WORK = {"train": "training step", "score": "scoring"}
+    return "\n" + wrapped(f"{ABOUT_ALONE.strip()} {'; '.join(found)}.") if found else ""
 
 
 def _models(models: Sequence[Measured]) -> str:
@@ -239,7 +211,7 @@ def _model(m: Measured) -> str:
             title += f" ({len(notes)})" + (", less work" if name in result.lesser else "")
         row = [title]
         for work in ("train", "score"):
-            ratio = _times(result.ratio(name, work))
+            ratio = times(result.ratio(name, work))
             row.append("1" if name == OURS else f"**{ratio}**" if name == best[work] else ratio)
         row += [f"{result.milliseconds(name, work):.1f}" for work in ("train", "score")]
         row.append(f"{result.memory[name] / 1e6:.0f}" if result.memory.get(name) else "")
@@ -247,8 +219,8 @@ def _model(m: Measured) -> str:
     lines = [f"### {m.task}", ""]
     if m.found["lengths"]:
         lines += [f"Histories on average: {m.found['lengths']}.", ""]
-    lines.append(_table(["", "training ×", "scoring ×", "training ms", "scoring ms", "MB"], rows))
-    lines += [_wrapped(f"({number}) {note[0].upper()}{note[1:]}.") for number, note in enumerate(notes, 1)]
+    lines.append(table(["", "training ×", "scoring ×", "training ms", "scoring ms", "MB"], rows))
+    lines += [wrapped(f"({number}) {note[0].upper()}{note[1:]}.") for number, note in enumerate(notes, 1)]
     lines.append(_absent(m))
     return "\n".join(lines)
 
@@ -263,7 +235,7 @@ def _absent(m: Measured) -> str:
     for name, why in reasons.items():
         by_reason.setdefault(why, []).append(NAMES[name])
     said = [f"{', '.join(names)} ({why})" for why, names in by_reason.items()]
-    return _wrapped(f"Not there: {'; '.join(said)}.") if said else ""
+    return wrapped(f"Not there: {'; '.join(said)}.") if said else ""
 
 
 def _passes(results: Sequence[Measured]) -> str:
@@ -277,10 +249,10 @@ def _passes(results: Sequence[Measured]) -> str:
         if any(cells):
             rows.append([title, *cells])
     idle = [f"`{name}`" for name in known if not any(row[0] == f"`{name}`" for row in rows)]
-    said = _wrapped(f"Of no use alone to any of these: {', '.join(idle)}.") if idle else ""
+    said = wrapped(f"Of no use alone to any of these: {', '.join(idle)}.") if idle else ""
     return (
-        f"## What each pass is worth\n\n{_wrapped(ABOUT_PASSES)}\n"
-        + _table(["without", *(r.task for r in results)], rows)
+        f"## What each pass is worth\n\n{wrapped(ABOUT_PASSES)}\n"
+        + table(["without", *(r.task for r in results)], rows)
         + (f"\n{said}" if said else "")
     )
 
@@ -289,8 +261,8 @@ def _worth(result: Result, variant: str) -> str:
     if variant not in result.seconds:
         return result.absent.get(variant, "")
     ours, theirs = result.memory.get(OURS), result.memory.get(variant)
-    memory = _times(theirs / ours) if ours and theirs else "?"
-    return " / ".join([*(_times(result.ratio(variant, work)) for work in ("train", "score")), memory])
+    memory = times(theirs / ours) if ours and theirs else "?"
+    return " / ".join([*(times(result.ratio(variant, work)) for work in ("train", "score")), memory])
 
 
 def _torch_compile(found: Mapping[str, Any] | None) -> str:
@@ -301,7 +273,7 @@ def _torch_compile(found: Mapping[str, Any] | None) -> str:
          f"{f['first_s']:.0f}"]
         for name, f in found["models"].items()
     ]  # fmt: skip
-    return f"## With torch.compile\n\n{_wrapped(ABOUT_TORCH_COMPILE)}\n" + _table(
+    return f"## With torch.compile\n\n{wrapped(ABOUT_TORCH_COMPILE)}\n" + table(
         ["model", "training step", "scoring", "compiled again", "first, s"], rows
     )
 
@@ -318,8 +290,8 @@ def _compile_time(found: Mapping[str, Any] | None) -> str:
     ]
     spent = f"{check['milliseconds']:.0f} ms on the clock"
     return (
-        f"## Compile time\n\n{_wrapped(ABOUT_COMPILE_TIME)}\n"
-        + _table(["model", *columns.values()], rows)
+        f"## Compile time\n\n{wrapped(ABOUT_COMPILE_TIME)}\n"
+        + table(["model", *columns.values()], rows)
         + f"\n`specc check` of all {check['specs']} shipped specs: {spent}.\n"
     )
 
@@ -346,9 +318,9 @@ def _tables(found: Sequence[Mapping[str, Any]]) -> str:
         if name in kinds
     )
     return (
-        f"## Tables\n\n{_wrapped(ABOUT_TABLES)}\n"
-        + _table(["rows", *kinds.values()], rows)
-        + ("\n" + _wrapped(f"Not there: {'; '.join(missing)}.") if missing else "")
+        f"## Tables\n\n{wrapped(ABOUT_TABLES)}\n"
+        + table(["rows", *kinds.values()], rows)
+        + ("\n" + wrapped(f"Not there: {'; '.join(missing)}.") if missing else "")
     )
 
 
@@ -361,35 +333,18 @@ def _gpu(found: Mapping[str, Any] | None) -> str:
             row["task"],
             str(row["batch"]),
             " / ".join(f"{ms:.1f}" for ms in row["milliseconds"][OURS]),
-            *(" / ".join(map(_times, row["ratios"][n])) if n in row["ratios"] else "–" for n in names),
+            *(" / ".join(map(times, row["ratios"][n])) if n in row["ratios"] else "–" for n in names),
         ]
         for row in found["rows"]
     ]
     less = dict.fromkeys(f"{GPU[n]}'s {row['task']}" for row in found["rows"] for n in row["lesser"])
     lesser = ", ".join(less)
     return (
-        f"## On a GPU\n\n{_wrapped(ABOUT_GPU.format(**found))}\n"
-        + _table(["model", "batch", "compiled, ms", *(GPU[n] for n in names)], rows)
-        + (f"\n{_wrapped(f'Less arithmetic than the spec asks for: {lesser}.')}" if lesser else "")
-        + f"\n{_wrapped(FOUND_ON_GPU)}"
+        f"## On a GPU\n\n{wrapped(ABOUT_GPU.format(**found))}\n"
+        + table(["model", "batch", "compiled, ms", *(GPU[n] for n in names)], rows)
+        + (f"\n{wrapped(f'Less arithmetic than the spec asks for: {lesser}.')}" if lesser else "")
+        + f"\n{wrapped(FOUND_ON_GPU)}"
     )
-
-
-def _times(ratio: float) -> str:
-    """Two digits or more that count."""
-    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head)]
-    lines += [["---"] * len(lines[0]), *(list(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def _wrapped(text: str) -> str:
-    """A paragraph as the other pages have theirs."""
-    words = " ".join(text.split())
-    return textwrap.fill(words, 110, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _read(path: Path) -> Any:

@@ -31,7 +31,11 @@ class Task:
     """model: a spec's name. batch: examples a step. bound: positions of a history (AFM and DSTN have
     none to vary). sessions: for DSIN; `bound` is then that of a session. full: every history is at
     its bound, so that there is no padding to save. rows: of the only table, where its size is the task.
-    small_head: the perceptron on top, the same work for all, is as small as DIN's."""
+    small_head: the perceptron on top, the same work for all, is as small as DIN's. width: of an item's
+    embedding, and of a category's; of AFM a field's; 0: as usual. share: the mean length, of the bound.
+    fields: of AFM. pooling: of BST. candidates: of one request, whose history is as long as the mean; the
+    batch is then theirs, and there is nothing to train. warm: the allocator gives no memory back to the
+    system."""
 
     model: str
     batch: int = 512
@@ -40,6 +44,27 @@ class Task:
     full: bool = False
     rows: int = 0
     small_head: bool = False
+    width: int = 0
+    share: float = 0.25
+    fields: int = FIELDS
+    pooling: str = "target"
+    candidates: int = 0
+    warm: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of an item's embedding; of AFM of a field's."""
+        return self.width or (FIELD_WIDTH if self.model == "afm" else WIDTH)
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is a training step: normalising one example's values over examples is refused."""
+        return not self.candidates and self.batch > 1
+
+    @property
+    def usual(self) -> bool:
+        """Whether the model is one that all contenders have: only batches and lengths may be others."""
+        return not self.width and self.fields == FIELDS and self.pooling == "target" and not self.candidates
 
     @property
     def head(self) -> tuple[int, ...]:
@@ -50,17 +75,29 @@ class Task:
     def name(self) -> str:
         if self.rows:
             return f"{self.rows:,} rows"
-        shape = {"afm": f"{FIELDS} x {FIELD_WIDTH}", "dsin": f"{self.sessions} x {self.bound}"}
+        shape = {"afm": f"{self.fields} x {self.channels}", "dsin": f"{self.sessions} x {self.bound}"}
         title = {"atrank": "ATRank"}.get(self.model, self.model.upper())
         text = f"{title}, {shape.get(self.model, f'T {self.bound}')}"
         if self.small_head:
             text += f", head {'-'.join(map(str, self.head))}"
+        if self.width and self.model != "afm":
+            text += f", width {self.width}"
+        if self.pooling != "target":
+            text += f", {self.pooling} pooling"
+        if self.share != 0.25:
+            text += f", {self.share:.0%} of the bound"
+        if self.candidates:
+            text += f", one request of {self.candidates:,}"
+        elif self.batch != (2048 if self.model == "afm" else 512):
+            text += f", batch {self.batch}"
+        if self.warm:
+            text += ", warm allocator"
         return f"{text}, all at the bound" if self.full else text
 
     @property
     def slug(self) -> str:
         """Its name as that of a file."""
-        return self.name.replace(",", "").replace(" ", "-").lower()
+        return self.name.replace(",", "").replace("%", "percent").replace(" ", "-").lower()
 
     @property
     def shortest(self) -> int:
@@ -73,11 +110,16 @@ class Task:
 
     def lengths(self, count: int, bound: int, shortest: int | None = None) -> Tensor:
         """int64 [count], each shortest..bound, in a random order: shortest + (bound - shortest) u^p with u
-        spread evenly over 0..1 and p such that the mean is bound / 4."""
+        spread evenly over 0..1 and p such that the mean is a `share` of the bound. At least one is drawn."""
         if self.full:
             return torch.full((count,), bound)
         least = self.shortest if shortest is None else shortest
-        power = (bound - least) / (bound / 4 - least) - 1
+        mean = self.share * bound
+        if mean >= bound or mean <= least:
+            return torch.full((count,), min(bound, max(least, round(mean))))
+        if count == 1:
+            return torch.tensor([round(mean)])
+        power = (bound - least) / (mean - least) - 1
         exact = least + (bound - least) * ((torch.arange(count) + 0.5) / max(count, 1)) ** power
         # What rounding takes from one it gives to the next, so that the sum stays.
         total = exact.cumsum(0).round().long()
@@ -195,7 +237,7 @@ class Fields:
     @staticmethod
     @where_tensors_are_made
     def of(task: Task) -> Fields:
-        return Fields(task.ids(FIELD_ROWS, task.batch, FIELDS), task.labels())
+        return Fields(task.ids(FIELD_ROWS, task.batch, task.fields), task.labels())
 
 
 @dataclass(frozen=True)
@@ -248,6 +290,26 @@ class Behaviours:
 
 
 def examples(task: Task) -> Fields | Behaviours | Padded:
-    """The padded examples of a task, in the form of its model."""
+    """The padded examples of a task, in the form of its model; of one request the same history in each."""
     kinds: dict[str, type[Fields] | type[Behaviours]] = {"afm": Fields, "atrank": Behaviours}
-    return kinds.get(task.model, Padded).of(task)
+    kind = kinds.get(task.model, Padded)
+    found = kind.of(task)
+    if not task.candidates or isinstance(found, Fields):
+        return found
+    request = kind.of(replace(task, batch=1, candidates=0))
+    own = {f.name: getattr(request, f.name) for f in fields(found) if f.name not in OF_CANDIDATE}
+    return replace(found, **_repeated(own, task.batch))
+
+
+OF_CANDIDATE = ("item", "category", "label")
+
+
+def _repeated(x: Any, times: int) -> Any:
+    """Tensors of one row, with so many copies of it."""
+    if isinstance(x, Tensor):
+        return x.expand(times, *x.shape[1:]).contiguous()
+    if isinstance(x, tuple):
+        return tuple(_repeated(each, times) for each in x)
+    if isinstance(x, dict):
+        return {name: _repeated(each, times) for name, each in x.items()}
+    return replace(x, **{f.name: _repeated(getattr(x, f.name), times) for f in fields(x)})

@@ -41,7 +41,8 @@ def main(name: str, task: Task, variant: str = "") -> None:
         # While it is built alone: a default device makes every call of torch slower.
         with nullcontext() if DEVICE == "cpu" else torch.device(DEVICE):
             contender: Contender = module.build(task, *([variant] if variant else []))
-        contender.train()
+        if task.trains:
+            contender.train()
         contender.score()
     except Absent as reason:
         answer(absent=str(reason))

@@ -20,7 +20,7 @@ import torch
 
 import specc
 from bench.contender import Contender
-from bench.tasks import Task
+from bench.tasks import FIELDS, Task
 from specc.devices import Placement
 from specc.passes import DEFAULT
 from specc_runtime import Bag, Batch, Model, Schema
@@ -48,7 +48,7 @@ def build(task: Task, variant: str = "") -> Contender:
         model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
     # Where rows are belongs to the step: a batch is fresh each time.
     made = Contender.of(model, lambda: model.loss(next(turn)[0]), lambda: model(next(scored)[0]), optimizer)
-    if variant != "dense":
+    if variant != "dense" and task.trains:
         for _ in batches:
             made.train()
     return made
@@ -57,18 +57,34 @@ def build(task: Task, variant: str = "") -> Contender:
 def compiled(task: Task, variant: str = "") -> Model:
     device = torch.get_default_device()
     everywhere = None if device.type == "cpu" else Placement(everywhere=str(device))
-    return specc.compile(spec_of(task), passes=passes_of(variant), placement=everywhere, **params_of(task))
+    return specc.compile(text_of(task), passes=passes_of(variant), placement=everywhere, **params_of(task))
 
 
 def spec_of(task: Task) -> Path:
     return SPECS / f"{task.model}_sized.arec"
 
 
+def text_of(task: Task) -> Path | str:
+    """The spec of a task, in which AFM has as many fields as it is to have."""
+    if task.fields == FIELDS:
+        return spec_of(task)
+    lines = spec_of(task).read_text().splitlines()
+    last = next(n for n, line in enumerate(lines) if line.strip().startswith(f"f{FIELDS - 1}:"))
+    more = [lines[last].replace(f"f{FIELDS - 1}:", f"f{n}:") for n in range(FIELDS, task.fields)]
+    return "\n".join([*lines[: last + 1], *more, *lines[last + 1 :]])
+
+
 def params_of(task: Task) -> dict[str, Any]:
     """What a task tells its spec."""
     if task.rows:
         return {"rows": task.rows}
-    params: dict[str, Any] = {"longest": task.bound} if task.model == "bst" else {}
+    params: dict[str, Any] = {"longest": task.bound} if task.model in ("bst", "din", "dien") else {}
+    if task.width:
+        params["k" if task.model == "afm" else "dim"] = task.width
+    if task.width and task.model == "atrank":
+        params["common"] = 2 * task.width
+    if task.pooling != "target":
+        params["pooling"] = task.pooling
     return params | ({"sizes": list(task.head)} if task.small_head else {})
 
 
@@ -89,11 +105,13 @@ def batch_of(model: Model, task: Task) -> Batch:
     manifest = model.manifest
     schema = Schema.of(manifest)
     lengths: dict[str, torch.Tensor] = {}
+    size = 1 if task.candidates else task.batch
+    candidates = torch.tensor([task.candidates]) if task.candidates else None
     for axis in manifest["axes"]:
-        rows = task.batch if axis["parent"] is None else int(lengths[axis["parent"]].sum())
+        rows = size if axis["parent"] is None else int(lengths[axis["parent"]].sum())
         # A session that is there has a step.
         lengths[axis["id"]] = task.lengths(rows, axis["bound"], 1 if axis["parent"] else None)
-    batch = Batch(schema, task.batch, {}, lengths)
+    batch = Batch(schema, size, {}, lengths, candidates=candidates)
     fields: dict[str, torch.Tensor | Bag] = {}
     for field in manifest["fields"]:
         count = batch.layout[schema.fields[field["path"]]].count
@@ -102,7 +120,7 @@ def batch_of(model: Model, task: Task) -> Batch:
         p["name"]: task.ids(p["classes"], task.batch) if p["kind"] == "class" else task.labels()
         for p in manifest["predictions"]
     }
-    return Batch(schema, task.batch, fields, lengths, labels)
+    return Batch(schema, size, fields, lengths, {} if task.candidates else labels, candidates)
 
 
 def values(field: dict[str, Any], count: int, task: Task, model: Model) -> torch.Tensor | Bag:

@@ -9,16 +9,16 @@ from bench.tasks import FIELD_ROWS, FIELD_WIDTH, FIELDS, Fields
 
 
 class Model(nn.Module):
-    def __init__(self, hidden: int = FIELD_WIDTH) -> None:
+    def __init__(self, width: int = FIELD_WIDTH, fields: int = FIELDS, hidden: int = FIELD_WIDTH) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(FIELDS * FIELD_ROWS, FIELD_WIDTH)
-        self.first_order = nn.Embedding(FIELDS * FIELD_ROWS, 1)
+        self.embedding = nn.Embedding(fields * FIELD_ROWS, width)
+        self.first_order = nn.Embedding(fields * FIELD_ROWS, 1)
         self.bias = nn.Parameter(torch.zeros(1))
-        self.hidden = nn.Linear(FIELD_WIDTH, hidden)
+        self.hidden = nn.Linear(width, hidden)
         self.score = nn.Linear(hidden, 1, bias=False)
-        self.out = nn.Linear(FIELD_WIDTH, 1, bias=False)
-        self.register_buffer("offsets", torch.arange(FIELDS) * FIELD_ROWS, persistent=False)
-        self.register_buffer("pairs", torch.triu_indices(FIELDS, FIELDS, 1), persistent=False)
+        self.out = nn.Linear(width, 1, bias=False)
+        self.register_buffer("offsets", torch.arange(fields) * FIELD_ROWS, persistent=False)
+        self.register_buffer("pairs", torch.triu_indices(fields, fields, 1), persistent=False)
 
     def forward(self, data: Fields) -> Tensor:
         ids = data.ids + self.offsets

@@ -6,24 +6,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.handwritten.parts import DIM, Tables, masked_softmax
-from bench.tasks import ACTIONS, ITEMS, SPANS, Behaviours
+from bench.handwritten.parts import Tables, masked_softmax
+from bench.tasks import ACTIONS, ITEMS, SPANS, WIDTH, Behaviours
 
 
 class Interaction(nn.Module):
     """Scores and values in `spaces` spaces, then a feed-forward layer, residual and norm."""
 
-    def __init__(self, spaces: int = 8) -> None:
+    def __init__(self, dim: int, spaces: int = 8) -> None:
         super().__init__()
         self.spaces = spaces
-        self.narrow = nn.Linear(DIM, DIM)  # of all spaces, side by side
-        self.wide = nn.Parameter(torch.randn(spaces, DIM // spaces, DIM) / DIM**0.5)
-        self.value = nn.Linear(DIM, DIM)
-        self.first, self.second = nn.Linear(DIM, DIM), nn.Linear(DIM, DIM)
-        self.norm = nn.LayerNorm(DIM)
+        self.narrow = nn.Linear(dim, dim)  # of all spaces, side by side
+        self.wide = nn.Parameter(torch.randn(spaces, dim // spaces, dim) / dim**0.5)
+        self.value = nn.Linear(dim, dim)
+        self.first, self.second = nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-        """query [B, Q, DIM], key [B, T, DIM], mask [B, T]."""
+        """query [B, Q, dim], key [B, T, dim], mask [B, T]."""
         narrow = torch.relu(self.narrow(query)).unflatten(-1, (self.spaces, -1))
         asked = torch.einsum("bqsc,scd->bsqd", narrow, self.wide)
         value = torch.relu(self.value(key)).unflatten(-1, (self.spaces, -1)).transpose(1, 2)
@@ -34,14 +34,15 @@ class Interaction(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.tables = Tables()
-        self.spans, self.actions = nn.Embedding(SPANS, DIM), nn.Embedding(ACTIONS, DIM)
-        self.viewed, self.bought = (nn.Parameter(0.01 * torch.randn(DIM)) for _ in range(2))
-        self.projections = nn.ModuleList(nn.Linear(DIM, DIM) for _ in range(3))
-        self.target = nn.Linear(DIM, DIM)
-        self.among, self.asking = Interaction(), Interaction()
+        self.tables = Tables(width)
+        dim = self.tables.dim
+        self.spans, self.actions = nn.Embedding(SPANS, dim), nn.Embedding(ACTIONS, dim)
+        self.viewed, self.bought = (nn.Parameter(0.01 * torch.randn(dim)) for _ in range(2))
+        self.projections = nn.ModuleList(nn.Linear(dim, dim) for _ in range(3))
+        self.target = nn.Linear(dim, dim)
+        self.among, self.asking = Interaction(dim), Interaction(dim)
         self.biases = nn.Embedding(ITEMS, 1)
 
     def forward(self, data: Behaviours) -> Tensor:

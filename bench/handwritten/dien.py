@@ -6,22 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.handwritten.parts import DIM, Tables, head, masked_softmax
+from bench.handwritten.parts import Tables, head, masked_softmax
 from bench.tasks import WIDTH, Padded
 
 
 class Augru(nn.Module):
     """Eq. 5 and 8-10; the input's part of all gates and steps is one product, the state's of a step one."""
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.of_input = nn.Linear(DIM, 3 * DIM)
-        self.of_state = nn.Linear(DIM, 3 * DIM)
+        self.dim = dim
+        self.of_input = nn.Linear(dim, 3 * dim)
+        self.of_state = nn.Linear(dim, 3 * dim)
 
     def forward(self, x: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
-        parts = (2 * DIM, DIM)  # split at once: autograd fills up a slice of its own at every step
+        parts = (2 * self.dim, self.dim)  # split at once: autograd fills up a slice of its own at every step
         gates, drives = (part.unbind(1) for part in self.of_input(x).split(parts, -1))
-        h = x.new_zeros(len(x), DIM)
+        h = x.new_zeros(len(x), self.dim)
         for gate, drive, a, there in zip(gates, drives, weight.unbind(1), mask.unbind(1), strict=True):
             of_gates, of_drive = self.of_state(h).split(parts, -1)
             reset, update = torch.sigmoid(gate + of_gates).chunk(2, -1)
@@ -34,14 +35,14 @@ class Augru(nn.Module):
 class NextClick(nn.Module):
     """The auxiliary loss, at the positions that have a next one: summed over time, averaged over examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.likeness = nn.Sequential(
-            nn.Linear(2 * DIM, 100), nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
+            nn.Linear(2 * dim, 100), nn.Sigmoid(), nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 1)
         )
 
     def forward(self, states: Tensor, clicked: Tensor, passed: Tensor, mask: Tensor) -> Tensor:
-        """states, clicked: [B, T, DIM]; passed: [positions but each first one, DIM]; mask: [B, T]."""
+        """states, clicked: [B, T, dim]; passed: [positions but each first one, dim]; mask: [B, T]."""
         there = mask[:, 1:]
         before = states[:, :-1][there]
         yes = self.likeness(torch.cat([before, clicked[:, 1:][there]], -1))
@@ -50,14 +51,15 @@ class NextClick(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.tables = Tables()
-        self.gru = nn.GRU(DIM, DIM, batch_first=True)
-        self.bilinear = nn.Linear(DIM, DIM, bias=False)
-        self.augru = Augru()
-        self.next_click = NextClick()
-        self.head = head(WIDTH + 4 * DIM, (200, 80))
+        self.tables = Tables(width)
+        dim = self.tables.dim
+        self.gru = nn.GRU(dim, dim, batch_first=True)
+        self.bilinear = nn.Linear(dim, dim, bias=False)
+        self.augru = Augru(dim)
+        self.next_click = NextClick(dim)
+        self.head = head(width + 4 * dim, (200, 80))
 
     def states(self, data: Padded) -> tuple[Tensor, Tensor, Tensor]:
         key = self.tables.history(data)

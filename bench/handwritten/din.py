@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.handwritten.parts import DIM, Dice, Tables, head
+from bench.handwritten.parts import Dice, Tables, head
 from bench.tasks import WIDTH, Padded
 
 
 class Model(nn.Module):
-    def __init__(self, hidden: int = 36) -> None:
+    def __init__(self, width: int = WIDTH, hidden: int = 36) -> None:
         super().__init__()
-        self.tables = Tables()
-        self.hidden = nn.Linear(4 * DIM, hidden)
+        self.tables = Tables(width)
+        self.hidden = nn.Linear(8 * width, hidden)
         self.act = Dice(hidden)
         self.score = nn.Linear(hidden, 1)
-        self.head = head(WIDTH + 2 * DIM, (200, 80))
+        self.head = head(5 * width, (200, 80))
 
     def forward(self, data: Padded) -> Tensor:
         query, key = self.tables.target(data), self.tables.history(data)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.handwritten.parts import DIM, Tables, attend, head, masked_softmax
+from bench.handwritten.parts import Tables, attend, head, masked_softmax
 from bench.tasks import WIDTH, Padded
 
 
 class Activation(nn.Module):
     """Bilinear target attention over sessions."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.bilinear = nn.Linear(DIM, width, bias=False)
+        self.bilinear = nn.Linear(dim, width, bias=False)
 
     def forward(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
         score = torch.bmm(key, self.bilinear(query).unsqueeze(-1)).squeeze(-1)
@@ -22,23 +22,24 @@ class Activation(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, sessions: int, bound: int, heads: int = 8) -> None:
+    def __init__(self, sessions: int, bound: int, width: int = WIDTH, heads: int = 8) -> None:
         super().__init__()
         self.heads = heads
-        self.tables = Tables()
+        self.tables = Tables(width)
+        dim = self.tables.dim
         self.of_session = nn.Parameter(torch.zeros(sessions, 1, 1))
         self.of_step = nn.Parameter(torch.zeros(bound, 1))
-        self.of_channel = nn.Parameter(torch.zeros(DIM))
-        self.query, self.key, self.value = (nn.Linear(DIM, DIM) for _ in range(3))
-        self.out = nn.Linear(DIM, DIM)
-        self.wide, self.narrow = nn.Linear(DIM, 4 * DIM), nn.Linear(4 * DIM, DIM)
-        self.first_norm, self.second_norm = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
-        self.lstm = nn.LSTM(DIM, DIM, batch_first=True, bidirectional=True)
-        self.of_interests, self.of_evolving = Activation(DIM), Activation(2 * DIM)
-        self.head = head(WIDTH + DIM + DIM + 2 * DIM, (200, 80), nn.ReLU)
+        self.of_channel = nn.Parameter(torch.zeros(dim))
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.out = nn.Linear(dim, dim)
+        self.wide, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.first_norm, self.second_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.lstm = nn.LSTM(dim, dim, batch_first=True, bidirectional=True)
+        self.of_interests, self.of_evolving = Activation(dim, dim), Activation(dim, 2 * dim)
+        self.head = head(width + 4 * dim, (200, 80), nn.ReLU)
 
     def interests(self, data: Padded) -> Tensor:
-        """One vector a session: [B, sessions, DIM]."""
+        """One vector a session: [B, sessions, dim]."""
         x = self.tables.history(data) + self.of_session + self.of_step + self.of_channel
         x, mask = x.flatten(0, 1), data.mask.flatten(0, 1)
         seen = attend(self.query(x), self.key(x), self.value(x), mask, self.heads)

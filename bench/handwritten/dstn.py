@@ -5,18 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.handwritten.parts import DIM, Tables
+from bench.handwritten.parts import Tables
 from bench.tasks import WIDTH, Padded
-
-TARGET = WIDTH + DIM  # the user's features are on the target's side
 
 
 class Interactive(nn.Module):
     """exp(h ReLU(W [target ; ad] + b1) + b2)."""
 
-    def __init__(self, hidden: int = 128) -> None:
+    def __init__(self, width: int, hidden: int = 128) -> None:
         super().__init__()
-        self.hidden = nn.Linear(TARGET + DIM, hidden)
+        # The user's features are on the target's side.
+        self.hidden = nn.Linear(5 * width, hidden)
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, target: Tensor, ads: Tensor, mask: Tensor) -> Tensor:
@@ -26,11 +25,11 @@ class Interactive(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, sizes: tuple[int, ...] = (512, 256)) -> None:
+    def __init__(self, sizes: tuple[int, ...] = (512, 256), width: int = WIDTH) -> None:
         super().__init__()
-        self.tables = Tables()
-        self.kinds = nn.ModuleList(Interactive() for _ in range(3))
-        self.joined = nn.Linear(TARGET + 3 * DIM, sizes[0])
+        self.tables = Tables(width)
+        self.kinds = nn.ModuleList(Interactive(width) for _ in range(3))
+        self.joined = nn.Linear(9 * width, sizes[0])
         self.middle, self.last = nn.Linear(*sizes), nn.Linear(sizes[1], 1)
 
     def forward(self, data: Padded) -> Tensor:

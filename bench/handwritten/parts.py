@@ -8,15 +8,16 @@ from torch.nn import functional as F
 
 from bench.tasks import CATEGORIES, ITEMS, USERS, WIDTH, Padded
 
-DIM = 2 * WIDTH  # of an item with its category
-
 
 class Tables(nn.Module):
-    def __init__(self) -> None:
+    """width: of each; dim: of an item with its category."""
+
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.users = nn.Embedding(USERS, WIDTH)
-        self.items = nn.Embedding(ITEMS, WIDTH)
-        self.categories = nn.Embedding(CATEGORIES, WIDTH)
+        self.width, self.dim = width, 2 * width
+        self.users = nn.Embedding(USERS, width)
+        self.items = nn.Embedding(ITEMS, width)
+        self.categories = nn.Embedding(CATEGORIES, width)
 
     def pair(self, items: Tensor, categories: Tensor) -> Tensor:
         """[..., item ; category]."""

@@ -11,12 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from bench import models, passes, store
-from bench.contenders.arec import params_of, spec_of
+from bench.cells import USUAL, every_cell
+from bench.cells import main as run_cells
+from bench.contenders.arec import params_of, spec_of, text_of
 from bench.duel import Result, duel
 from bench.models import TASKS
 from bench.report import page
 from bench.tables import CONTENDERS, bytes_of, with_room
-from bench.tasks import Task, examples
+from bench.tasks import Padded, Task, examples
 from specc.passes import DEFAULT
 
 DSTN, DIEN = Task("dstn", bound=5), Task("dien")
@@ -168,3 +170,51 @@ def test_other_results_are_told_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "torch_compile.json").write_text(json.dumps({"models": {"din": compiled}}))
     text = page(tmp_path)
     assert row_of(text, "din") == ["din", "1.25", "1.50", "0", "12"]
+
+
+def test_cells_have_names_of_their_own_and_run_from_file() -> None:
+    cells = every_cell()
+    assert len({task.slug for task in cells}) == len({task.name for task in cells}) == len(cells)
+    assert [task.model for task in cells[:3]] == ["afm", "din", "dien"]
+    for part in ("batch 1", "batch 2048", "width 16", "10% of the bound", "T 200", "39 x 16", "mean pooling",
+                 "one request of 500"):  # fmt: skip
+        assert any(part in task.name for task in cells), part
+    printed = CliRunner().invoke(run_cells, ["--list", "--only", "afm", "--warm"]).output
+    assert "AFM, 26 x 16, batch 32, warm allocator" in printed
+    refused = CliRunner().invoke(run_cells, ["--cell", "batch 77"])
+    assert refused.exit_code == 2
+    assert "no cell has batch 77 in its name" in refused.output
+
+
+def test_a_spec_with_more_fields() -> None:
+    text = text_of(Task("afm", fields=39))
+    assert isinstance(text, str)
+    assert text.count(": vocab(1_000, k)") == 39
+
+
+def test_one_request_has_one_history() -> None:
+    found = examples(Task("din", batch=7, candidates=7))
+    assert isinstance(found, Padded)
+    assert (found.items == found.items[0]).all()
+    assert found.lengths.tolist() == [25] * 7
+    assert len(found.item.unique()) > 1
+
+
+def test_the_worst_and_the_best_cell_of_each_model(tmp_path: Path) -> None:
+    usual, small = USUAL["dien"], Task("dien", batch=32)
+    request = Task("dien", batch=100, candidates=100)
+    kept(tmp_path, "cells", usual, made({"arec": 0.1, "handwritten": 0.5}))
+    kept(tmp_path, "cells", small, made({"arec": 0.1, "handwritten": 0.3, "handwritten:compile": 0.08}))
+    scored = made({"arec": 0.1, "handwritten": 0.9})
+    for works in scored.seconds.values():
+        del works["train"]
+    kept(tmp_path, "cells", request, scored)
+    text = page(tmp_path)
+    rows = [line for line in text.splitlines() if line.startswith("| DIEN |")]
+    assert rows == [
+        "| DIEN | training step | **0.80** | DIEN, T 100, batch 32 | 5.0 | DIEN, T 100 |",
+        "| DIEN | scoring | **0.80** | DIEN, T 100, batch 32 | 9.0 | DIEN, T 100, one request of 100 |",
+    ]
+    told = row_of(text, "DIEN, T 100, batch 32")
+    assert told[1:] == ["100.00", "0.80 × by hand, torch.compile"] * 2
+    assert row_of(text, "DIEN, T 100, one request of 100")[1:] == ["", "", "100.00", "9.0 × by hand, padded"]
