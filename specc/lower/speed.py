@@ -56,6 +56,8 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
         return _said(kernel, True, f"attention {how}")
     if kernel.name == "by_tile":
         return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU")
+    if kernel.name == "pairs":
+        return _said(kernel, True, f"products of all pairs, {kernel.options['in_c_from']}")
     if kernel.name in _SOFTMAX:
         score = _source(kernel.args[0], made)
         return _said(kernel, False, f"softmax by itself: its scores come of `{score}`, not of dot products")

@@ -62,7 +62,7 @@ DEFINITIONS = (
     ),
     _reduction(
         op.SOFTMAX, "exp(x) divided by its sum along the axis, which stays.", "{x}.softmax(-1)",
-        "{x}.softmax({dim})", Derivative(output=True),
+        "ops.dense.softmax({x}, {dim})", Derivative(output=True),
         replace(_ALONG, keeps_axis=True, bounds=(0.0, 1.0)), along,
     ),
     _reduction(

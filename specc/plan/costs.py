@@ -136,6 +136,8 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
         case "segment" | "along" | "channels" | "dense" if of:
             return _reduction(name, of, own, every, sizes)
         case "pairs":
+            if kernel.options["in_c_from"].holds(own / BYTES):
+                return Cost(every)
             return Cost(beside=2 * own, first=2 * own)
         case "row_loss":
             return Cost(every[:1], during=own + 2 * BYTES * _PIECE, back=2 * BYTES * _PIECE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from specc_runtime.native import attention, build, gather, sources
+from specc_runtime.native import attention, build, gather, pairs, sources
 
 
 @contextmanager
@@ -17,6 +17,7 @@ def used() -> Iterator[dict[str, Path]]:
     sources.functions.cache_clear()
     attention.library.cache_clear()
     gather.library.cache_clear()
+    pairs.library.cache_clear()
     found: dict[str, Path] = {}
     try:
         yield found
