@@ -41,9 +41,10 @@ from specc_runtime import Batch, Model, encoded, save
 from specc_runtime.encode import Encoders, Vocabulary, write_encoders
 from specc_runtime.encode.encoders import vocabularies_of
 from specc_runtime.score import Scorer
+from specc_runtime.score.prebuilt import write_prebuilt
 
 MODELS = ("afm", "din", "dien", "bst", "dsin", "dstn", "atrank")
-CANDIDATES, HISTORY, KEYS = 200, 50, 10_000
+CANDIDATES, HISTORY = 200, 50
 
 
 def saved(name: str, folder: Path) -> Path:
@@ -52,10 +53,14 @@ def saved(name: str, folder: Path) -> Path:
     model = specc.compile(name)
     found = {}
     for vocabulary, options in vocabularies_of(model.manifest).items():
-        keys = np.arange(min(options["max"] - 1, KEYS))
+        keys = np.arange(options["max"] - 1)
         found[vocabulary] = Vocabulary(pa.array(keys), np.ones(len(keys), dtype=np.int64))
     encoders = Encoders(model.manifest, found)
-    save(model, folder / name, beside=[lambda place: write_encoders(encoders, place)])
+    beside = [
+        lambda place: write_encoders(encoders, place),
+        lambda place: write_prebuilt(model, encoders, place),
+    ]
+    save(model, folder / name, beside=beside)
     return folder / name
 
 

@@ -13,13 +13,14 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from specc_runtime import native
@@ -48,6 +49,7 @@ from specc_runtime.record import (
 )
 from specc_runtime.record import ArtefactError as ArtefactError
 from specc_runtime.version import INTERFACE, OLDEST_INTERFACE, __version__
+from specc_runtime.weights import read_weights
 
 FORMATS = (1, 2)
 _log = logging.getLogger("specc_runtime")
@@ -114,22 +116,34 @@ def load(
     newer version, its files are not those that were written together, or the weights do not fit; DeviceError
     if this machine lacks a device.
     """
-    directory = Path(directory)
-    model = consistent(directory, lambda files: _loaded(files, untrained, compiler))
-    model.directory = directory
+    return consistent(directory, lambda files: loaded(files, devices, untrained=untrained, compiler=compiler))
+
+
+def loaded(
+    files: Held, devices: Wanted = None, *, untrained: bool = False, compiler: Compiler | None = None
+) -> Model:
+    """The model that a directory holds while it is read. As `load`; raises what it does."""
+    model = _untrained(files, compiler) if untrained and not is_trained(files) else _trained(files, compiler)
+    model.directory = files.folder
     return model.place(devices)
 
 
 def texts_of(files: Held) -> dict[str, str]:
-    """`model.py`, `manifest.json` and the specs of a directory. Raises ArtefactError."""
+    """`model.py`, `manifest.json` and the specs of a directory, whose files are all as recorded. Raises
+    ArtefactError."""
+    texts = _texts(files)
+    if files.record is not None:
+        files.check()
+    return texts
+
+
+def _texts(files: Held) -> dict[str, str]:
     missing = [name for name in (MODEL, MANIFEST) if not files.has(name)]
     if missing:
         what = f"it has no {' and no '.join(missing)}" if files.folder.exists() else "there is no such folder"
         raise ArtefactError(
             f"{files.folder} is not a compiled model: {what}; `specc compile FILE -o DIRECTORY` makes one"
         )
-    if files.record is not None:
-        files.check()
     texts = {name: files.text(name) for name in files.names() if is_text(name)}
     try:
         manifest = json.loads(texts[MANIFEST])
@@ -151,21 +165,64 @@ def is_trained(files: Held) -> bool:
     return files.has(WEIGHTS) if files.record is None else files.record.trained
 
 
-def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
-    texts, folder, trained = texts_of(files), files.folder, is_trained(files)
-    if files.record is None and not trained and files.has("encoders.json"):
-        raise damaged(folder, [f"{WEIGHTS} is missing"])
-    if files.record is None and trained:
-        warnings.warn(
-            f"{folder} was written by an earlier version of arec, which recorded no hashes: whether its "
-            "files are whole and belong together is not known; saving or training it anew records them",
-            stacklevel=4,
-        )
-    if not trained and not untrained:
-        raise ArtefactError(
-            f"{folder} is compiled and not trained: `specc train {folder} DATA` trains it; "
-            "load(…, untrained=True) gives it initial weights"
-        )
+def _trained(files: Held, compiler: Compiler | None) -> Model:
+    """The model with its weights, which are read and hashed while the rest is made."""
+    folder = files.folder
+    with ThreadPoolExecutor(1) as reading:
+        arrays = reading.submit(read_weights, files.place(WEIGHTS)) if is_trained(files) else None
+        texts = _sound(files, {WEIGHTS})
+        if arrays is None:
+            if files.record is None and files.has("encoders.json"):
+                raise damaged(folder, [f"{WEIGHTS} is missing"])
+            raise ArtefactError(
+                f"{folder} is compiled and not trained: `specc train {folder} DATA` trains it; "
+                "load(…, untrained=True) gives it initial weights"
+            )
+        if files.record is None:
+            warnings.warn(
+                f"{folder} was written by an earlier version of arec, which recorded no hashes: whether its "
+                "files are whole and belong together is not known; saving or training it anew records them",
+                stacklevel=5,
+            )
+        # Nothing is initialised that is about to be replaced.
+        with torch.device("meta"):
+            model = _made(files, texts, compiler)
+        try:
+            weights, found = arrays.result()
+        except (ValueError, OSError) as error:
+            files.check()
+            raise ArtefactError(f"{folder / WEIGHTS} cannot be read: {error}") from None
+    if files.record is not None and found != files.record.files.get(WEIGHTS):
+        raise damaged(folder, [f"{WEIGHTS} is not the file that was saved"])
+    files.whole.add(WEIGHTS)
+    take_weights(model, weights)
+    model.saved_as = found
+    return model
+
+
+def _untrained(files: Held, compiler: Compiler | None) -> Model:
+    texts = _sound(files, set())
+    if files.record is None and files.has("encoders.json"):
+        raise damaged(files.folder, [f"{WEIGHTS} is missing"])
+    return _made(files, texts, compiler)
+
+
+def _sound(files: Held, later: set[str]) -> dict[str, str]:
+    """The texts of a directory whose files are as recorded; some are compared later, unless there are other
+    faults, which are told together with theirs. Raises ArtefactError."""
+    texts = _texts(files)
+    if files.record is not None:
+        try:
+            files.check(name for name in files.record.files if name not in later)
+        except ArtefactError:
+            files.check()
+            raise
+    return texts
+
+
+def _made(files: Held, texts: Mapping[str, str], compiler: Compiler | None) -> Model:
+    """The model of a directory's texts, with initial weights."""
+    folder = files.folder
     _require_packages(texts[MANIFEST], str(folder / MODEL))
     if compiler is not None:
         texts = {**compiler({name: text for name, text in texts.items() if name.endswith(".arec")})}
@@ -175,20 +232,7 @@ def _loaded(files: Held, untrained: bool, compiler: Compiler | None) -> Model:
         brought = [name for name in files.names() if name.startswith(f"{LIBRARIES}/")]
         native.offer({PurePath(name).stem: files.path(name) for name in brought})
         _tell_of_age(texts[MANIFEST], folder)
-    if not trained:
-        return from_texts(texts, str(folder / MODEL))
-    weights = files.path(WEIGHTS)
-    try:
-        arrays = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{folder / WEIGHTS} cannot be read: {error}") from None
-    # Nothing is initialised that is about to be replaced.
-    with torch.device("meta"):
-        model = from_texts(texts, str(folder / MODEL))
-    take_weights(model, arrays)
-    recorded = files.record.files.get(WEIGHTS) if files.record is not None else None
-    model.saved_as = recorded or digest(weights)
-    return model
+    return from_texts(texts, str(folder / MODEL))
 
 
 def _tell_of_age(manifest: str, folder: Path) -> None:
@@ -275,7 +319,7 @@ def take_weights(model: Model, arrays: Mapping[str, Tensor]) -> None:
     values (on the device "meta"). Converts, and raises, as `assign_weights`."""
     weights = model.state_dict()
     _check_fit(weights, arrays)
-    own = {path: arrays[path].to(weight.dtype, copy=True) for path, weight in weights.items()}
+    own = {path: arrays[path].to(weight.dtype) for path, weight in weights.items()}
     model.load_state_dict(own, assign=True)
 
 

@@ -15,9 +15,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any, TypeVar
 
 from specc_runtime.files import replace_folder, sync_entries, unwritable
@@ -58,10 +59,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Held:
-    """The files of a folder. record: None for a folder of format 1, whose files go unchecked."""
+    """The files of a folder while it is read.
+
+    record: None for a folder of format 1, whose files go unchecked. whole: files whose content was compared
+        and is as recorded; one thread compares at a time.
+    """
 
     folder: Path
     record: Record | None
+    whole: set[str] = field(default_factory=set, compare=False)
+    comparing: Lock = field(default_factory=Lock, compare=False)
 
     def names(self) -> list[str]:
         """The files that belong together: those recorded, or those that a folder of format 1 may have."""
@@ -72,6 +79,10 @@ class Held:
 
     def has(self, name: str) -> bool:
         return name in self.names()
+
+    def place(self, name: str) -> Path:
+        """Return the path of a file, whatever its content is."""
+        return _place(self.folder, name)
 
     def path(self, name: str) -> Path:
         """Return the path of a file whose content is as recorded. Raises ArtefactError."""
@@ -94,13 +105,19 @@ class Held:
             raise damaged(self.folder, [f"{name} is not text"]) from None
 
     def check(self, names: Iterable[str] | None = None) -> None:
-        """Compare files, without names all that are recorded. Raises ArtefactError with every fault."""
+        """Compare files, each once; without names all that are recorded. Raises ArtefactError with every
+        fault."""
         recorded = self.record.files if self.record else {}
         faults = []
-        for name in recorded if names is None else names:
-            path = _place(self.folder, name)
-            if not path.is_file() or (self.record and digest(path) != recorded.get(name)):
-                faults.append(_fault(path, name))
+        with self.comparing:
+            for name in recorded if names is None else names:
+                path = _place(self.folder, name)
+                if name not in self.whole and (
+                    not path.is_file() or (self.record and digest(path) != recorded.get(name))
+                ):
+                    faults.append(_fault(path, name))
+                else:
+                    self.whole.add(name)
         if faults:
             raise damaged(self.folder, faults)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import feather
 
-from specc_runtime.artefact import Compiler, load
+from specc_runtime.artefact import Compiler, loaded
 from specc_runtime.devices import Wanted
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.kinds import Scale
@@ -63,8 +64,10 @@ def load_trained(
     """A trained model and its encoders, saved together. As `load`; raises what it does."""
 
     def both(files: Held) -> tuple[Model, Encoders]:
-        model = load(directory, devices, compiler=compiler)
-        return model, encoders_of(files, model.manifest)
+        with ThreadPoolExecutor(1) as beside:
+            encoders = beside.submit(encoders_of, files, {})
+            model = loaded(files, devices, compiler=compiler)
+            return model, replace(encoders.result(), manifest=model.manifest)
 
     return consistent(directory, both)
 
