@@ -242,6 +242,7 @@ def test_the_image_serves_with_what_it_installs(wheels: Path, tmp_path: Path) ->
     """What can be said of the Dockerfile without Docker: its command answers in an environment that has what
     it installs and nothing else, with no compiler to be found."""
     text = (ROOT / "runtime" / "Dockerfile").read_text()
+    assert f"```dockerfile\n{text}```" in (ROOT / "docs" / "production.md").read_text()
     extras = re.search(r"pip install [^\n]*/tmp/runtime\[([\w,]+)\]", text)
     entry = re.search(r"^ENTRYPOINT (\[.*\])$", text, re.M)
     torch = re.search(r"^ARG TORCH=(.*)$", text, re.M)

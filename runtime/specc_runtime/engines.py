@@ -33,13 +33,15 @@ Run = Callable[[Sequence[Tensor]], list[Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """An exported model. manifest: that of the model it was made from."""
+    """An exported model. manifest: that of the model it was made from. version: the hash of the weights that
+    this had, where they were saved."""
 
     path: Path
     format: str
     signature: Signature
     manifest: Mapping[str, Any]
     run: Run
+    version: str | None = None
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """By name each result, of a batch of requests with candidates; of one request, if the form is that.
@@ -90,6 +92,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
         entry = json.loads((about(path) / EXPORT).read_text(encoding="utf-8"))
         manifest = json.loads((about(path) / "manifest.json").read_text(encoding="utf-8"))
         number, kind, known = entry["version"], entry["format"], entry["sha256"]
+        made_of = entry.get("model")
         if number == FORMAT:
             signature = Signature.from_json(entry["signature"])
     except OSError as error:
@@ -102,7 +105,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
         raise ArtefactError(f"{path} was written by a newer version of arec: upgrade arec-runtime")
     if not path.is_file() or digest(path) != known:
         raise ArtefactError(f"{path} is not the file that was exported: export the model again")
-    return Exported(path, kind, signature, manifest, engine(kind, path, threads, signature))
+    return Exported(path, kind, signature, manifest, engine(kind, path, threads, signature), made_of)
 
 
 def engine(kind: str, path: Path, threads: int | None = None, signature: Signature | None = None) -> Run:

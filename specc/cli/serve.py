@@ -51,10 +51,9 @@ def _prebuild(path: Path) -> None:
 @click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
 @click.option(
     "--engine",
-    type=click.Choice(("native", "onnx", "aoti")),
-    default="native",
-    show_default=True,
-    help="What runs MODEL: its own code, or what `specc export` put beside it: MODEL.onnx, MODEL.aoti.pt2.",
+    type=click.Choice(("auto", "native", "onnx", "aoti")),
+    help="What runs MODEL: its own code, what `specc export` put beside it (MODEL.onnx, MODEL.aoti.pt2), or "
+    "the quickest of those that are there (auto).",
 )
 @click.option(
     "--exported",
@@ -85,7 +84,7 @@ def command(
     cache: float,
     max_candidates: int,
     max_body: int,
-    engine: str,
+    engine: str | None,
     exported: Path | None,
     prebuild: bool,
     retrieve: Path | None,
@@ -99,6 +98,9 @@ def command(
     POST /score takes a request as a line of `specc score` is, and answers a score for each candidate;
     with ?top=K the best K, with their places and keys. GET /health and /metrics say how it is; POST
     /reload serves MODEL as its folder has it then; /openapi.json says what requests are.
+
+    Without --engine the quickest runs of what is there: MODEL's own code, and what `specc export` put beside
+    it. Each is timed at the start, and the choice is told; what was exported of other weights is left out.
 
     With --retrieve a request has no candidates: the answer has those of INDEX that are nearest to it, with
     --rank the best of them by MODEL2.
@@ -122,7 +124,6 @@ def command(
         from specc_runtime.serve.service import Limits
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'arec[serve]'")
-    from specc_runtime.engines import exported_by, load_exported
     from specc_runtime.record import ArtefactError
     from specc_runtime.retrieval import RetrievalError, Stages
     from specc_runtime.retrieval.stages import NEAREST
@@ -130,16 +131,12 @@ def command(
 
     if retrieve is None and (rank is not None or nearest is not None):
         raise click.UsageError("--rank and --nearest are of --retrieve INDEX")
-    if engine != "native" and exported is not None:
+    if engine is not None and exported is not None:
         raise click.UsageError("--exported names the file, and the file its engine: leave --engine away")
-    try:
-        exported = exported or exported_by(model_path, engine)
-    except ArtefactError as error:
-        fail(str(error))
-    if exported is not None and retrieve is not None:
-        raise click.UsageError(
-            "models of two stages run by their own code: leave --engine and --exported away"
-        )
+    if (engine or exported) is not None and retrieve is not None and rank is None:
+        raise click.UsageError("with --retrieve, --engine and --exported are of --rank MODEL2")
+    # Of somebody else's model no code is run that is not asked for, nor machine code that lies beside it.
+    by: str | Path = exported or engine or ("native" if untrusted else "auto")
     wanted = devices_from(devices)
     paths = [model_path, *([] if rank is None else [rank])]
     first = [[trained_from(path, wanted, untrusted) for path in paths]]
@@ -148,18 +145,12 @@ def command(
         (model, encoders), *others = (
             first.pop() if first else [_again(path, wanted, untrusted) for path in paths]
         )
-        found: Scorer | Stages
         if retrieve is None:
-            run = None if exported is None else load_exported(exported, threads=1)
-            found = Scorer(model, encoders, cache, engine=run)
-            if exported is not None:
-                found.check_engine(str(exported))
-        else:
-            found = Stages.of(
-                model, encoders, retrieve, others[0] if others else None, nearest or NEAREST, cache
-            )
-        found.warm()
-        return found
+            return Scorer.of(model, encoders, model_path, cache=cache, engine=by)
+        ranker = None
+        if rank is not None:
+            ranker = Scorer.of(*others[0], rank, cache=cache, engine=by)
+        return Stages.of(model, encoders, retrieve, ranker, nearest or NEAREST)
 
     try:
         serve(

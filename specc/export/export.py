@@ -99,6 +99,7 @@ def export(
             "format": format,
             "sha256": digest(fresh),
             "torch": torch.__version__,
+            "model": model.saved_as,
             "difference": apart,
             "signature": found.signature.as_json(),
         }

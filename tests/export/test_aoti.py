@@ -15,7 +15,7 @@ from specc.export.export import export
 from specc_runtime import Batch, save
 from specc_runtime.batch import Schema
 from specc_runtime.encode import Encoders, write_encoders
-from specc_runtime.engines import beside, exported_by, load_exported
+from specc_runtime.engines import beside, load_exported
 from specc_runtime.score import Scorer
 from tests.export.test_portable import untrained
 
@@ -50,7 +50,7 @@ def test_a_package_runs_in_python_and_in_c(tmp_path: Path) -> None:
         wanted = model(batch)["click"]
     torch.testing.assert_close(load_exported(path)(batch)["click"], wanted, atol=1e-5, rtol=1e-5)
     request = {"user_id": 3, "ad_item": [1, 2, 9], "history_item": [4, 5]}
-    served = Scorer.load(tmp_path / "shop", exported=exported_by(tmp_path / "shop", "aoti"))
+    served = Scorer.load(tmp_path / "shop", engine="aoti")
     assert served.score(request).values["click"] == pytest.approx(torch.sigmoid(wanted).numpy(), abs=1e-5)
     built = tmp_path / "score"
     subprocess.run(["g++", "-std=c++20", str(PROGRAM), *flags(), "-o", str(built)], check=True, timeout=600)

@@ -21,6 +21,7 @@ import specc
 from specc_runtime import ArtefactError, Batch, save
 from specc_runtime.encode import DataError, Encoders, Origin, load_trained, write_encoders
 from specc_runtime.score import Scorer, prebuild, read_requests, score
+from specc_runtime.score.engine import Engine
 
 SPEC = """model kinds
 table items = vocab(40, 4)
@@ -190,7 +191,7 @@ def test_another_engine_runs_instead_of_the_model(scorer: Scorer) -> None:
         return scorer.model(batch)
 
     one = request(random.Random(10), 4)
-    other = Scorer(scorer.model, scorer.encoders, engine=engine)
+    other = Scorer(scorer.model, scorer.encoders, engine=Engine("other", engine))
     np.testing.assert_allclose(other.score(one).values["click"], scorer.score(one).values["click"], rtol=1e-5)
     assert asked == [4]
     assert not len(other.states)

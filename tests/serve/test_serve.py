@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def test_health_metrics_and_schema(served: Served) -> None:
     status, health = served.ask("GET", "/health")
     assert (status, health) == (
         200,
-        {"status": "ok", "model": "shop", "version": served.service.scorer.version},
+        {"status": "ok", "model": "shop", "version": served.service.scorer.version, "engine": "native"},
     )
     served.ask("POST", "/score", request(77))
     served.ask("POST", "/score", request(77))
@@ -298,10 +299,23 @@ def test_another_model_takes_over_while_it_is_asked(tmp_path: Path) -> None:
         assert served.ask("POST", "/score", one)[1]["click"] == pytest.approx(after)
 
 
+# What `python -m specc_runtime.serve` runs, where there is no compiler of specs.
+ALONE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "specc":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from specc_runtime.serve.__main__ import main
+sys.exit(main())
+"""
+
+
 @contextmanager
 def process_of(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that serves, and the line that says so."""
-    command = [sys.executable, "-m", "specc_runtime.serve", str(folder), *options]
+    """A process without specc that serves, and the line that says so."""
+    command = [sys.executable, "-c", ALONE, str(folder), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
@@ -337,25 +351,6 @@ def test_an_address_that_is_taken_is_told(served: Served) -> None:
     assert run("serve", served.folder.parent).exit_code == 1
 
 
-def test_an_exported_model_is_served_and_must_be_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
-    pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
-    from specc.export.export import export
-    from specc_runtime import ArtefactError, load
-
-    folder = write(tmp_path / "model", seed=3)
-    export(load(folder), tmp_path / "model.onnx", "onnx", "request")
-    one = request(6, 4)
-    scorer = Scorer.load(folder, exported=tmp_path / "model.onnx")
-    wanted = Scorer.load(folder).score(one).values
-    for name, values in scorer.score(one).values.items():
-        assert values == pytest.approx(wanted[name], abs=1e-5)
-    assert len(scorer.score(request(6, 0)).values["click"]) == 0
-    write(folder, seed=4)
-    with pytest.raises(ArtefactError, match="it was exported of another one"):
-        Scorer.load(folder, exported=tmp_path / "model.onnx")
-
-
 def test_an_engine_runs_what_was_exported_beside_the_model(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed")
     pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed")
@@ -367,6 +362,7 @@ def test_an_engine_runs_what_was_exported_beside_the_model(tmp_path: Path) -> No
     assert exported.exit_code == 0, exported.output
     assert (tmp_path / "model.onnx").is_file()
     with process_of(folder, "--port", "0", "--engine", "onnx") as (_, said):
+        assert said.startswith("serving"), said
         there = Served(int(said.rsplit(":", 1)[1]), Service(lambda: Scorer.load(folder), Limits()), folder)
         for seed, candidates in ((6, 4), (7, 0), (8, 1)):
             one = request(seed, candidates)
@@ -374,5 +370,13 @@ def test_an_engine_runs_what_was_exported_beside_the_model(tmp_path: Path) -> No
             wanted = there.service.scorer.score(one).values
             assert status == 200
             assert {name: pytest.approx(values, abs=1e-5) for name, values in wanted.items()} == found
+        assert there.ask("GET", "/health")[1]["engine"] == "onnx"
+    with process_of(folder, "--port", "0") as (process, said):
+        assert re.match(
+            r"engine (native|onnx) \(native [^,]+ ms, onnx [^,]+ ms for 200 candidates\)$", said
+        ), said
+        assert process.stderr is not None
+        there = replace(there, port=int(process.stderr.readline().rsplit(":", 1)[1]))
+        assert there.ask("GET", "/health")[1]["milliseconds"].keys() == {"native", "onnx"}
     done = run("serve", folder, "--engine", "aoti", "--exported", tmp_path / "model.onnx")
     assert (done.exit_code, "leave --engine away" in done.output) == (2, True)

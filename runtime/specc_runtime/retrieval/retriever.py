@@ -32,7 +32,7 @@ from specc_runtime.retrieval.index import Floats, Index, Ints
 from specc_runtime.score.quick import Quick
 from specc_runtime.score.requests import check_finite, narrowed, output
 from specc_runtime.score.rows import lists
-from specc_runtime.score.scorer import blank
+from specc_runtime.score.sample import sample
 from specc_runtime.score.values import Unusual
 
 _ORIGIN = Origin("request")
@@ -100,7 +100,7 @@ class Retriever:
 
     def warm(self) -> None:
         """Find candidates of a request of nothing in particular, so that all that is made once is there."""
-        self._nearest(blank(self._encoders.schema, self.manifest, None, 3), _ORIGIN, 1)
+        self._nearest(sample(self._encoders.schema, self.manifest, None, 3), _ORIGIN, 1)
 
     def _nearest(self, batch: Batch, origin: Origin, k: int) -> Found:
         name = str(self.index.made.request)

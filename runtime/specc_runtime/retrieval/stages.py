@@ -13,10 +13,12 @@ import numpy as np
 
 from specc_runtime.devices import Wanted
 from specc_runtime.encode import Encoders
+from specc_runtime.engines import NATIVE
 from specc_runtime.model import Model
 from specc_runtime.retrieval.index import Index
 from specc_runtime.retrieval.retriever import Retriever, candidate_columns
 from specc_runtime.score import Scorer
+from specc_runtime.score.engine import Engine
 from specc_runtime.score.rows import columns_of
 from specc_runtime.score.states import States
 
@@ -25,7 +27,7 @@ NEAREST = 200
 
 class Stages:
     """manifest: what is read of requests, and what a ranking predicts. version: the hash of the weights, with
-    a ranking those of both. states: those that the ranking keeps of requests."""
+    a ranking those of both. states: those that the ranking keeps of requests. engine: what runs it."""
 
     def __init__(self, retriever: Retriever, ranker: Scorer | None = None, nearest: int = NEAREST) -> None:
         """nearest: how many candidates are found. Raises RetrievalError where the index lacks columns that
@@ -46,6 +48,7 @@ class Stages:
         versions = [retriever.model.saved_as or "", *([] if ranker is None else [ranker.version])]
         self.version = "+".join(versions)
         self.states = States(0) if ranker is None else ranker.states
+        self.engine = Engine() if ranker is None else ranker.engine
 
     @staticmethod
     def load(
@@ -56,14 +59,14 @@ class Stages:
         *,
         nearest: int = NEAREST,
         cache: float = 64,
+        engine: str | Path = NATIVE,
     ) -> Stages:
         """Those of folders: a trained model, an index of its vectors, a model that ranks.
 
-        cache: megabytes of states that the ranking keeps at most. Raises what `load` raises, and
-        RetrievalError.
+        cache, engine: of the ranking, as for `Scorer.load`. Raises what `load` raises, and RetrievalError.
         """
         retriever = Retriever.load(model, index, devices)
-        ranker = None if rank is None else Scorer.load(rank, devices, cache=cache)
+        ranker = None if rank is None else Scorer.load(rank, devices, cache=cache, engine=engine)
         stages = Stages(retriever, ranker, nearest)
         stages.warm()
         return stages
@@ -73,13 +76,13 @@ class Stages:
         model: Model,
         encoders: Encoders,
         index: str | Path,
-        ranker: tuple[Model, Encoders] | None,
+        ranker: Scorer | None,
         nearest: int,
-        cache: float,
     ) -> Stages:
         """Those of models that were loaded already. Raises RetrievalError."""
-        retriever = Retriever(model, encoders, Index.load(index))
-        return Stages(retriever, None if ranker is None else Scorer(*ranker, cache), nearest)
+        stages = Stages(Retriever(model, encoders, Index.load(index)), ranker, nearest)
+        stages.warm()
+        return stages
 
     def answer(
         self, request: Mapping[str, Any], top: int | None = None, by: str | None = None, seed: int = 0
@@ -110,7 +113,5 @@ class Stages:
         }
 
     def warm(self) -> None:
-        """Answer a request of nothing in particular, so that all that is made once is there."""
+        """Find candidates of a request of nothing in particular, so that all that is made once is there."""
         self.retriever.warm()
-        if self.ranker is not None:
-            self.ranker.warm()

@@ -11,8 +11,8 @@ Leaves to others: batches of many requests (`requests`), how requests arrive (`s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +21,25 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.batch import Bag, Batch
 from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
 from specc_runtime.data.frames import PLAIN, table_in
 from specc_runtime.devices import Wanted
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.encode.store import load_trained
-from specc_runtime.engines import load_exported
+from specc_runtime.engines import NATIVE
 from specc_runtime.layout import CANDIDATE, Axis
 from specc_runtime.model import Model
-from specc_runtime.record import ArtefactError
 from specc_runtime.score.answers import named_by
+from specc_runtime.score.engine import Engine, engine_of
 from specc_runtime.score.quick import Quick
 from specc_runtime.score.requests import Floats, Ints, Scored, best, check_finite, has_candidates, meant
+from specc_runtime.score.sample import sample
 from specc_runtime.score.states import States
 from specc_runtime.score.values import Unusual
 
 MEGABYTE = 1 << 20
-Engine = Callable[[Batch], Mapping[str, Tensor]]
-"""From the batch of a request to what `forward` gives."""
 _ORIGIN = Origin("request")
 
 
@@ -78,15 +77,15 @@ class Scores:
 class Scorer:
     """Scores requests with a trained model.
 
-    version: the hash of the model's weights. states: the states that are kept.
+    version: the hash of the model's weights. engine: what runs. states: the states that are kept.
     """
 
     def __init__(
         self, model: Model, encoders: Encoders, cache: float = 64, *, engine: Engine | None = None
     ) -> None:
-        """cache: megabytes of states that are kept at most. engine: what runs instead of the model, which has
-        no states then: an exported form of it."""
-        self._engine = engine
+        """cache: megabytes of states that are kept at most. engine: what runs, the model itself or what is
+        exported of it, which has no states."""
+        self.engine = engine or Engine()
         self.model, self.encoders = model.eval(), encoders
         self.manifest: Mapping[str, Any] = model.manifest
         self.version = model.saved_as or ""
@@ -104,36 +103,32 @@ class Scorer:
         devices: Wanted = None,
         *,
         cache: float = 64,
-        exported: str | Path | None = None,
+        engine: str | Path = NATIVE,
     ) -> Scorer:
         """The scorer of a trained model's folder, warm: its first request takes as long as later ones.
 
-        devices: as for `load`. cache: megabytes of states that are kept at most. exported: a file that
-            `specc export` wrote of the model, which runs instead of it; nothing is kept then.
-        Raises what `load` raises, and ArtefactError where the file is of another model.
+        devices: as for `load`. cache: megabytes of states that are kept at most. engine: what runs the model:
+            "native", its own code; "onnx" or "aoti", what `specc export` put beside the folder; "auto", the
+            quickest of those that are there; or the path of a file that `specc export` wrote. States are kept
+            by native alone.
+        Raises what `load` raises, and ArtefactError where the engine is not there or is of another model.
         """
-        model, encoders = load_trained(directory, devices)
-        engine = None if exported is None else load_exported(exported, threads=1)
-        scorer = Scorer(model, encoders, cache, engine=engine)
-        if engine is not None:
-            scorer.check_engine(str(exported))
+        return Scorer.of(*load_trained(directory, devices), directory, cache=cache, engine=engine)
+
+    @staticmethod
+    def of(
+        model: Model,
+        encoders: Encoders,
+        directory: str | Path,
+        *,
+        cache: float = 64,
+        engine: str | Path = NATIVE,
+    ) -> Scorer:
+        """The scorer of a model that was loaded from a folder. As `load`."""
+        model.eval()
+        scorer = Scorer(model, encoders, cache, engine=engine_of(model, encoders, directory, engine))
         scorer.warm()
         return scorer
-
-    def check_engine(self, name: str) -> None:
-        """Raises ArtefactError unless the engine gives what the model gives. name: what it is called."""
-        assert self._engine is not None
-        batch = blank(self.encoders.schema, self.manifest, 3 if self.candidates else None, 3)
-        with torch.inference_mode():
-            wanted = self.model(batch)
-            found = self._engine(batch)
-        for result, values in wanted.items():
-            if result not in found or not torch.allclose(found[result], values, rtol=1e-3, atol=1e-4):
-                what = "gives another" if result in found else "has no"
-                raise ArtefactError(
-                    f"{name} {what} `{result}` than the model of the folder: it was exported of another one, "
-                    "or before it was trained anew; export the model again"
-                )
 
     def score(self, request: Mapping[str, Any] | pa.RecordBatch) -> Scores:
         """The scores of one request's candidates.
@@ -160,8 +155,8 @@ class Scorer:
             return self.encoders.encode(table, _ORIGIN, candidates=self.candidates, labels=False)
 
     def _outputs(self, batch: Batch) -> Mapping[str, Tensor]:
-        if self._engine is not None:
-            return self._engine(batch)
+        if self.engine.run is not None:
+            return self.engine.run(batch)
         return self.model.candidate_part(self.state(batch), batch)
 
     def state(self, batch: Batch) -> Any:
@@ -184,7 +179,7 @@ class Scorer:
         for number, length in ((1, 1), (256, 64), (3, 3), (3, 3)):
             with torch.inference_mode():
                 own = number if self.candidates else None
-                batch = blank(self.encoders.schema, self.manifest, own, length)
+                batch = sample(self.encoders.schema, self.manifest, own, length)
                 self._meant(self._outputs(batch))
         self.states = states
 
@@ -226,32 +221,3 @@ def _within_candidate(axis: Axis) -> bool:
             return True
         step = step.parent
     return False
-
-
-def blank(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, length: int) -> Batch:
-    """A batch of one request, so many positions long, of the first rows of all tables and of numbers 0."""
-    counts = None if candidates is None else torch.tensor([candidates])
-    batch = Batch(schema, 1, {}, {}, {}, counts)
-    lengths: dict[str, Tensor] = {}
-    for id, axis in schema.axes.items():
-        rows = replace(batch, lengths=lengths).layout[() if axis.parent is None else axis.parent].count
-        lengths[id] = torch.full((rows,), min(axis.bound, length))
-    layout = replace(batch, lengths=lengths).layout
-    fields: dict[str, Tensor | Bag] = {}
-    for entry in (*manifest["fields"], *manifest.get("crosses", ())):
-        if entry.get("training"):
-            continue
-        rows = layout[schema.fields[entry["path"]]].count
-        encoding = entry.get("encoding")  # a cross has none
-        if encoding == "bag":
-            weights = torch.ones(rows) if "weight" in entry["options"] else None
-            ones = torch.ones(rows, dtype=torch.int64)
-            value: Tensor | Bag = Bag(torch.zeros_like(ones), ones, weights)
-        elif encoding == "key":
-            value = torch.zeros(rows, 1, dtype=torch.int64)
-        elif entry.get("table") is not None:
-            value = torch.zeros(rows, dtype=torch.int64)
-        else:
-            value = torch.zeros(rows, entry["options"].get("n", 1) if encoding == "vector" else 1)
-        fields[entry["path"]] = value
-    return replace(batch, lengths=lengths, fields=fields)

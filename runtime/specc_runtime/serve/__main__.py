@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 from specc_runtime.devices import DeviceError
-from specc_runtime.engines import NATIVE, exported_by
 from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
 from specc_runtime.retrieval import RetrievalError, Stages
 from specc_runtime.retrieval.stages import NEAREST
 from specc_runtime.score import Scorer, prebuild
+from specc_runtime.score.engine import AUTO, ENGINES
 from specc_runtime.serve.run import serve
 from specc_runtime.serve.service import Limits
 
@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-body", type=int, default=plain.body, help="bytes of a request")
     parser.add_argument(
         "--engine",
-        choices=(NATIVE, "onnx", "aoti"),
-        default=NATIVE,
-        help="what runs the model: its own code, or what `specc export` put beside its folder",
+        choices=ENGINES,
+        help="what runs the model: its own code, what `specc export` put beside its folder, or the quickest "
+        "of those that are there (auto)",
     )
     parser.add_argument("--exported", type=Path, help="run this file, wherever `specc export` wrote it")
     parser.add_argument(
@@ -49,10 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.rank is not None and given.retrieve is None:
         parser.error("--rank is of --retrieve INDEX")
-    if given.engine != NATIVE and given.exported is not None:
+    if given.engine is not None and given.exported is not None:
         parser.error("--exported names the file, and the file its engine: leave --engine away")
-    if (given.engine != NATIVE or given.exported is not None) and given.retrieve is not None:
-        parser.error("models of two stages run by their own code: leave --engine and --exported away")
+    if (given.engine or given.exported) is not None and given.retrieve is not None and given.rank is None:
+        parser.error("with --retrieve, --engine and --exported are of --rank MODEL2")
     for name, least in (
         ("threads", 1),
         ("nearest", 1),
@@ -85,10 +85,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _loaded(given: argparse.Namespace) -> Scorer | Stages:
+    engine = given.exported or given.engine or AUTO
     if given.retrieve is None:
-        exported = given.exported or exported_by(given.model, given.engine)
-        return Scorer.load(given.model, cache=given.cache, exported=exported)
-    return Stages.load(given.model, given.retrieve, given.rank, nearest=given.nearest, cache=given.cache)
+        return Scorer.load(given.model, cache=given.cache, engine=engine)
+    return Stages.load(
+        given.model, given.retrieve, given.rank, nearest=given.nearest, cache=given.cache, engine=engine
+    )
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def application(service: Service, threads: int) -> FastAPI:
         return _fault(400, {"error": what, "parameter": faults[0][0]})
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
+    async def health() -> dict[str, Any]:
         """The model that is served."""
         return {"status": "ok", **_who(service)}
 
@@ -173,8 +173,17 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _who(service: Service) -> dict[str, str]:
-    return {"model": service.scorer.manifest["name"], "version": service.scorer.version}
+def _who(service: Service) -> dict[str, Any]:
+    """The model that is served, and what runs it."""
+    served, engine = service.scorer, service.scorer.engine
+    found: dict[str, Any] = {
+        "model": served.manifest["name"],
+        "version": served.version,
+        "engine": engine.name,
+    }
+    if engine.milliseconds:
+        found["milliseconds"] = {name: round(ms, 3) for name, ms in engine.milliseconds.items()}
+    return found | ({"left_out": dict(engine.left_out)} if engine.left_out else {})
 
 
 def _json(value: Any) -> bytes:

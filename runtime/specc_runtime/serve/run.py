@@ -44,6 +44,9 @@ def serve(
         own = listener.getsockname()[1]
         name = f"[{host}]" if ":" in host else host
         version = service.scorer.version[:12] or "unsaved"
+        engine = service.scorer.engine
+        if engine.milliseconds or engine.left_out:
+            say(f"engine {engine.told()}")
         say(f"serving {service.scorer.manifest['name']} {version} at http://{name}:{own}")
         server.run(sockets=[listener])
 
