@@ -121,6 +121,20 @@ class Table(nn.Module):
             squares = squares / self.counts[rows].clamp(min=1).to(squares.dtype)
         return squares.sum()
 
+    @untraced
+    def penalty_of_all(self) -> Tensor:
+        """Sum of squares of all rows, a scalar."""
+        return self.whole().square().sum()
+
+    @untraced
+    def penalty_of_all_by_frequency(self) -> Tensor:
+        """As `penalty_of_all`, each row's part divided by its count in the training data (by 1 where that is
+        not known, or 0)."""
+        squares = self.whole().square().sum(-1)
+        if self.counts is not None:
+            squares = squares / self.counts.clamp(min=1).to(squares.dtype)
+        return squares.sum()
+
     def embedding(self, ids: Tensor) -> Tensor:
         stale.catch_up(self.weight, ids)
         return F.embedding(ids, self.weight, sparse=stale.owner_of(self.weight) is not None)

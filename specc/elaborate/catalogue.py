@@ -79,18 +79,25 @@ def _sampled(world: World, expr: tree.Expr | None, site: Site) -> int:
     return count
 
 
+def weight_of_table(world: World, name: str, table: Encoding, span: Span) -> str:
+    """Return the path of a declared table's weight, which there then is even if no field reads it."""
+    path = f"{name}.weight"
+    if path not in world.weights:
+        world.weight(
+            Weight(
+                path, (table.rows, table.width), "table", table.init, span, name, l2=table.l2,
+                l2_by_frequency=table.l2_by_frequency, frozen=table.frozen, pretrained=table.pretrained,
+                vocabulary=name if table.name == "vocab" else None,
+            )
+        )  # fmt: skip
+    return path
+
+
 def row_loss(world: World, name: str, of: Catalogue, x: Node, span: Span) -> tuple[TableRows, Node]:
     """Return what the classes of a prediction are, and the loss of an example."""
     table, size = of.table, of.table.rows
     first = int(table.name == "vocab")
-    weight = Weight(
-        f"{of.name}.weight", (size, table.width), "table", table.init, span, of.name, l2=table.l2,
-        l2_by_frequency=table.l2_by_frequency, frozen=table.frozen, pretrained=table.pretrained,
-        vocabulary=of.name if first else None,
-    )  # fmt: skip
-    path = f"{of.name}.weight"
-    if path not in world.weights:
-        world.weight(weight)
+    path = weight_of_table(world, of.name, table, span)
     counts = Weight(
         f"{name}.classes.counts", (size,), "buffer", ("ones",), span, name, counts=f"label:{name}"
     )

@@ -148,7 +148,7 @@ def _name(expr: tree.Ref, site: Site) -> Node:
             f"`{name}` is a {kind}, and a value is needed here",
             expr.span,
             secondary=(Label(entry.span, "declared here"),),
-            help="tables are read through a space's fields"
+            help=f"tables are read through a space's fields, or as a whole: `rows({name}, as row)`"
             if kind == "table"
             else f"apply it: `{name}(x)` or `x |> {name}`",
         )

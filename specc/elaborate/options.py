@@ -103,6 +103,8 @@ def option_value(option: Option, expr: tree.Expr, site: Site) -> Any:
         raise site.world.fault("E0403", f"`{option.name}` is the name of an axis", expr.span)
     if option.kind == "prediction":
         return _prediction(expr, site)
+    if option.kind == "table":
+        return _table(expr, site)
     if option.kind in ("layer", "layer?"):
         if option.kind == "layer?" and _is_none(expr, site):
             return None
@@ -148,6 +150,27 @@ def _prediction(expr: tree.Expr, site: Site) -> str:
         expr.span,
         found=f"`{expr.span.text}`",
         help="there is " + ", ".join(f"`{name}`" for name in known) if known else "",
+    )
+
+
+def _table(expr: tree.Expr, site: Site) -> tuple[str, Any]:
+    """Return the name and the encoding of a declared table. Raises Fault."""
+    found = site.scope.find(expr.name) if isinstance(expr, tree.Ref) else None
+    if found is not None and isinstance(expr, tree.Ref) and isinstance(found[1].statement, tree.Table):
+        return found[1].statement.ident.name, found[0].value_of(found[1], expr.name)
+    module = site.world.program.main
+    known = [name for name, item in module.named.items() if isinstance(item, tree.Table)]
+    if isinstance(expr, tree.Ref) and found is None:
+        raise site.world.unknown("E0201", "table", expr.name, expr.span, known)
+    listed = ", ".join(f"`{name}`" for name in known)
+    raise site.world.fault(
+        "E0403",
+        "the name of a declared table is needed here",
+        expr.span,
+        found=f"`{expr.span.text}`",
+        help=f"there is {listed}; a field's own table is declared so: `table items = vocab(1_000, 8)`"
+        if known
+        else "declare one, such as `table items = vocab(1_000, 8)`, and let fields name it",
     )
 
 

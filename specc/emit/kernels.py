@@ -180,6 +180,8 @@ _FORMS: dict[str, Form] = {
     "predicted": _template("predicted[{0}]"),
     "penalty": _times("{0}.penalty({1})"),
     "penalty_by_frequency": _times("{0}.penalty_by_frequency({1})"),
+    "penalty_of_all": _times("{0}.penalty_of_all()"),
+    "penalty_of_all_by_frequency": _times("{0}.penalty_of_all_by_frequency()"),
     "square_sum": _times("{0}.square().sum()"),
 }
 

@@ -25,6 +25,7 @@ from specc.interpret.sources import labelled
 from specc.interpret.values import Example, Setting, Value, Weighted, dtype_of
 from specc.ir.graph import ExtraLoss, Graph, Node, Prediction, Weight, readings
 from specc.ir.inputs import labels_read
+from specc.ops import op
 
 __all__ = [
     "ACROSS",
@@ -206,17 +207,19 @@ def _penalty(
     that is not known)."""
     if weight.kind != "table":
         return (tensor**2).sum()
-    rows = sorted({row for node in graph.nodes for row in _rows(node, weight.path, examples)})
+    rows = sorted({row for node in graph.nodes for row in _rows(node, weight, examples)})
     squares = [(tensor[row] ** 2).sum() for row in rows]
     if weight.l2_by_frequency and weight.path in counts:
         squares = [s / max(int(counts[weight.path][r]), 1) for s, r in zip(squares, rows, strict=True)]
     return torch.stack(squares).sum() if squares else tensor.new_zeros(())
 
 
-def _rows(node: Node, path: str, examples: Sequence[Example]) -> set[int]:
+def _rows(node: Node, weight: Weight, examples: Sequence[Example]) -> set[int]:
     """Return the rows of a table that a node reads."""
+    if node.op == op.ROWS and weight.path in node.weights:
+        return set(range(weight.shape[0]))
     found: set[int] = set()
-    for field in (r.field for r in readings(node) if r.table == path):
+    for field in (r.field for r in readings(node) if r.table == weight.path):
         for example in examples:
             for held in example.fields[field].values():
                 ids = held.ids if isinstance(held, Weighted) else held

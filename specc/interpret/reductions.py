@@ -113,8 +113,10 @@ def _contract(node: Node, inputs: Inputs, s: Setting) -> Value:
     (a, b), over, channels = inputs, node.attrs["over"], node.attrs["channels"]
 
     def total(place: Place) -> Tensor:
-        places = [{**place, **inner} for inner in s.places(over)]
-        whole = torch.stack([a[p] * b[p] for p in places]).sum(0)
+        products = [a[p] * b[p] for p in s.along(over, place)]
+        if not products:
+            return s.number(0).expand(node.type.width)
+        whole = torch.stack(products).sum(0)
         return whole.sum(0, keepdim=True) if channels else whole
 
     return s.value(node.type, total)

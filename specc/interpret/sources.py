@@ -31,6 +31,13 @@ def _input(node: Node, inputs: Inputs, s: Setting) -> Value:
     return s.value(node.type, numbers)
 
 
+@means(op.ROWS)
+def _rows(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position i is row i."""
+    table, axis = s.weights[node.weights[0]], node.attrs["axis"]
+    return s.value(node.type, lambda place: table[place[axis]])
+
+
 @means(op.EMBED)
 def _embed(node: Node, inputs: Inputs, s: Setting) -> Value:
     """The table's row that the id names."""

@@ -115,6 +115,10 @@ class Setting:
         """Yield every place along some axes that exists. Inside of a scan the axes of `here` are settled."""
         yield from self._places(union(Type(axes, 1)), {})
 
+    def along(self, axes: tuple[Axis, ...], place: Place) -> Iterator[dict[Axis, int]]:
+        """Yield every place that there is along some axes at one along others, their parents among them."""
+        yield from self._places(union(Type(axes, 1)), dict(place))
+
     def _places(self, axes: tuple[Axis, ...], place: dict[Axis, int]) -> Iterator[dict[Axis, int]]:
         if not axes:
             yield place

@@ -204,11 +204,16 @@ class _Model:
             if not weight.l2 or weight.frozen:
                 continue
             readers = [n for n in self.graph.nodes if weight.path in n.weights]
-            if weight.kind == "table":
+            whole = [n for n in readers if n.op == op.ROWS]
+            if weight.kind == "table" and not whole:
                 readers = [n for n in readers if readings(n)]
             if weight.kind == "table" and not readers:
                 continue
-            if weight.kind == "table":
+            if whole:
+                name = "penalty_of_all_by_frequency" if weight.l2_by_frequency else "penalty_of_all"
+                table = Parameter(weight.path.removesuffix(".weight"), layer=True)
+                part = body.make(name, weight.l2, table, shape=_ALONE, width=1)
+            elif weight.kind == "table":
                 ids = dict.fromkeys(
                     Field(r.field, "column" if r.mode is None else "values", n.device)
                     for n in readers

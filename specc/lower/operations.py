@@ -73,6 +73,10 @@ def _lookup(body: Body, node: Node) -> Value | None:
     return None
 
 
+def _rows(body: Body, node: Node) -> Value:
+    return body.make("whole", Parameter(node.weights[0]), like=node)
+
+
 def _learned(body: Body, node: Node) -> Value:
     """The ragged axes of the parameter are read by position, the static ones become dimensions."""
     axes: tuple[Axis, ...] = node.attrs["axes"]
@@ -270,10 +274,19 @@ def _weighted_sum(body: Body, node: Node) -> Value:
 
 def _contract(body: Body, node: Node) -> Value:
     shape, over = body.shape(node), node.attrs["over"]
-    inner = Shape(shape.domain, body.unit.shapes.dims((*shape.dims, *over)))
-    a, b = (body.at(i, inner, node) for i in node.inputs)
+    dims = body.unit.shapes.dims((*shape.dims, *over))
     options = {"channels": True} if node.attrs["channels"] else {}
-    return body.make("contract", a, b, *(inner.dim(axis) for axis in over), like=node, options=options)
+    sequence = next((axis for axis in over if axis.ragged), None)
+    if sequence is None:
+        inner = Shape(shape.domain, dims)
+        a, b = (body.at(i, inner, node) for i in node.inputs)
+        return body.make("contract", a, b, *(inner.dim(axis) for axis in over), like=node, options=options)
+    domain = _with_axis(shape, sequence)
+    inner = Shape(domain, dims)
+    a, b = (body.at(i, inner, node, whole=True) for i in node.inputs)
+    static = [inner.dim(axis) for axis in over if axis != sequence]
+    rows = body.rows(domain, node)
+    return body.make("contract_rows", a, b, rows, sequence, *static, like=node, options=options)
 
 
 def _paired(body: Body, node: Node) -> Value:
@@ -381,6 +394,7 @@ _LOWERINGS: dict[str, Lowering] = {
     op.INPUT: _input,
     op.EMBED: _embed,
     op.EMBED_BAG: _embed,
+    op.ROWS: _rows,
     op.LOOKUP: _lookup,
     op.LEARNED: _learned,
     op.CONSTANT: _constant,

@@ -103,7 +103,7 @@ REQUIRED = object()
 class Option:
     """A static of a call. kind: "count" (integer >= 1), "copies" (of a layer), "int", "number", "rate"
     (0 <= p < 1), "bool", "sizes" (list of counts), "layer", "layer?" (or `none`), "init", "axis",
-    "prediction" (a name), "text?" (in quotes, or `none`), "choice" (one of `choices`)."""
+    "prediction" or "table" (a name), "text?" (in quotes, or `none`), "choice" (one of `choices`)."""
 
     name: str
     kind: str

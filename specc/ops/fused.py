@@ -64,7 +64,12 @@ def _weighted_sum(check: Checker, node: Node, inputs: Inputs) -> Type:
 def _contract(check: Checker, node: Node, inputs: Inputs) -> Type:
     both, over = check.broadcast(node, *inputs), node.attrs["over"]
     for axis in over:
-        check.require(node, both.has(axis) and not axis.ragged, f"{both} has no static `{axis}`")
+        check.require(node, both.has(axis), f"{both} has no `{axis}`")
+    sequences = [axis for axis in over if axis.ragged]
+    check.require(node, len(sequences) < 2, "it is summed over several sequences")
+    for axis in sequences:
+        for x in inputs:
+            check.along(node, x, axis)
     width = 1 if node.attrs["channels"] else both.width
     return Type(tuple(a for a in both.axes if a not in over), width)
 
@@ -132,7 +137,8 @@ DEFINITIONS = (
     ),
     OpDef(
         op.CONTRACT, "fused",
-        "Sum of a * b over static axes, and over channels: a product of matrices.", slots("a b"), _contract,
+        "Sum of a * b over static axes, one that is not, and channels: a product of matrices.",
+        slots("a b"), _contract,
         attrs={"over": tuple, "channels": bool}, traits=_PURE, derivative=_READS_INPUT, noun="total",
     ),
     OpDef(

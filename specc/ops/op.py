@@ -10,6 +10,7 @@ from __future__ import annotations
 INPUT = "input"
 EMBED = "embed"
 EMBED_BAG = "embed_bag"
+ROWS = "rows"
 LEARNED = "learned"
 LABEL = "label"
 CONSTANT = "constant"

@@ -36,6 +36,12 @@ def _embed(check: Checker, node: Node, inputs: Inputs) -> Type:
     return Type(check.fields[node.attrs["field"]].axes, weight.shape[-1])
 
 
+def _rows(check: Checker, node: Node, inputs: Inputs) -> Type:
+    weight, axis = check.weights[node.weights[0]], node.attrs["axis"]
+    check.require(node, weight.kind == "table" and weight.shape[0] == axis.size, f"`{axis}` has other rows")
+    return Type((axis,), weight.shape[-1])
+
+
 def _lookup(check: Checker, node: Node, inputs: Inputs) -> Type:
     fields = node.attrs["fields"]
     check.require(node, len(fields) == len(node.attrs["modes"]) == len(node.weights) > 0, "it has no parts")
@@ -97,6 +103,11 @@ DEFINITIONS = (
         op.EMBED_BAG, "sources", "A multi-valued field: sum, mean or max over its ids' rows; 0 for none.", (),
         _embed, attrs={"field": str, "mode": str}, weights=slots("table"), traits=_traits(Origin.DATA),
         derivative=_NO_INPUT, noun="found",
+    ),
+    OpDef(
+        op.ROWS, "layers", "All rows of a table, along a new static axis.", (), _rows, attrs={"axis": Axis},
+        weights=slots("table"), traits=_traits(Origin.PARAMETER), derivative=_NO_INPUT,
+        call=Call((), (Option("table", "table"),), {"as": True}), noun="rows",
     ),
     OpDef(
         op.KEY, "sources", "A key, 64 bits: what `same_key` compares, and nothing else may read.", (), _key,

@@ -386,7 +386,7 @@ def value_name(graph: Graph, node: Node) -> str:
     if node.name is not None:
         scope = node.scope if node.scope.split(".")[-1] != node.name else node.scope.rpartition(".")[0]
         return f"{scope}.{node.name}" if scope else node.name
-    if node.op == op.LEARNED:
+    if node.op in (op.LEARNED, op.ROWS):
         return node.weights[0]
     bound = next((name for name, id in graph.bindings.items() if id == node.id), None)
     return bound or f"{node.op} in {node.scope}" if node.scope else bound or node.op

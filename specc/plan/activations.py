@@ -366,7 +366,7 @@ class _Walk:
 
 
 # Kernels whose value is a weight itself, or that of another function.
-_NOTHING = frozenset({"learned", "constant", "positions", "predicted", "weights"})
+_NOTHING = frozenset({"learned", "whole", "constant", "positions", "predicted", "weights"})
 
 
 def distinct(named: float, rows: int) -> float:

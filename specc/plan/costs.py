@@ -119,6 +119,10 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return Cost(every if learnt else ())
         case "contract":
             return Cost(every if learnt else ())
+        case "contract_rows":
+            # Padded copies of the factors, which are what is kept.
+            whole = sum(map(sizes.value, every))
+            return Cost(beside=whole, back=whole) if learnt else Cost(during=whole)
         case "linear" | "product_of" | "convolve" | "matmul" | "fan" | "per_head":
             return Cost(every[:1])
         case "add_product":

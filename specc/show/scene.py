@@ -117,7 +117,7 @@ def _keys(graph: Graph, detail: Detail, scopes: Mapping[int, str]) -> dict[int, 
             keys[node.id] = f"space {space}"
         elif node.op == op.TRANSFER:
             keys[node.id] = keys[node.inputs[0]]
-        elif node.op == op.LEARNED:
+        elif node.op in (op.LEARNED, op.ROWS):
             keys[node.id] = f"learned {node.weights[0]}"
         elif detail == "ops":
             keys[node.id] = f"{scopes[node.id]} {node.id}"

@@ -143,6 +143,12 @@ class _Program:
     def learned(self) -> None:
         env = self.env
         name, n = env.fresh("w"), width(env, 4)
+        if env.number(0, 7) == 7:
+            row = Ax(("static", env.fresh("row"), 7, ()), f"row{env.counter[0]}", 7, True)
+            env.register(row.name, row)
+            self.body.append(f"{name} = rows(items, as {row.name})")
+            env.values.append(Val(name, Ty((row,), self.items)))
+            return
         axis = env.one([None, *{a for v in env.values for a in v.type.axes}])
         if axis is None and env.chance():
             static = env.fresh("slot")

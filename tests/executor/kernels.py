@@ -140,6 +140,11 @@ def _bag(table: Tensor, held: Any, mode: str) -> Tensor:
     return rows.amax(0) if mode == "max" else rows.mean(0) if mode == "mean" else rows.sum(0)
 
 
+@form("whole")
+def _whole(run: Execution, weight: Tensor) -> Tensor:
+    return weight.unsqueeze(0)
+
+
 @form("learned")
 def _learned(run: Execution, weight: Tensor, *turned: int) -> Tensor:
     return (weight.permute(turned) if turned else weight).unsqueeze(0)
@@ -396,6 +401,18 @@ def _contract(run: Execution, a: Tensor, b: Tensor, *dims: int, channels: bool =
     return whole.sum(-1, keepdim=True) if channels else whole
 
 
+@form("contract_rows")
+def _contract_rows(
+    run: Execution, a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, channels: bool = False
+) -> Tensor:
+    whole = _contract(run, a, b, *dims, channels=channels)
+    sums = [
+        whole[sequence].sum(0)
+        for sequence in run.layout.sequences(rows, axis, run.layout.without(rows, axis))
+    ]
+    return torch.stack(sums) if sums else whole[:0]
+
+
 def _unsqueezed(x: Tensor, dims: Sequence[int]) -> Tensor:
     for dim in dims:
         x = x.unsqueeze(dim)
@@ -447,6 +464,11 @@ def _penalty(run: Execution, factor: float, path: str, *fields: list[Any]) -> Te
     named = {i for held in fields for ids in held for i in _ids(ids)}
     weight = run.model.weights[f"{path}.weight"]
     return factor * (weight[sorted(named)] ** 2).sum()
+
+
+@form("penalty_of_all", "penalty_of_all_by_frequency")
+def _penalty_of_all(run: Execution, factor: float, path: str) -> Tensor:
+    return factor * (run.model.weights[f"{path}.weight"] ** 2).sum()
 
 
 def _ids(held: Any) -> tuple[int, ...]:

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from specc.driver import compiled
+from specc.report import Report
+from specc.testing import random_batch
+from specc_runtime import from_texts
 from specc_runtime.ops import contract, dot
 
 SHAPES = [
@@ -57,6 +61,30 @@ class _Largest(TorchDispatchMode):
             if isinstance(one, Tensor):
                 self.most = max(self.most, one.numel())
         return found
+
+
+CAPSULES = """\
+model capsules
+space user from request { id: ids(50, 8) }
+space history[t <= 40] from request { item: ids(50, 32), place: ids(50, 32) }
+picked = softmax(history.place, over t) |> split(32, as capsule)
+read   = sum(picked * history.item, over t)
+chain  = sum(sum(picked * (sigmoid(history.item) * (history.place |> linear(1))), over t) * tanh(read))
+predict click: binary = concat(join(tanh(read), over capsule), join(chain, over capsule), user) |> linear(1)
+"""
+
+
+def test_a_product_along_a_sequence_is_not_made() -> None:
+    """Of 40 positions with 32 numbers each, 32 by 32 sums and nothing larger: as written there are 1,024
+    numbers at every position."""
+    report = Report()
+    found = compiled(CAPSULES, "default", None, {}, report)
+    assert found is not None, list(report)
+    model = from_texts(found.texts)
+    batch = random_batch(model.manifest, 16, seed=1, full=True)
+    with _Largest() as seen:
+        model.loss(batch).backward()
+    assert seen.most == 16 * max(40 * 32, 32 * 32)
 
 
 def test_no_product_of_the_whole_is_made() -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from specc_runtime.batch import Bag
 from specc_runtime.layers import Table
-from specc_runtime.ops import embed, lookup
+from specc_runtime.ops import embed, lookup, whole
 from specc_runtime.train import skipped
 from specc_runtime.train.lazy import build_optimizer, clip_gradients
 
@@ -291,6 +291,24 @@ def test_whoever_takes_a_table_as_a_whole_has_all_its_rows(take: Callable[[Toy],
 
     dense, exact = run("dense"), run("exact")
     torch.testing.assert_close(exact.items.weight, dense.items.weight, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), OPTIMIZERS[::3])
+def test_a_table_that_is_read_as_a_whole_too(name: str, options: dict[str, Any]) -> None:
+    def run(tables: str) -> Toy:
+        torch.manual_seed(0)
+        model = Toy().double()
+        optimizer = build_optimizer(model, name, options, tables)
+        for number, ids in enumerate(batches(20, 1)):
+            optimizer.zero_grad()
+            loss = model(ids)
+            if number % 3 == 1:
+                loss = loss + (whole(model.items.weight) * torch.arange(ROWS).reshape(1, -1, 1)).tanh().sum()
+            loss.backward()
+            optimizer.step()
+        return model
+
+    assert_same(run("exact"), run("dense"))
 
 
 def test_a_table_without_gradient_takes_no_step() -> None:

@@ -42,6 +42,7 @@ CONSTRUCTS: Mapping[str, str] = {
     "shift": r"over \w+ = index\(",
     "position in a condition": r"where (\w+) == (1|floor)",
     "chunks": r"split[ (].*over \w+ as \w+, as p\d+",
+    "rows of a table": r"rows\(items, as",
     "chunks joined": r"join[ (].*over p\d+",
     "convolution": r"windows.*\|> join\(\w+\) \|> linear",
     "centred window": r"align = centred",

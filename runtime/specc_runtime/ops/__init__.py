@@ -15,6 +15,7 @@ from specc_runtime.ops.cell import (
     Projected,
     recur,
 )
+from specc_runtime.ops.contract import contract_rows
 from specc_runtime.ops.dense import (
     add_product,
     bce,
@@ -29,7 +30,7 @@ from specc_runtime.ops.dense import (
     seconds,
     stack,
 )
-from specc_runtime.ops.fields import embed, embed_bag, lookup
+from specc_runtime.ops.fields import embed, embed_bag, lookup, whole
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.products import product
 from specc_runtime.ops.reading import at, at_rows, convolve, windows, windows_of_rows
@@ -76,6 +77,7 @@ __all__ = [
     "chunk",
     "concat",
     "contract",
+    "contract_rows",
     "convolve",
     "cross_entropy",
     "dense",
@@ -124,6 +126,7 @@ __all__ = [
     "unchunk",
     "unroll",
     "weighted_sum",
+    "whole",
     "windows",
     "windows_of_rows",
 ]

@@ -42,6 +42,13 @@ _LARGE = 2**22
 
 
 @untraced
+def whole(weight: Tensor) -> Tensor:
+    """Return all rows of a table [rows, width] as one value, [1, rows, width]. A view: no memory is used."""
+    stale.catch_up(weight)
+    return weight.unsqueeze(0)
+
+
+@untraced
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """Return the rows of a table [n, w] at ids, int64 [rows]: [rows, w]."""
     return lookup([(weight, ids)])[0]

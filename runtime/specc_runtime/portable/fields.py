@@ -13,6 +13,11 @@ from specc_runtime.batch import Bag
 from specc_runtime.portable.layout import owners
 
 
+def whole(weight: Tensor) -> Tensor:
+    """All rows of a table as one value, [1, rows, width]."""
+    return weight.unsqueeze(0)
+
+
 def embed(weight: Tensor, ids: Tensor) -> Tensor:
     """The rows of a table [n, w] that ids, int64 [rows], name: [rows, w]."""
     return F.embedding(ids, weight)

@@ -20,7 +20,7 @@ from specc_runtime.ops.across import log_frequency, same_key
 from specc_runtime.ops.dense import bce, bernoulli, mse
 from specc_runtime.ops.reading import windows
 from specc_runtime.portable import segment
-from specc_runtime.portable.fields import embed, embed_bag, lookup
+from specc_runtime.portable.fields import embed, embed_bag, lookup, whole
 from specc_runtime.portable.layout import Rows, expand
 from specc_runtime.portable.loops import scan, scan_along, scan_together, settled
 from specc_runtime.portable.reading import at, at_rows, convolve, windows_of_rows
@@ -67,6 +67,14 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     if any(m > 1 == n for m, n in pairs) and any(m == 1 < n for m, n in pairs):
         return contract(a, b, channels=True)
     return (a * b).sum(-1, keepdim=True)
+
+
+def contract_rows(a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, channels: bool = False) -> Tensor:
+    """Sum of products along an axis, over some dimensions and over channels: of every sequence, padded with
+    zeros, a product of matrices."""
+    own = sequences(rows, axis)
+    inner = [1, *(dim + 1 for dim in dims)]
+    return contract(own.table(a), own.table(b), *inner, channels=channels)
 
 
 def contract(a: Tensor, b: Tensor, *dims: int, channels: bool = False) -> Tensor:
@@ -224,9 +232,9 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 __all__ = [
     "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "chunk",
-    "concat", "contract", "convolve", "cross_entropy", "dense", "dot", "embed", "embed_bag", "expand", "fan",
-    "firsts", "flatten", "head", "heads", "log_frequency", "lookup", "mse", "paired", "pairs", "per_head",
-    "product", "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment",
-    "settled", "stack", "tail", "tails", "top", "unchunk", "unroll", "weighted_sum", "windows",
-    "windows_of_rows",
+    "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot", "embed",
+    "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads", "log_frequency", "lookup", "mse",
+    "paired", "pairs", "per_head", "product", "rename", "repeat", "same_key", "scan", "scan_along",
+    "scan_together", "seconds", "segment", "settled", "stack", "tail", "tails", "top", "unchunk",
+    "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
 ]  # fmt: skip

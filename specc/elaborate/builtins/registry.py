@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from specc.elaborate import keys
-from specc.elaborate.builtins import axes, labels, layers, parts, pointwise, reading, reductions, widths
+from specc.elaborate.builtins import (
+    axes,
+    labels,
+    layers,
+    parts,
+    pointwise,
+    reading,
+    reductions,
+    tables,
+    widths,
+)
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.ops import OPS
 
@@ -11,5 +21,6 @@ _uncalled = [name for name, known in OPS.items() if known.call is not None and n
 assert not _uncalled, _uncalled
 
 __all__ = [
-    "BUILTINS", "axes", "keys", "labels", "layers", "parts", "pointwise", "reading", "reductions", "widths",
+    "BUILTINS", "axes", "keys", "labels", "layers", "parts", "pointwise", "reading", "reductions",
+    "tables", "widths",
 ]  # fmt: skip
