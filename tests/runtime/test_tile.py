@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -34,6 +36,49 @@ def test_tiles_make_the_whole() -> None:
         assert torch.allclose(mine, theirs)
     with torch.no_grad():
         assert torch.allclose(by_tile(summed, 4, x, gain), expected)
+
+
+def test_a_gradient_may_be_taken_again_but_not_of_a_gradient() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(9, 4, 2, dtype=torch.float64, requires_grad=True)
+    found = by_tile(lambda x: pairs(x, 1).exp().sum(1), 2, x).sum()
+    (first,) = torch.autograd.grad(found, x, retain_graph=True)
+    assert torch.equal(torch.autograd.grad(found, x, retain_graph=True)[0], first)
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(found, x, create_graph=True)
+
+
+def test_tiles_are_computed_again_as_they_were_in_lower_precision() -> None:
+    torch.manual_seed(0)
+    w = torch.randn(3, 3, requires_grad=True)
+    x = torch.randn(8, 3, requires_grad=True)
+
+    def squared(x: Tensor) -> Tensor:
+        return torch.relu(x @ w).square()
+
+    found = []
+    for rows in (8, 3):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = by_tile(squared, rows, x)
+        found.append((y.detach(), *torch.autograd.grad(y.sum(), (x, w))))
+    assert found[0][0].dtype == torch.bfloat16
+    torch.testing.assert_close(*found, rtol=0.02, atol=0.02)
+
+
+def test_nothing_of_a_tile_is_kept_for_backward() -> None:
+    x = torch.randn(10, 6, 2, requires_grad=True)
+    made = []
+
+    def wide(x: Tensor) -> Tensor:
+        inner = pairs(x, 1)
+        made.append(weakref.ref(inner))
+        return inner.exp().sum(1)
+
+    y = by_tile(wide, 5, x)
+    assert [inner() for inner in made] == [None, None]
+    y.sum().backward()
+    assert len(made) == 4
+    assert [inner() for inner in made] == [None] * 4
 
 
 def test_one_tile_may_be_enough_and_none_too() -> None:

@@ -8,13 +8,14 @@ on many rows, so there all rows are one tile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.autocast import in_single
@@ -38,8 +39,49 @@ def by_tile(function: Callable[..., Tensor], rows: int, *values: Tensor) -> Tens
     pieces = zip(*(x.split(rows) for x in values), strict=True)
     if not torch.is_grad_enabled():
         return torch.cat([function(*tile) for tile in pieces])
-    parts = [checkpoint(function, *tile, use_reentrant=False, preserve_rng_state=False) for tile in pieces]
-    return torch.cat(parts)
+    return torch.cat([_Recomputed(function, tile).result() for tile in pieces])
+
+
+class _Recomputed:
+    """A function of tensors whose backward computes it again instead of saving anything.
+
+    As torch.utils.checkpoint, which takes a millisecond a call to provide for what is not here: randomness,
+    other devices, functions that differ from call to call.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], given: Sequence[Tensor]) -> None:
+        self.function, self.given = function, given
+        self.count = 0
+        # By the number of what was saved, its value, until it is read.
+        self.kept: dict[int, Tensor] = {}
+        self.lowered = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+
+    def result(self) -> Tensor:
+        with saved_tensors_hooks(self._number, self._value):
+            return self.function(*self.given)
+
+    def _number(self, _: Tensor) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def _value(self, number: int) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("what is computed by tiles has no second derivative")
+        if number not in self.kept:
+            self._compute()
+        return self.kept.pop(number)
+
+    def _compute(self) -> None:
+        self.kept = {}
+
+        def keep(x: Tensor) -> Tensor:
+            kept = self.kept[len(self.kept)] = x.detach()
+            return kept[:0]  # of these nothing is computed
+
+        given = [x.detach().requires_grad_(x.requires_grad) for x in self.given]
+        lowered = nullcontext() if self.lowered is None else torch.autocast("cpu", self.lowered)
+        with torch.enable_grad(), lowered, saved_tensors_hooks(keep, lambda x: x):
+            self.function(*given)
 
 
 def tiled(function: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
