@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from inspect import unwrap
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -23,8 +24,11 @@ from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
+from specc_runtime.native.say import wanted
+from specc_runtime.native.scoring import Scoring
 from specc_runtime.ops import segment
 from specc_runtime.pieces import Widths, pieces_of
+from specc_runtime.record import SCORING
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import held
 
@@ -81,6 +85,7 @@ class Model(nn.Module):
         self.files: dict[str, str] = {}
         self.directory: Path | None = None
         self.saved_as: str | None = None
+        self._scoring: Scoring | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -88,6 +93,7 @@ class Model(nn.Module):
         for name in list(vars(cls)):
             if name in shared or name.startswith("output_"):
                 method = cited(vars(cls)[name])
+                method = _in_c(method, name) if name in _IN_C else method
                 method = _pieced(method) if name in ("forward", "candidate_part") else method
                 setattr(cls, name, _counting(method))
 
@@ -110,6 +116,20 @@ class Model(nn.Module):
         """What `forward` gives, from the state of the batch's requests: of the batch only the fields of the
         candidates, their number and all lengths are read. The state is left as it is."""
         return self(batch)  # type: ignore[no-any-return]
+
+    def score_in_c(self, on: bool = True) -> bool:
+        """Compute scores as one call of C from now on: of batches on the CPU, in evaluation mode and without
+        gradients. Builds that C, where the model does not bring it along. `forward` and its parts give the
+        same scores, up to rounding.
+
+        Returns whether that is so: False where the model has no such C, or this machine no C compiler.
+        """
+        self._scoring = None
+        if on and SCORING in self.files:
+            scoring = Scoring(self.files[SCORING])
+            if wanted(self.home, self.dtype) and scoring.ready(self.dtype):
+                self._scoring = scoring
+        return self._scoring is not None
 
     def output(self, name: str, batch: Batch) -> Tensor:
         """One result by itself: vectors [rows, width], of one channel [rows].
@@ -269,6 +289,34 @@ def _pieced(method: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str,
                     state = named["state"] if "state" in named else given[0]
                     found = [method(self, state, piece) for piece in chain([first], pieces)]
                     return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+        return method(self, *given, **named)
+
+    return call
+
+
+_IN_C = ("forward", "request_part", "candidate_part")
+
+
+def _in_c(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`forward` or one of its parts, computed in C where the model is asked to and the batch is such."""
+
+    @wraps(method)
+    def call(self: Model, *given: Any, **named: Any) -> Any:
+        scoring = self._scoring
+        if scoring is not None and not torch.is_grad_enabled() and not self.training:
+            batch: Batch = named["batch"] if "batch" in named else given[-1]
+            if not is_dynamo_compiling():
+                if name == "forward":
+                    found: Any = scoring.forward(self, batch)
+                elif name == "request_part":
+                    state = scoring.request_part(self, batch)
+                    found = None if state is None else unwrap(method).__globals__["State"](*state)
+                else:
+                    found = scoring.candidate_part(
+                        self, named["state"] if "state" in named else given[0], batch
+                    )
+                if found is not None:
+                    return found
         return method(self, *given, **named)
 
     return call

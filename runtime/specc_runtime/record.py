@@ -26,6 +26,7 @@ from specc_runtime.version import __version__
 
 MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"
 KERNELS = "kernels.c"  # of models that call C
+SCORING = "scoring.c"  # of models whose scores can be computed in C
 LIBRARIES = "libraries"  # what C was built to, for the processors that it was built on
 INDICES = "indices"  # where keys are in vocabularies
 RECORD, NEXT = "artefact.json", ".next"
@@ -258,7 +259,7 @@ def link(file: Path, path: Path) -> None:
 
 def is_text(name: str) -> bool:
     """Whether a file of a folder is one of those that the compiler writes."""
-    return name in (MODEL, MANIFEST, KERNELS) or name.endswith(".arec")
+    return name in (MODEL, MANIFEST, KERNELS, SCORING) or name.endswith(".arec")
 
 
 def digest(path: Path) -> str:

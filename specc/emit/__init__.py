@@ -12,9 +12,13 @@ __all__ = ["emit", "manifest_of", "source_of"]
 
 
 def emit(graph: Graph) -> dict[str, str]:
-    """Return the texts of `model.py`, `manifest.json` and, if there is any C, `kernels.c`, by file name, of a
-    graph after `passes.optimise`."""
+    """Return the texts of `model.py`, `manifest.json` and, where there is such C, `kernels.c` and
+    `scoring.c`, by file name, of a graph after `passes.optimise`."""
     manifest = json.dumps(manifest_of(graph), indent=2, ensure_ascii=False)
-    model, kernels = sources_of(graph)
-    texts = {"model.py": model, "manifest.json": manifest + "\n"}
-    return {**texts, "kernels.c": kernels} if kernels else texts
+    model, kernels, scoring = sources_of(graph)
+    in_c = {"kernels.c": kernels, "scoring.c": scoring}
+    return {
+        "model.py": model,
+        "manifest.json": manifest + "\n",
+        **{n: text for n, text in in_c.items() if text},
+    }

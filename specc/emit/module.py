@@ -16,6 +16,7 @@ from specc.emit.function import Unit, Writer
 from specc.emit.kernels import LOSSES
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, class_name
+from specc.emit.scoring import scoring_text
 from specc.ir.graph import Graph
 from specc.lower import lower
 from specc.lower.program import Derived, Function, Parts, Program, Value, walk
@@ -28,12 +29,13 @@ def source_of(graph: Graph) -> str:
     return sources_of(graph)[0]
 
 
-def sources_of(graph: Graph) -> tuple[str, str]:
-    """Return the texts of `model.py` and of the C that it calls, which is empty if it calls none."""
+def sources_of(graph: Graph) -> tuple[str, str, str]:
+    """Return the texts of `model.py`, of the C that it calls, and of the C that computes its scores by
+    itself; those in C are empty if there is none."""
     return printed(lower(graph))
 
 
-def printed(program: Program) -> tuple[str, str]:
+def printed(program: Program) -> tuple[str, str, str]:
     """Return the texts of a lowered program, as `sources_of` does for a graph."""
     graph = program.graph
     unit = Unit(graph, Names(class_name(graph.name), KERNELS))
@@ -56,7 +58,7 @@ def printed(program: Program) -> tuple[str, str]:
         *(line for path, call in layers_of(graph) for line in broken(f"self.add({quoted(path)}, {call})", 8)),
         *methods,
     ]
-    return "\n".join(text).rstrip() + "\n", kernels
+    return "\n".join(text).rstrip() + "\n", kernels, scoring_text(program, unit)
 
 
 def _sentence(graph: Graph) -> str:

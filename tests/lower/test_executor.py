@@ -126,7 +126,7 @@ def test_a_fault_in_lowering_is_found_there(spoil: Callable[[Program], None]) ->
     graph = replace(small("dien"), attentions=())
     program = lower(optimise(graph))
     spoil(program)
-    text, kernels = printed(program)
+    text, kernels, _ = printed(program)
     texts = {**compiled(graph, "default").files, "model.py": text, "kernels.c": kernels}
     model, batch, expected = _asked(graph, from_texts(texts))
     executed: Any = Executed(program, model.state_dict())

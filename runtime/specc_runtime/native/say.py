@@ -25,7 +25,7 @@ def wanted(device: torch.device, dtype: torch.dtype) -> bool:
 def say(why: str) -> None:
     """Warn once that there are no kernels in C, and why."""
     warnings.warn(
-        f"recurrences and attention are slower without kernels in C: {why}; "
+        f"scoring, recurrences and attention are slower without kernels in C: {why}; "
         f"{_SWITCH}=0 in the environment does without",
         stacklevel=2,
     )

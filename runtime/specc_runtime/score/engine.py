@@ -90,6 +90,7 @@ def _quickest(model: Model, encoders: Encoders, directory: Path) -> Engine:
             left_out[name] = str(error)
     if len(there) == 1:
         return Engine(left_out=left_out)
+    model.score_in_c()
     taken = timed(model, encoders, {name: engine.run or _by(model) for name, engine in there.items()})
     best = min(taken, key=lambda name: taken[name])
     if taken[best] > _CLEARLY * taken[NATIVE]:

@@ -172,6 +172,8 @@ class Scorer:
 
     def warm(self) -> None:
         """Score requests of nothing in particular, so that all that is made once is there."""
+        if self.engine.run is None:
+            self.model.score_in_c()
         states, self.states = self.states, States(0)
         for vocabulary in self.encoders.vocabularies.values():
             vocabulary.row_of([0] if pa.types.is_int64(vocabulary.keys.type) else ["?"])

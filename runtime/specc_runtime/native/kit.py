@@ -1,0 +1,257 @@
+"""What the C of a model's scoring (specc.emit.scoring) calls: memory, rows, products, layers, loops.
+
+Promises: every function works on memory that its caller gives. Rows are numbered by int32. A model's text
+names these functions, so that what one of them does never changes; another need gets another name.
+"""
+
+from __future__ import annotations
+
+from specc_runtime.native.kit_rows import ROWS
+
+_MEMORY = """\
+#include <stdlib.h>
+#include <string.h>
+
+/* Compiled once, however many call it. */
+#define KIT static __attribute__((noinline, unused))
+
+/* Memory of one call, freed at once. */
+typedef struct block { struct block *next; } block;
+typedef struct { block *blocks; char *free; size_t left; } memory;
+
+/* A value that a function made: its rows, and how many there are. */
+typedef struct { const real *x; int64_t n; } made;
+
+KIT memory *memory_(void) { return calloc(1, sizeof(memory)); }
+
+KIT void *take_(memory *m, int64_t numbers, size_t size)
+{
+    size_t bytes = ((size_t)(numbers > 0 ? numbers : 1) * size + 127) / 64 * 64;
+    if (bytes > m->left) {
+        size_t whole = bytes > (1 << 20) ? bytes : (1 << 20);
+        block *b = malloc(whole + 128);
+        if (!b) return 0;
+        b->next = m->blocks;
+        m->blocks = b;
+        m->free = (char *)(((uintptr_t)b + 127) / 64 * 64);
+        m->left = whole;
+    }
+    void *found = m->free;
+    m->free += bytes;
+    m->left -= bytes;
+    return found;
+}
+
+KIT void release_(memory *m)
+{
+    for (block *b = m->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(m);
+}
+
+#define REALS(name, n) real *name = take_(m, n, sizeof(real)); if (!name) return 2
+#define INTS(name, n) int32_t *name = take_(m, n, sizeof(int32_t)); if (!name) return 2
+#define LANES PRAGMA(omp simd)
+#define SUMMED(x) PRAGMA(omp simd reduction(+:x))
+"""
+
+_PRODUCTS = """\
+/* BLAS as Fortran calls it, if the process has one. */
+typedef void gemm(const char *, const char *, const int *, const int *, const int *, const real *,
+                  const real *, const int *, const real *, const int *, const real *, real *, const int *);
+static gemm *blas_;
+void use_blas(void *found) { blas_ = (gemm *)found; }
+
+static inline real dot_(const real *x, const real *y, int64_t k)
+{
+    real sum = 0;
+    SUMMED(sum) for (int64_t c = 0; c < k; c++) sum += x[c] * y[c];
+    return sum;
+}
+
+/* y [n, m] = (or +=, with `add`) x [n, k] times w, whose number for output j of channel c is
+   w[j * sj + c * sc], of which one stride is 1; plus a bias [m], if there is one. lx, ly: strides of rows. */
+KIT void product_(int64_t n, int64_t k, int64_t m, const real *x, int64_t lx, const real *w, int64_t sj,
+                     int64_t sc, const real *bias, real *y, int64_t ly, int add)
+{
+    const int by_blas = blas_ && n > 3 && m > 1 && k > 1;
+    if (by_blas && bias)
+        for (int64_t i = 0; i < n; i++)
+            if (!add) memcpy(y + i * ly, bias, m * sizeof(real));
+            else LANES for (int64_t j = 0; j < m; j++) y[i * ly + j] += bias[j];
+    if (by_blas) {
+        const int n_ = n, k_ = k, m_ = m, x_ = lx, w_ = sc == 1 ? sj : sc, y_ = ly;
+        const real one = 1, keep = add || bias;
+        blas_(sc == 1 ? "T" : "N", "N", &m_, &n_, &k_, &one, w, &w_, x, &x_, &keep, y, &y_);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, x += lx, y += ly) {
+        if (sc == 1) {
+            int64_t j = 0;
+            for (; j + 4 <= m; j += 4) {
+                const real *a = w + j * sj, *b = a + sj, *c = b + sj, *d = c + sj;
+                real p = 0, q = 0, r = 0, s = 0;
+                PRAGMA(omp simd reduction(+:p,q,r,s)) for (int64_t l = 0; l < k; l++)
+                    p += x[l] * a[l], q += x[l] * b[l], r += x[l] * c[l], s += x[l] * d[l];
+                const real found[4] = {p, q, r, s};
+                for (int64_t l = 0; l < 4; l++)
+                    y[j + l] = found[l] + (add ? y[j + l] : 0) + (bias ? bias[j + l] : 0);
+            }
+            for (; j < m; j++) y[j] = dot_(x, w + j * sj, k) + (add ? y[j] : 0) + (bias ? bias[j] : 0);
+            continue;
+        }
+        if (!add) memset(y, 0, m * sizeof(real));
+        for (int64_t c = 0; c < k; c++) {
+            const real a = x[c], *b = w + c * sc;
+            LANES for (int64_t j = 0; j < m; j++) y[j] += a * b[j];
+        }
+        if (bias) LANES for (int64_t j = 0; j < m; j++) y[j] += bias[j];
+    }
+}
+"""
+
+_LAYERS = """\
+KIT void layer_norm_(int64_t n, int64_t w, const real *x, const real *scale, const real *shift, double eps,
+                        real *y)
+{
+    for (int64_t i = 0; i < n; i++, x += w, y += w) {
+        real mean = 0, square = 0;
+        SUMMED(mean) for (int64_t c = 0; c < w; c++) mean += x[c];
+        mean /= w;
+        SUMMED(square) for (int64_t c = 0; c < w; c++) square += (x[c] - mean) * (x[c] - mean);
+        const real by = (real)(1 / sqrt(square / w + eps));
+        LANES for (int64_t c = 0; c < w; c++) y[c] = (x[c] - mean) * by * scale[c] + shift[c];
+    }
+}
+
+KIT void batch_norm_(int64_t n, int64_t w, const real *x, const real *mean, const real *variance,
+                        const real *scale, const real *shift, double eps, real *y)
+{
+    for (int64_t i = 0; i < n; i++, x += w, y += w)
+        LANES for (int64_t c = 0; c < w; c++) {
+            const real by = 1 / (real)sqrt(variance[c] + (real)eps), z = (x[c] - mean[c]) * by;
+            y[c] = scale ? z * scale[c] + shift[c] : z;
+        }
+}
+
+/* by, less [w]: 1 / sqrt(variance + eps), mean times that. */
+KIT void dice_(int64_t n, int64_t w, const real *x, const real *mean, const real *variance,
+                  const real *slope, double eps, real *by, real *less, real *y)
+{
+    for (int64_t c = 0; c < w; c++)
+        by[c] = 1 / (real)sqrt(variance[c] + (real)eps), less[c] = mean[c] * by[c];
+    for (int64_t i = 0; i < n; i++, x += w, y += w)
+        LANES for (int64_t c = 0; c < w; c++) {
+            const real p = sigmoid_(x[c] * by[c] - less[c]);
+            y[c] = (p + (1 - p) * slope[c]) * x[c];
+        }
+}
+
+/* Softmax over the middle one of x [n, k, w]. */
+KIT void softmax_(int64_t n, int64_t k, int64_t w, const real *x, real *y)
+{
+    for (int64_t i = 0; i < n; i++, x += k * w, y += k * w)
+        for (int64_t c = 0; c < w; c++) {
+            real top = -INFINITY, total = 0;
+            for (int64_t j = 0; j < k; j++) top = x[j * w + c] > top ? x[j * w + c] : top;
+            LANES for (int64_t j = 0; j < k; j++) y[j * w + c] = exp_(x[j * w + c] - top);
+            for (int64_t j = 0; j < k; j++) total += y[j * w + c];
+            for (int64_t j = 0; j < k; j++) y[j * w + c] /= total;
+        }
+}
+"""
+
+_ATTENTION = """\
+/* Attention of the queries of a group over the keys that they share. sight: 0 all, 1 up to its own place, 2
+   before it, 3 all but it. q [n, h, d], k [l, hk, d], v [l, hv, e], s: room for n * h * l; y [n, h, e]. */
+KIT void attend_(int64_t n, int64_t l, int64_t h, int64_t hk, int64_t hv, int64_t d, int64_t e, real scale,
+                    int sight, const real *q, const real *k, const real *v, real *s, real *y)
+{
+    if (!l) {
+        memset(y, 0, n * h * e * sizeof(real));
+        return;
+    }
+    if (hk == 1) product_(n * h, d, l, q, d, k, d, 1, 0, s, l, 0);
+    for (int64_t b = 0; hk > 1 && b < h; b++)
+        product_(n, d, l, q + b * d, h * d, k + b * d, h * d, 1, 0, s + b * l, h * l, 0);
+    for (int64_t i = 0; i < n * h; i++) {
+        real *x = s + i * l, top = -INFINITY, total = 0;
+        const int64_t at = i / h;
+        if (sight)
+            for (int64_t j = 0; j < l; j++)
+                if (sight == 1 ? j > at : sight == 2 ? j >= at : j == at) x[j] = -INFINITY;
+        for (int64_t j = 0; j < l; j++) top = x[j] > top ? x[j] : top;
+        if (top == -INFINITY) {
+            memset(x, 0, l * sizeof(real));
+            continue;
+        }
+        LANES for (int64_t j = 0; j < l; j++) x[j] = exp_(scale * (x[j] - top));
+        SUMMED(total) for (int64_t j = 0; j < l; j++) total += x[j];
+        LANES for (int64_t j = 0; j < l; j++) x[j] /= total;
+        /* exp_ of -inf is tiny, not 0. */
+        if (sight)
+            for (int64_t j = 0; j < l; j++)
+                if (sight == 1 ? j > at : sight == 2 ? j >= at : j == at) x[j] = 0;
+    }
+    if (hv == 1) product_(n * h, l, e, s, l, v, 1, e, 0, y, e, 0);
+    for (int64_t b = 0; hv > 1 && b < h; b++)
+        product_(n, l, e, s + b * l, h * l, v + b * e, 1, h * e, 0, y + b * e, h * e, 0);
+}
+
+/* Whether rows at an index, or at `first` and those after it, lie one after another; the first of them. */
+KIT int64_t run_(const int32_t *index, int64_t first, int64_t n)
+{
+    if (!index) return first;
+    for (int64_t i = 1; i < n; i++)
+        if (index[first + i] != index[first] + i) return -1;
+    return n ? index[first] : 0;
+}
+
+/* Attention by sequence: of n, with queries begins_q[i] .. begins_q[i + 1] (one each, if it is null), over
+   keys begins_k[i] .. begins_k[i + 1]. at_k, at_v: the rows of keys and values, if they are repeated.
+   Sequences of one query each that share their keys are a group. most: the keys of the longest; all: of a
+   group's queries. */
+KIT int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32_t *begins_k, int64_t h,
+                      int64_t hk, int64_t hv, int64_t d, int64_t e, real scale, int sight, const real *q,
+                      const real *k, const int32_t *at_k, const real *v, const int32_t *at_v, real *y)
+{
+    int64_t most = 0, asked = 1;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t l = begins_k[i + 1] - begins_k[i], a = begins_q ? begins_q[i + 1] - begins_q[i] : 1;
+        most = l > most ? l : most;
+        asked = a > asked ? a : asked;
+    }
+    const int64_t room = (asked * h * most + (1 << 15));
+    REALS(s, room);
+    REALS(own_k, most * hk * d);
+    REALS(own_v, most * hv * e);
+    for (int64_t i = 0; i < n;) {
+        const int64_t b = begins_k[i], l = begins_k[i + 1] - b;
+        const int64_t rk = run_(at_k, b, l), rv = run_(at_v, b, l);
+        int64_t end = i + 1;
+        if (!begins_q && rk >= 0 && rv >= 0 && at_k && at_v)
+            while (end < n && (end + 1 - i) * h * most <= room && begins_k[end + 1] - begins_k[end] == l
+                   && run_(at_k, begins_k[end], l) == rk && run_(at_v, begins_k[end], l) == rv) end++;
+        const real *keys = k + rk * hk * d, *values = v + rv * hv * e;
+        if (rk < 0) {
+            for (int64_t j = 0; j < l; j++)
+                memcpy(own_k + j * hk * d, k + at_k[b + j] * hk * d, hk * d * sizeof(real));
+            keys = own_k;
+        }
+        if (rv < 0) {
+            for (int64_t j = 0; j < l; j++)
+                memcpy(own_v + j * hv * e, v + at_v[b + j] * hv * e, hv * e * sizeof(real));
+            values = own_v;
+        }
+        const int64_t from = begins_q ? begins_q[i] : i, to = begins_q ? begins_q[i + 1] : end;
+        attend_(to - from, l, h, hk, hv, d, e, scale, sight, q + from * h * d, keys, values, s,
+                y + from * h * e);
+        i = end;
+    }
+    return 0;
+}
+"""
+
+KIT = "\n".join([_MEMORY, ROWS, _PRODUCTS, _LAYERS, _ATTENTION])

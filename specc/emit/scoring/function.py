@@ -1,0 +1,448 @@
+"""Print a function of a lowered program as one function of C.
+
+A value is an array of rows that lie one after another; repeating rows for other axes moves nothing, but gives
+the value an index, which what reads it row by row follows. Arrays that nothing reads any more are used again.
+
+Promises: the values of the function's kernels, each printed by `kernels` or `loops`; it reads and writes only
+what it is given, and ends without a result where a batch is not what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+from specc import frozen
+from specc.emit.function import Unit
+from specc.emit.scoring.rows import Grid, Layout
+from specc.ir.graph import Graph
+from specc.lower.program import Field, Kernel, Matrix, Position, Value, walk
+from specc.ops.products import Columns, Product
+
+
+@frozen.dataclass(frozen=True)
+class Place:
+    """Where a value is: `pointer` to its first row, its sizes in a row, its rows (None: it is the same
+    everywhere), and the index of the row that each is, if that is not its own number."""
+
+    pointer: str
+    sizes: tuple[int, ...]
+    grid: Grid | None
+    index: str = ""
+
+    @property
+    def size(self) -> int:
+        return prod(self.sizes)
+
+    def row(self, i: str = "i") -> str:
+        """The C expression for the address of a row."""
+        if self.grid is None:
+            return self.pointer
+        return f"{self.pointer} + (int64_t){f'{self.index}[{i}]' if self.index else i} * {self.size}"
+
+
+Printer = Callable[["Writer", Kernel, int], None]
+"""Writes a kernel, given its place among those of its function."""
+
+
+class Entry:
+    """What a model's functions are given, in order: for each its kind and its name. used: by function, which
+    of them it reads."""
+
+    def __init__(self) -> None:
+        self.entries: list[list[Any]] = []
+        self.used: dict[str, set[int]] = {}
+        self._at: dict[tuple[Any, ...], tuple[int, int]] = {}
+        self._slots = 1  # after the number of requests
+
+    def slot(self, function: str, kind: str, *name: Any, slots: int = 2) -> int:
+        """The first slot of something that a function is given."""
+        key = (kind, *name)
+        if key not in self._at:
+            self._at[key] = len(self.entries), self._slots
+            self.entries.append([kind, *name])
+            self._slots += slots
+        number, slot = self._at[key]
+        self.used.setdefault(function, set()).add(number)
+        return slot
+
+
+class Writer:
+    """Writes one function. graph: of which the weights' shapes are read."""
+
+    def __init__(self, unit: Unit, entry: Entry, prefix: str, print_kernel: Printer) -> None:
+        self.unit = unit
+        self.prefix = prefix
+        self.print_kernel = print_kernel
+        self.tile: Grid | None = None
+        self.graph: Graph = unit.graph
+        self.lines: list[str] = []
+        self.indent = 1
+        self.entry = entry
+        self.layout = Layout(unit.axes, unit.roles, self._prepare)
+        self.layout.given = self._lengths
+        self.places: dict[Value, Place] = {}
+        self.runs: list[str] = []
+        self._made: dict[Any, str] = {}
+        self._free: dict[Grid, list[tuple[int, str]]] = {}
+        self._buffers: dict[str, tuple[Grid, int]] = {}
+        self._last: dict[Value, int] = {}
+        self._before: list[list[str]] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append("    " * self.indent + text)
+
+    def _prepare(self, *lines: str) -> None:
+        with self.prepared():
+            for line in lines:
+                self.say(line)
+
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """A loop's lines; what is prepared within it stands before it."""
+        outer, self.lines = self.lines, []
+        self._before.append(outer)
+        yield
+        self._before.pop()
+        outer += self.lines
+        self.lines = outer
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Lines that no round of a loop changes, before the outermost loop."""
+        if not self._before:
+            yield
+            return
+        lines, indent, self.lines, self.indent = self.lines, self.indent, self._before[0], 1
+        before, self._before = self._before, []
+        yield
+        self._before = before
+        self.lines, self.indent = lines, indent
+
+    @contextmanager
+    def block(self, head: str = "") -> Iterator[None]:
+        self.say(f"{head} {{".strip())
+        self.indent += 1
+        yield
+        self.indent -= 1
+        self.say("}")
+
+    def name(self, stem: str) -> str:
+        return self.layout.name(stem)
+
+    def copy(self, into: str, of: str, numbers: int | str, head: str = "") -> None:
+        """Copy numbers; in a loop, if there is a `head`."""
+        self.say(f"{head} memcpy({into}, {of}, {numbers} * sizeof(real));".strip())
+
+    # ------------------------------------------------------------------ what is given
+
+    def slot(self, kind: str, *name: Any, slots: int = 2) -> int:
+        return self.entry.slot(self.prefix, kind, *name, slots=slots)
+
+    def _lengths(self, id: str) -> tuple[str, str]:
+        slot = self.slot("lengths", id) if id else self.slot("candidates")
+        return self._pointer(slot, "int64_t"), f"a[{slot + 1}]"
+
+    def _pointer(self, slot: int, type: str = "real") -> str:
+        key = ("pointer", slot)
+        if key not in self._made:
+            name = self._made[key] = f"a{slot}"
+            self._prepare(f"const {type} *{name} = (const {type} *)(intptr_t)a[{slot}];")
+        return self._made[key]
+
+    def weight(self, path: str) -> str:
+        return self._pointer(self.slot("weight", path, slots=1))
+
+    def option(self, path: str, name: str) -> str:
+        """A number that a layer has."""
+        slot = self.slot("number", path, name, slots=1)
+        key = ("number", slot)
+        if key not in self._made:
+            found = self._made[key] = f"d{slot}"
+            self._prepare(f"double {found};", f"memcpy(&{found}, a + {slot}, sizeof {found});")
+        return self._made[key]
+
+    def shape(self, path: str) -> tuple[int, ...]:
+        return tuple(self.graph.weights[path].shape)
+
+    def table(self, path: str) -> tuple[str, str]:
+        """A table, and how many rows it has."""
+        slot = self.slot("table", path)
+        return self._pointer(slot), f"a[{slot + 1}]"
+
+    def column(self, field: Field, count: str, kind: str, type: str) -> str:
+        """The values of a field that has `count` of them."""
+        slot = self.slot(kind, field.path)
+        pointer = self._pointer(slot, type)
+        self.check(f"a[{slot + 1}] != {count}")
+        return pointer
+
+    def check(self, wrong: str) -> None:
+        key = ("check", wrong)
+        if key not in self._made:
+            self._made[key] = wrong
+            self._prepare(f"if ({wrong}) return 1;")
+
+    def ids(self, field: Field, grid: Grid, table: str) -> str:
+        """A field's ids, of which each is a row of a table."""
+        count, (_, rows) = self.layout.count(grid), self.table(table)
+        key = ("ids", field.path, self.shape(table)[0])
+        if key not in self._made:
+            pointer = self.column(field, count, "ids", "int64_t")
+            name = self._made[key] = self.name("ids")
+            self._prepare(
+                f"const int32_t *{name} = ids_(m, {count}, {pointer}, {rows});", f"if (!{name}) return 1;"
+            )
+        return self._made[key]
+
+    # -------------------------------------------------------------------- memory
+
+    def grid(self, value: Value) -> Grid | None:
+        """The rows of a value: those of the tile, inside of one."""
+        if value.shape.domain is None:
+            return None
+        return self.tile if self.tile is not None else self.layout.grid(value.shape.domain)
+
+    def count(self, grid: Grid | None) -> str:
+        return "1" if grid is None else self.layout.count(grid)
+
+    def scratch(self, numbers: str | int) -> str:
+        """Room for some numbers, for the whole function."""
+        name = self.name("s")
+        self._prepare(f"REALS({name}, {numbers});")
+        return name
+
+    def new(self, value: Value, sizes: Sequence[int], grid: Grid | None) -> Place:
+        """A place for a value that has rows."""
+        grid = grid if grid is not None else _ONE
+        size = prod(sizes)
+        free = self._free.get(grid, [])
+        found = min((x for x in free if x[0] >= size), default=None)
+        if found is not None:
+            free.remove(found)
+            name = found[1]
+        else:
+            name, count = self.name("v"), "1" if grid is _ONE else self.layout.count(grid)
+            room = f"room{grid.tile}" if grid.tile > 0 else count
+            self._prepare(f"REALS({name}, {room} * {size});")
+            self._buffers[name] = grid, size
+        place = Place(name, tuple(sizes), None if grid is _ONE else grid)
+        self.places[value] = place
+        return place
+
+    def over(self, value: Value, x: Value, place: int) -> bool:
+        """Put a value in the place of an operand, if nothing else is there or reads it."""
+        own = self.places.get(x)
+        if own is None or own.index or own.pointer not in self._buffers:
+            return False
+        others = (v for v, p in self.places.items() if p.pointer == own.pointer)
+        if any(self._last.get(v, -1) > place for v in others):
+            return False
+        self.places[value] = own
+        return True
+
+    def alias(self, value: Value, of: Place, sizes: Sequence[int] | None = None) -> None:
+        self.places[value] = Place(of.pointer, of.sizes if sizes is None else tuple(sizes), of.grid, of.index)
+
+    def place(self, x: Any) -> Place:
+        return self.places[x]
+
+    def dense(self, x: Value | Place) -> Place:
+        """A value whose rows lie one after another; one row if it is the same everywhere."""
+        place = x if isinstance(x, Place) else self.places[x]
+        if not place.index:
+            return place
+        assert place.grid is not None
+        key = ("dense", place)
+        if key not in self._made or place.grid.tile:
+            count = self.layout.count(place.grid)
+            room = f"room{place.grid.tile}" if place.grid.tile else count
+            name = self._made[key] = self.scratch(f"{room} * {place.size}")
+            with self.block(f"for (int64_t i = 0; i < {count}; i++)"):
+                self.say(f"memcpy({name} + i * {place.size}, {place.row()}, {place.size} * sizeof(real));")
+        return Place(self._made[key], place.sizes, place.grid)
+
+    def at(self, x: Value, grid: Grid) -> Place:
+        """A value with a row of its own for each of some rows, one after another."""
+        place = self.places[x]
+        if place.grid is not None:
+            return self.dense(place)
+        name, count = self.scratch(f"{self.count(grid)} * {place.size}"), self.count(grid)
+        with self.block(f"for (int64_t i = 0; i < {count}; i++)"):
+            self.say(f"memcpy({name} + i * {place.size}, {place.row()}, {place.size} * sizeof(real));")
+        return Place(name, place.sizes, grid)
+
+    def run(self, kernels: Iterable[Kernel], ends: Sequence[Value]) -> None:
+        """Write kernels in order. ends: values that are read after all of them."""
+        kernels = list(kernels)
+        self._last |= {v: n for n, k in enumerate(kernels) for v in _reads(k)}
+        self._last |= dict.fromkeys(ends, len(kernels))
+        for number, kernel in enumerate(kernels):
+            self.print_kernel(self, kernel, number)
+            self._release(number)
+
+    def _release(self, done: int) -> None:
+        """Let what nothing reads any more be used again."""
+        live = {p.pointer for v, p in self.places.items() if self._last.get(v, -1) > done}
+        for name, (grid, size) in list(self._buffers.items()):
+            free = self._free.setdefault(grid, [])
+            if name not in live and (size, name) not in free and not self._copied(name):
+                free.append((size, name))
+            elif name in live and (size, name) in free:
+                free.remove((size, name))
+
+    def _copied(self, name: str) -> bool:
+        """Whether a copy of an array's rows is known, which another value in its place would not have."""
+        return any(key[0] == "dense" and key[1].pointer == name for key in self._made if key[0] == "dense")
+
+    # ------------------------------------------------------------------- products
+
+    def product(
+        self,
+        n: str,
+        x: str,
+        ldx: int,
+        products: Sequence[Product],
+        y: str,
+        ldy: int,
+        *,
+        bias: bool,
+        add: bool,
+    ) -> None:
+        """y = (or +=) x times the matrices of some products, each beside the one before."""
+        column = 0
+        for one in products:
+            known = f"{self.weight(one.bias)}" if bias and one.bias else "0"
+            begin, more = 0, add
+            for block in together(one.blocks):
+                width = block[0].stop - block[0].start
+                matrix, stride = self.block_of(one, block)
+                into = f"{y} + {column}" if column else y
+                of = f"{x} + {begin}" if begin else x
+                self.say(
+                    f"product_({n}, {width}, {one.width}, {of}, {ldx}, {matrix}, {stride}, 1, {known}, "
+                    f"{into}, {ldy}, {int(more)});"
+                )
+                begin, more, known = begin + width, True, "0"
+            column += one.width
+
+    def block_of(self, product: Product, block: tuple[Columns, ...]) -> tuple[str, int]:
+        """The matrix of one block, and how far apart its rows are."""
+        weight, stride = self.weight(product.matrix), self.shape(product.matrix)[1]
+        if len(block) == 1 and block[0].coefficient == 1.0:
+            return f"{weight} + {block[0].start}" if block[0].start else weight, stride
+        key = ("block", product.matrix, product.width, block)
+        if key not in self._made:
+            width = block[0].stop - block[0].start
+            name = self._made[key] = self.scratch(product.width * width)
+            with self.prepared(), self.block(f"for (int64_t j = 0; j < {product.width}; j++)"):
+                terms = " + ".join(f"(real){c.coefficient!r} * x[{c.start} + c]" for c in block)
+                self.say(f"const real *x = {weight} + j * {stride};")
+                self.say(f"LANES for (int64_t c = 0; c < {width}; c++) {name}[j * {width} + c] = {terms};")
+        return self._made[key], block[0].stop - block[0].start
+
+    def whole(self, matrix: Matrix) -> tuple[str, int, int]:
+        """Products' matrices one below the other, [out, in], and their sizes."""
+        out = sum(p.width for p in matrix.products)
+        key = ("whole", matrix)
+        if key not in self._made:
+            name = self._made[key] = self.scratch(out * matrix.width)
+            row = 0
+            for product in matrix.products:
+                column = 0
+                for block in together(product.blocks):
+                    width = block[0].stop - block[0].start
+                    text, stride = self.block_of(product, block)
+                    with self.prepared(), self.block(f"for (int64_t j = 0; j < {product.width}; j++)"):
+                        into = f"{name} + ({row} + j) * {matrix.width} + {column}"
+                        self.say(f"memcpy({into}, {text} + j * {stride}, {width} * sizeof(real));")
+                    column += width
+                row += product.width
+        return self._made[key], out, matrix.width
+
+    def bias(self, matrix: Matrix | None) -> str:
+        """The biases of products side by side, 0 where there is none; "0" if none has one."""
+        if matrix is None or not any(p.bias for p in matrix.products):
+            return "0"
+        if len(matrix.products) == 1:
+            assert matrix.products[0].bias
+            return self.weight(matrix.products[0].bias)
+        key = ("bias", matrix.products)
+        if key not in self._made:
+            name = self._made[key] = self.scratch(sum(p.width for p in matrix.products))
+            at = 0
+            for p in matrix.products:
+                into = f"{name} + {at}"
+                of = f"memcpy({into}, {self.weight(p.bias)}" if p.bias else f"memset({into}, 0"
+                self._prepare(f"{of}, {p.width} * sizeof(real));")
+                at += p.width
+        return self._made[key]
+
+    def position(self, position: Position) -> str:
+        """The position, or the length, of each row along an axis."""
+        grid = self.layout.grid(position.rows)
+        if position.length:
+            return self.layout.lengths_of(grid, position.axis)
+        return self.layout.position(grid, position.axis)
+
+
+_ONE = Grid((), -1)
+
+
+def _reads(kernel: Kernel) -> list[Value]:
+    found = list(kernel.operands())
+    for inner in kernel.functions():
+        found += [x for k in walk(inner) for x in k.operands()] + inner.results
+    return found
+
+
+def together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
+    """The blocks, with those merged that are one after another in their matrix too."""
+    found: list[tuple[Columns, ...]] = []
+    for block in blocks:
+        before = found[-1] if found else ()
+        if len(block) == len(before) and all(
+            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
+        ):
+            pairs = zip(before, block, strict=True)
+            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
+        else:
+            found.append(block)
+    return found
+
+
+def part(
+    unit: Unit,
+    entry: Entry,
+    print_kernel: Printer,
+    name: str,
+    kernels: Sequence[Kernel],
+    results: Sequence[Value],
+    state: Mapping[Value, tuple[int, ...]],
+) -> tuple[str, dict[Value, tuple[int, ...]]]:
+    """The C of a function, and the sizes of a row of each result. entry: what it is given. state: the values
+    that another function made, and the sizes of their rows."""
+    w = Writer(unit, entry, name, print_kernel)
+    for number, (value, sizes) in enumerate(state.items()):
+        grid = w.grid(value)
+        w.say(f"const real *state{number} = state[{number}].x;")
+        w.places[value] = Place(f"state{number}", sizes, grid)
+        w.check(f"state[{number}].n != {w.count(grid)}")
+    w.run(kernels, results)
+    for number, value in enumerate(results):
+        grid = w.grid(value)
+        place = w.dense(value) if grid is None else w.at(value, grid)
+        w.say(f"found[{number}] = (made){{{place.pointer}, {w.count(grid)}}};")
+    text = [
+        f"static int {name}_(memory *m, const int64_t *a, const made *state, made *found)",
+        "{",
+        "    const int64_t requests = a[0];",
+        "    (void)state;",
+        *w.lines,
+        "    return 0;",
+        "}",
+        "",
+    ]
+    return "\n".join([*w.runs, *text]), {value: w.places[value].sizes for value in results}

@@ -1,0 +1,254 @@
+"""Print products, layers and attention as C."""
+
+from __future__ import annotations
+
+from math import prod
+
+from specc.emit.scoring.function import Place, Writer
+from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
+from specc.emit.scoring.rows import NotInC
+from specc.lower.program import Heads, Kernel
+from specc.ops import op
+
+
+def linear(w: Writer, kernel: Kernel, number: int) -> None:
+    layer, x = kernel.args
+    place = w.dense(x)
+    out, width = w.shape(f"{layer.path}.weight")
+    result = result_of(w, kernel, (*place.sizes[:-1], out), place)
+    bias = f"{layer.path}.bias"
+    known = w.weight(bias) if bias in w.graph.weights else "0"
+    rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
+    w.say(
+        f"product_({rows}, {width}, {out}, {place.pointer}, {width}, {w.weight(f'{layer.path}.weight')}, "
+        f"{width}, 1, {known}, {result.pointer}, {out}, 0);"
+    )
+
+
+def product_of(w: Writer, kernel: Kernel, number: int) -> None:
+    x, matrix, *bias = kernel.args
+    place = w.dense(x)
+    out = sum(p.width for p in matrix.products)
+    result = result_of(w, kernel, (*place.sizes[:-1], out), place)
+    rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
+    w.product(
+        rows, place.pointer, matrix.width, matrix.products, result.pointer, out, bias=bool(bias), add=False
+    )
+
+
+def add_product(w: Writer, kernel: Kernel, number: int) -> None:
+    into, x, matrix = kernel.args
+    place, own = w.dense(x), w.place(into)
+    result = kernel.result
+    if own.grid is None or not w.over(result, into, number):
+        new = w.new(result, own.sizes, w.grid(result))
+        with w.block(each_row(w, new)):
+            w.say(f"memcpy({new.row()}, {own.row()}, {new.size} * sizeof(real));")
+    out = w.place(result)
+    w.product(
+        w.count(out.grid),
+        place.pointer,
+        matrix.width,
+        matrix.products,
+        out.pointer,
+        out.size,
+        bias=False,
+        add=True,
+    )
+
+
+def heads(w: Writer, kernel: Kernel, number: int) -> None:
+    """A matrix for each head: of the same value (fan), of each head's own (per_head), or one for all."""
+    x, heads, *dim = kernel.args
+    assert isinstance(heads, Heads)
+    place = w.dense(x)
+    first = heads.slabs[0]
+    size, columns = first.stop - first.start, w.shape(first.matrix)[1]
+    width, out = (size, columns) if heads.transposed else (columns, size)
+    own = kernel.name == "per_head"
+    sizes = place.sizes if own else (*place.sizes[:-1], len(heads.slabs), 0) if dim else place.sizes
+    result = result_of(w, kernel, (*sizes[:-1], out), place)
+    count = w.count(result.grid)
+    for n, slab in enumerate(heads.slabs):
+        text = f"{w.weight(slab.matrix)} + {slab.start * columns}"
+        strides = f"1, {columns}" if heads.transposed else f"{columns}, 1"
+        if not dim:
+            rows = f"{count} * {prod(place.sizes[:-1])}"
+            w.say(
+                f"product_({rows}, {width}, {out}, {place.pointer}, {width}, {text}, {strides}, 0, "
+                f"{result.pointer}, {out}, 0);"
+            )
+            return
+        of, far = (
+            (f"{place.pointer} + {n * width}", len(heads.slabs) * width) if own else (place.pointer, width)
+        )
+        into = f"{result.pointer} + {n * out}"
+        w.say(
+            f"product_({count}, {width}, {out}, {of}, {far}, {text}, {strides}, 0, "
+            f"{into}, {len(heads.slabs) * out}, 0);"
+        )
+
+
+def dot(w: Writer, kernel: Kernel, number: int) -> None:
+    a, b = (w.place(x) for x in kernel.args)
+    sizes = broadcast([a.sizes[:-1], b.sizes[:-1]]) if len(a.sizes) > 1 else ()
+    result = result_of(w, kernel, (*sizes, 1))
+    width = max(a.sizes[-1], b.sizes[-1])
+    with w.block(each_row(w, result)):
+        w.say(f"const real *x = {a.row()}, *z = {b.row()};")
+        w.say(f"real *y = {result.row()};")
+        for n, size in enumerate(sizes):
+            w.say(f"for (int64_t j{n} = 0; j{n} < {size}; j{n}++)")
+        full = (*sizes, width)
+        with w.block():
+            w.say("real sum = 0;")
+            w.say(f"SUMMED(sum) for (int64_t c = 0; c < {width}; c++)")
+            w.say(f"    sum += x[{offset(a.sizes, full)}] * z[{offset(b.sizes, full)}];")
+            w.say(f"y[{offset((*sizes, 1), (*sizes, 2))}] = sum;")
+
+
+def paired(w: Writer, kernel: Kernel, number: int) -> None:
+    a, b, matrix, bias, rows = kernel.args
+    grid = w.layout.grid(rows)
+    count = w.layout.count(grid)
+    factors, added = [], []
+    for factor in (a, b):
+        x, of, *own = factor.args
+        place, at = w.place(x), w.layout.grid(of)
+        factors.append(at_rows(w, place, at, grid))
+        if own and own[0] is not None:
+            dense = w.dense(x)
+            out = sum(p.width for p in own[0].products)
+            term = w.scratch(f"{w.count(dense.grid)} * {out}")
+            w.product(
+                w.count(dense.grid),
+                dense.pointer,
+                own[0].width,
+                own[0].products,
+                term,
+                out,
+                bias=False,
+                add=False,
+            )
+            added.append(at_rows(w, Place(term, (out,), dense.grid), at, grid))
+    sizes = factors[0].sizes
+    if factors[1].sizes != sizes or (matrix is not None and len(sizes) > 1):
+        raise NotInC("a product of values with different dimensions")
+    result = w.new(kernel.result, (*sizes[:-1], kernel.result.width), grid)
+    width, heads = sizes[-1], prod(sizes[:-1])
+    if matrix is None and heads > 1:
+        with w.block(each_row(w, result)):
+            w.say(f"const real *x = {factors[0].row()}, *z = {factors[1].row()};")
+            w.say(f"for (int64_t j = 0; j < {heads}; j++)")
+            head = f"j * {width}"
+            w.say(f"    {result.pointer}[i * {heads} + j] = dot_(x + {head}, z + {head}, {width});")
+        return
+    if matrix is None:
+        with w.block(each_row(w, result)):
+            w.say(f"{result.pointer}[i] = dot_({factors[0].row()}, {factors[1].row()}, {width});")
+        return
+    out = kernel.result.width
+    biases = [w.bias(m) for m in (() if bias is None else bias.args)]
+    tile = max(2**14 // max(width, out), 1)
+    product = w.scratch(tile * width)
+    with w.block(f"for (int64_t t = 0; t < {count}; t += {tile})"):
+        w.say(f"const int64_t n = {count} - t < {tile} ? {count} - t : {tile};")
+        with w.block("for (int64_t r = 0; r < n; r++)"):
+            w.say("const int64_t i = t + r;")
+            w.say(f"const real *x = {factors[0].row()}, *z = {factors[1].row()};")
+            w.say(f"real *y = {product} + r * {width}, *o = {result.row()};")
+            w.say(f"LANES for (int64_t c = 0; c < {width}; c++) y[c] = x[c] * z[c];")
+            for n, place in enumerate(added):
+                w.say(f"const real *e{n} = {place.row()};")
+            terms = [
+                *(f"e{n}[c]" for n in range(len(added))),
+                *(f"{name}[c]" for name in biases if name != "0"),
+            ]
+            w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] = {' + '.join(terms) or '0'};")
+        w.product(
+            "n", product, width, matrix.products, f"({result.pointer} + t * {out})", out, bias=False, add=True
+        )
+
+
+def weighted_sum(w: Writer, kernel: Kernel, number: int) -> None:
+    weight, x, rows, axis, *of = kernel.args
+    grid, to = w.layout.grid(rows), w.layout.grid(rows.domain.without(axis))
+    place, share = w.place(x), w.place(weight)
+    if of:
+        place = at_rows(w, place, w.layout.grid(of[0]), grid)
+    ids, size = w.layout.index(grid, to), place.size
+    result = w.new(kernel.result, place.sizes, to)
+    w.say(f"memset({result.pointer}, 0, {w.count(to)} * {size} * sizeof(real));")
+    inner = place.sizes[-1]
+    outer = size // inner
+    by = "p[j]" if share.size > 1 else "p[0]"
+    with w.block(f"for (int64_t i = 0; i < {w.count(grid)}; i++)"):
+        w.say(f"const real *x = {place.row()}, *p = {share.row()};")
+        w.say(f"real *y = {result.pointer} + (int64_t){ids}[i] * {size};")
+        if outer > 1:
+            w.say(f"for (int64_t j = 0; j < {outer}; j++, x += {inner}, y += {inner})")
+        w.say(f"LANES for (int64_t c = 0; c < {inner}; c++) y[c] += {by} * x[c];")
+
+
+def norm(w: Writer, kernel: Kernel, number: int) -> None:
+    layer, x = kernel.args
+    place = w.dense(x)
+    result = result_of(w, kernel, place.sizes, place)
+    rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
+    scale, shift = (w.weight(f"{layer.path}.{name}") for name in ("scale", "shift"))
+    eps = w.option(layer.path, "eps")
+    w.say(
+        f"layer_norm_({rows}, {place.sizes[-1]}, {place.pointer}, {scale}, {shift}, {eps}, {result.pointer});"
+    )
+
+
+def statistics(w: Writer, kernel: Kernel, number: int) -> None:
+    """batch_norm and dice, of the running mean and variance."""
+    layer, x = kernel.args
+    place = w.dense(x)
+    result = result_of(w, kernel, place.sizes, place)
+    width = place.sizes[-1]
+    rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
+    names = ("slope",) if kernel.name == op.DICE else ("scale", "shift")
+    own = [f"{layer.path}.{name}" for name in names]
+    moments = [w.weight(f"{layer.path}.{name}") for name in ("running_mean", "running_var")]
+    given = [
+        *moments,
+        *(w.weight(p) if p in w.graph.weights else "0" for p in own),
+        w.option(layer.path, "eps"),
+    ]
+    if kernel.name == op.DICE:
+        room = w.scratch(2 * width)
+        w.say(
+            f"dice_({rows}, {width}, {place.pointer}, {', '.join(given)}, "
+            f"{room}, {room} + {width}, {result.pointer});"
+        )
+    else:
+        w.say(f"batch_norm_({rows}, {width}, {place.pointer}, {', '.join(given)}, {result.pointer});")
+
+
+def attend(w: Writer, kernel: Kernel, number: int) -> None:
+    query, key, value, asked, known, query_axis, key_axis, scale, *where = kernel.args
+    grid, keys = w.layout.grid(asked), w.layout.grid(known)
+    q = w.at(query, grid)
+    k, v = (indexed(w, w.place(x), keys) for x in (key, key if value is None else value))
+    last = query_axis is None or grid.axes[-1] == query_axis
+    if (
+        keys.axes[-1] != key_axis
+        or not last
+        or (query_axis is not None and w.layout.prefix(grid) != w.layout.prefix(keys))
+    ):
+        raise NotInC("attention over rows that are not one after another")
+    dims = broadcast([q.sizes[:-1], k.sizes[:-1], v.sizes[:-1]]) if len(q.sizes) > 1 else ()
+    heads, sequences = prod(dims), w.layout.prefix(keys)
+    if prod(q.sizes[:-1]) != heads or any(prod(x.sizes[:-1]) not in (1, heads) for x in (k, v)):
+        raise NotInC("attention whose heads share a query")
+    result = w.new(kernel.result, (*dims, v.sizes[-1]), grid)
+    begins = "0" if query_axis is None else w.layout.begins(grid)
+    sight = {"all": 0, "until": 1, "before": 2, "others": 3}[where[0] if where else "all"]
+    sizes = f"{heads}, {prod(k.sizes[:-1])}, {prod(v.sizes[:-1])}, {q.sizes[-1]}, {v.sizes[-1]}"
+    given = f"{q.pointer}, {k.pointer}, {k.index or 0}, {v.pointer}, {v.index or 0}, {result.pointer}"
+    w.say(
+        f"if (attention_(m, {w.count(sequences)}, {begins}, {w.layout.begins(keys)}, {sizes}, "
+        f"{number_text(scale)}, {sight}, {given})) return 2;"
+    )
