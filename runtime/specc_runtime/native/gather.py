@@ -81,10 +81,11 @@ def gather(tables: Sequence[Tensor], ids: Sequence[Tensor], columns: Sequence[in
     given: list[int] = []
     held: list[Tensor] = []
     for table, named, column in zip(tables, ids, columns, strict=True):
-        if table.dtype != dtype or named.dtype != torch.int64 or table.device.type != "cpu":
+        if table.dtype is not dtype or named.dtype is not torch.int64 or not table.is_cpu:
             return False
-        table, named = table.contiguous(), named.contiguous()
-        held += (table, named)
+        if not (table.is_contiguous() and named.is_contiguous()):
+            table, named = table.contiguous(), named.contiguous()
+            held += (table, named)
         count, own = table.shape
         given += (count, own * size, table.data_ptr(), named.data_ptr(), out + column * size)
     if kernel(len(tables), (ctypes.c_int64 * len(given))(*given), rows, width * size):

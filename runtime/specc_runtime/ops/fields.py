@@ -9,7 +9,7 @@ time of a step therefore depends on the number of distinct rows, not on how ofte
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -167,11 +167,11 @@ class Again:
 
     def __getitem__(self, rows: slice) -> Tensor:
         """Return some rows. Raises RuntimeError if a table has changed since."""
-        return self._read(replace(use, ids=use.ids[rows]) for use in self.uses)
+        return self._read(use._replace(ids=use.ids[rows]) for use in self.uses)
 
     def index_select(self, dim: int, rows: Tensor) -> Tensor:
         """Return rows at an index along dimension 0. Raises RuntimeError as `__getitem__` does."""
-        return self._read(replace(use, ids=use.ids.index_select(dim, rows)) for use in self.uses)
+        return self._read(use._replace(ids=use.ids.index_select(dim, rows)) for use in self.uses)
 
     def _read(self, uses: Iterable[_Use]) -> Tensor:
         if any(table._version != version for table, version in self.tables):
@@ -184,8 +184,7 @@ def _begins(sizes: Sequence[int]) -> list[int]:
     return [0, *accumulate(sizes)]
 
 
-@dataclass(frozen=True)
-class _Use:
+class _Use(NamedTuple):
     """One part of a value.
 
     table: its number. column: the part's first column. ids: table rows, int64 [m], one for each row of the
@@ -203,7 +202,7 @@ class _Use:
     @staticmethod
     def of(table: int, column: int, weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> _Use:
         if isinstance(ids, Tensor):
-            return _Use(table, column, transfer(ids, weight.device))
+            return _Use(table, column, ids if ids.is_cpu and weight.is_cpu else transfer(ids, weight.device))
         named, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
         if ids.weights is not None:
             shares = transfer(ids.weights, weight.device).to(weight.dtype)
@@ -214,7 +213,7 @@ class _Use:
 
     @property
     def rows(self) -> int:
-        return len(self.ids if self.lengths is None else self.lengths)
+        return (self.ids if self.lengths is None else self.lengths).shape[0]
 
     def read(self, weight: Tensor, into: Tensor) -> None:
         """Write the part into its columns of the value."""
@@ -230,9 +229,10 @@ def _side_by_side(uses: Sequence[_Use], tables: Sequence[Tensor]) -> Tensor:
     """Return the parts of one value side by side."""
     ends = _begins([table.shape[1] for table in tables])
     value = tables[0].new_empty(uses[0].rows, ends[-1])
+    rows = value.shape[0]
     for use in uses:
-        if use.rows != len(value):
-            raise ValueError(f"fields side by side have {len(value)} and {use.rows} rows")
+        if use.rows != rows:
+            raise ValueError(f"fields side by side have {rows} and {use.rows} rows")
     single = [n for n, use in enumerate(uses) if use.lengths is None]
     ids, columns = [uses[n].ids for n in single], [uses[n].column for n in single]
     gathered = set(single) if gather([tables[n] for n in single], ids, columns, value) else ()
@@ -250,7 +250,7 @@ class _Lookup(Function):
     ) -> tuple[Tensor, ...]:
         ctx.values = values
         ctx.tables = [(table.shape, own) for table, own in zip(tables, by_row, strict=True)]
-        ctx.on_host = all(table.device.type == "cpu" for table in tables)
+        ctx.on_host = all(table.is_cpu for table in tables)
         ctx.set_materialize_grads(False)
         return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
 
