@@ -30,7 +30,8 @@ class Axis:
     parent: the axis that it is nested in, `CANDIDATE` for an axis of a candidate's features.
     source: for a derived axis, the axis (or the two joined axes) whose lengths it follows.
     change: how its lengths follow from the source's: "same", "shorter", "appended", "joined",
-        "taken", "chunks", "parts", "inside"; "given" in the batch, "fixed" at the bound.
+        "taken", "chunks", "parts", "inside", "across"; "given" in the batch, "fixed" at the bound,
+        "examples": as many as the batch has.
     number: of chunks and parts how many positions a chunk has; of an axis that came along as its parent was
         moved, how many positions later than the new parent's the old ones are.
     """
@@ -88,6 +89,10 @@ class Axis:
     def inside(self, parent: Axis, by: int) -> Axis:
         """The axis as it is inside of what its parent was moved to, from positions `by` later."""
         return Axis(f"{self.id}@{parent.id}+{by}", self.bound, parent, (self,), "inside", by)
+
+    def across(self, parent: Axis) -> Axis:
+        """The axis of each example's candidate, inside of the examples of the batch."""
+        return Axis(f"{self.id}@{parent.id}", self.bound, parent, (self,), "across")
 
     @property
     def carried(self) -> Axis | None:
@@ -204,7 +209,9 @@ class Layout:
             return torch.full((rows.count,), axis.bound, dtype=torch.int64, device=self.device)
         if axis.change == "given":
             return self._checked(axis, rows)
-        if axis.change in ("parts", "inside"):
+        if axis.change == "examples":
+            return torch.full((rows.count,), self[CANDIDATE].count, dtype=torch.int64, device=self.device)
+        if axis.change in ("parts", "inside", "across"):
             return self._moved(axis, rows)
         parts = [self.lengths(a).index_select(0, rows.index(self.within(a))) for a in axis.source]
         match axis.change:
@@ -226,6 +233,8 @@ class Layout:
         """The lengths of an axis whose parent is another than its source's, at the parent's rows."""
         (source,) = axis.source
         before = self.within(source)
+        if axis.change == "across":
+            return self.lengths(source).index_select(0, in_each(rows, before))
         if axis.change == "parts":
             assert axis.parent is not None
             behind = rows.position(axis.parent) * axis.number
@@ -433,6 +442,20 @@ class Steps:
         # The longest come first, and end last.
         last = torch.repeat_interleave(begins[:-1], -running.diff()).flip(0)
         return last + torch.arange(len(last), device=last.device)
+
+
+def in_each(rows: Rows, of: Rows, there: Mapping[Axis, Axis] | None = None) -> Tensor:
+    """For each row, which has a position along the examples of the batch, the row of `of` in that example,
+    int64 [count]. `of` has axes of the candidate alone; there: by axis of it the one that it is here, where
+    that is not its own in each example."""
+    (batch,) = (axis for axis in rows.axes if axis.change == "examples")
+    here = {axis.source[0]: axis for axis in rows.axes if axis.change == "across"} | dict(there or {})
+    row = rows.position(batch)
+    for place, axis in enumerate(of.axes):
+        if axis != CANDIDATE:
+            starts = rows.layout.rows(of.axes[: place + 1]).starts
+            row = starts.index_select(0, row) + rows.position(here[axis])
+    return row
 
 
 def _widened(x: Tensor, dims: int) -> Tensor:

@@ -7,15 +7,17 @@ candidate; only what is of both is computed for each pair. Leaves losses' means 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from specc.elaborate.world import Frame, World
 from specc.ir.graph import Node, Region, Weight, fields_of
 from specc.ir.inputs import axis_role
 from specc.ops import op
-from specc.ops.batches import batch_axis
+from specc.ops.batches import across_axis, batch_axis, batch_rows
 from specc.report import Label
 from specc.source import Span
 from specc.types.axis import Axis, Type, union
+from specc.types.kinds import derived
 
 _REQUEST, _CANDIDATE = "request", "candidate"
 
@@ -87,6 +89,7 @@ class _Pairs:
         self.world = world
         self.span = span
         self.axis = batch_axis(world.batch)
+        self.rows = batch_rows(world.batch)  # the same, where what is inside of it is ragged
         self.index = {n.id: n for n in world.root.nodes}
         self.spaces = {name: spec.role for name, spec in world.spaces.items()}
         self.fields = {f.path: f.role for spec in world.spaces.values() for f in spec.fields}
@@ -137,13 +140,43 @@ class _Pairs:
         """Return an input of a pair: a value that depends on the candidate is replaced by that of every
         candidate."""
         if id not in self.made and self.roles[id] == {_CANDIDATE}:
-            self.made[id] = across(self.world, self.index[id], self.span)
+            node = self.index[id]
+            ragged = any(a.ragged for a in node.type.axes)
+            self.made[id] = self._across_each(node) if ragged else across(self.world, node, self.span)
         return self.made.get(id, self.index[id])
+
+    def _across_each(self, node: Node) -> Node:
+        """Return a value along axes of the candidate's own, of all examples of the batch."""
+        old = tuple(a for a in node.type.axes if a.ragged)
+        attrs = {"axis": self.rows, "old": old, "new": tuple(map(self._there, old))}
+        return self.world.put(
+            self.world.root, op.ACROSS_EACH, [node.id], self._in_rows(node.type), self.span, attrs
+        )
+
+    def _there(self, axis: Axis) -> Axis:
+        """Return what an axis of the candidate is in each example of the batch; any other is itself."""
+        if not axis.ragged or axis_role(axis, self.spaces) != _CANDIDATE:
+            return axis
+        parent = self.rows if axis.parent is None else self._there(axis.parent)
+        if axis.kind == "space":
+            return across_axis(axis, parent)
+        sources = [self._there(source) for source in axis.source]
+        more = axis.key[1 + len(sources) :]
+        if axis.kind == "inside":
+            more = (more[0], parent.key)
+        return derived(axis.kind, axis.name, *sources, more=more, parent=parent)
+
+    def _in_rows(self, type_: Type) -> Type:
+        there = Type(tuple(map(self._there, type_.axes)), type_.width)
+        return Type(union(Type((self.rows,), 1), there), type_.width)
 
     def _pair(self, node: Node) -> Node:
         inputs = [self._seen(i) for i in node.inputs]
+        own = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
+        if any(x.type.has(self.rows) for x in inputs) or any(self._there(a) is not a for a in own):
+            return self._pair_in_rows(node, inputs)
         if node.op == op.TOP and inputs[1].type.has(self.axis) and not inputs[0].type.has(self.axis):
-            inputs[0] = self._spread(inputs[0], inputs[1])
+            inputs[0] = self._spread(inputs[0], inputs[1], self.axis)
         if node.region is not None:
             return self._scan(node, inputs)
         has = any(n.type.has(self.axis) for n in inputs)
@@ -155,10 +188,45 @@ class _Pairs:
             self.world.root, node.op, ids, type_, node.span, node.attrs, node.weights, node.scope
         )
 
+    def _pair_in_rows(self, node: Node, inputs: list[Node]) -> Node:
+        """Return a value that has, or is made of what has, axes of the candidate's own: with a row for each
+        example of the batch; along the batch's axis as soon as these axes are gone."""
+        world = self.world
+        if node.region is not None:
+            raise world.fault(
+                "E0517",
+                "a recurrence along a sequence of the candidate cannot be compared across the batch",
+                self.span,
+                secondary=(Label(node.span, "this recurrence reads both the request and that sequence"),),
+                help="let it read what is of the candidate alone, or reduce the sequence first",
+            )
+        rows = [self._moved(x, self.axis, self.rows) if x.type.has(self.axis) else x for x in inputs]
+        if node.op == op.TOP and rows[1].type.has(self.rows) and not rows[0].type.has(self.rows):
+            rows[0] = self._spread(rows[0], rows[1], self.rows)
+        attrs = {name: self._renamed(value) for name, value in node.attrs.items()}
+        made = world.put(
+            world.root, node.op, [x.id for x in rows], self._in_rows(node.type), node.span, attrs,
+            node.weights, node.scope,
+        )  # fmt: skip
+        if any(self.rows in a.chain and a != self.rows for a in made.type.axes):
+            return made
+        return self._moved(made, self.rows, self.axis)
+
+    def _renamed(self, value: Any) -> Any:
+        if isinstance(value, Axis):
+            return self._there(value)
+        return tuple(map(self._renamed, value)) if isinstance(value, tuple) else value
+
+    def _moved(self, x: Node, old: Axis, axis: Axis) -> Node:
+        """Return a value with the batch's axis as rows, or these as the batch's axis."""
+        type_ = Type(union(Type((axis,), 1), x.type.without(old)), x.type.width)
+        name = op.TO_ROWS if axis.ragged else op.FROM_ROWS
+        return self.world.put(self.world.root, name, [x.id], type_, self.span, {"axis": axis, "old": old})
+
     def _wide(self, type_: Type) -> Type:
         return Type((*type_.axes, self.axis), type_.width)
 
-    def _spread(self, x: Node, score: Node) -> Node:
+    def _spread(self, x: Node, score: Node, axis: Axis) -> Node:
         """Return a value repeated along the batch's axis."""
         world, type_ = self.world, Type((*score.type.axes,), 1)
         nothing = world.put(world.root, op.LT, [score.id, score.id], type_, x.span)

@@ -45,6 +45,8 @@ class Axes:
                 self.uses_candidate = True
                 parent = ", parent=CANDIDATE"
             return f"Axis({quoted(axis_id(axis))}, bound={axis.bound}{parent})"
+        if axis.kind == "batch":
+            return f'Axis(NAME, bound={axis.bound}, change="examples")'
         sources = dict(zip("ab", map(self.constant, axis.source), strict=False))
         declared = KINDS[axis.kind].declared
         if "{p}" in declared:

@@ -75,7 +75,8 @@ def interpret_together(
     """Return what a graph gives for each example of a batch. Only operations across the batch can tell that
     there are others."""
     settings = [
-        Setting(example, weights, training, number, len(examples)) for number, example in enumerate(examples)
+        Setting(example, weights, training, number, tuple(examples))
+        for number, example in enumerate(examples)
     ]
     known = evaluate(graph.nodes, settings)
     return [

@@ -73,7 +73,7 @@ class Setting:
     """Where nodes are evaluated: for one example, with the model's weights, and inside of a scan at one
     position (`here`) of its axis and that axis's parents.
 
-    number_of, batch: which example of the batch it is, counted from 0, and how many there are.
+    number_of, examples: which example of the batch it is, counted from 0, and all of them.
     captures, states: what the region's `capture` and `state` nodes stand for.
     """
 
@@ -81,7 +81,7 @@ class Setting:
     weights: Mapping[str, Tensor]
     training: bool = False
     number_of: int = 0
-    batch: int = 1
+    examples: tuple[Example, ...] = ()
     here: Place = field(default_factory=dict)
     captures: tuple[Value, ...] = ()
     states: tuple[Value, ...] = ()
@@ -100,12 +100,15 @@ class Setting:
     def length(self, axis: Axis, place: Place) -> int:
         """Return how many positions an axis has, at a place that says where along its parents."""
         if axis.kind == "batch":
-            return self.batch
+            return max(len(self.examples), 1)
         if axis.size is not None:
             return axis.size
         if axis.kind == "space":
             return self.example.lengths[axis][_parents(axis, {**self.here, **place})]
         place = {**self.here, **place}
+        if axis.kind == "across":
+            batch, *outer = axis.chain[:-1]
+            return self.examples[place[batch]].lengths[axis.source[0]][tuple(place[a] for a in outer)]
         if axis.kind == "inside":
             place |= kinds.origin_of(axis, place)
         before = kinds.before(axis, place)

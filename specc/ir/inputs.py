@@ -61,6 +61,8 @@ def reads(graph: Graph, nodes: Iterable[int]) -> tuple[list[str], list[Axis]]:
 
 def axis_role(axis: Axis, spaces: Mapping[str, str]) -> str:
     """Return the role of the spaces that an axis, its sources and its parents come from."""
+    if axis.kind == "across":
+        return "request"  # of each request there are all examples
     if axis.kind == "space":
         own = [spaces[axis.key[1]]]
     else:
@@ -83,7 +85,7 @@ def predicting(graph: Graph) -> list[Node]:
 def coupled(graph: Graph, node: int) -> Node | None:
     """Return the first node that this node depends on and that reads other examples of the
     batch, or None."""
-    seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.OWN))
+    seen = (n for n in _reached(graph, [node]) if n.op in (op.ACROSS, op.ACROSS_EACH, op.OWN))
     return min(seen, key=lambda n: n.id, default=None)
 
 

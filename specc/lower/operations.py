@@ -107,6 +107,36 @@ def _across(body: Body, node: Node) -> Value:
     return body.make("across", x, shape.dim(axis), like=node, view=x)
 
 
+def _across_each(body: Body, node: Node) -> Value:
+    source, shape = body.shape(body.nodes[node.inputs[0]]), body.shape(node)
+    assert source.domain is not None
+    assert shape.domain is not None
+    x = body.at(node.inputs[0], Shape(source.domain, shape.dims), node, whole=True)
+    rows = body.rows(source.domain, node), body.rows(shape.domain, node)
+    return body.make("across_each", x, *rows, node.attrs["old"], node.attrs["new"], like=node)
+
+
+def _to_rows(body: Body, node: Node) -> Value:
+    old, axis, shape = node.attrs["old"], node.attrs["axis"], body.shape(node)
+    assert shape.domain is not None
+    of = Shape(shape.domain.without(axis), body.unit.shapes.dims((*shape.dims, old)))
+    assert of.domain is not None
+    x = body.at(node.inputs[0], of, node, whole=True)
+    rows = body.rows(of.domain, node), body.rows(shape.domain, node)
+    return body.make("unroll", x, *rows, axis, of.dim(old), like=node)
+
+
+def _from_rows(body: Body, node: Node) -> Value:
+    old, shape = node.attrs["old"], body.shape(node)
+    assert shape.domain is not None
+    of = shape.domain.with_axis(old)
+    inner = Shape(of, tuple(a for a in shape.dims if a != node.attrs["axis"]))
+    x = body.at(node.inputs[0], inner, node, whole=True)
+    rows = body.rows(of, node), body.rows(shape.domain, node)
+    view = None if shape.domain.axes else x
+    return body.make("from_rows", x, *rows, old, shape.dim(node.attrs["axis"]), like=node, view=view)
+
+
 def _own(body: Body, node: Node) -> Value:
     return body.make("own", body.rows(_EXAMPLE, node), like=node, dtype="mask")
 
@@ -400,6 +430,9 @@ _LOWERINGS: dict[str, Lowering] = {
     op.CONSTANT: _constant,
     op.LABEL: _label,
     op.ACROSS: _across,
+    op.ACROSS_EACH: _across_each,
+    op.TO_ROWS: _to_rows,
+    op.FROM_ROWS: _from_rows,
     op.OWN: _own,
     op.KEY: _key,
     op.ROW_LOSS: _row_loss,

@@ -72,7 +72,8 @@ class Shapes:
                 if not any(a.ragged for a in node.type.axes) and not _measures(node):
                     self._same.add(node.id)
             elif node.id in captured or (
-                pure(node)  # draws and statistics are of every example
+                node.op != op.TO_ROWS
+                and pure(node)  # draws and statistics are of every example
                 and node.inputs
                 and all(i in self._same for i in node.inputs)
             ):

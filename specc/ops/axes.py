@@ -74,7 +74,8 @@ def _append(check: Checker, node: Node, inputs: Inputs) -> Type:
     source = (old,) if second is None else (old, second)
     made = axis.kind == ("appended" if second is None else "joined") and axis.source == source
     check.require(node, made, f"`{axis}` is of others")
-    check.require(node, axis.parent == old.parent, f"`{axis}` and `{old}` live in different axes")
+    outer = old.parent if old.parent is not None or second is None else second.parent
+    check.require(node, axis.parent in (old.parent, outer), f"`{axis}` and `{old}` live in different axes")
     check.require(node, x.width == y.width, "widths differ")
     whole = moved(check, node, x, old, axis)
     if second is not None:

@@ -362,7 +362,7 @@ def same_everywhere(graph: Graph, node: Node) -> bool:
     if traits(node).source not in (None, Origin.DATA):
         axis = node.attrs.get("axis")
         return not any(a.ragged for a in (*node.type.axes, *((axis,) if isinstance(axis, Axis) else ())))
-    if node.region is not None or not pure(node):
+    if node.region is not None or node.op == op.TO_ROWS or not pure(node):
         return False  # one row for each example, even if all are equal
     return bool(node.inputs) and all(same_everywhere(graph, graph.node(i)) for i in node.inputs)
 

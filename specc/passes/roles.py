@@ -27,7 +27,7 @@ def assign_roles(graph: Graph) -> Graph:
         sources += [axis_role(axis, spaces) for axis in _axes(node)]
         sources += [fields[path] for path in fields_of(node)]
         sources += [CANDIDATE] if node.op in (op.LABEL, op.OWN) else []
-        if node.op == op.ACROSS:
+        if node.op in (op.ACROSS, op.ACROSS_EACH):
             return REQUEST  # all examples' values are the same for every example
         sources.append(captured.get(node.id, REQUEST))
         return CANDIDATE if CANDIDATE in sources else REQUEST

@@ -71,6 +71,10 @@ KINDS: dict[str, Kind] = {
         "the positions of `{a}` in each chunk of {n}", "part", "{a}.parts({n})",
         lambda axis, a: min(a, axis.number), lambda number, position: number * position, lambda axis, a: True,
     ),
+    "across": Kind(
+        "`{a}` of each example of a batch", "across", "{a}.across({p})",
+        lambda axis, a: a, never_empty=lambda axis, a: a,
+    ),
     "inside": Kind(
         "`{a}` as it is inside `{p}`", "inside", "{a}.inside({p}, {n})",
         lambda axis, a: a, never_empty=lambda axis, a: a,
@@ -90,7 +94,9 @@ KINDS: dict[str, Kind] = {
 ("part", key, n)                  the positions in each chunk, inside of the chunks
 ("inside", key, by, parent's key) an axis inside of one that was moved: its segments go along, from `by` later
                                   positions than the new parent's
+("across", key)                   a space's own axis, inside of the examples of a batch
 ("batch", "examples")             the examples of a batch, in losses
+("batch", "rows", n)              the same as a ragged axis, for what is inside of it; n as the recipe says
 """
 
 

@@ -193,6 +193,27 @@ def _across(run: Execution, x: Tensor, dim: int) -> Tensor:
     return x.movedim(0, dim - 1).unsqueeze(0)
 
 
+@form("across_each")
+def _across_each(
+    run: Execution, x: Tensor, of: Rows, to: Rows, old: Sequence[Axis], new: Sequence[Axis]
+) -> Tensor:
+    pairs = list(zip(old, new, strict=True))
+
+    def row(positions: Mapping[Axis, int]) -> int:
+        (example,) = (p for axis, p in positions.items() if axis.kind == "batch")
+        return of.number(example, {a: positions[b] for a, b in pairs})
+
+    return x[[row(positions) for _, positions in to.places]]
+
+
+@form("from_rows")
+def _from_rows(run: Execution, x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
+    examples = range(len(run.layout.examples))
+    rows = [[run.layout.row_of(of, place, {axis: n}) for n in examples] for place in to.places]
+    index = torch.tensor(rows, dtype=torch.int64).reshape(len(to.places), len(examples))
+    return x[index.flatten()].unflatten(0, index.shape).movedim(1, dim)
+
+
 @form("own")
 def _own(run: Execution, rows: Rows) -> Tensor:
     return torch.eye(len(rows), dtype=torch.bool).unsqueeze(-1)

@@ -53,8 +53,9 @@ class Layout:
     def __init__(self, graph: Graph, batch: Batch, weights: Mapping[str, Tensor], training: bool) -> None:
         self.roles = {space.name: space.role for space in graph.spaces}
         self.examples = examples_of(graph, batch)
-        count = len(self.examples)
-        self.settings = [Setting(x, weights, training, n, count) for n, x in enumerate(self.examples)]
+        self.settings = [
+            Setting(x, weights, training, n, tuple(self.examples)) for n, x in enumerate(self.examples)
+        ]
         each = [1] * batch.size if batch.candidates is None else batch.candidates.tolist()
         # By example the first one of its request.
         self.first = [first for n, first in zip(each, _starts(each), strict=True) for _ in range(n)]

@@ -2,7 +2,7 @@
 
 from specc_runtime.devices import transfer
 from specc_runtime.ops import dense, recurrent, rows, segment
-from specc_runtime.ops.across import across, log_frequency, own, same_key
+from specc_runtime.ops.across import across, across_each, from_rows, log_frequency, own, same_key
 from specc_runtime.ops.attention import attend
 from specc_runtime.ops.catalogue import row_loss
 from specc_runtime.ops.cell import (
@@ -58,13 +58,14 @@ from specc_runtime.ops.tile import Factor, by_tile, paired, tiled, weighted_sum
 __all__ = [
     "ALL",
     "BOTH",
-    "FINAL",
-    "NONE",
     "Cell",
+    "FINAL",
     "Factor",
     "InC",
+    "NONE",
     "Projected",
     "across",
+    "across_each",
     "add_product",
     "along",
     "append",
@@ -89,6 +90,7 @@ __all__ = [
     "fan",
     "firsts",
     "flatten",
+    "from_rows",
     "head",
     "heads",
     "log_frequency",

@@ -9,13 +9,44 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import NO_KEY
-from specc_runtime.layout import Rows
+from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows, in_each
+from specc_runtime.ops.rows import pick
 
 
 def across(x: Tensor, dim: int) -> Tensor:
     """Return the values x [examples, ..., width] of all examples as one row, with the examples along
     dimension `dim`."""
     return x.movedim(0, dim - 1).unsqueeze(0)
+
+
+def across_each(x: Tensor, of: Rows, to: Rows, old: tuple[Axis, ...], new: tuple[Axis, ...]) -> Tensor:
+    """Return the values x [of.count, ...] of all examples of the batch as rows, [to.count, ...]: for each
+    request those of every example. old, new: the axes of `of`, and what they are in each example."""
+    return pick(x, to.layout.planned(_each, of.axes, to.axes, old, new))
+
+
+def _each(
+    layout: Layout, of: tuple[Axis, ...], to: tuple[Axis, ...], old: tuple[Axis, ...], new: tuple[Axis, ...]
+) -> Tensor:
+    return in_each(layout.rows(to), layout.rows(of), dict(zip(old, new, strict=True)))
+
+
+def from_rows(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
+    """Return rows x [of.count, ...], one for each example of the batch, with the examples along dimension
+    `dim`. axis: the examples'."""
+    examples = of.layout[CANDIDATE].count
+    if of.axes == (*to.axes, axis):
+        return x.reshape(to.count, examples, *x.shape[1:]).movedim(1, dim)
+    index: Tensor = to.layout.planned(_rows_of, of.axes, to.axes, axis)
+    found = pick(x, index.flatten())
+    return found.reshape(*index.shape, *x.shape[1:]).movedim(1, dim)
+
+
+def _rows_of(layout: Layout, of: tuple[Axis, ...], to: tuple[Axis, ...], axis: Axis) -> Tensor:
+    """Return for each row of `to` the rows of all examples, int64 [to.count, examples]."""
+    rows = layout.rows(to)
+    examples = torch.arange(layout[CANDIDATE].count, device=layout.device)
+    return rows.locate(layout.rows(of), {axis: examples.expand(rows.count, -1)})
 
 
 def own(rows: Rows) -> Tensor:
