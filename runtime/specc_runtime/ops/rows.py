@@ -160,7 +160,7 @@ def top(
     if chosen.shape[1] == 1:
         places_of_x = chosen.squeeze(1)
         return pick(x, places_of_x if own is None else of.index(own).to(chosen.device)[places_of_x])
-    return torch.take_along_dim(x, chosen.reshape(-1, *score.shape[1:]), 0)
+    return torch.take_along_dim(x, chosen.reshape(len(chosen), *score.shape[1:]), 0)
 
 
 def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
