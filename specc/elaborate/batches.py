@@ -6,7 +6,7 @@ candidate; only what is of both is computed for each pair. Leaves losses' means 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from specc.elaborate.world import Frame, World
@@ -96,6 +96,7 @@ class _Pairs:
         self.fields |= {f.path: f.role for f in world.keys.values()}
         self.roles: dict[int, frozenset[str]] = {}
         self.made: dict[int, Node] = {}
+        self.scans: dict[int, Node] = {}  # by scan, that with rows of the batch
         self.with_batch: dict[int, frozenset[int]] = {}  # by scan that was made: its states with the axis
 
     def all_of(self, score: Node) -> Node:
@@ -173,7 +174,8 @@ class _Pairs:
     def _pair(self, node: Node) -> Node:
         inputs = [self._seen(i) for i in node.inputs]
         own = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
-        if any(x.type.has(self.rows) for x in inputs) or any(self._there(a) is not a for a in own):
+        of_rows = any(x.type.has(self.rows) for x in inputs) or any(self._there(a) is not a for a in own)
+        if of_rows or (node.op == op.SCAN_OUT and node.inputs[0] in self.scans):
             return self._pair_in_rows(node, inputs)
         if node.op == op.TOP and inputs[1].type.has(self.axis) and not inputs[0].type.has(self.axis):
             inputs[0] = self._spread(inputs[0], inputs[1], self.axis)
@@ -192,29 +194,71 @@ class _Pairs:
         """Return a value that has, or is made of what has, axes of the candidate's own: with a row for each
         example of the batch; along the batch's axis as soon as these axes are gone."""
         world = self.world
-        if node.region is not None:
-            raise world.fault(
-                "E0517",
-                "a recurrence along a sequence of the candidate cannot be compared across the batch",
-                self.span,
-                secondary=(Label(node.span, "this recurrence reads both the request and that sequence"),),
-                help="let it read what is of the candidate alone, or reduce the sequence first",
-            )
         rows = [self._moved(x, self.axis, self.rows) if x.type.has(self.axis) else x for x in inputs]
         if node.op == op.TOP and rows[1].type.has(self.rows) and not rows[0].type.has(self.rows):
             rows[0] = self._spread(rows[0], rows[1], self.rows)
-        attrs = {name: self._renamed(value) for name, value in node.attrs.items()}
-        made = world.put(
-            world.root, node.op, [x.id for x in rows], self._in_rows(node.type), node.span, attrs,
-            node.weights, node.scope,
-        )  # fmt: skip
-        if any(self.rows in a.chain and a != self.rows for a in made.type.axes):
+        ids, type_ = [x.id for x in rows], self._in_rows(node.type)
+        if node.region is not None:
+            made = self._scan_in_rows(node, node.region, rows)
+            self.scans[node.id] = made
+        elif node.op == op.SCAN_OUT:
+            made = self.scans[node.inputs[0]]
+            type_ = type_ if node.attrs["index"] in self.with_batch[made.id] else node.type
+            made = world.put(world.root, node.op, [made.id], type_, node.span, self._renamed(node.attrs))
+        else:
+            made = world.put(
+                world.root, node.op, ids, type_, node.span, self._renamed(node.attrs), node.weights,
+                node.scope,
+            )  # fmt: skip
+        if not made.type.has(self.rows) or any(self.rows in a.chain[:-1] for a in made.type.axes):
             return made
         return self._moved(made, self.rows, self.axis)
 
+    def _scan_in_rows(self, node: Node, region: Region, inputs: list[Node]) -> Node:
+        """Return a scan along what is a candidate's own, or in which something is."""
+        axis = self._there(node.attrs["axis"])
+        own = {n.id for n in region.nodes if any(self._there(a) is not a for a in n.type.axes)}
+        own |= set(region.states) if self.rows in axis.chain else set()
+        wide = self._wide_in(region, {n for n, x in enumerate(inputs) if x.type.has(self.rows)}, own)
+
+        def there(inner: Node) -> Type:
+            return self._in_rows(inner.type) if inner.id in wide else inner.type
+
+        moved = self._region(region, Frame(self.world.root, axis), there)
+        type_ = self._in_rows(node.type) if region.states[0] in wide else node.type
+        ids = [x.id for x in inputs]
+        attrs = self._renamed(node.attrs)
+        made = self.world.put(
+            self.world.root, node.op, ids, type_, node.span, attrs, node.weights, node.scope, moved
+        )
+        self.with_batch[made.id] = frozenset(n for n, state in enumerate(region.states) if state in wide)
+        return made
+
+    def _region(self, region: Region, frame: Frame, type_of: Callable[[Node], Type]) -> Region:
+        """Return a region whose nodes have other types."""
+        now: dict[int, int] = {}
+        for inner in region.nodes:
+            assert inner.region is None, "scans do not nest"
+            ids = [now[i] for i in inner.inputs]
+            attrs = self._renamed(inner.attrs)
+            made = self.world.put(
+                frame, inner.op, ids, type_of(inner), inner.span, attrs, inner.weights, inner.scope
+            )
+            now[inner.id] = made.id
+        return Region(
+            tuple(frame.nodes),
+            tuple(now[i] for i in region.captures),
+            tuple(now[i] for i in region.states),
+            region.inits,
+            tuple(now[i] for i in region.nexts),
+        )
+
     def _renamed(self, value: Any) -> Any:
+        """Return attributes with the axes that they are of each example."""
         if isinstance(value, Axis):
             return self._there(value)
+        if isinstance(value, Mapping):
+            return {name: self._renamed(inner) for name, inner in value.items()}
         return tuple(map(self._renamed, value)) if isinstance(value, tuple) else value
 
     def _moved(self, x: Node, old: Axis, axis: Axis) -> Node:
@@ -239,21 +283,7 @@ class _Pairs:
         assert region is not None
         wide = self._wide_in(region, {n for n, x in enumerate(inputs) if x.type.has(self.axis)})
         frame = Frame(self.world.root, node.attrs["axis"])
-        now: dict[int, int] = {}
-        for inner in region.nodes:
-            type_ = self._wide(inner.type) if inner.id in wide else inner.type
-            made = self.world.put(
-                frame, inner.op, [now[i] for i in inner.inputs], type_, inner.span, inner.attrs,
-                inner.weights, inner.scope, self._within(inner, now),
-            )  # fmt: skip
-            now[inner.id] = made.id
-        moved = Region(
-            tuple(frame.nodes),
-            tuple(now[i] for i in region.captures),
-            tuple(now[i] for i in region.states),
-            region.inits,
-            tuple(now[i] for i in region.nexts),
-        )
+        moved = self._region(region, frame, lambda x: self._wide(x.type) if x.id in wide else x.type)
         type_ = self._wide(node.type) if region.states[0] in wide else node.type
         ids = [n.id for n in inputs]
         made = self.world.put(
@@ -262,14 +292,11 @@ class _Pairs:
         self.with_batch[made.id] = frozenset(n for n, state in enumerate(region.states) if state in wide)
         return made
 
-    def _within(self, node: Node, now: dict[int, int]) -> Region | None:
-        assert node.region is None, "scans do not nest"
-        return None
-
-    def _wide_in(self, region: Region, inputs: Iterable[int]) -> set[int]:
-        """Return the nodes of a region that get the batch's axis, given the scan's inputs that have it."""
+    def _wide_in(self, region: Region, inputs: Iterable[int], own: Iterable[int] = ()) -> set[int]:
+        """Return the nodes of a region that get the batch's axis, given the scan's inputs that have it, and
+        nodes that have it in any case."""
         having = set(inputs)
-        wide = {capture for n, capture in enumerate(region.captures) if n in having}
+        wide = set(own) | {capture for n, capture in enumerate(region.captures) if n in having}
         starts = zip(region.states, region.inits, strict=True)
         wide |= {state for state, start in starts if start is not None and start in having}
         while True:

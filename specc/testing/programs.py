@@ -67,8 +67,6 @@ class _Program:
         self.layers: dict[tuple[str, int], int] = {}  # a declared layer: name, input width -> output width
         self.placeable: list[str] = []
         self.kinds: dict[str, str] = {}  # of predictions
-        self.candidate_axes = False  # whether the length of a sequence differs from candidate to candidate
-        self.walks = False  # whether there is a recurrence
         self.spaces()
         if env.chance():
             self.learned()
@@ -119,7 +117,6 @@ class _Program:
         if env.chance():
             other = Ax(("space", "clicked", "c"), "c", env.number(1, 3))
             role = env.one(("request", "candidate"))
-            self.candidate_axes = role == "candidate"
             self.space("clicked", (other,), "item: items", (items,), role)
 
     def space(
@@ -313,7 +310,7 @@ class _Program:
 
     def scan(self, start: Val) -> Val:
         """Return an encoder that walks an axis with one or two states."""
-        env, self.walks = self.env, True
+        env = self.env
         x, axis = env.one(self.sequences())
         name = env.plain_name(axis)
         assert name is not None
@@ -419,8 +416,7 @@ class _Program:
         known = ["binary", "real", "class(3)", "real(loss = mae)", "real(loss = huber(0.5))"]
         known += ["choice(among = request)"]
         known += ["binary(positive = 4)", "class(items)", "class(items, bias = true, sampled = 3)"]
-        if not (self.candidate_axes and self.walks):  # a recurrence may walk a candidate's sequence
-            known += ["choice(among = batch)", "choice(among = batch, of = ad.item, correct = true)"]
+        known += ["choice(among = batch)", "choice(among = batch, of = ad.item, correct = true)"]
         kinds = [env.one(known) for _ in range(env.number(1, 2))]
         for number, kind in enumerate(kinds):
             n = self.items if "items)" in kind or "(items," in kind else 3 if kind.startswith("class") else 1

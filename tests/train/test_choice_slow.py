@@ -66,6 +66,41 @@ tower  = concat(found, outer, joined, begun, best, ranked, user.id, ad) |> mlp([
 predict taken: choice(among = batch, of = ad.item) = tower + less + twins + deepest + dot(user.id, ad.item)
 """
 
+RECURRENCES = """model recurrences
+table items = vocab(50, 4)
+space user from request { id: vocab(50, 4) }
+space ad from candidate { item: items, price: number }
+space parts[p <= 4] from candidate { item: items }
+space deep[a <= 3, b <= 3] from candidate { item: items }
+space history[t <= 5] from request { item: items }
+encoder walk(x[t, d], u[d]) -> [t, d] {
+  scan h[d] over t {
+    next h = tanh(x * u + h |> linear(d))
+  }
+  return h
+}
+encoder asks(x[t, d], y[p, d]) -> [t, d] {
+  scan h[d], c[1] over t {
+    m = sum(softmax(dot(h, y), over p) * y, over p)
+    next h = 0.5 * h + x * m
+    next c = c + dot(x, h)
+  }
+  return h * c
+}
+encoder both(x[t, d], y[p, d]) -> [p, t, d] {
+  scan h[d] over t {
+    next h = 0.5 * h + x * y
+  }
+  return h
+}
+walked = last(walk(parts.item, user.id), over p)
+inner  = sum(last(walk(deep.item, user.id, over b), over b), over a)
+asked  = last(asks(history.item, parts.item), over t)
+each   = sum(last(both(history.item, parts.item), over t), over p)
+turned = last(gru_backward(parts.item * user.id, 4), over p)
+predict taken: choice(among = batch) = concat(walked, inner, asked, each, turned, ad) |> linear(1)
+"""
+
 
 def graph_of(text: str, folder: Path) -> Graph:
     (folder / "text.arec").write_text(text, encoding="utf-8")
@@ -171,7 +206,7 @@ def test_scores_of_all_are_one_product(tmp_path: Path) -> None:
     assert 400 <= largest < 800, source  # of 20 x 20 pairs a number each, and not 4
 
 
-@pytest.mark.parametrize("text", [PICTURES, SEQUENCES], ids=["pictures", "sequences"])
+@pytest.mark.parametrize("text", [PICTURES, SEQUENCES, RECURRENCES], ids=lambda text: text.split()[1])
 def test_sequences_of_candidates_meet_every_request(tmp_path: Path, text: str) -> None:
     graph = graph_of(text, tmp_path)
     for passes in ("none", "default"):
@@ -179,7 +214,7 @@ def test_sequences_of_candidates_meet_every_request(tmp_path: Path, text: str) -
         verify(optimised)
         model = compiled(graph, passes)
         executed = Executed(lower(optimised), dict(model.state_dict()))
-        for seed, size, candidates in [(0, 3, False), (1, 3, True), (2, 1, False), (3, 0, False)]:
+        for seed, size, candidates in [(0, 3, False), (1, 2, True), (3, 0, False)]:
             batch = batch_of(model, seed, size, candidates)
             expected = slow_loss(model, batch, apart="of =" in text)
             torch.testing.assert_close(model.losses(batch)["taken"], expected)

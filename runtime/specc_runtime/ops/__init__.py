@@ -58,11 +58,11 @@ from specc_runtime.ops.tile import Factor, by_tile, paired, tiled, weighted_sum
 __all__ = [
     "ALL",
     "BOTH",
-    "Cell",
     "FINAL",
+    "NONE",
+    "Cell",
     "Factor",
     "InC",
-    "NONE",
     "Projected",
     "across",
     "across_each",
