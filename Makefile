@@ -76,6 +76,7 @@ bench: .venv/bench.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m bench.passes --rounds $(ROUNDS)
 	-$(BIN)/python -m bench.cells --peers .venv-peers/bin/python --minutes $(MINUTES)  # as above
 	$(BIN)/python -m bench.compile_time
+	$(BIN)/python -m bench.serve --peers .venv-peers/bin/python
 	-$(BIN)/python -m bench.torch_compile --turns $(ROUNDS)  # wants a C++ compiler
 	$(BIN)/python -m bench.report
 

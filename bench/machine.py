@@ -32,6 +32,7 @@ APART = frozenset(
         "quality.py",
         "reading.py",
         "report.py",
+        "serving_page.py",
         "torch_compile.py",
     }
 )

@@ -18,6 +18,7 @@ from bench.duel import OURS, PLAIN, Result
 from bench.markdown import NAMES, WORKS, Measured, table, times, wrapped
 from bench.models import PEERS, RESULTS, TASKS
 from bench.other_sizes import of_cells, section
+from bench.serving_page import serving
 from bench.store import all_of
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -135,6 +136,7 @@ def page(results: Path) -> str:
         _torch_compile(_read(results / "torch_compile.json")),
         _compile_time(_read(results / "compile_time.json")),
         _tables(tables),
+        serving(results),
         _gpu(_read(results / "gpu.json")),
     ]
     return "\n".join(section for section in sections if section)

@@ -1,31 +1,38 @@
 """One request, and many: what serving takes.
 
-    python -m bench.serve [--only din] [--rounds 40]
-    python -m bench.serve --load [--seconds 5]
+    python -m bench.serve --peers .venv-peers/bin/python
+    python -m bench.serve --only din --quick
+    python -m bench.serve --only load
 
-One request has 200 candidates and a history of 50, on one thread. Times are medians of rounds in which each
-way has its turn, in milliseconds: encoding a request; the model on it (the request's part and its
-candidates'); the candidates' part alone, where the state was kept; the same model on 200 examples that repeat
-the request; all of it (`score`), once the state is kept.
+One request has 200 candidates and a history of 50, on one thread. Times are of the processor, medians of
+rounds in which each way has its turn: the model's own code (the request's part and its candidates'), the
+candidates' part alone, where the state was kept, what `specc export` makes of it for ONNX Runtime and
+AOTInductor, and FuxiCTR's module on 200 rows that repeat the request; and encoding the request. The models
+are those of `bench/specs`, items and categories 64 wide.
 
-`--load` serves DIN on loopback, by `specc serve` and by an endpoint written by hand in FastAPI on the same
-model, and asks both from 1, 16 and 64 connections: requests a second, and how long the median and the
-slowest hundredth took.
+How long a model takes to load, and its first request beside the hundredth, is asked of a process of its own
+that has imported torch, of the shipped specs: their tables have 10^6 rows, and their vocabularies as many
+keys. pandas, which pyarrow imports where it is there, is kept out, as what serves does not install it.
+
+`load` serves DIN on loopback, by `specc serve` and by an endpoint written by hand in FastAPI on the same
+model, and asks both from 1, 16 and 64 connections.
+
+Writes bench/results/serve/NAME.json after each, and leaves out what was measured of the same code.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import socket
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from http.client import HTTPConnection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,33 +42,43 @@ import pyarrow as pa
 import torch
 
 import specc
-from bench.machine import facts
-from specc.testing.laws import candidates_apart
-from specc_runtime import Batch, Model, encoded, save
+from bench.contenders.arec import params_of, spec_of
+from bench.duel import Process
+from bench.load import load_test
+from bench.machine import ROOT, code, facts
+from bench.models import RESULTS
+from bench.tasks import Task
+from specc.export import ExportError
+from specc.export.export import export
+from specc_runtime import Batch, Model, save
 from specc_runtime.encode import Encoders, Vocabulary, write_encoders
 from specc_runtime.encode.encoders import vocabularies_of
+from specc_runtime.engines import load_exported
 from specc_runtime.score import Scorer
 from specc_runtime.score.prebuilt import write_prebuilt
 
 MODELS = ("afm", "din", "dien", "bst", "dsin", "dstn", "atrank")
+LOAD = "load"
 CANDIDATES, HISTORY = 200, 50
+FORMATS = ("onnx", "aoti")
+PEER = "fuxictr"
 
 
-def saved(name: str, folder: Path) -> Path:
-    """A model of a shipped spec with the weights that it starts with, whose keys are integers."""
-    torch.manual_seed(0)
-    model = specc.compile(name)
+def task_of(name: str) -> Task:
+    """200 examples with 50 positions each, as those that are timed against others have them."""
+    shape: dict[str, int] = {"bound": 10, "sessions": 5} if name == "dsin" else {"bound": HISTORY}
+    return Task(name, batch=CANDIDATES, full=True, **shape)
+
+
+def saved(model: Model, folder: Path) -> Path:
+    """A model with the weights that it starts with, whose vocabularies have integers for all rows."""
     found = {}
     for vocabulary, options in vocabularies_of(model.manifest).items():
         keys = np.arange(options["max"] - 1)
         found[vocabulary] = Vocabulary(pa.array(keys), np.ones(len(keys), dtype=np.int64))
     encoders = Encoders(model.manifest, found)
-    beside = [
-        lambda place: write_encoders(encoders, place),
-        lambda place: write_prebuilt(model, encoders, place),
-    ]
-    save(model, folder / name, beside=beside)
-    return folder / name
+    save(model, folder, beside=[partial(write_encoders, encoders), partial(write_prebuilt, model, encoders)])
+    return folder
 
 
 def request(scorer: Scorer, seed: int) -> dict[str, Any]:
@@ -97,151 +114,163 @@ def fresh(batch: Batch) -> Batch:
     return replace(batch)
 
 
-def ways(scorer: Scorer, one: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """By name, what is timed."""
-    batch, model = scorer.encoded(one), scorer.model
+# ------------------------------------------------------------------------ one request
+
+
+def one_request(name: str, folder: Path, rounds: int, python: str | None) -> dict[str, Any]:
+    """By way of scoring, the milliseconds of each round; why others are not there; how far exports are
+    off."""
+    torch.manual_seed(0)
+    model = specc.compile(spec_of(task_of(name)), **params_of(task_of(name)))
+    scorer = Scorer.load(saved(model, folder / name))
+    one, own = request(scorer, 0), scorer.model
+    batch = scorer.encoded(one)
     with torch.inference_mode():
-        state = model.request_part(batch)
-    rows = Batch.collate(candidates_apart(batch))
-    found: dict[str, Callable[[], Any]] = {
+        state = own.request_part(batch)
+    doing: dict[str, Callable[[], Any]] = {
+        "native": lambda: own.candidate_part(own.request_part(given := fresh(batch)), given),
+        "state kept": lambda: own.candidate_part(state, fresh(batch)),
         "encode": lambda: scorer.encoded(one),
-        "model": lambda: parts(model, fresh(batch)),
-        "state kept": lambda: model.candidate_part(state, fresh(batch)),
-        "repeated rows": lambda: model(fresh(rows)),
-        "score": lambda: scorer.score(one),
     }
-    return found
-
-
-def parts(model: Model, batch: Batch) -> Any:
-    return model.candidate_part(model.request_part(batch), batch)
-
-
-def timed(doing: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The median of each in milliseconds; every round has all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in doing}
-    for _ in range(rounds):
-        for name, do in doing.items():
-            with torch.inference_mode():
-                begin = time.perf_counter()
-                do()
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: 1e3 * statistics.median(found) for name, found in seconds.items()}
-
-
-# -------------------------------------------------------------------------- load
-
-
-@contextmanager
-def listening(application: Any) -> Iterator[int]:
-    """An application on loopback, in this process."""
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(application, log_level="error", access_log=False))
-    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=lambda: server.run(sockets=[listener]))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
+    absent, apart = {}, {}
+    for format in FORMATS:
+        path = folder / f"{name}.{format}"
         try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
+            apart[format] = export(own, path, format, "request")
+            doing[format] = partial(load_exported(path, threads=1), batch)
+        except ExportError as error:
+            absent[format] = str(error)
+    with ExitStack() as stack:
+        peer = None
+        if python is None:
+            absent[PEER] = "not asked"
+        else:
+            peer = Process.start(PEER, task_of(name), python)
+            stack.callback(peer.stop)
+            reply = peer.answer()
+            if "absent" in reply:
+                absent[PEER], peer = reply["absent"], None
+        taken = timed(doing, rounds, peer)
+    return {"ms": taken, "absent": absent, "apart": apart}
 
 
-def by_hand(scorer: Scorer) -> Any:
-    """The endpoint that one writes first: a batch of the request, and the model."""
-    from fastapi import FastAPI
+def timed(doing: dict[str, Callable[[], Any]], rounds: int, peer: Process | None) -> dict[str, list[float]]:
+    """The milliseconds of each in each round, after some that do not count: the better of two runs."""
+    found: dict[str, list[float]] = {name: [] for name in [*doing, *([PEER] if peer else [])]}
+    for number in range(-2, rounds):
+        for name, do in doing.items():
+            took = min(_once(do), _once(do))
+            if number >= 0:
+                found[name].append(took)
+        if peer is not None:
+            seconds = peer.timed("score")
+            if number >= 0 and seconds is not None:
+                found[PEER].append(1e3 * seconds)
+    return {name: [round(ms, 4) for ms in taken] for name, taken in found.items()}
 
-    app = FastAPI()
 
-    @app.post("/score")
-    def score(request: dict[str, Any]) -> dict[str, list[float]]:
-        with torch.inference_mode():
-            batch = encoded(scorer.encoders, [request], candidates=True, labels=False)
-            return {"click": torch.sigmoid(scorer.model(batch)["click"]).tolist()}
-
-    return app
+def _once(do: Callable[[], Any]) -> float:
+    with torch.inference_mode():
+        begin = time.process_time()
+        do()
+        return 1e3 * (time.process_time() - begin)
 
 
-def asked(port: int, bodies: list[bytes], connections: int, seconds: float) -> list[float]:
-    """How long each request took, asked from so many connections for some seconds."""
-    until, found = time.perf_counter() + seconds, list[float]()
+# ------------------------------------------------------------------------ a process that starts
 
-    def client(seed: int) -> None:
-        connection, draw = HTTPConnection("127.0.0.1", port, timeout=60), random.Random(seed)
-        while (begin := time.perf_counter()) < until:
-            connection.request("POST", "/score", draw.choice(bodies), {"content-type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200
-            found.append(time.perf_counter() - begin)
-        connection.close()
+STARTING = "import json, sys; from bench.serve import starting; print(json.dumps(starting(sys.argv[1])))"
 
-    threads = [threading.Thread(target=client, args=(n,)) for n in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+class _WithoutPandas:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name.partition(".")[0] == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def starting(folder: str) -> dict[str, float]:
+    """What a fresh process takes to load a model, in seconds on the clock and of the processor, and for its
+    first request and the hundredth, in milliseconds."""
+    torch.set_num_threads(1)
+    sys.meta_path.insert(0, _WithoutPandas())  # type: ignore[arg-type]
+    begin, spent = time.perf_counter(), time.process_time()
+    scorer = Scorer.load(folder)
+    found = {"load_s": time.perf_counter() - begin, "load_cpu_s": time.process_time() - spent}
+    taken = []
+    asked = [request(scorer, seed) for seed in range(110)]
+    for one in asked:
+        spent = time.process_time()
+        scorer.score(one)
+        taken.append(1e3 * (time.process_time() - spent))
+    return found | {"first_ms": taken[0], "hundredth_ms": statistics.median(taken[95:105])}
+
+
+def starts(name: str, folder: Path, times: int) -> list[dict[str, float]]:
+    torch.manual_seed(0)
+    path = saved(specc.compile(name), folder / f"{name}-shipped")
+    found = []
+    for _ in range(times):
+        command = [sys.executable, "-c", STARTING, str(path)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        found.append({key: round(value, 4) for key, value in json.loads(done.stdout).items()})
     return found
 
 
-def load_test(folder: Path, seconds: float) -> None:
-    from specc_runtime.serve.app import application
-    from specc_runtime.serve.service import Limits, Service
+# ------------------------------------------------------------------------ all
 
-    path = saved("din", folder)
-    scorer = Scorer.load(path)
-    bodies = [json.dumps(request(scorer, seed)).encode() for seed in range(40)]
-    served = application(Service(lambda: Scorer.load(path), Limits()), threads=2)
-    click.echo(f"{'':14}{'connections':>12}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}")
-    for connections in (1, 16, 64):
-        for name, app in (("specc serve", served), ("by hand", by_hand(scorer))):
-            with listening(app) as port:
-                took = sorted(asked(port, bodies, connections, seconds))
-            p50, p99 = (1e3 * took[int(share * (len(took) - 1))] for share in (0.5, 0.99))
-            rate = len(took) / seconds
-            click.echo(f"{name:14}{connections:12}{rate:12.0f}{p50:10.1f}{p99:10.1f}")
+
+def measured(name: str, rounds: int, seconds: float, python: str | None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if name == LOAD:
+            torch.manual_seed(0)
+            path = saved(specc.compile("din"), folder / "din")
+            scorer = Scorer.load(path)
+            bodies = [json.dumps(request(scorer, seed)).encode() for seed in range(40)]
+            return {"seconds": seconds, "rows": load_test(path, scorer, bodies, seconds)}
+        return {**one_request(name, folder, rounds, python), "starts": starts(name, folder, 3)}
+
+
+def told(name: str, found: dict[str, Any]) -> str:
+    if name == LOAD:
+        return "\n".join(f"{row}" for row in found["rows"])
+    middle = {way: statistics.median(ms) for way, ms in found["ms"].items()}
+    start = {key: min(each[key] for each in found["starts"]) for key in found["starts"][0]}
+    both = {**{way: f"{ms:.2f} ms" for way, ms in middle.items()}, **start, **found["absent"]}
+    return f"{name}: " + ", ".join(f"{key} {value}" for key, value in both.items())
+
+
+def kept(path: Path, rounds: int, python: str | None) -> dict[str, Any] | None:
+    """What was measured of the same code before."""
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    asked = python is None or found.get("absent", {}).get(PEER) != "not asked"
+    return found if found["machine"]["code"] == code() and found["rounds"] >= rounds and asked else None
 
 
 @click.command()
-@click.option("--only", multiple=True, help="Only these models.")
+@click.option("--only", multiple=True, type=click.Choice([*MODELS, LOAD]), help="Only these.")
+@click.option("--peers", type=click.Path(exists=True), help="Python of the environment that has the peers.")
 @click.option("--rounds", default=40, show_default=True, help="Turns that each way gets.")
-@click.option("--load", is_flag=True, help="A load test over HTTP instead.")
 @click.option("--seconds", default=5.0, show_default=True, help="For each number of connections.")
-@click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one a line.")
-def main(only: tuple[str, ...], rounds: int, load: bool, seconds: float, as_json: bool) -> None:
+@click.option("--quick", is_flag=True, help="5 rounds, and 1 second.")
+@click.option("--again", is_flag=True, help="Measure also what was measured of the same code.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="bench/results")
+def main(
+    only: tuple[str, ...], peers: str | None, rounds: int, seconds: float, quick: bool, again: bool, out: Path
+) -> None:
     """Time one request, or many."""
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as place:
-        if load:
-            load_test(Path(place), seconds)
-            return
-        for name in only or MODELS:
-            path = saved(name, Path(place))
-            begin = time.perf_counter()
-            scorer = Scorer.load(path)
-            loaded = time.perf_counter() - begin
-            first, hundredth = firsts(scorer)
-            found = timed(ways(scorer, request(scorer, 0)), rounds)
-            found |= {"first": first, "hundredth": hundredth, "load": 1e3 * loaded}
-            if as_json:
-                click.echo(json.dumps({"model": name, "ms": found, **facts()}))
-            else:
-                click.echo(f"{name:8}" + "".join(f"  {what} {ms:.2f}" for what, ms in found.items()))
-
-
-def firsts(scorer: Scorer) -> tuple[float, float]:
-    """How long the first request takes, and about the hundredth, in milliseconds; all differ."""
-    took = []
-    for seed in range(110):
-        one = request(scorer, seed)
-        begin = time.perf_counter()
-        scorer.score(one)
-        took.append(1e3 * (time.perf_counter() - begin))
-    return took[0], statistics.median(took[95:])
+    if quick:
+        rounds, seconds = 5, 1.0
+    for name in only or (*MODELS, LOAD):
+        path = out / "serve" / f"{name}.json"
+        found = None if again else kept(path, rounds, peers)
+        if found is None:
+            found = {**measured(name, rounds, seconds, peers), "rounds": rounds, "machine": facts()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found, indent=1) + "\n")
+        click.echo(told(name, found))
 
 
 if __name__ == "__main__":
