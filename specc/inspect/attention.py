@@ -1,0 +1,237 @@
+"""The weights of every attention of one example, beside what they are on."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specc_runtime import Batch, Model
+from specc_runtime.batch import Bag, labelled
+from specc_runtime.encode import Encoders
+from specc_runtime.layout import CANDIDATE
+
+BLOCKS = " ▏▎▍▌▋▊▉█"
+WIDE = 12  # characters of a bar
+HEADS = 8  # static places of which each has a column; of more the mean is shown
+
+
+@dataclass(frozen=True)
+class Line:
+    """One weight: the positions it is at, by axis, what is there, and its values by static place."""
+
+    positions: Mapping[str, int]
+    what: str
+    weights: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.weights) / len(self.weights)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The weights of one attention. places: what each of the values of a line is of; empty for one."""
+
+    path: str
+    places: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example: its fields without axes, its predictions with labels, and its attentions."""
+
+    fields: Mapping[str, str]
+    predictions: Mapping[str, tuple[Any, float | None]]
+    attentions: Sequence[Looked]
+
+
+def look(model: Model, encoders: Encoders, batch: Batch) -> Example:
+    """Look at the one example of a batch."""
+    shown = {path: _texts(model, encoders, path, batch.fields[path]) for path in batch.fields}
+    model.eval()
+    with torch.no_grad():
+        found = model(batch)
+        attentions = model.attention(batch)
+    predictions = {}
+    for prediction in model.manifest["predictions"]:
+        name = prediction["name"]
+        value = found[name]
+        if prediction["kind"] == "binary":
+            value = value.sigmoid()
+        label = batch.labels.get(name)
+        known = label is not None and bool(labelled(label).all()) and label.numel() == 1
+        predictions[name] = (value.flatten().tolist(), float(label) if label is not None and known else None)
+    alone = {p: texts[0] for p, texts in shown.items() if not _axes(batch, p) and len(texts) == 1}
+    return Example(
+        alone,
+        predictions,
+        [_looked(path, weights, batch, shown) for path, weights in attentions.items()],
+    )
+
+
+def _axes(batch: Batch, path: str) -> tuple[str, ...]:
+    return tuple(axis.id for axis in batch.schema.fields[path] if axis is not CANDIDATE)
+
+
+def _texts(model: Model, encoders: Encoders, path: str, values: Tensor | Bag) -> list[str]:
+    """What each row of a field holds, as text: its key where a vocabulary has it, else its row or number."""
+    if isinstance(values, Bag):
+        each = _texts(model, encoders, path, values.values)
+        ends = values.lengths.cumsum(0).tolist()
+        return [
+            "{" + ", ".join(each[end - n : end]) + "}"
+            for end, n in zip(ends, values.lengths.tolist(), strict=True)
+        ]
+    entry = next((f for f in model.manifest["fields"] if f["path"] == path), None)
+    vocabulary = None if entry is None else encoders.vocabularies.get(entry["vocabulary"])
+    if values.is_floating_point():
+        return [", ".join(f"{x:.4g}" for x in row) for row in values.tolist()]
+    rows = values.flatten().tolist()
+    if vocabulary is None:
+        return [f"row {row}" for row in rows]
+    return ["unknown" if key is None else str(key) for key in vocabulary.key_of(rows)]
+
+
+def _looked(path: str, weights: Any, batch: Batch, shown: Mapping[str, list[str]]) -> Looked:
+    values = weights.values.reshape(len(weights.example), -1)
+    static = weights.values.shape[1:-1]
+    places = tuple(str(i) for i in range(values.shape[1])) if 1 < values.shape[1] <= HEADS else ()
+    if not places:
+        values = values.mean(1, keepdim=True)
+    names = [name for name in weights.positions if name != CANDIDATE.id]
+    of = {name: _items(name, batch, shown, names) for name in names}
+    columns = {name: weights.positions[name].tolist() for name in names}
+    lines = []
+    for row, numbers in enumerate(values.tolist()):
+        at = {name: columns[name][row] for name in names}
+        key = tuple(at[name] for name in names)
+        what = "; ".join(dict.fromkeys(of[name](key) for name in names if of[name](key)))
+        lines.append(Line(at, what, tuple(numbers)))
+    return Looked(
+        path + (f" (mean of {static.numel()})" if static.numel() > HEADS else ""), places, tuple(lines)
+    )
+
+
+def _items(name: str, batch: Batch, shown: Mapping[str, list[str]], names: Sequence[str]) -> Any:
+    """From positions along all axes to what the fields of axis `name` hold there; "" where no field, or more
+    than one space, has an axis of that name."""
+    ids = [id for id in batch.schema.axes if id.rpartition(".")[2] == name]
+    if len(ids) != 1:
+        return lambda key: ""
+    (id,) = ids
+    paths = [p for p in batch.fields if _axes(batch, p)[-1:] == (id,)]
+    outer = [axis.rpartition(".")[2] for axis in _axes(batch, paths[0])] if paths else []
+    if not paths or any(axis not in names for axis in outer):
+        return lambda key: ""
+    starts = _starts(batch, _axes(batch, paths[0]))
+
+    def items(key: tuple[int, ...]) -> str:
+        row = starts(tuple(key[names.index(axis)] for axis in outer))
+        said = [(p.partition(".")[2], shown[p][row]) for p in paths if row < len(shown[p])]
+        return ", ".join(f"{field} {text}" for field, text in said)
+
+    return items
+
+
+def _starts(batch: Batch, axes: Sequence[str]) -> Any:
+    """From positions along nested axes to the row among all positions of the one example."""
+    ends = [batch.lengths[axis].cumsum(0).tolist() for axis in axes]
+    lengths = [batch.lengths[axis].tolist() for axis in axes]
+
+    def row(positions: tuple[int, ...]) -> int:
+        outer = 0
+        for level, position in enumerate(positions):
+            outer = int(ends[level][outer] - lengths[level][outer]) + position
+        return outer
+
+    return row
+
+
+def as_text(example: Example) -> str:
+    """Return an example for a person to read."""
+    lines = [", ".join(f"{path} {text}" for path, text in example.fields.items())]
+    for name, (values, label) in example.predictions.items():
+        said = ", ".join(f"{value:.4f}" for value in values)
+        lines.append(f"{name}: predicted {said}" + ("" if label is None else f", label {label:g}"))
+    for looked in example.attentions:
+        lines += ["", looked.path]
+        most = max((line.mean for line in looked.lines), default=0.0)
+        table = [_cells(looked, line, most) for line in looked.lines]
+        wide = [max(len(row[i]) for row in table) for i in range(len(table[0]))] if table else []
+        lines += [
+            "  " + "  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in table
+        ]
+        if not table:
+            lines.append("  (nothing to look at)")
+    return "\n".join(lines)
+
+
+def _cells(looked: Looked, line: Line, most: float) -> list[str]:
+    where = " ".join(f"{axis} {place}" for axis, place in line.positions.items())
+    numbers = [f"{weight:.3f}" for weight in line.weights]
+    return [where, *numbers, _bar(line.mean, most), line.what]
+
+
+def _bar(weight: float, most: float) -> str:
+    """A bar whose length is a weight's share of the largest one; negative weights have none."""
+    eighths = round(8 * WIDE * max(weight, 0.0) / most) if most > 0 else 0
+    return "█" * (eighths // 8) + BLOCKS[eighths % 8].strip()
+
+
+def as_data(example: Example) -> dict[str, Any]:
+    """Return an example as JSON has it."""
+    return {
+        "fields": dict(example.fields),
+        "predictions": {n: {"values": v, "label": label} for n, (v, label) in example.predictions.items()},
+        "attentions": [
+            {
+                "path": looked.path,
+                "weights": [
+                    {"positions": dict(x.positions), "what": x.what, "values": list(x.weights)}
+                    for x in looked.lines
+                ],
+            }
+            for looked in example.attentions
+        ],
+    }
+
+
+def as_html(example: Example, title: str) -> str:
+    """Return an example as a page of its own, with each weight as a shade."""
+    parts = [f"<h1>{html.escape(title)}</h1>"]
+    parts.append("<p>" + html.escape(", ".join(f"{p} {t}" for p, t in example.fields.items())) + "</p>")
+    for name, (values, label) in example.predictions.items():
+        said = ", ".join(f"{v:.4f}" for v in values) + ("" if label is None else f" (label {label:g})")
+        parts.append(f"<p><b>{html.escape(name)}</b> {said}</p>")
+    for looked in example.attentions:
+        most = max((x for line in looked.lines for x in line.weights), default=0.0)
+        rows = []
+        for line in looked.lines:
+            where = " ".join(f"{axis} {place}" for axis, place in line.positions.items())
+            cells = "".join(
+                f'<td style="background: rgba(0, 150, 136, {max(x, 0.0) / most if most > 0 else 0:.3f})">'
+                f"{x:.3f}</td>"
+                for x in line.weights
+            )
+            rows.append(f"<tr><th>{html.escape(where)}</th>{cells}<td>{html.escape(line.what)}</td></tr>")
+        parts.append(f"<h2>{html.escape(looked.path)}</h2><table>{''.join(rows)}</table>")
+    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd; font-weight: normal; }}
+</style></head><body>
+{body}
+</body></html>
+"""
