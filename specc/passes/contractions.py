@@ -30,6 +30,7 @@ Dims = frozenset[Dim]
 _MOST = 5  # factors: of six there are 2,700 orders
 _EXAMPLES = 256  # that a batch is taken to have
 _WORTH = 0.8  # of what it takes as it is written, at most
+_COPIES = 3  # of each factor, to make blocks of sequences: with 8 by 16 numbers at a position it is even
 _KEPT = 8  # what writing and reading a number takes, in multiplications
 
 
@@ -162,7 +163,8 @@ class _Sums:
         """Return what it takes to multiply two and sum over some of what they have."""
         whole = self._size(a | b)
         if over and _crossed(a, b, over):
-            return whole + _KEPT * self._size((a | b) - over)
+            padded = self._size(a) + self._size(b) if _sequences(over) else 0.0
+            return whole + _KEPT * (self._size((a | b) - over) + _COPIES * padded)
         return whole + _KEPT * whole + (whole if over else 0.0)
 
     def _size(self, dims: Dims) -> float:

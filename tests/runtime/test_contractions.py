@@ -13,7 +13,8 @@ from specc.driver import compiled
 from specc.report import Report
 from specc.testing import random_batch
 from specc_runtime import from_texts
-from specc_runtime.ops import contract, dot
+from specc_runtime.layout import Axis, Layout
+from specc_runtime.ops import contract, contract_rows, dot, segment
 
 SHAPES = [
     ((5, 3, 1, 4), (1, 3, 6, 4)),
@@ -48,6 +49,22 @@ def test_a_contraction_sums_over_dimensions(of: tuple[int, ...], to: tuple[int, 
     expected = (a * b).sum(1)
     expected = expected.sum(-1, keepdim=True) if channels else expected
     assert torch.allclose(contract(a, b, 1, channels=channels), expected)
+
+
+@pytest.mark.parametrize("lengths", [[3, 0, 7, 3, 1], [4], [0], [2, 2, 2], []])
+@pytest.mark.parametrize("channels", [False, True])
+def test_a_contraction_along_a_sequence(lengths: list[int], channels: bool) -> None:
+    axis = Axis("history.t", 9)
+    rows = Layout(len(lengths), {axis.id: torch.tensor(lengths, dtype=torch.int64)}, None)[axis]
+    a, b = two((rows.count, 3, 2, 1, 4), (rows.count, 3, 1, 5, 4))
+    whole = (a * b).sum(1)
+    whole = whole.sum(-1, keepdim=True) if channels else whole
+    expected = segment.sum(whole, rows, axis)
+    found = contract_rows(a, b, rows, axis, 1, channels=channels)
+    torch.testing.assert_close(found, expected)
+    upstream = torch.randn_like(expected)
+    mine, theirs = (torch.autograd.grad(y, (a, b), upstream) for y in (found, expected))
+    torch.testing.assert_close(mine, theirs)
 
 
 class _Largest(TorchDispatchMode):
