@@ -26,6 +26,8 @@ def pieces_of(batch: Batch, most: int, widths: Widths) -> Iterator[Batch]:
 
     batch: on the host, with candidates.
     """
+    if _is_surely_small(batch, most, widths):
+        return
     layout = batch.layout
     ends = [_before(layout[(CANDIDATE, *axes)]) * width for axes, width in widths]
     count = layout[CANDIDATE].count
@@ -38,6 +40,25 @@ def pieces_of(batch: Batch, most: int, widths: Widths) -> Iterator[Batch]:
         end = min(max(last, begin + 1), count)
         yield _piece(batch, begin, end)
         begin = end
+
+
+def _is_surely_small(batch: Batch, most: int, widths: Widths) -> bool:
+    """Whether the batch is one piece even if each candidate had the positions of all requests; that is
+    known without working out its rows."""
+    assert batch.candidates is not None
+    candidates = int(batch.candidates.sum())
+    sums: dict[str, int] = {}
+    for axes, width in widths:
+        numbers = candidates * width
+        for axis in axes:
+            if axis.id not in batch.lengths:
+                return False
+            if axis.id not in sums:
+                sums[axis.id] = int(batch.lengths[axis.id].sum())
+            numbers *= sums[axis.id]
+        if numbers > most:
+            return False
+    return True
 
 
 def _before(rows: Rows) -> Tensor:

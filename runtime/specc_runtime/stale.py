@@ -45,6 +45,11 @@ def owner_of(weight: Tensor) -> Owner | None:
     return found[1] if found is not None and found[0]() is weight else None
 
 
+def is_any_owned() -> bool:
+    """Whether any table has an owner."""
+    return len(_OWNERS) > 0
+
+
 def catch_up(weight: Tensor, rows: Tensor | None = None) -> None:
     """Bring rows of a table, or all, up to date."""
     owner = owner_of(weight)

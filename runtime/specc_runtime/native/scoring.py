@@ -14,8 +14,11 @@ from __future__ import annotations
 import ctypes
 import json
 import struct
+import weakref
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import is_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +53,10 @@ def library(text: str, dtype: torch.dtype) -> Any:
         return None
     found.use_blas.argtypes = [ctypes.c_void_p]
     found.use_blas(_blas("sgemm_" if single else "dgemm_"))
+    for name in ("forward", "request_part", "candidate_part"):
+        getattr(found, name).argtypes = [ctypes.c_void_p] * 3
+    found.release.argtypes = [ctypes.c_int64]
+    found.release.restype = None
     return found
 
 
@@ -76,6 +83,7 @@ class Scoring:
         self.used = {name: [n in numbers for n in range(len(self.given))] for name, numbers in used.items()}
         self.state: list[list[int]] = about["state"]
         self.results: dict[str, list[int]] = about["results"]
+        self._weights: _Weights | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scoring, (self.text,)
@@ -104,63 +112,63 @@ class Scoring:
     def _called(
         self, name: str, model: Model, batch: Batch, state: Sequence[Tensor], sizes: Sequence[Sequence[int]]
     ) -> list[Tensor] | None:
-        dtype = model.dtype
+        weights = self._weights
+        if weights is None or not weights.are_those_of(model):
+            weights = self._weights = _Weights(
+                model, [about[0] for kind, *about in self.given if kind in _OF_MODEL]
+            )
+        if not weights.can_be_read():
+            return None
+        dtype = weights.dtype
         if dtype not in _FLOATS or not wanted(batch.device, dtype) or torch.is_autocast_enabled("cpu"):
             return None
         functions = library(self.text, dtype)
         if functions is None:
             return None
         try:
-            given = self._slots(name, model, batch, dtype)
-            states = [number for x in state for number in _whole(x, dtype, None)]
+            given = _numbers(self._slots(name, model, batch, weights))
+            states = _numbers([number for x in state for number in _whole(x, dtype, None)])
         except (_Not, KeyError):
             return None
         found = (ctypes.c_int64 * (2 * max(len(sizes), 1) + 1))()
-        if getattr(functions, name)(_numbers(given), _numbers(states), found):
+        if getattr(functions, name)(given.buffer_info()[0], states.buffer_info()[0], found):
             return None
         try:
             return [_copied(found[2 * n], found[2 * n + 1], size, dtype) for n, size in enumerate(sizes)]
         finally:
-            functions.release(ctypes.c_int64(found[-1]))
+            functions.release(found[-1])
 
-    def _slots(self, name: str, model: Model, batch: Batch, dtype: torch.dtype) -> list[int]:
+    def _slots(self, name: str, model: Model, batch: Batch, weights: _Weights) -> list[int]:
         """What a function is given, of what it uses."""
-        given = [batch.size]
-        for (kind, *about), used in zip(self.given, self.used[name], strict=True):
-            if not used:
-                given += [0] * _SLOTS[kind]
-                continue
+        given, rest = weights.given(self, name, model)
+        given[0] = batch.size
+        for at, kind, path in rest:
             match kind:
-                case "weight":
-                    given.append(_weight(model, about[0], dtype).data_ptr())
-                case "table":
-                    table = _weight(model, about[0], dtype)
-                    if stale.owner_of(table) is not None:
-                        raise _Not
-                    given += (table.data_ptr(), len(table))
-                case "number":
-                    (bits,) = struct.unpack("q", struct.pack("d", getattr(model.part(about[0]), about[1])))
-                    given.append(bits)
                 case "ids":
-                    given += _whole(batch.fields[about[0]], torch.int64, 1)
+                    given[at : at + 2] = _whole(batch.fields[path], torch.int64, 1)
                 case "numbers":
-                    given += _whole(batch.fields[about[0]], torch.float32, 2)
+                    given[at : at + 2] = _whole(batch.fields[path], torch.float32, 2)
                 case "lengths":
-                    given += _whole(batch.lengths[about[0]], torch.int64, 1)
+                    given[at : at + 2] = _whole(batch.lengths[path], torch.int64, 1)
                 case "candidates":
-                    given += (0, 0) if batch.candidates is None else _whole(batch.candidates, torch.int64, 1)
+                    if batch.candidates is not None:
+                        given[at : at + 2] = _whole(batch.candidates, torch.int64, 1)
                 case "bag":
-                    bag = batch.fields[about[0]]
+                    bag = batch.fields[path]
                     if not isinstance(bag, Bag):
                         raise _Not
-                    given += _whole(bag.values, torch.int64, 1)
-                    given += _whole(bag.lengths, torch.int64, 1)
-                    given.append(0 if bag.weights is None else _whole(bag.weights, torch.float32, 1)[0])
+                    given[at : at + 2] = _whole(bag.values, torch.int64, 1)
+                    given[at + 2 : at + 4] = _whole(bag.lengths, torch.int64, 1)
+                    if bag.weights is not None:
+                        given[at + 4] = _whole(bag.weights, torch.float32, 1)[0]
                 case _:
                     raise _Not
         return given
 
 
+_Slot = tuple[int, str, str]
+"""Where something is given, its kind and its path."""
+_OF_MODEL = ("weight", "table")
 _SLOTS = {
     "weight": 1,
     "number": 1,
@@ -169,8 +177,8 @@ _SLOTS = {
 }
 
 
-def _numbers(given: Sequence[int]) -> Any:
-    return (ctypes.c_int64 * len(given))(*given)
+def _numbers(given: Sequence[int]) -> array[int]:
+    return array("q", given)
 
 
 def _copied(address: int, rows: int, size: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -180,24 +188,79 @@ def _copied(address: int, rows: int, size: Sequence[int], dtype: torch.dtype) ->
     return found
 
 
-def _weight(model: Model, path: str, dtype: torch.dtype) -> Tensor:
-    """A weight by its path, as C reads it."""
-    holder: Any = model
-    *outer, name = path.split(".")
-    for step in outer:
-        holder = holder._modules[step]
-    found = holder._parameters.get(name)
-    if found is None:
-        found = holder._buffers[name]
-    if found.dtype is not dtype or not found.is_contiguous() or found.device.type != "cpu":
-        raise _Not
-    return found  # type: ignore[no-any-return]
+class _Weights:
+    """The weights that the functions of a model read. Where they are is looked up once, and looked up again
+    where a part of the model has been replaced; what they hold is not kept."""
+
+    def __init__(self, model: Model, paths: Sequence[str]) -> None:
+        steps: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
+        self.held: list[tuple[dict[str, Any], str]] = []
+        self.number = {path: number for number, path in enumerate(dict.fromkeys(paths))}
+        self.model = weakref.ref(model)
+        for path in self.number:
+            holder: Any = model
+            *outer, name = path.split(".")
+            for step in outer:
+                inner = holder._modules[step]
+                steps[id(holder), step] = holder._modules, step, inner
+                holder = inner
+            self.held.append((holder._parameters if name in holder._parameters else holder._buffers, name))
+        self.steps = [*steps.values()]
+        self.tensors: list[Tensor] = []
+        self.addresses: list[int] = []
+        self.dtype = model.dtype
+        self._given: dict[str, tuple[list[int], list[_Slot]]] = {}
+
+    def are_those_of(self, model: Model) -> bool:
+        """Whether they are still where they were."""
+        return self.model() is model and all(inner.get(step) is x for inner, step, x in self.steps)
+
+    def can_be_read(self) -> bool:
+        """Whether C can read all of them as they are now: none is on another device, and no optimizer owes
+        one of them steps."""
+        tensors = [holder[name] for holder, name in self.held]
+        addresses = [x.data_ptr() for x in tensors]
+        if addresses != self.addresses or not all(map(is_, tensors, self.tensors)):
+            self.dtype = tensors[0].dtype
+            if any(x.dtype is not self.dtype or not x.is_cpu for x in tensors):
+                return False
+            self.tensors, self.addresses = tensors, addresses
+            self._given.clear()
+        if not all(x.is_contiguous() for x in tensors):
+            return False
+        return not stale.is_any_owned() or all(stale.owner_of(x) is None for x in tensors)
+
+    def given(
+        self, scoring: Scoring, name: str, model: Model
+    ) -> tuple[list[int], list[tuple[int, str, str]]]:
+        """What a function is given of the model, and the slots that are left: where, and for what."""
+        if name not in self._given:
+            given, rest = [0], list[_Slot]()
+            for (kind, *about), used in zip(scoring.given, scoring.used[name], strict=True):
+                at = len(given)
+                given += [0] * _SLOTS[kind]
+                if not used:
+                    continue
+                if kind in _OF_MODEL:
+                    number = self.number[about[0]]
+                    given[at] = self.addresses[number]
+                    if kind == "table":
+                        given[at + 1] = self.tensors[number].size(0)
+                elif kind == "number":
+                    (given[at],) = struct.unpack(
+                        "q", struct.pack("d", getattr(model.part(about[0]), about[1]))
+                    )
+                else:
+                    rest.append((at, kind, about[0] if about else ""))
+            self._given[name] = given, rest
+        given, rest = self._given[name]
+        return given.copy(), rest
 
 
 def _whole(x: Any, dtype: torch.dtype, dims: int | None) -> tuple[int, int]:
     """The address of a tensor, and how many rows it has."""
-    if not isinstance(x, Tensor) or x.dtype is not dtype or not x.is_contiguous() or x.device.type != "cpu":
+    if not isinstance(x, Tensor) or x.dtype is not dtype or not x.is_contiguous() or not x.is_cpu:
         raise _Not
     if dims is not None and x.dim() != dims:
         raise _Not
-    return x.data_ptr(), len(x)
+    return x.data_ptr(), x.size(0)

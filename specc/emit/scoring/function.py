@@ -18,8 +18,7 @@ from specc import frozen
 from specc.emit.function import Unit
 from specc.emit.scoring.rows import Grid, Layout
 from specc.ir.graph import Graph
-from specc.lower.program import Field, Kernel, Matrix, Position, Value, walk
-from specc.ops.products import Columns, Product
+from specc.lower.program import Field, Kernel, Position, Value, walk
 
 
 @frozen.dataclass(frozen=True)
@@ -81,20 +80,20 @@ class Writer:
         self.lines: list[str] = []
         self.indent = 1
         self.entry = entry
-        self.layout = Layout(unit.axes, unit.roles, self._prepare)
+        self.layout = Layout(unit.axes, unit.roles, self.prepare)
         self.layout.given = self._lengths
         self.places: dict[Value, Place] = {}
         self.runs: list[str] = []
-        self._made: dict[Any, str] = {}
+        self.made: dict[Any, str] = {}
         self._free: dict[Grid, list[tuple[int, str]]] = {}
         self._buffers: dict[str, tuple[Grid, int]] = {}
         self._last: dict[Value, int] = {}
-        self._before: list[list[str]] = []
+        self.before: list[list[str]] = []
 
     def say(self, text: str) -> None:
         self.lines.append("    " * self.indent + text)
 
-    def _prepare(self, *lines: str) -> None:
+    def prepare(self, *lines: str) -> None:
         with self.prepared():
             for line in lines:
                 self.say(line)
@@ -103,22 +102,22 @@ class Writer:
     def loop(self) -> Iterator[None]:
         """A loop's lines; what is prepared within it stands before it."""
         outer, self.lines = self.lines, []
-        self._before.append(outer)
+        self.before.append(outer)
         yield
-        self._before.pop()
+        self.before.pop()
         outer += self.lines
         self.lines = outer
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """Lines that no round of a loop changes, before the outermost loop."""
-        if not self._before:
+        if not self.before:
             yield
             return
-        lines, indent, self.lines, self.indent = self.lines, self.indent, self._before[0], 1
-        before, self._before = self._before, []
+        lines, indent, self.lines, self.indent = self.lines, self.indent, self.before[0], 1
+        before, self.before = self.before, []
         yield
-        self._before = before
+        self.before = before
         self.lines, self.indent = lines, indent
 
     @contextmanager
@@ -147,10 +146,10 @@ class Writer:
 
     def _pointer(self, slot: int, type: str = "real") -> str:
         key = ("pointer", slot)
-        if key not in self._made:
-            name = self._made[key] = f"a{slot}"
-            self._prepare(f"const {type} *{name} = (const {type} *)(intptr_t)a[{slot}];")
-        return self._made[key]
+        if key not in self.made:
+            name = self.made[key] = f"a{slot}"
+            self.prepare(f"const {type} *{name} = (const {type} *)(intptr_t)a[{slot}];")
+        return self.made[key]
 
     def weight(self, path: str) -> str:
         return self._pointer(self.slot("weight", path, slots=1))
@@ -159,10 +158,10 @@ class Writer:
         """A number that a layer has."""
         slot = self.slot("number", path, name, slots=1)
         key = ("number", slot)
-        if key not in self._made:
-            found = self._made[key] = f"d{slot}"
-            self._prepare(f"double {found};", f"memcpy(&{found}, a + {slot}, sizeof {found});")
-        return self._made[key]
+        if key not in self.made:
+            found = self.made[key] = f"d{slot}"
+            self.prepare(f"double {found};", f"memcpy(&{found}, a + {slot}, sizeof {found});")
+        return self.made[key]
 
     def shape(self, path: str) -> tuple[int, ...]:
         return tuple(self.graph.weights[path].shape)
@@ -181,21 +180,21 @@ class Writer:
 
     def check(self, wrong: str) -> None:
         key = ("check", wrong)
-        if key not in self._made:
-            self._made[key] = wrong
-            self._prepare(f"if ({wrong}) return 1;")
+        if key not in self.made:
+            self.made[key] = wrong
+            self.prepare(f"if ({wrong}) return 1;")
 
     def ids(self, field: Field, grid: Grid, table: str) -> str:
         """A field's ids, of which each is a row of a table."""
         count, (_, rows) = self.layout.count(grid), self.table(table)
         key = ("ids", field.path, self.shape(table)[0])
-        if key not in self._made:
+        if key not in self.made:
             pointer = self.column(field, count, "ids", "int64_t")
-            name = self._made[key] = self.name("ids")
-            self._prepare(
+            name = self.made[key] = self.name("ids")
+            self.prepare(
                 f"const int32_t *{name} = ids_(m, {count}, {pointer}, {rows});", f"if (!{name}) return 1;"
             )
-        return self._made[key]
+        return self.made[key]
 
     # -------------------------------------------------------------------- memory
 
@@ -211,7 +210,7 @@ class Writer:
     def scratch(self, numbers: str | int) -> str:
         """Room for some numbers, for the whole function."""
         name = self.name("s")
-        self._prepare(f"REALS({name}, {numbers});")
+        self.prepare(f"REALS({name}, {numbers});")
         return name
 
     def new(self, value: Value, sizes: Sequence[int], grid: Grid | None) -> Place:
@@ -226,7 +225,7 @@ class Writer:
         else:
             name, count = self.name("v"), "1" if grid is _ONE else self.layout.count(grid)
             room = f"room{grid.tile}" if grid.tile > 0 else count
-            self._prepare(f"REALS({name}, {room} * {size});")
+            self.prepare(f"REALS({name}, {room} * {size});")
             self._buffers[name] = grid, size
         place = Place(name, tuple(sizes), None if grid is _ONE else grid)
         self.places[value] = place
@@ -256,13 +255,13 @@ class Writer:
             return place
         assert place.grid is not None
         key = ("dense", place)
-        if key not in self._made or place.grid.tile:
+        if key not in self.made or place.grid.tile:
             count = self.layout.count(place.grid)
             room = f"room{place.grid.tile}" if place.grid.tile else count
-            name = self._made[key] = self.scratch(f"{room} * {place.size}")
+            name = self.made[key] = self.scratch(f"{room} * {place.size}")
             with self.block(f"for (int64_t i = 0; i < {count}; i++)"):
                 self.say(f"memcpy({name} + i * {place.size}, {place.row()}, {place.size} * sizeof(real));")
-        return Place(self._made[key], place.sizes, place.grid)
+        return Place(self.made[key], place.sizes, place.grid)
 
     def at(self, x: Value, grid: Grid) -> Place:
         """A value with a row of its own for each of some rows, one after another."""
@@ -295,90 +294,7 @@ class Writer:
 
     def _copied(self, name: str) -> bool:
         """Whether a copy of an array's rows is known, which another value in its place would not have."""
-        return any(key[0] == "dense" and key[1].pointer == name for key in self._made if key[0] == "dense")
-
-    # ------------------------------------------------------------------- products
-
-    def product(
-        self,
-        n: str,
-        x: str,
-        ldx: int,
-        products: Sequence[Product],
-        y: str,
-        ldy: int,
-        *,
-        bias: bool,
-        add: bool,
-    ) -> None:
-        """y = (or +=) x times the matrices of some products, each beside the one before."""
-        column = 0
-        for one in products:
-            known = f"{self.weight(one.bias)}" if bias and one.bias else "0"
-            begin, more = 0, add
-            for block in together(one.blocks):
-                width = block[0].stop - block[0].start
-                matrix, stride = self.block_of(one, block)
-                into = f"{y} + {column}" if column else y
-                of = f"{x} + {begin}" if begin else x
-                self.say(
-                    f"product_({n}, {width}, {one.width}, {of}, {ldx}, {matrix}, {stride}, 1, {known}, "
-                    f"{into}, {ldy}, {int(more)});"
-                )
-                begin, more, known = begin + width, True, "0"
-            column += one.width
-
-    def block_of(self, product: Product, block: tuple[Columns, ...]) -> tuple[str, int]:
-        """The matrix of one block, and how far apart its rows are."""
-        weight, stride = self.weight(product.matrix), self.shape(product.matrix)[1]
-        if len(block) == 1 and block[0].coefficient == 1.0:
-            return f"{weight} + {block[0].start}" if block[0].start else weight, stride
-        key = ("block", product.matrix, product.width, block)
-        if key not in self._made:
-            width = block[0].stop - block[0].start
-            name = self._made[key] = self.scratch(product.width * width)
-            with self.prepared(), self.block(f"for (int64_t j = 0; j < {product.width}; j++)"):
-                terms = " + ".join(f"(real){c.coefficient!r} * x[{c.start} + c]" for c in block)
-                self.say(f"const real *x = {weight} + j * {stride};")
-                self.say(f"LANES for (int64_t c = 0; c < {width}; c++) {name}[j * {width} + c] = {terms};")
-        return self._made[key], block[0].stop - block[0].start
-
-    def whole(self, matrix: Matrix) -> tuple[str, int, int]:
-        """Products' matrices one below the other, [out, in], and their sizes."""
-        out = sum(p.width for p in matrix.products)
-        key = ("whole", matrix)
-        if key not in self._made:
-            name = self._made[key] = self.scratch(out * matrix.width)
-            row = 0
-            for product in matrix.products:
-                column = 0
-                for block in together(product.blocks):
-                    width = block[0].stop - block[0].start
-                    text, stride = self.block_of(product, block)
-                    with self.prepared(), self.block(f"for (int64_t j = 0; j < {product.width}; j++)"):
-                        into = f"{name} + ({row} + j) * {matrix.width} + {column}"
-                        self.say(f"memcpy({into}, {text} + j * {stride}, {width} * sizeof(real));")
-                    column += width
-                row += product.width
-        return self._made[key], out, matrix.width
-
-    def bias(self, matrix: Matrix | None) -> str:
-        """The biases of products side by side, 0 where there is none; "0" if none has one."""
-        if matrix is None or not any(p.bias for p in matrix.products):
-            return "0"
-        if len(matrix.products) == 1:
-            assert matrix.products[0].bias
-            return self.weight(matrix.products[0].bias)
-        key = ("bias", matrix.products)
-        if key not in self._made:
-            name = self._made[key] = self.scratch(sum(p.width for p in matrix.products))
-            at = 0
-            for p in matrix.products:
-                into = f"{name} + {at}"
-                of = f"memcpy({into}, {self.weight(p.bias)}" if p.bias else f"memset({into}, 0"
-                self._prepare(f"{of}, {p.width} * sizeof(real));")
-                at += p.width
-        return self._made[key]
+        return any(key[0] == "dense" and key[1].pointer == name for key in self.made if key[0] == "dense")
 
     def position(self, position: Position) -> str:
         """The position, or the length, of each row along an axis."""
@@ -395,21 +311,6 @@ def _reads(kernel: Kernel) -> list[Value]:
     found = list(kernel.operands())
     for inner in kernel.functions():
         found += [x for k in walk(inner) for x in k.operands()] + inner.results
-    return found
-
-
-def together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
-    """The blocks, with those merged that are one after another in their matrix too."""
-    found: list[tuple[Columns, ...]] = []
-    for block in blocks:
-        before = found[-1] if found else ()
-        if len(block) == len(before) and all(
-            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
-        ):
-            pairs = zip(before, block, strict=True)
-            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
-        else:
-            found.append(block)
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from specc.emit.c import function_text
 from specc.emit.scoring.function import Place, Writer
+from specc.emit.scoring.matrices import bias_of, multiply, whole
 from specc.emit.scoring.places import at_rows
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.lower.native import Run
@@ -27,7 +28,7 @@ def by_tile(w: Writer, kernel: Kernel, number: int) -> None:
     (value,) = function.results
     tile = Grid((), int(w.name("")))
     at, many = f"begin{tile.tile}", f"tile{tile.tile}"
-    w._prepare(f"const int64_t room{tile.tile} = {size};")
+    w.prepare(f"const int64_t room{tile.tile} = {size};")
     with w.loop(), w.block(f"for (int64_t {at} = 0; {at} < {count}; {at} += {size})"):
         w.say(f"const int64_t {many} = {count} - {at} < {size} ? {count} - {at} : {size};")
         w.tile = tile
@@ -78,8 +79,8 @@ def recur(w: Writer, kernel: Kernel, number: int) -> None:
         _ordered(w, steps, many, w.place(x), at[value][0])
     transposed = {}
     for value, matrix in zip(groups["matrices"], matrices, strict=True):
-        transposed[value] = w.whole(matrix)
-    of_biases = {v: w.bias(m) for v, m in zip(groups["biases"], biases, strict=True)}
+        transposed[value] = whole(w, matrix)
+    of_biases = {v: bias_of(w, m) for v, m in zip(groups["biases"], biases, strict=True)}
     for now, then, x in zip(groups["states"], groups["nexts"], starts, strict=True):
         for value in (now, then):
             name = w.scratch(f"{many} * {value.width}")
@@ -151,7 +152,8 @@ def _source(w: Writer, value: Any, grid: Grid) -> Place:
     place = w.dense(x)
     out = sum(p.width for p in matrix.products)
     name = w.scratch(f"{w.count(place.grid)} * {out}")
-    w.product(
+    multiply(
+        w,
         w.count(place.grid),
         place.pointer,
         matrix.width,

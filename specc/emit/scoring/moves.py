@@ -161,7 +161,7 @@ def pairs(w: Writer, kernel: Kernel, number: int) -> None:
     result = result_of(w, kernel, sizes, place)
     table = w.name("pairs")
     flat = ", ".join(f"{a}, {b}" for a, b in chosen)
-    w._prepare(f"static const int32_t {table}[] = {{{flat or '0'}}};")
+    w.prepare(f"static const int32_t {table}[] = {{{flat or '0'}}};")
     text = {"pairs": "x[f + c] * x[s + c]", "firsts": "x[f + c]", "seconds": "x[s + c]"}[kernel.name]
     with w.block(each_row(w, result)):
         w.say(f"const real *x = {place.row()};")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from specc.emit.scoring.function import Place, Writer
+from specc.emit.scoring.matrices import bias_of, multiply
 from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Heads, Kernel
@@ -31,8 +32,8 @@ def product_of(w: Writer, kernel: Kernel, number: int) -> None:
     out = sum(p.width for p in matrix.products)
     result = result_of(w, kernel, (*place.sizes[:-1], out), place)
     rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
-    w.product(
-        rows, place.pointer, matrix.width, matrix.products, result.pointer, out, bias=bool(bias), add=False
+    multiply(
+        w, rows, place.pointer, matrix.width, matrix.products, result.pointer, out, bias=bool(bias), add=False
     )
 
 
@@ -45,7 +46,8 @@ def add_product(w: Writer, kernel: Kernel, number: int) -> None:
         with w.block(each_row(w, new)):
             w.say(f"memcpy({new.row()}, {own.row()}, {new.size} * sizeof(real));")
     out = w.place(result)
-    w.product(
+    multiply(
+        w,
         w.count(out.grid),
         place.pointer,
         matrix.width,
@@ -120,7 +122,8 @@ def paired(w: Writer, kernel: Kernel, number: int) -> None:
             dense = w.dense(x)
             out = sum(p.width for p in own[0].products)
             term = w.scratch(f"{w.count(dense.grid)} * {out}")
-            w.product(
+            multiply(
+                w,
                 w.count(dense.grid),
                 dense.pointer,
                 own[0].width,
@@ -148,7 +151,7 @@ def paired(w: Writer, kernel: Kernel, number: int) -> None:
             w.say(f"{result.pointer}[i] = dot_({factors[0].row()}, {factors[1].row()}, {width});")
         return
     out = kernel.result.width
-    biases = [w.bias(m) for m in (() if bias is None else bias.args)]
+    biases = [bias_of(w, m) for m in (() if bias is None else bias.args)]
     tile = max(2**14 // max(width, out), 1)
     product = w.scratch(tile * width)
     with w.block(f"for (int64_t t = 0; t < {count}; t += {tile})"):
@@ -165,8 +168,16 @@ def paired(w: Writer, kernel: Kernel, number: int) -> None:
                 *(f"{name}[c]" for name in biases if name != "0"),
             ]
             w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] = {' + '.join(terms) or '0'};")
-        w.product(
-            "n", product, width, matrix.products, f"({result.pointer} + t * {out})", out, bias=False, add=True
+        multiply(
+            w,
+            "n",
+            product,
+            width,
+            matrix.products,
+            f"({result.pointer} + t * {out})",
+            out,
+            bias=False,
+            add=True,
         )
 
 

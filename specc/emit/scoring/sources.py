@@ -35,7 +35,7 @@ def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
     slot = w.slot("bag", field.path, slots=5)
     ids, begins = w.name("ids"), w.name("begins")
     w.check(f"a[{slot + 3}] != {count}")
-    w._prepare(
+    w.prepare(
         f"const int32_t *{ids} = ids_(m, a[{slot + 1}], (const int64_t *)(intptr_t)a[{slot}], {rows});",
         f"if (!{ids}) return 1;",
         f"const int32_t *{begins} = lengths_(m, {count}, (const int64_t *)(intptr_t)a[{slot + 2}], MOST);",
@@ -95,13 +95,13 @@ def along(w: Writer, kernel: Kernel, number: int) -> None:
 def zeros(w: Writer, kernel: Kernel, number: int) -> None:
     sizes = tuple(kernel.args[1:])
     name = w.scratch(prod(sizes))
-    w._prepare(f"memset({name}, 0, {prod(sizes)} * sizeof(real));")
+    w.prepare(f"memset({name}, 0, {prod(sizes)} * sizeof(real));")
     w.places[kernel.result] = Place(name, sizes, None)
 
 
 def constant(w: Writer, kernel: Kernel, number: int) -> None:
     name = w.scratch(1)
-    w._prepare(f"{name}[0] = {number_text(kernel.args[0])};")
+    w.prepare(f"{name}[0] = {number_text(kernel.args[0])};")
     w.places[kernel.result] = Place(name, (1,), None)
 
 
