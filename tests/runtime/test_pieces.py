@@ -19,7 +19,7 @@ from specc_runtime import CANDIDATE, Batch, Model
 from specc_runtime.batch import Schema
 from specc_runtime.pieces import pieces_of
 from specc_runtime.score.requests import predictions
-from specc_runtime.score.scorer import blank
+from specc_runtime.score.sample import sample
 from tests.oracle.constructs import CONSTRUCTS
 from tests.oracle.subjects import compiled, construct, looks_across
 from tests.specs.small import SPECS, few_rows
@@ -33,7 +33,7 @@ def long(name: str, **params: str) -> Model:
 
 def request(model: Model, candidates: int, length: int) -> Batch:
     """A request whose rows of tables are drawn."""
-    found = blank(Schema.of(model.manifest), model.manifest, candidates, length)
+    found = sample(Schema.of(model.manifest), model.manifest, candidates, length)
     torch.manual_seed(0)
     drawn = {
         path: torch.randint(0, 3, values.shape) if values.dtype == torch.int64 else values
