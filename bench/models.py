@@ -18,7 +18,7 @@ import click
 
 from bench.duel import OURS, PLAIN, Result, duel
 from bench.store import once
-from bench.tasks import WITH_KERNELS, Task
+from bench.tasks import Task
 
 TASKS = (
     Task("afm", batch=2048),
@@ -63,8 +63,7 @@ def main(
     for task in TASKS:
         if only and task.model not in only:
             continue
-        plain = (PLAIN,) if task.model in WITH_KERNELS else ()
-        contenders = (OURS, *plain, *(against or ("handwritten", *PEERS)))
+        contenders = (OURS, PLAIN, *(against or ("handwritten", *PEERS)))
         path = out / "models" / f"{task.slug}.json"
         measure = partial(duel, task, contenders, pythons(peers), rounds)
         result = once(path, task, contenders, rounds, again, measure)

@@ -76,9 +76,10 @@ Against the best of the others that does the same work, which may be one in trai
 memory is against the best in training.
 """
 ABOUT_ALONE = """
-What a recurrence's step does between its matrix products runs as C, and so does attention of one query. In
-torch alone, where there is no C compiler, training and scoring are so many times as quick as the best of the
-others:
+Scores are computed by one call of C (`Model.score_in_c`, as `Scorer` has it). In training what a recurrence's
+step does between its matrix products runs as C, and so do attention of one query, products of all pairs, and
+reading and updating many tables. In torch alone, where there is no C compiler, training and scoring are so
+many times as quick as the best of the others:
 """
 # Multiplications and additions of a step, by the shapes; what the processor does of them, by a product of
 # 12,800 x 128 with 384 x 128.

@@ -22,7 +22,6 @@ ITEMS, CATEGORIES, USERS = 10_000, 100, 1_000
 FIELDS, FIELD_WIDTH, FIELD_ROWS = 26, 16, 1_000  # of AFM
 GROUPS, SPANS, ACTIONS = (60, 20, 20), 10, 8  # of ATRank: bounds of views, keeps, buys
 HEADS = {"bst": (1024, 512, 256), "dstn": (512, 256)}  # the perceptrons on top that are not as DIN's
-WITH_KERNELS = ("bst", "dien", "dsin", "atrank")  # in C: of recurrences, and of one query's attention
 MAY_BE_EMPTY = ("dsin", "dstn", "atrank")  # histories, as all contenders of these are made for it
 
 

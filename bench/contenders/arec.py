@@ -1,7 +1,8 @@
 """The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
 `arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
-module through torch.compile, `arec:torch` has no kernels in C. Tables are trained lazily, as in
+module through torch.compile, `arec:torch` has no kernels in C. Scores are one call of C, as
+`specc_runtime.score.Scorer` has them, but for the last two. Tables are trained lazily, as in
 `adam(lazy = true)`; those of `arec:exact` as recipes have them unless they say otherwise, and those of
 `arec:dense` as a whole.
 
@@ -44,6 +45,8 @@ def build(task: Task, variant: str = "") -> Contender:
     turn = feed(((fresh(batch), None) for batch in cycle(batches)), model)
     scored = feed(((fresh(batches[0]), None) for _ in count()), model)
     optimizer = build_optimizer(model, "adam", ADAM, tables=TABLES.get(variant, "lazy"))
+    if variant != "compile":
+        model.score_in_c()
     if variant == "compile":
         model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
     # Where rows are belongs to the step: a batch is fresh each time.
