@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -88,9 +88,12 @@ class Served:
             connection.close()
 
 
+def serving(folder: Path, limits: Limits | None = None) -> AbstractContextManager[Served]:
+    return serving_by(Service(lambda: Scorer.load(folder), limits or Limits()), folder)
+
+
 @contextmanager
-def serving(folder: Path, limits: Limits | None = None) -> Iterator[Served]:
-    service = Service(lambda: Scorer.load(folder), limits or Limits())
+def serving_by(service: Service, folder: Path) -> Iterator[Served]:
     server = server_of(service, threads=4)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
