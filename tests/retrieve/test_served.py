@@ -1,4 +1,4 @@
-"""Two stages over HTTP: many clients at once, bad and slow ones among them, while another ranking takes over."""
+"""Two stages over HTTP: many clients at once, bad and slow ones too, while another ranking takes over."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ each text also as .gz, .zst or .bz2, told by its first bytes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -151,6 +151,41 @@ class Gathered:
     def finish(self) -> None:
         if self.faults:
             raise DataError(self.faults)
+
+
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+
+def of_parts(
+    tables: Iterable[tuple[pa.Table, Origin]],
+    cut: Callable[[pa.Table], Iterable[tuple[int, pa.Table]]],
+    read: Callable[[pa.Table, Origin], Read],
+    make: Callable[[pa.Table, Origin, Read], Made],
+) -> Iterator[Made]:
+    """What `make` makes of each part of some tables, in their order, until one has a fault; further parts are
+    read for their faults alone.
+
+    cut: gives the parts of a table, each with its first row, from 0. read: what `make` is given of a part.
+    Raises DataError with every fault, at the end.
+    """
+    gathered = Gathered()
+    with gathered:
+        for table, origin in tables:
+            for at, part in cut(table):
+                where = origin.after(at)
+                with gathered:
+                    given = read(part, where)
+                    if not gathered.faults:
+                        yield make(part, where, given)
+            if gathered.enough(len(table)):
+                break
+    gathered.finish()
+
+
+def by_rows(most: int) -> Callable[[pa.Table], Iterator[tuple[int, pa.Table]]]:
+    """What cuts a table into parts of so many rows at most."""
+    return lambda table: ((at, table.slice(at, most)) for at in range(0, len(table), most))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,14 @@ Memory: at most `TOGETHER` requests, or about `ROWS` candidates.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from specc_runtime.data.files import Gathered
+from specc_runtime.data.files import by_rows, of_parts
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
 from specc_runtime.retrieval.index import Index
@@ -62,29 +64,22 @@ def answers(
     Raises DataError with every fault, after what came before the first of them was given.
     """
     together = max(1, min(TOGETHER, ROWS // nearest))
-    number, gathered = 1, Gathered()
-    with gathered:
-        for table, origin in requests:
-            for at in range(0, len(table), together):
-                part, where = table.slice(at, together), origin.after(at)
-                with gathered:
-                    found = retriever.of_table(part, where, nearest if ranking else min(top, nearest))
-                    if gathered.faults:
-                        continue
-                    places: list[Ints] = [np.arange(n) for n in np.minimum(found.counts, top)]
-                    scores: dict[str, pa.Array] = {}
-                    if ranking is not None:
-                        places, scores = ranking.ranked(part, where, found, top)
-                    yield _table(part, number, found, places, scores, keep or {})
-                    number += len(part)
-            if gathered.enough(len(table)):
-                break
-    gathered.finish()
+    numbers = count(1)
+
+    def answered(part: pa.Table, where: Origin, found: Found) -> pa.Table:
+        places: list[Ints] = [np.arange(n) for n in np.minimum(found.counts, top)]
+        scores: dict[str, pa.Array] = {}
+        if ranking is not None:
+            places, scores = ranking.ranked(part, where, found, top)
+        return _table(part, list(islice(numbers, len(part))), found, places, scores, keep or {})
+
+    wanted = nearest if ranking else min(top, nearest)
+    return of_parts(requests, by_rows(together), partial(retriever.of_table, k=wanted), answered)
 
 
 def _table(
     requests: pa.Table,
-    number: int,
+    numbers: list[int],
     found: Found,
     places: list[Ints],
     scores: Mapping[str, pa.Array],
@@ -96,7 +91,7 @@ def _table(
         [*(p + start for p, start in zip(places, starts, strict=True)), np.zeros(0, np.int64)]
     )
     chosen = pa.array(order.astype(np.int64))
-    columns: dict[str, Any] = {"request": pa.array(np.arange(number, number + len(requests)))}
+    columns: dict[str, Any] = {"request": pa.array(numbers, pa.int64())}
     columns |= {name: requests.column(column) for column, name in keep.items()}
     columns["candidate"] = lists(found.rows[order], counts)
     for name in found.items.column_names:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from specc_runtime.batch import Bag, Batch
-from specc_runtime.data.files import Gathered
+from specc_runtime.data.files import by_rows, of_parts
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
 from specc_runtime.retrieval.about import KEY, Made, RetrievalError
@@ -71,23 +72,15 @@ def vectors(
     Raises DataError with every fault, after what came before the first of them was given.
     """
     encoders = replace(encoders, manifest=narrowed(model.manifest, made.output))
-    gathered = Gathered()
-    with gathered:
-        for table, origin in rows:
-            for at in range(0, len(table), ROWS):
-                part, where = table.slice(at, ROWS), origin.after(at)
-                with gathered:
-                    batch = encoders.encode(part, where, labels=False)
-                    if gathered.faults:
-                        continue
-                    found = output(model, made.output, batch)
-                    check_finite({made.output: found}, np.ones(len(part), dtype=np.int64), where, False)
-                    lacking.add(encoders.manifest, part, batch)
-                    own = {name: part.column(column) for column, name in keep.items()}
-                    yield _table(own, found.reshape(len(part), -1).astype(np.float32), made)
-            if gathered.enough(len(table)):
-                break
-    gathered.finish()
+
+    def computed(part: pa.Table, where: Origin, batch: Batch) -> pa.Table:
+        found = output(model, made.output, batch)
+        check_finite({made.output: found}, np.ones(len(part), dtype=np.int64), where, False)
+        lacking.add(encoders.manifest, part, batch)
+        own = {name: part.column(column) for column, name in keep.items()}
+        return _table(own, found.reshape(len(part), -1).astype(np.float32), made)
+
+    return of_parts(rows, by_rows(ROWS), partial(encoders.encode, labels=False), computed)
 
 
 def _table(own: Mapping[str, Any], found: Vectors, made: Made) -> pa.Table:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from specc_runtime import data
 from specc_runtime.batch import Batch
 from specc_runtime.catalogue import best_rows
 from specc_runtime.data import Dialect
-from specc_runtime.data.files import PLAIN, Gathered
+from specc_runtime.data.files import PLAIN, of_parts
 from specc_runtime.encode import DataError, Encoders, Fault, Origin
 from specc_runtime.encode.labels import within
 from specc_runtime.encode.vocabulary import mix
@@ -79,24 +80,17 @@ def score(
     Raises DataError with every fault, after what came before the first of them was given.
     """
     per_candidate = has_candidates(model.manifest)
-    gathered = Gathered()
-    with gathered:
-        for table, origin in requests:
-            for at, part in parts_of(table, model.manifest):
-                where = origin.after(at)
-                with gathered:
-                    batch = encoders.encode(part, where, candidates=per_candidate, labels=False)
-                    if gathered.faults:
-                        continue
-                    counts = np.ones(len(part), dtype=np.int64)
-                    if batch.candidates is not None:
-                        counts = batch.candidates.numpy()
-                    scores = predictions(model, batch, most)
-                    check_finite(scores, counts, where, per_candidate)
-                    yield Scored(where.first, counts, scores, part)
-            if gathered.enough(len(table)):
-                break
-    gathered.finish()
+
+    def scored(part: pa.Table, where: Origin, batch: Batch) -> Scored:
+        counts = np.ones(len(part), dtype=np.int64)
+        if batch.candidates is not None:
+            counts = batch.candidates.numpy()
+        scores = predictions(model, batch, most)
+        check_finite(scores, counts, where, per_candidate)
+        return Scored(where.first, counts, scores, part)
+
+    read = partial(encoders.encode, candidates=per_candidate, labels=False)
+    return of_parts(requests, lambda table: parts_of(table, model.manifest), read, scored)
 
 
 def predictions(model: Model, batch: Batch, most: int = 1) -> dict[str, Floats]:

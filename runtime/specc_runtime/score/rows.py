@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from specc_runtime.batch import Batch
 from specc_runtime.catalogue import keys_of_rows
-from specc_runtime.data.files import Gathered
+from specc_runtime.data.files import by_rows, of_parts
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.encode.labels import of_requests
 from specc_runtime.model import Model
@@ -51,36 +53,23 @@ def predict(
     listed = only is None and of_requests(model.manifest)
     if only is not None:
         encoders = replace(encoders, manifest=narrowed(model.manifest, only))
-    gathered = Gathered()
-    with gathered:
-        for table, origin in rows:
-            for at, part in parts_of(table, model.manifest) if listed else _parts(table):
-                where = origin.after(at)
-                with gathered:
-                    batch = encoders.encode(part, where, candidates=listed, labels=False)
-                    if gathered.faults:
-                        continue
-                    scores = predictions(model, batch) if only is None else {only: output(model, only, batch)}
-                    counts = np.ones(len(part), dtype=np.int64)
-                    if batch.candidates is not None:
-                        counts = batch.candidates.numpy()
-                    check_finite(scores, counts, where, listed)
-                    found = columns_of(encoders, scores)
-                    yield pa.table(
-                        {
-                            **{name: part.column(column) for column, name in (keep or {}).items()},
-                            **({name: lists(x, counts) for name, x in found.items()} if listed else found),
-                        }
-                    )
-            if gathered.enough(len(table)):
-                break
-    gathered.finish()
 
+    def predicted(part: pa.Table, where: Origin, batch: Batch) -> pa.Table:
+        scores = predictions(model, batch) if only is None else {only: output(model, only, batch)}
+        counts = np.ones(len(part), dtype=np.int64)
+        if batch.candidates is not None:
+            counts = batch.candidates.numpy()
+        check_finite(scores, counts, where, listed)
+        found = columns_of(encoders, scores)
+        return pa.table(
+            {
+                **{name: part.column(column) for column, name in (keep or {}).items()},
+                **({name: lists(x, counts) for name, x in found.items()} if listed else found),
+            }
+        )
 
-def _parts(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """Slices of a table, each with its first row (from 0)."""
-    for at in range(0, len(table), ROWS):
-        yield at, table.slice(at, ROWS)
+    cut = (lambda table: parts_of(table, model.manifest)) if listed else by_rows(ROWS)
+    return of_parts(rows, cut, partial(encoders.encode, candidates=listed, labels=False), predicted)
 
 
 def names_of(manifest: Mapping[str, Any]) -> list[str]:
