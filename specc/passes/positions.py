@@ -97,7 +97,8 @@ def _passes(node: Node, choice: Choice) -> bool:
         case Positions.SAME:
             return True
         case Positions.ALONG:
-            return axis not in node.attrs.values()
+            along = (a for a in node.attrs.values() if isinstance(a, Axis))
+            return not any(axis in a.chain for a in along)  # nor one that lives in it
     if node.op == op.RENAME:
         return True
     if node.op == op.APPEND:

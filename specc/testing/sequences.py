@@ -71,8 +71,8 @@ def rename(env: Env, x: Val) -> Val | None:
 def exchanged(env: Env, x: Val) -> Val | None:
     """Two axes that take each other's names: an axis and its copy."""
     leaf = a_leaf(env, x)
-    if leaf is None or not named(x):
-        return None
+    if leaf is None or not named(x) or (leaf[0].static and leaf[0].id[0] != "static"):
+        return None  # a copy of a static axis is its name and its size, and what it is derived from is not
     (old, name), s = leaf, env.fresh("s")
     other = copied(old, s, env.scope)
     both = Ty((*x.type.axes, other), 1)
