@@ -23,9 +23,12 @@ def at(
 ) -> Tensor:
     """Return what x [n, size, ..., w] has along dimension 1 at positions [m, ..., 1]: [m, ..., w].
 
-    of, to: the rows of x and of the positions, if they differ. An x of one row is read by all.
+    of, to: the rows of x and of the positions, if they differ. An x of one row is read by all, and positions
+    of one row read all.
     """
     size = x.shape[1]
+    if of is None and len(position) == 1:
+        position = position.expand(len(x), *position.shape[1:])
     place, inside = whole_positions(position, size, exact)
     if x.shape[0] > 1:
         own = torch.arange(len(place), device=x.device) if of is None or to is None else to.index(of)

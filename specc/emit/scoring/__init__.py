@@ -33,9 +33,10 @@ def scoring_text(program: Program, unit: Unit) -> str:
         "given": entry.entries,
         "used": {name: sorted(entry.used.get(name, ())) for name in (_REQUEST, _CANDIDATE)},
         "state": list(state.values()),
-        "results": dict(zip(late.keys, results.values(), strict=True)),
+        # One value may be given under several names.
+        "results": {key: results[value] for key, value in zip(late.keys, late.results, strict=True)},
     }
-    sizes = f"#define STATE {max(len(state), 1)}\n#define RESULTS {max(len(results), 1)}\n"
+    sizes = f"#define STATE {max(len(state), 1)}\n#define RESULTS {max(len(late.results), 1)}\n"
     return "\n".join([f"// {json.dumps(about)}", sizes, request, candidate, _ENTRIES])
 
 
