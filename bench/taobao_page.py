@@ -19,8 +19,9 @@ from bench.taobao import (
 
 # Why a model finds or ranks hardly better than popularity, where one does not.
 WHY: Mapping[str, str] = {
-    "esmm": "the epoch that is kept is the one with the best mean AUC of clicks and purchases, of which there "
-    "are few: it took the first. On the validation day clicks had 0.50 then, and 0.56 two epochs later.",
+    "esmm": "the epoch that is kept is the one with the best mean AUC of clicks and purchases, of which "
+    "there are few: it took the first. On the validation day clicks had 0.50 then, and 0.56 two epochs "
+    "later.",
     "hstu": "on the validation day it had 0.50 to 0.52 in all four epochs. With `lr = 0.005` it learns by "
     "heart: the loss falls from 0.7 to 0.4, and on the validation day it rises from 0.7 to 1.05. It sees no "
     "categories, and most items are new to it.",
