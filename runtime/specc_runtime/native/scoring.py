@@ -141,11 +141,18 @@ class Scoring:
     def _slots(self, name: str, model: Model, batch: Batch, weights: _Weights) -> list[int]:
         """What a function is given, of what it uses."""
         given, rest = weights.given(self, name, model)
-        given[0] = batch.size
+        given[0], fields = batch.size, batch.fields
         for at, kind, path in rest:
             match kind:
                 case "ids":
-                    given[at : at + 2] = _whole(batch.fields[path], torch.int64, 1)
+                    # As `_whole`: models may have many fields.
+                    x = fields[path]
+                    if type(x) is not Tensor or x.dtype is not torch.int64 or x.dim() != 1:
+                        raise _Not
+                    if not x.is_contiguous() or not x.is_cpu:
+                        raise _Not
+                    given[at] = x.data_ptr()
+                    given[at + 1] = x.size(0)
                 case "numbers":
                     given[at : at + 2] = _whole(batch.fields[path], torch.float32, 2)
                 case "lengths":
