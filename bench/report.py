@@ -56,6 +56,13 @@ power law with a mean of a quarter of the bound. All contenders have torch's fus
 compiled models' optimizer visits the rows of the batch, lazily, the others' all of them. The sizes are in
 `bench/tasks.py` and `bench/specs/`.
 """
+ABOUT_APPENDED = """
+`append(history, candidate)` in models that read the whole sequence, with the pass `appended` and without it,
+in turns in one process (`python -m bench.appended`, {rounds} turns, medians of paired ratios, {date}). A
+request has a history at its bound and {candidates} candidates; memory is its peak. A training step has
+{batch} examples. HSTU is causal: its history is computed once a request. BST is not: what its positions read
+of each other is computed once a request, and what is made of that once a candidate.
+"""
 ABOUT_GPU = """
 `bench/gpu.sh` on one {on}, torch {torch}, {date}; {rounds} turns, medians of their ratios, training step /
 scoring, on the clock until the card is done. The compiled models' batches are laid out on the host and moved
@@ -138,6 +145,7 @@ def page(results: Path) -> str:
         _compile_time(_read(results / "compile_time.json")),
         _tables(tables),
         serving(results),
+        _appended(_read(results / "appended.json")),
         _gpu(_read(results / "gpu.json")),
     ]
     return "\n".join(section for section in sections if section)
@@ -331,6 +339,22 @@ def _tables(found: Sequence[Mapping[str, Any]]) -> str:
         + table(["rows", *kinds.values()], rows)
         + ("\n" + wrapped(f"Not there: {'; '.join(missing)}.") if missing else "")
     )
+
+
+def _appended(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    rows = [
+        [
+            row["model"],
+            *(" / ".join(f"{x:.1f}" for x in row[what]) for what in ("milliseconds", "megabytes")),
+            times(row["scoring"]),
+            times(row["training"]),
+        ]
+        for row in found["rows"]
+    ]
+    head = ["model", "request, ms, with / without", "MB", "scoring", "training step"]
+    return f"## A candidate at the end\n\n{wrapped(ABOUT_APPENDED.format(**found))}\n" + table(head, rows)
 
 
 def _gpu(found: Mapping[str, Any] | None) -> str:

@@ -7,7 +7,7 @@ option that is not given by name. Leaves values to those who ask: built-ins, blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -70,18 +70,6 @@ class Bound:
     slips: tuple[Slip, ...]
 
 
-def _is_number(expr: tree.Expr) -> bool:
-    return isinstance(expr, tree.Number)
-
-
-def bound_among(
-    signature: Signature, call: tree.Call, piped: int, static: Callable[[tree.Expr], bool]
-) -> Bound:
-    """Return the same as `bound`, of what takes any number of values before its options. static: whether an
-    argument is known at compile time: from the first such one on they are options."""
-    return _bound(signature, call, piped, static)
-
-
 def bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
     """Return the arguments of a call that `piped` values go into beside those it writes."""
     key = (id(signature), piped)
@@ -91,12 +79,7 @@ def bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
     return known[1]
 
 
-def _bound(
-    signature: Signature,
-    call: tree.Call,
-    piped: int,
-    static: Callable[[tree.Expr], bool] = _is_number,
-) -> Bound:
+def _bound(signature: Signature, call: tree.Call, piped: int) -> Bound:
     variadic = signature.variadic
     by_name = {a.ident.name for a in call.args if isinstance(a, tree.Keyword)}
     order = [*(() if variadic else signature.inputs[piped:]), *signature.options]
@@ -110,10 +93,12 @@ def _bound(
         slips.append(Slip("piped", call, call.span))
     for argument in call.args:
         match argument:
-            case tree.Positional(value=value) if not by_place and not (signature.options and static(value)):
+            case tree.Positional(value=value) if not by_place and not (
+                isinstance(value, tree.Number) and signature.options
+            ):
                 inputs.append((signature.inputs[-1], argument))
             case tree.Positional():
-                by_place = True  # behind any number of values, what is static is for the first option
+                by_place = True  # behind any number of values, a number is for the first option
                 name = next((n for n in order if n not in seen and n not in by_name), None)
                 if name is None:
                     slips.append(Slip("many", argument, argument.span))

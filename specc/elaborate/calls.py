@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from specc.elaborate.binding import Signature, bound, bound_among, tell, tell_missing
+from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.blame import CallSite
 from specc.elaborate.blocks import call_block
 from specc.elaborate.builtins.foreign import foreign
 from specc.elaborate.builtins.signature import BUILTINS, Arguments, Builtin
 from specc.elaborate.elsewhere import other_library, other_shape
 from specc.elaborate.options import known_callable, option_value
-from specc.elaborate.statics import STATIC_CALLS, is_static
+from specc.elaborate.statics import STATIC_CALLS
 from specc.elaborate.world import Fault, Given, LayerValue, Site
 from specc.ir.graph import Node
 from specc.names.program import KIND_WORDS, Module
@@ -236,11 +236,7 @@ def bind(builtin: Builtin, expr: tree.Call, site: Site, first: list[Given] | Non
     first: what is piped in; None where that is faulty.
     """
     signature = builtin.signature
-    piped = 1 if first is None else len(first)
-    if signature.variadic and signature.options:
-        binding = bound_among(signature, expr, piped, lambda given: is_static(given, site.scope))
-    else:
-        binding = bound(signature, expr, piped)
+    binding = bound(signature, expr, 1 if first is None else len(first))
     if (binding.slips or signature.variadic) and (foreign := other_shape(builtin, expr, site)) is not None:
         raise foreign
     failed = first is None

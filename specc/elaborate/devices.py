@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from specc.elaborate.world import Entry, Scope
-from specc.names.program import KIND_WORDS, Taken
+from specc.elaborate.world import Scope
+from specc.names.program import KIND_WORDS
 from specc.report import Label
 from specc.report.suggest import nearest
 from specc.source import Span
@@ -49,12 +49,6 @@ def devices(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _together(entry: Entry | None, name: str) -> str:
-    """Return the name that what a call makes goes by: of several results that of the first."""
-    statement = None if entry is None else entry.statement
-    return statement.of.idents[0].name if isinstance(statement, Taken) else name
-
-
 def places(
     scope: Scope, items: list[tree.Place], known: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, Span]]:
@@ -91,20 +85,17 @@ def places(
                     if close and not kind
                     else "tables, spaces, learned values, layers, blocks and bindings are placed",
                 )
-                continue
-            name = _together(entry, ident.name)
-            if name in found and found[name] != item.device.name:
+            elif ident.name in found and found[ident.name] != item.device.name:
                 report.error(
                     "E0604",
                     f"`{ident.name}` is placed on two devices",
                     ident.span,
-                    found=f"`{found[name]}` and `{item.device.name}`",
-                    secondary=(Label(spans[name], "first placed here"),),
-                    why="" if name == ident.name else "what one call gives is in one place",
+                    found=f"`{found[ident.name]}` and `{item.device.name}`",
+                    secondary=(Label(spans[ident.name], "first placed here"),),
                 )
             else:
-                found.setdefault(name, item.device.name)
-                spans.setdefault(name, ident.span)
+                found.setdefault(ident.name, item.device.name)
+                spans.setdefault(ident.name, ident.span)
     for name, entry in scope.entries.items():
         inherited = entry.span.source.name != scope.module.ident.span.source.name
         if (

@@ -25,7 +25,7 @@ from specc.lower.program import Function, Program
 from specc.lower.program import walk as walk_kernels
 
 ALONE = "output_"
-_OWN = ("looked_up", "in_c_from")
+_OWN = ("looked_up", "in_c_from", "by_request_from")
 
 
 def portable_source_of(graph: Graph, alone: str | None = None) -> str:

@@ -12,23 +12,31 @@ from specc.frozen import dataclass
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel that is taken from `least` numbers on, counted in something; else `otherwise` is."""
+    """A kernel that is taken from `least` numbers on, counted in something; else `otherwise` is. of: what is
+    counted, where it is not numbers."""
 
     kernel: str
     least: int
     counted: str
     otherwise: str
+    of: str = "numbers"
 
     def holds(self, numbers: float) -> bool:
         return numbers >= self.least
 
     def __str__(self) -> str:
-        return f"{self.kernel} where {self.counted} have {self.least} numbers or more, else {self.otherwise}"
+        return (
+            f"{self.kernel} where {self.counted} have {self.least} {self.of} or more, else {self.otherwise}"
+        )
 
 
 # Below that to call a kernel, and to compile it once, takes longer than it saves.
 ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
 PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
+# Below that to go from request to request takes longer than it saves.
+ATTENTION_BY_REQUEST = Choice(
+    "of the history once a request", 4, "requests", "of each candidate's sequence", of="candidates each"
+)
 STEPS_IN_C = Choice("in C between its products", 2**17, "the values of its steps", "in torch")
 
 # What is computed of a request's candidates grows with how many they are. In pieces of this size (in single

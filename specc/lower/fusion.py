@@ -2,7 +2,8 @@
 
 A product that a recurrence reads step by step is computed by its loop, chunk by chunk (`Fusions.put_off`);
 one that is added to a single-use value is added in place (`added`); of one of which only some rows are read,
-only these are computed, with what is added to them (`picked`).
+only these are computed, with what is added to them (`picked`). An attention whose keys are a request's
+history with a candidate at its end takes the two as they are (`ended`): what appends them is left to it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from specc.ir.graph import Node
-from specc.lower.shape import Shapes
+from specc.lower.shape import Domain, Shapes
 from specc.ops import op
 from specc.ops.products import products_of
 
@@ -24,11 +25,13 @@ FRESH = (op.ADD, op.SUB, op.MUL, op.LINEAR, op.PROJECT)
 class Fusions:
     """put_off: products that what reads them computes. added: by sum, the value that a product is added to,
     in its place, and the product. picked: by what is some of a product's rows alone, or a sum of these and
-    another value: the node that picks them, and the other value."""
+    another value: the node that picks them, and the other value. ended: by attention its inputs, each by what
+    appends the end to it."""
 
     put_off: set[int] = field(default_factory=set)
     added: dict[int, tuple[int, int]] = field(default_factory=dict)
     picked: dict[int, tuple[Node, int | None]] = field(default_factory=dict)
+    ended: dict[int, dict[int, Node]] = field(default_factory=dict)
 
 
 def fusions(
@@ -39,7 +42,7 @@ def fusions(
     shapes: Shapes,
 ) -> Fusions:
     """Of the nodes of a function. uses: how often each is read. known: what is computed before."""
-    found = _Fusions(index, uses, known, shapes)
+    found = _Fusions(index, uses, known, shapes, {*known, *(n.id for n in nodes)})
     for node in nodes:
         found.look_at(node)
     return found.fusions
@@ -51,6 +54,7 @@ class _Fusions:
     uses: Counter[int]
     known: Collection[int]
     shapes: Shapes
+    there: Collection[int]
     fusions: Fusions = field(default_factory=Fusions)
 
     def look_at(self, node: Node) -> None:
@@ -58,6 +62,8 @@ class _Fusions:
         if node.op == op.RECURRENCE:
             mine = {i for i in node.inputs if self.uses[i] == 1 and self._for_steps(i, node)}
             fusions.put_off |= mine
+        elif node.op == op.ATTENTION:
+            self._take_ends(node)
         elif node.op == op.ADD and (found := self._product_to_add(node)) is not None:
             fusions.added[node.id] = found
             fusions.put_off.add(found[1])
@@ -67,6 +73,42 @@ class _Fusions:
         elif node.op == op.ADD and (rows := self._picked_to_add(node)) is not None:
             fusions.picked[node.id] = rows
             fusions.put_off.add(rows[0].id)
+
+    def _take_ends(self, node: Node) -> None:
+        """Of an attention among all of a history and a candidate at its end, take these as they are."""
+        query_axis = node.attrs["query_axis"]
+        asked = Domain(frozenset() if query_axis is None else frozenset([query_axis]), candidate=True)
+        if node.attrs["where"] != "all" or self.shapes.of(node).domain != asked:
+            return
+        query, key, value = node.inputs
+        ended = {id: self._ended(id) for id in (key, value)}
+        if query_axis is not None:
+            ended[query] = self._ended(query)
+        elif self.shapes.of(self.index[query]).domain not in (asked, None):
+            return
+        found = {id: chain for id, chain in ended.items() if chain is not None}
+        if len(found) < len(ended) or len({chain[-1].attrs["old"] for chain in found.values()}) > 1:
+            return
+        self.fusions.ended[node.id] = {id: chain[-1] for id, chain in found.items()}
+        for id, chain in found.items():
+            uses = node.inputs.count(id)
+            for link in chain:
+                if self.uses[link.id] != uses or link.id in self.known:
+                    break
+                self.fusions.put_off.add(link.id)
+                uses = 1
+
+    def _ended(self, id: int) -> list[Node] | None:
+        """What renames, and at last what appends a candidate's value to one of a request's history."""
+        chain = [self.index[id]]
+        while chain[-1].op == op.RENAME:
+            chain.append(self.index[chain[-1].inputs[0]])
+        last = chain[-1]
+        if last.op != op.APPEND or last.attrs["second"] is not None or not last.attrs["old"].ragged:
+            return None
+        rows = [self.shapes.of(self.index[i]).domain for i in last.inputs if i in self.there]
+        wanted = [Domain(frozenset([last.attrs["old"]])), Domain(frozenset(), candidate=True)]
+        return chain if rows == wanted else None
 
     def _for_steps(self, id: int, recurrence: Node) -> bool:
         """Whether a value that nothing else reads is a product for every step of a recurrence."""

@@ -397,10 +397,11 @@ def _attention(body: Body, node: Node) -> Value:
     asked = shape.domain
     known = (asked if query_axis is None else asked.without(query_axis)).with_axis(key_axis)
     query, key, value = node.inputs
-    parts = [
-        body.at(query, Shape(asked, shape.dims), node, whole=True),
-        body.at(key, Shape(known, shape.dims), node, whole=True),
-        None if value == key else body.at(value, Shape(known, shape.dims), node, whole=True),
+    wanted = ((query, asked, query_axis), (key, known, key_axis), (value, known, key_axis))
+    parts: list[object] = [_asked(body, node, *one) for one in wanted]
+    if value == key:
+        parts[2] = None
+    parts += [
         body.rows(asked, node),
         body.rows(known, node),
         query_axis,
@@ -412,7 +413,21 @@ def _attention(body: Body, node: Node) -> Value:
         parts.append(node.attrs["where"])
     elif query_axis is None:
         options["in_c_from"] = choices.ATTENTION_IN_C
+    if node.id in body.fusions.ended:
+        options["by_request_from"] = choices.ATTENTION_BY_REQUEST
     return body.make("attend", *parts, like=node, options=options)
+
+
+def _asked(body: Body, node: Node, id: int, domain: Domain, axis: Axis | None) -> Value | Record:
+    """What an attention reads: a value, or a history and a candidate's value at its end."""
+    dims = body.shape(node).dims
+    end = body.fusions.ended.get(node.id, {}).get(id)
+    if end is None:
+        return body.at(id, Shape(domain, dims), node, whole=True)
+    rows = [with_examples(body.shape(body.nodes[i])) for i in end.inputs]
+    two = [body.at(i, Shape(d, dims), node, whole=True) for i, d in zip(end.inputs, rows, strict=True)]
+    places = (body.rows(d, node) for d in (*rows, domain))
+    return Record("Ended", (*two, *places, end.attrs["old"], axis))
 
 
 def _transfer(body: Body, node: Node) -> Value:

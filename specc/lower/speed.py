@@ -53,6 +53,8 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
         how = "in torch's fused kernel, over sequences of like length"
         if choice := kernel.options.get("in_c_from"):
             how = f"of one query, {choice}"
+        if choice := kernel.options.get("by_request_from"):
+            how = f"{choice}; {how}"
         return _said(kernel, True, f"attention {how}")
     if kernel.name == "by_tile":
         return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU")

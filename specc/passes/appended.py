@@ -13,7 +13,8 @@ An operation is taken apart only if its part of the history alone is of the requ
 one go, then, the last one has no say in the others. That is so where nothing goes along the axis yet, and in
 causal sequences, where a condition on positions is proved to be 0 of every position of the history and the
 last one (`ranges`). Everything else reads the sequence as a whole, which `append` makes of its parts as late
-as possible: of keys and values, say, and not of what these are made from.
+as possible: of keys and values, say, and not of what these are made from. Only what is read at the last
+position alone is made of what was whole before: there other passes find more (positions, contract).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from specc.ir.prune import prune
 from specc.ops import Effect, effect, op, traits
 from specc.ops.definition import Positions
 from specc.passes.ends import JOINED, Ends, Whole
+from specc.passes.positions import needs_of
 from specc.passes.ranges import Known
 from specc.passes.rewrite import Builder, rebuilt
 from specc.passes.roles import CANDIDATE, REQUEST, assign_roles
@@ -65,7 +67,8 @@ class _Apart:
     """history: by appended axis, that of the history.
 
     parts: by node of the old graph, the nodes of the new one that its parts are. wholes: of some of these the
-    value as a whole. A node that is in neither is a whole, under its own id or what that was renamed to.
+    value as a whole, put together late or not. A node that is in neither is a whole, under its own id or what
+    that was renamed to.
     """
 
     def __init__(self, graph: Graph, history: Mapping[Axis, Axis]) -> None:
@@ -73,8 +76,9 @@ class _Apart:
         self.history = history
         self.builder = Builder.of(graph)
         self.known = Known(self.builder.node)
+        self.needs = needs_of(graph)
         self.parts: dict[int, Parts] = {}
-        self.wholes: dict[int, int] = {}
+        self.wholes: dict[tuple[int, bool], int] = {}
 
     def graph(self) -> Graph:
         for node in self.old.nodes:
@@ -83,15 +87,17 @@ class _Apart:
             except Whole:
                 parts = None
             if parts is None:
-                self._append(replace(node, inputs=tuple(map(self.whole, node.inputs))))
+                late = self._late(node)
+                self._append(replace(node, inputs=tuple(self.whole(i, late) for i in node.inputs)))
             elif self._along(node.type):
                 self.parts[node.id] = parts
             else:
                 self.builder.stand_for(node, parts[HISTORY])
         for record in self.old.attentions:
             ids = (record.weight, record.score)
-            self.builder.renamed |= {i: self.whole(i) for i in ids if i is not None}
-        self.builder.renamed |= self.wholes
+            self.builder.renamed |= {i: self.whole(i, late=False) for i in ids if i is not None}
+        for (id, _), whole in self.wholes.items():
+            self.builder.renamed.setdefault(id, whole)
         return assign_roles(prune(rebuilt(self.old, self.builder)))
 
     def _along(self, type_: Type) -> list[Axis]:
@@ -104,22 +110,29 @@ class _Apart:
 
     # ---------------------------------------------------------------- wholes
 
-    def whole(self, id: int) -> int:
-        """Return a value of the old graph as a whole, a node of the new one."""
+    def whole(self, id: int, late: bool) -> int:
+        """Return a value of the old graph as a whole, a node of the new one. late: put together of its parts,
+        not made of what was put together before."""
         if id not in self.parts:
             return self.builder.now(id)
-        if id not in self.wholes:
-            node, parts = self.old.node(id), self.parts[id]
-            axes = self._along(node.type)
-            if len(axes) == 1 and axes[0].kind == "appended" and node.inputs:
-                (axis,) = axes
-                attrs = {"old": self.history[axis], "axis": axis, "second": None}
-                pair = (parts[HISTORY], parts[frozenset(axes)])
-                self.wholes[id] = self._new(op.APPEND, pair, node.type, node, attrs)
+        if (id, late) not in self.wholes:
+            node, axes = self.old.node(id), self._along(self.old.node(id).type)
+            if late and node.inputs and node.op != op.APPEND and [a.kind for a in axes] == ["appended"]:
+                attrs = {"old": self.history[axes[0]], "axis": axes[0], "second": None}
+                pair = (self.parts[id][HISTORY], self.parts[id][frozenset(axes)])
+                made = self._new(op.APPEND, pair, node.type, node, attrs)
             else:
-                inputs = tuple(map(self.whole, node.inputs))
-                self.wholes[id] = self._append(replace(node, inputs=inputs))
-        return self.wholes[id]
+                inputs = tuple(self.whole(i, late) for i in node.inputs)
+                own = next(self.builder.ids) if self.builder.has(id) else id
+                made = self._append(replace(node, id=own, inputs=inputs))
+            self.wholes[id, late] = made
+        return self.wholes[id, late]
+
+    def _late(self, node: Node) -> bool:
+        """Whether a node that reads whole sequences is better off where they are put together late. Of one
+        that is read at the last position alone other passes make more where they are put together first."""
+        needs = self.needs.get(node.id, set())
+        return not all(need is not None and need[0] == op.LAST and need[1] in self.history for need in needs)
 
     # ----------------------------------------------------------------- parts
 

@@ -55,9 +55,8 @@ def _choice(node: Node) -> Choice | None:
     return node.op, axis
 
 
-def _wanted(graph: Graph) -> set[int]:
-    """The choices worth making early: those of a value that, but for attentions' records, nothing
-    reads in another way."""
+def needs_of(graph: Graph) -> dict[int, set[Choice | None]]:
+    """By value that outputs need, which positions of it; None stands for all."""
     needs: dict[int, set[Choice | None]] = {id: {None} for id in graph.outputs}
     for node in reversed(graph.nodes):
         own = needs.get(node.id)
@@ -70,6 +69,13 @@ def _wanted(graph: Graph) -> set[int]:
             else:
                 passed = {_passed(node, graph.node(id), c) for c in own}
             needs.setdefault(id, set()).update(passed)
+    return needs
+
+
+def _wanted(graph: Graph) -> set[int]:
+    """The choices worth making early: those of a value that, but for attentions' records, nothing
+    reads in another way."""
+    needs = needs_of(graph)
     return {
         node.id
         for node in graph.nodes

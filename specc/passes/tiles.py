@@ -92,12 +92,12 @@ class _Fusion:
 
     def _pairable(self, node: Node, first: Node, second: Node) -> bool:
         """Whether a row of the two's product is worth computing where it is summed up. With heads, each by
-        itself, it is where rows of one meet rows of the other."""
+        itself, it is where a candidate's rows meet those of its request."""
         heads = [{a for a in n.type.axes if not a.ragged} for n in (first, second)]
         if not any(heads):
             return True
-        fewer = (n.role != node.role or set(n.type.axes) < set(node.type.axes) for n in (first, second))
-        return node.op == op.DOT and heads[0] == heads[1] and all(fewer)
+        fewer = all(n.role != node.role or set(n.type.axes) < set(node.type.axes) for n in (first, second))
+        return node.op == op.DOT and heads[0] == heads[1] and fewer and first.role != second.role
 
     def _with_own(self, node: Node, builder: Builder) -> int | None:
         """A sum of which one term is `paired`, and others are products of its factors."""

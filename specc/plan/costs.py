@@ -10,11 +10,12 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from specc.ir.graph import Graph
 from specc.lower.cell import Cell
 from specc.lower.program import Function, Heads, Kernel, Matrix, Record, Rows, Value, walk
-from specc.lower.shape import Domain
+from specc.lower.shape import Domain, Shape
 from specc.ops import OPS
 from specc.ops.definition import Pointwise
 from specc.ops.products import Product
@@ -194,7 +195,12 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     share a key are computed as more queries, and the weights of a block's pairs are materialised; other
     heads by torch's fused attention if values are as wide as queries, else unfused.
     """
-    query, key, value, _, key_rows, query_axis, key_axis, *_ = kernel.args
+    _, _, _, query_rows, key_rows, query_axis, key_axis, *_ = kernel.args
+    given_rows = (query_rows, key_rows, key_rows)
+    query, key, value = (_whole(x, r) for x, r in zip(kernel.args[:3], given_rows, strict=True))
+    # A history and its end are put together here; without gradients the two go as that comes.
+    parts = zip(kernel.args[:3], (query, key, value), strict=True)
+    made = sum(sizes.value(x) for given, x in parts if isinstance(given, Record)) if training else 0.0
     where = kernel.args[8] if len(kernel.args) > 8 else "all"
     given = key if value is None else value
     heads = float(math.prod(a.size or 1 for a in result.shape.dims))
@@ -202,7 +208,8 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     if choice is not None and choice.holds(sizes.value(key) / BYTES):
         # One query a sequence, in C: it makes the weights and nothing else.
         weights = BYTES * sizes.rows(key_rows.domain) * heads
-        return Cost(tuple(kernel.operands()), beside=weights) if training else Cost(during=weights)
+        kept = tuple(x for x in kernel.args[:3] if isinstance(x, Value))
+        return Cost(kept, beside=weights + made) if training else Cost(during=weights + made)
     sequences = sizes.rows(key_rows.domain.without(key_axis))
     found = blocks(int(sequences), *sizes.lengths.spread(key_axis), key_axis.bound)
     places = BYTES * sequences * found.places
@@ -220,22 +227,31 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
         kept = read + pairs * (1 + found.masked) + copied
         block = found.largest * (asked + 3 * pairs + copied)
         if not training:
-            return Cost(during=read + max(2 * out, out + block - own))
-        return Cost(beside=kept, during=asked + 2 * out, back=read + found.largest * 2 * pairs)
+            return Cost(during=made + read + max(2 * out, out + block - own))
+        return Cost(beside=kept, during=made + asked + 2 * out, back=read + found.largest * 2 * pairs)
     mask = found.masked * (places if where == "all" else pairs / heads)
     if given.width != query.width:
         kept = 2 * read + 2 * pairs + mask
         block = found.largest * (read + 3 * pairs)
         if not training:
-            return Cost(during=read + max(2 * out, out + block - own))
-        return Cost(beside=kept, during=2 * out, back=read + found.largest * 2 * pairs)
+            return Cost(during=made + read + max(2 * out, out + block - own))
+        return Cost(beside=kept, during=made + 2 * out, back=read + found.largest * 2 * pairs)
     # Of each query the logarithm of the sum below its weights.
     sums = asked_places * heads
     if not training:
-        return Cost(during=read + 2 * out)
+        return Cost(during=made + read + 2 * out)
     # Gradients of blocks come as what is kept of their results goes; what was read goes last, together.
     last = found.first * (out + sums)
-    return Cost(beside=read + out + sums + mask, during=out, back=values, first=read + last - sums - own)
+    workspace = {"during": made + out, "back": values, "first": read + last - sums - own}
+    return Cost(beside=read + out + sums + mask, **workspace)
+
+
+def _whole(x: Value | Record | None, rows: Rows) -> Any:
+    """Return an operand; of a history with one more at its end the two put together."""
+    if not isinstance(x, Record):
+        return x
+    head = x.args[0]
+    return Value(-1, Shape(rows.domain, head.shape.dims), head.width, base=head)
 
 
 def _recurrence(kernel: Kernel, sizes: Sizes, training: bool) -> Cost:

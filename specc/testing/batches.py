@@ -51,17 +51,19 @@ def random_batch(
     longest: int | None = None,
     candidates: bool = False,
     unlabelled: float = 0.0,
+    most: int = 3,
 ) -> Batch:
     """Return a batch of `size` examples with labels, as a manifest admits them.
 
-    full: every sequence is at its bound (or at `longest`).
+    full: every sequence is at its bound (or at `longest`), every request has `most` candidates.
     empty: how often a sequence is empty; a tenth of the others are at their bound.
     longest: no sequence is longer, whatever its bound.
-    candidates: a batch of requests with 0 to 3 candidates each, as for scoring.
+    candidates: a batch of requests with 0 to `most` candidates each, as for scoring.
     unlabelled: how often an example lacks a prediction's label.
     """
     generator = torch.Generator().manual_seed(seed)
-    return drawn_batch(manifest, size, _Random(generator, full, empty, longest, unlabelled), candidates)
+    source = _Random(generator, full, empty, longest, unlabelled)
+    return drawn_batch(manifest, size, source, candidates, most)
 
 
 def training_batch(

@@ -58,6 +58,8 @@ def record(run: Execution, name: str, args: list[Any], options: Options) -> Any:
             return len(args[0])
         case "heads" | "tails":
             return _later(run, *args, by=int(name == "tails"))
+        case "Ended":
+            return _append(run, *args, None)
         case "Projected":
             return (*args, *[None] * (5 - len(args)), options.get("in_steps"))
     return tuple(args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from specc.driver import load, load_source
+from specc.emit import emit
 from specc.ir.graph import Graph
-from specc.lower import lower
+from specc.lower import choices, lower
 from specc.lower.program import Kernel, Value
 from specc.ops import op
 from specc.passes import optimise
@@ -116,6 +118,24 @@ def test_the_history_of_hstu_is_computed_once() -> None:
 def test_its_values_stay(read: str) -> None:
     graph = graph_of(model_of(read, "concat(last(read, over u), mean(read, over u))"))
     laws_hold(graph, 1, "interpret", "gradient", "parts")
+
+
+@pytest.mark.parametrize(
+    ("read", "pooled"),
+    [
+        (MIXED[0], "mean(read, over u)"),
+        (MIXED[-1], "mean(read, over u)"),
+        (MIXED[-1], "last(read, over u)"),
+    ],
+)
+def test_attentions_by_request_are_what_they_mean(
+    read: str, pooled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However few candidates a request has."""
+    monkeypatch.setattr(choices, "ATTENTION_BY_REQUEST", replace(choices.ATTENTION_BY_REQUEST, least=1))
+    graph = graph_of(model_of(read, pooled))
+    assert "by_request_from=1" in emit(optimise(graph))["model.py"]
+    laws_hold(graph, 1, "parts", "requests")
 
 
 @cache

@@ -30,6 +30,7 @@ from specc_runtime.ops.dense import (
     seconds,
     stack,
 )
+from specc_runtime.ops.ended import Ended
 from specc_runtime.ops.fields import embed, embed_bag, lookup, whole
 from specc_runtime.ops.heads import fan, per_head
 from specc_runtime.ops.products import product
@@ -61,6 +62,7 @@ __all__ = [
     "FINAL",
     "NONE",
     "Cell",
+    "Ended",
     "Factor",
     "InC",
     "Projected",

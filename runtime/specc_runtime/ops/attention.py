@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from specc_runtime import native
 from specc_runtime.layout import Axis, Layout, Rows
 from specc_runtime.native import say
+from specc_runtime.ops.ended import Ended, Sequence, by_request, many, put_together
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
 
@@ -114,9 +115,9 @@ def _places(
 
 @untraced
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor | None,
+    query: Sequence,
+    key: Sequence,
+    value: Sequence | None,
     query_rows: Rows,
     key_rows: Rows,
     query_axis: Axis | None,
@@ -124,6 +125,7 @@ def attend(
     scale: float,
     where: str = "all",
     in_c_from: int = say.FROM,
+    by_request_from: int = 1,
 ) -> Tensor:
     """Return the attention of queries over the keys of their sequence: [query_rows.count, *heads, e].
 
@@ -132,7 +134,15 @@ def attend(
     Rows differ only in their axis; with `query_axis` None there is one query for each sequence. `where` says
     which keys a query sees: "all", those "until" or "before" its own position, or all "others". in_c_from:
     with one query for each sequence, from how many numbers in the keys on the kernel in C is used.
+    by_request_from: of sequences that are not put together, from how many candidates a request on they
+    never are.
     """
+    if isinstance(key, Ended) and many(key, by_request_from):
+        given = key if value is None else value
+        assert isinstance(given, Ended)
+        return by_request(query, key, given, scale)
+    query, key = put_together(query), put_together(key)
+    value = None if value is None else put_together(value)
     given_of = key if value is None else value
     shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given_of.shape[1:-1])
     if query_rows.count == 0 or key_rows.count == 0:

@@ -27,13 +27,11 @@ def contract_rows(a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, chan
     if rows.count == 0 or out.count == 0:
         nothing = contract(a[:1], b[:1], *dims, channels=channels)[:0]
         return nothing.new_zeros(out.count, *nothing.shape[1:]) + 0 * (a.sum() + b.sum())
-    inner = [1, *(dim + 1 for dim in dims)]
-    if out.count == 1:
-        return contract(a.unsqueeze(0), b.unsqueeze(0), *inner, channels=channels)
     blocks = rows.layout.planned(Blocks.of, out.axes, rows.axes, None, axis)
     sizes = [sequences * longest for sequences, _, longest in blocks.shapes]
     places = blocks.from_keys.to(a.device)
     left, right = (_padded(x, places, sum(sizes)).split(sizes) for x in (a, b))
+    inner = [1, *(dim + 1 for dim in dims)]
     parts = []
     for (sequences, _, longest), x, y in zip(blocks.shapes, left, right, strict=True):
         x, y = (part.unflatten(0, (sequences, longest)) for part in (x, y))

@@ -6,10 +6,13 @@ from the `Rows` alone. Gradients flow to every value that is read.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from specc_runtime.layout import Axis, Layout, Rows, source_position
+from specc_runtime.ops.regroup import regroup
 
 Axes = tuple[Axis, ...]
 
@@ -124,7 +127,13 @@ def append(
     """Return y after x along an axis: one vector (`second` None), or the positions of its axis `second`."""
     shape = torch.broadcast_shapes(x.shape[1:], y.shape[1:])
     both = torch.cat([x.expand(-1, *shape), y.expand(-1, *shape)])
-    return pick(both, to.layout.planned(_appended, of_x.axes, of_y.axes, to.axes, old, new, second))
+    about = (of_x.axes, of_y.axes, to.axes, old, new, second)
+    index = to.layout.planned(_appended, *about)
+    rest = [{*rows.axes} - {axis} for rows, axis in ((of_x, old), (of_y, second), (to, new))]
+    if rest[0] == rest[1] == rest[2]:
+        # Each row is somewhere, and once: the gradient is a gather, too.
+        return regroup(both, index, to.layout.planned(_inverse, *about))
+    return pick(both, index)
 
 
 def _appended(
@@ -136,6 +145,14 @@ def _appended(
     from_x = rows.locate(before, {old: position})
     from_y = rows.locate(layout.rows(of_y), {second: position - length} if second else {})
     return torch.where(position < length, from_x, before.count + from_y)
+
+
+def _inverse(layout: Layout, *about: Any) -> Tensor:
+    """Return where each row of x, and then of y, is in what `append` picks."""
+    index = layout.planned(_appended, *about)
+    inverse = torch.empty_like(index)
+    inverse[index] = torch.arange(len(index), device=index.device)
+    return inverse
 
 
 def unroll(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:

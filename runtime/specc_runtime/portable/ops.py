@@ -176,10 +176,26 @@ def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | N
     return segment.sum(weight * (x if of is None else expand(x, of, rows)), rows, axis)
 
 
+class Ended(NamedTuple):
+    """A history and what is appended to it: see specc_runtime.ops."""
+
+    head: Tensor
+    last: Tensor
+    of_head: Rows
+    of_last: Rows
+    to: Rows
+    old: Axis
+    new: Axis
+
+    def whole(self) -> Tensor:
+        """The two put together."""
+        return append(self.head, self.last, self.of_head, self.of_last, self.to, self.old, self.new, None)
+
+
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor | None,
+    query: Tensor | Ended,
+    key: Tensor | Ended,
+    value: Tensor | Ended | None,
     query_rows: Rows,
     key_rows: Rows,
     query_axis: Axis | None,
@@ -192,6 +208,9 @@ def attend(
     query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value
     [key_rows.count, *heads, e], None for the keys themselves. Returns [query_rows.count, *heads, e].
     """
+    query = query.whole() if isinstance(query, Ended) else query
+    key = key.whole() if isinstance(key, Ended) else key
+    value = value.whole() if isinstance(value, Ended) else value
     given = key if value is None else value
     shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given.shape[1:-1])
     keys = sequences(key_rows, key_axis)
@@ -231,6 +250,7 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 
 __all__ = [
+    "Ended",
     "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "chunk",
     "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot", "embed",
     "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads", "log_frequency", "lookup", "mse",

@@ -189,25 +189,11 @@ def _append(args: Arguments) -> Node:
     return args.add(op.APPEND, [x, y], type_, {"old": old, "axis": new, "second": second})
 
 
-def _nothing_inside(args: Arguments, axis: Axis) -> None:
-    """Refuse to choose positions by values where another axis lives in them."""
-    for other in args.x.type.axes:
-        if other.parent == axis:
-            raise args.world.fault(
-                "E0307",
-                f"`{other.name}` lives inside `{axis.name}`, and `top` chooses by values",
-                args.span,
-                found=str(args.x.type),
-                why=f"how many `{other.name}`s there are would depend on the score",
-                help=f"reduce over `{other.name}` before; `take`, `init` and `tail` bring it along",
-            )
-
-
 @built_in(op.TOP)
 def _top(args: Arguments) -> Node:
     assert args.by is not None
     old = over_axis(args)
-    _nothing_inside(args, old)
+    no_children(args, args.x.type, old, args.span)
     score, place = args.by
     if score.type.width != 1 or not score.type.has(old):
         raise args.world.fault(

@@ -11,6 +11,7 @@ from specc.elaborate.broadcast import broadcast
 from specc.elaborate.builtins.signature import Arguments, Builtin, built_in, declare
 from specc.elaborate.builtins.transposed import along_axis
 from specc.elaborate.builtins.widths import narrow, new_axis, without_axis_named
+from specc.elaborate.options import COUNT, is_count
 from specc.elaborate.world import LayerValue, Site
 from specc.ir.graph import Node, Weight
 from specc.ops import op
@@ -20,7 +21,7 @@ from specc.report import Label
 from specc.source import Span
 from specc.types.axis import Type, union
 from specc.types.many import nowhere
-from specc.types.static import real
+from specc.types.static import describe, real
 
 
 def weight(
@@ -188,8 +189,13 @@ def _fields(args: Arguments, node: Node, place: Span) -> tuple[Node, ...]:
 
 def _lookup(args: Arguments) -> Node:
     world, width = args.world, args.options["width"]
-    fields = [field for node, place in args.nodes for field in _fields(args, node, place)]
-    broadcast(args.site, args.span, *((narrow(node), place) for node, place in args.nodes))
+    given = list(args.nodes)
+    if len(given) > 1 and given[-1][0].op == op.CONSTANT:  # the width by place, as a param's name
+        width = given.pop()[0].attrs["value"]
+        if not is_count(width):
+            raise world.fault("E0403", f"`width` must be {COUNT}", args.nodes[-1][1], found=describe(width))
+    fields = [field for node, place in given for field in _fields(args, node, place)]
+    broadcast(args.site, args.span, *((narrow(node), place) for node, place in given))
     path = args.site.child("lookup")
     init, l2, file = (args.options[name] for name in ("init", "l2", "pretrained"))
     span, owner = args.span, args.site.owner

@@ -6,9 +6,11 @@ from math import prod
 
 from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.matrices import bias_of, multiply
+from specc.emit.scoring.moves import append
 from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
 from specc.emit.scoring.rows import NotInC
-from specc.lower.program import Heads, Kernel
+from specc.lower.program import Heads, Kernel, Record, Value
+from specc.lower.shape import Shape
 from specc.ops import op
 
 
@@ -238,8 +240,22 @@ def statistics(w: Writer, kernel: Kernel, number: int) -> None:
         w.say(f"batch_norm_({rows}, {width}, {place.pointer}, {', '.join(given)}, {result.pointer});")
 
 
+def _together(w: Writer, x: Value | Record | None, number: int) -> Value | None:
+    """What an attention reads; a history and the one at its end are put together."""
+    if not isinstance(x, Record):
+        return x
+    head, *_, to, _, _ = x.args
+    whole = Value(-1, Shape(to.domain, head.shape.dims), head.width, head.device)
+    append(w, Kernel("append", (*x.args, None), (whole,)), number)
+    return whole
+
+
 def attend(w: Writer, kernel: Kernel, number: int) -> None:
-    query, key, value, asked, known, query_axis, key_axis, scale, *where = kernel.args
+    *_, asked, known, query_axis, key_axis, scale = kernel.args[:8]
+    where = kernel.args[8:]
+    query, key, value = (_together(w, x, number) for x in kernel.args[:3])
+    assert query is not None
+    assert key is not None
     grid, keys = w.layout.grid(asked), w.layout.grid(known)
     q = w.at(query, grid)
     k, v = (indexed(w, w.place(x), keys) for x in (key, key if value is None else value))
