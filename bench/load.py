@@ -12,12 +12,20 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
 
 from specc_runtime import encoded
+from specc_runtime.encode import Origin, load_trained
+from specc_runtime.retrieval import Index, Lacking, Made, Stages, vectors
+from specc_runtime.retrieval.vectors import rows_of
 from specc_runtime.score import Scorer
+from specc_runtime.serve.app import application
+from specc_runtime.serve.service import Limits, Service
 
 CONNECTIONS = (1, 16, 64)
+CATALOGUE, NEAREST = 20_000, 200  # items of an index, and how many are found for a request
 THREADS = 2  # that `specc serve` scores with
 
 
@@ -77,21 +85,43 @@ def asked(port: int, bodies: list[bytes], connections: int, seconds: float) -> l
     return found
 
 
+def indexed(towers: Path, folder: Path) -> Path:
+    """A flat index of items with the vectors of a two-tower model."""
+    model, encoders = load_trained(towers)
+    width = next(o["width"] for o in model.manifest["outputs"] if o["name"] == "item_vector")
+    made = Made("two_tower", model.saved_as or "", "item_vector", width, "next", "viewer_vector", "inner")
+    keys = np.arange(CATALOGUE)
+    items = pa.table({"ad_item": keys, "ad_category": keys % 100})
+    parts = vectors(model, encoders, [(items, Origin("catalogue"))], made, {}, Lacking())
+    found = np.concatenate([rows_of(part.column("item_vector"), width, "vectors") for part in parts])
+    Index.build(made, found, items).save(folder / "items.index")
+    return folder / "items.index"
+
+
+def load_of_stages(
+    towers: Path, ranking: Path, bodies: list[bytes], seconds: float, folder: Path
+) -> list[dict[str, Any]]:
+    """As `load_test`, of two stages: candidates from an index, ranked by the model."""
+    index = indexed(towers, folder)
+    service = Service(lambda: Stages.load(towers, index, ranking, nearest=NEAREST), Limits())
+    with listening(application(service, threads=THREADS)) as port:
+        return [_row("specc serve, two stages", port, bodies, number, seconds) for number in CONNECTIONS]
+
+
+def _row(name: str, port: int, bodies: list[bytes], connections: int, seconds: float) -> dict[str, Any]:
+    taken = sorted(asked(port, bodies, connections, seconds))
+    p50, p99 = (round(1e3 * taken[int(share * (len(taken) - 1))], 2) for share in (0.5, 0.99))
+    rate = round(len(taken) / seconds, 1)
+    return {"by": name, "connections": connections, "a second": rate, "p50 ms": p50, "p99 ms": p99}
+
+
 def load_test(path: Path, scorer: Scorer, bodies: list[bytes], seconds: float) -> list[dict[str, Any]]:
     """For each way of serving and number of connections: requests a second, and how many milliseconds the
     median and the slowest hundredth took. The two have their turns."""
-    from specc_runtime.serve.app import application
-    from specc_runtime.serve.service import Limits, Service
-
     served = application(Service(lambda: Scorer.load(path), Limits()), threads=THREADS)
     rows = []
     for connections in CONNECTIONS:
         for name, app in (("specc serve", served), ("by hand", by_hand(scorer))):
             with listening(app) as port:
-                taken = sorted(asked(port, bodies, connections, seconds))
-            p50, p99 = (round(1e3 * taken[int(share * (len(taken) - 1))], 2) for share in (0.5, 0.99))
-            rate = round(len(taken) / seconds, 1)
-            rows.append(
-                {"by": name, "connections": connections, "a second": rate, "p50 ms": p50, "p99 ms": p99}
-            )
+                rows.append(_row(name, port, bodies, connections, seconds))
     return rows

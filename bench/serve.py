@@ -15,7 +15,7 @@ that has imported torch, of the shipped specs: their tables have 10^6 rows, and 
 keys. pandas, which pyarrow imports where it is there, is kept out, as what serves does not install it.
 
 `load` serves DIN on loopback, by `specc serve` and by an endpoint written by hand in FastAPI on the same
-model, and asks both from 1, 16 and 64 connections.
+model, and asks both from 1, 16 and 64 connections; and DIN as the second of two stages.
 
 Writes bench/results/serve/NAME.json after each, and leaves out what was measured of the same code.
 """
@@ -44,7 +44,6 @@ import torch
 import specc
 from bench.contenders.arec import params_of, spec_of
 from bench.duel import Process
-from bench.load import load_test
 from bench.machine import ROOT, code, facts
 from bench.models import RESULTS
 from bench.tasks import Task
@@ -62,6 +61,7 @@ LOAD = "load"
 CANDIDATES, HISTORY = 200, 50
 FORMATS = ("onnx", "aoti")
 PEER = "fuxictr"
+SPECS, ITEM = ROOT / "specs", ("ad_item", "ad_category")
 
 
 def task_of(name: str) -> Task:
@@ -222,11 +222,19 @@ def measured(name: str, rounds: int, seconds: float, python: str | None) -> dict
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if name == LOAD:
+            from bench.load import load_of_stages, load_test  # needs what serves and retrieves
+
             torch.manual_seed(0)
             path = saved(specc.compile("din"), folder / "din")
             scorer = Scorer.load(path)
             bodies = [json.dumps(request(scorer, seed)).encode() for seed in range(40)]
-            return {"seconds": seconds, "rows": load_test(path, scorer, bodies, seconds)}
+            rows = load_test(path, scorer, bodies, seconds)
+            towers = saved(specc.compile(SPECS / "more" / "two_tower.arec"), folder / "towers")
+            first = Scorer.load(towers)
+            both = [request(first, seed) | request(scorer, seed) for seed in range(40)]
+            bodies = [json.dumps({k: v for k, v in one.items() if k not in ITEM}).encode() for one in both]
+            rows += load_of_stages(towers, path, bodies, seconds, folder)
+            return {"seconds": seconds, "rows": rows}
         return {**one_request(name, folder, rounds, python), "starts": starts(name, folder, 3)}
 
 
