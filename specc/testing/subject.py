@@ -17,6 +17,7 @@ from torch import Tensor
 from specc.emit import emit
 from specc.emit.manifest import manifest_of
 from specc.ir.graph import Graph, Node, walk
+from specc.ops import op
 from specc.passes import DEFAULT, optimise
 from specc.testing.near import deciding
 from specc_runtime import Batch, Model, from_texts
@@ -87,9 +88,13 @@ class Subject:
 
 
 def small(graph: Graph, rows: int = ROWS) -> Graph:
-    """Return the graph with every table cut to so many rows."""
+    """Return the graph with every table cut to so many rows, but for those whose rows are positions of an
+    axis."""
+    whole = {path for node in walk(graph.nodes) if node.op == op.ROWS for path in node.weights}
     weights = {
-        path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:])) if w.kind == "table" else w
+        path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:]))
+        if w.kind == "table" and path not in whole
+        else w
         for path, w in graph.weights.items()
     }
     return replace(graph, weights=weights)

@@ -56,6 +56,16 @@ def asked(path: Path, *only: str, variants: int = 1, examples: int = 8) -> Outco
     return Suite(str(path), {}, examples, variants, only=only).run(space)
 
 
+def test_a_table_that_is_read_as_a_whole_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "whole.arec"
+    nearest = (
+        "dot(ad.item, sum(softmax(dot(user, rows(items, as row)), over row) * rows(items, as row), over row))"
+    )
+    path.write_text(f"{SPEC.partition('joined')[0]}predict click: binary = {nearest}\n".replace("1000", "40"))
+    outcome = asked(path, "interpret", "gradient", examples=2)
+    assert outcome.failures == []
+
+
 def test_a_sound_spec_keeps_every_law(spec: Path) -> None:
     outcome = asked(spec, variants=2, examples=3)
     assert outcome.failures == []
