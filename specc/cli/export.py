@@ -55,8 +55,9 @@ def command(
     from specc_runtime.files import FileError
 
     output = output or beside(model_path, format)
-    if output.is_dir():
-        raise click.BadParameter(f"{output} is a folder; name a file", param_hint="-o")
+    if output.exists() and not output.is_file():
+        kind = "a folder" if output.is_dir() else "a device"
+        raise click.BadParameter(f"{output} is {kind}; name a file", param_hint="-o")
     model, encoders = trained_from(model_path, None, untrusted)
     try:
         apart = export(model.to("cpu"), output, format, form, only, encoders)

@@ -23,7 +23,7 @@ from specc_runtime import Model
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.store import write_encoders
 from specc_runtime.engines import EXPORT, FORMAT, about, engine
-from specc_runtime.files import replace_file, replace_folder
+from specc_runtime.files import FileError, replace_file, replace_folder
 from specc_runtime.portable.inputs import Signature
 from specc_runtime.portable.model import Portable
 from specc_runtime.record import digest
@@ -79,10 +79,12 @@ def export(
     Raises ExportError, SpecError, and FileError where it cannot be written.
     """
     require(format)
-    model = model.eval()
-    found = program_of(model, form, only)
     path = Path(path)
-    with replace_file(path) as fresh:
+    _require_own(path)
+    # Both at first, so that what cannot be written is told before anything is traced.
+    with replace_folder(about(path), lambda name: name in _BESIDE) as folder, replace_file(path) as fresh:
+        model = model.eval()
+        found = program_of(model, form, only)
         try:
             with quiet():
                 WRITERS[format](found.program, found.signature, fresh)
@@ -103,12 +105,22 @@ def export(
             "difference": apart,
             "signature": found.signature.as_json(),
         }
-        with replace_folder(about(path), lambda name: name in _BESIDE) as folder:
-            _write(folder / EXPORT, entry)
-            _write(folder / "manifest.json", model.manifest)
-            if encoders is not None:
-                write_encoders(encoders, folder)
+        _write(folder / EXPORT, entry)
+        _write(folder / "manifest.json", model.manifest)
+        if encoders is not None:
+            write_encoders(encoders, folder)
     return apart
+
+
+def _require_own(path: Path) -> None:
+    """Raises FileError for a path at which there is something that `export` did not write."""
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path} cannot be written: it is not a file")
+    if path.exists() and not (about(path) / EXPORT).is_file():
+        raise FileError(
+            f"{path} cannot be replaced: it is not known to be of `specc export`, which would have written "
+            f"{about(path)}; move it away, or name another file"
+        )
 
 
 def _write(path: Path, entry: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -22,8 +23,25 @@ OPSET = 20
 def write_pt2(program: ExportedProgram, signature: Signature, path: Path) -> None:
     """A program that `torch.export.load` reads."""
     # By file object: torch warns of other suffixes than its own.
-    with path.open("wb") as file:
+    with _Lenient(path, "w") as file:
         torch.export.save(program, file)
+    if file.fault is not None:
+        raise file.fault
+
+
+class _Lenient(io.FileIO):
+    """A file that keeps its first fault and takes what follows: where a write raises, torch aborts."""
+
+    fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        while self.fault is None and rest:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as fault:
+                self.fault = fault
+        return len(data)
 
 
 def write_aoti(program: ExportedProgram, signature: Signature, path: Path) -> None:

@@ -20,9 +20,9 @@ from specc.types.axis import Type, union
 CANDIDATE = "candidate"
 
 
-@dataclass
+@dataclass(eq=False)
 class Builder:
-    """The nodes of a graph, or of one region, that are done."""
+    """The nodes of a graph, or of one region, that are done. Equal to itself alone."""
 
     ids: count[int]
     nodes: list[Node] = field(default_factory=list)

@@ -16,13 +16,14 @@ from specc.passes.rewrite import Builder, rewrite
 
 
 def share(graph: Graph) -> Graph:
-    known: dict[int, dict[Any, int]] = {}
+    # By builder, not by its id, which another region's may have once it is gone.
+    known: dict[Builder, dict[Any, int]] = {}
 
     def rule(node: Node, builder: Builder) -> int | None:
         if node.region is not None or not pure(node):
             return None
         # A region's nodes are only equal to others of the same region.
-        return known.setdefault(id(builder), {}).setdefault(_key(node), node.id)
+        return known.setdefault(builder, {}).setdefault(_key(node), node.id)
 
     def kept(node: Node, builder: Builder) -> int | None:
         found = rule(node, builder)
