@@ -24,6 +24,7 @@ from specc.export.formats import WRITERS, quiet
 from specc.export.verify import furthest
 from specc.testing.subject import Subject
 from specc_runtime.engines import engine
+from specc_runtime.files import replace_file
 
 FORMS = ("request", "batch")
 _BEGIN, _END = "<!-- matrix -->", "<!-- end of matrix -->"
@@ -108,7 +109,8 @@ def main() -> None:
                 cells = read(text)
                 cells.setdefault(spec.stem, {})[f"{name} {form}"] = cell.replace("|", "/")
                 old = f"{_BEGIN}{between(text)}{_END}"
-                given.page.write_text(text.replace(old, written(cells)), encoding="utf-8")
+                with replace_file(given.page) as page:
+                    page.write_text(text.replace(old, written(cells)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 In every document, from its top to its end and in one folder of its own: a block under a comment
 `<!-- file: NAME -->` is written to that file; every command of a `console` block is run, and what it prints
 is what stands below it, where a line `…` stands for any lines and `…` in a line for anything; a `python`
-block is run as a program; under `<!-- needs: MODULE… -->` where these modules are. Blocks under
+block is run as a program; under `<!-- needs: NAME… -->` where these modules or programs are. Blocks under
 `<!-- not run: WHY -->` are left alone.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,10 +44,15 @@ def blocks(path: Path) -> Iterator[Block]:
     text = path.read_text(encoding="utf-8")
     for found in _BLOCK.finditer(text):
         what, name = found["what"], found["name"]
-        if what == "not run" or (what == "needs" and None in map(find_spec, name.split())):
+        if what == "not run" or (what == "needs" and not all(map(_is_there, name.split()))):
             continue
         line = text.count("\n", 0, found.start("text"))
         yield Block(found["kind"], found["text"], line, name if what == "file" else None)
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is a module or a program of a name."""
+    return find_spec(name) is not None or shutil.which(name) is not None
 
 
 def commands(block: Block) -> Iterator[tuple[str, list[str]]]:

@@ -140,16 +140,17 @@ class Layout:
         return self.lengths(source).index_select(0, rows.locate(before, places))
 
     def longest(self, axis: Axis) -> int:
-        """The largest number of positions of an axis, at least 1."""
+        """The largest number of positions of an axis, at least 2: exporters ask whether a size is 1, and have
+        no answer to where a tensor says it."""
         return self.once(("longest", axis.id), lambda: self._longest(axis))
 
     def _longest(self, axis: Axis) -> int:
         if axis.change == "fixed":
-            return max(axis.bound, 1)
+            return max(axis.bound, 2)
         lengths = self.lengths(axis)
-        longest = torch.cat([lengths, torch.ones(1, dtype=torch.int64, device=self.device)]).max()
+        longest = torch.cat([lengths, torch.full((1,), 2, dtype=torch.int64, device=self.device)]).max()
         found = counted(longest)
-        torch._check(found >= 1)
+        torch._check(found >= 2)
         return found
 
 

@@ -222,7 +222,6 @@ def attend(
         x = x.expand(x.shape[0], *shape, x.shape[-1])
         x = x.reshape(x.shape[0], *several, x.shape[-1])
         table = x.unsqueeze(1) if by is None else by.table(x)
-        # Of four dimensions torch.export asks more than it knows where the last two are 1.
         return table.transpose(1, 2) if several else table
 
     score = (grid(query, asked) * scale) @ grid(key, keys).mT
