@@ -96,7 +96,7 @@ def test_every_kernel_has_a_portable_form_or_is_never_exported() -> None:
         "tiled",
     }
     of_gradients = {"relu_back", "sigmoid_back", "silu_back", "tanh_", "tanh_back"}
-    of_training = {"across", "expand_anew", "own", "row_loss", "rows", "transfer"}
+    of_training = {"across", "across_each", "expand_anew", "from_rows", "own", "row_loss", "rows", "transfer"}
     lacking = set(ops.__all__) - set(portable_ops.__all__)
     assert lacking == of_passes | of_gradients | of_training
     reductions = {name for name, value in vars(ops.segment).items() if isfunction(value) and name[0] != "_"}
