@@ -67,7 +67,7 @@ def moved(function: str) -> Callable[[Body, Node], Value]:
             assert own.domain is not None
             assert shape.domain is not None
             of, to = body.rows(own.domain, node), body.rows(shape.domain, node)
-            view = x if function in ("rename", "chunk", "unchunk") else None
+            view = x if function in (op.RENAME, op.CHUNK, op.UNCHUNK) else None
             return body.make(function, x, of, to, old, new, like=node, view=view)
         place = own.dim(old)
         if node.op == op.RENAME:
