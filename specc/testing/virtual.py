@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 CPU = torch.device("cpu")
 _DEVICE: Any = torch.Tensor.device.__get__
+_IS_CPU: Any = vars(torch._C.TensorBase)["is_cpu"].__get__
 _COPIES = frozenset({"aten::copy_", "aten::_to_copy"})
 
 # What gives Python the values of a tensor, and is no operation; int(), bool() and the like end in one.
@@ -167,6 +168,8 @@ class _Attributes(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func == _DEVICE:
             return self._machine.device(args[0])
+        if func == _IS_CPU:
+            return self._machine.device(args[0]) == CPU
         if getattr(func, "__name__", "") in _VALUES and isinstance(args[0], Tensor):
             self._machine.read(func.__name__, args[0])
             return func(*args, **kwargs)
