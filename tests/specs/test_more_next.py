@@ -74,8 +74,9 @@ def test_hstu() -> None:
     ages = (batch.column("history.age") * 60).round()  # from seconds to minutes
     batch = replace(batch, fields={**batch.fields, "history.age": ages})
     w = weights(model)
-    past = rows(batch, w, "history", item="items") + rows(batch, w, "history", action="history.action")
-    asked = rows(batch, w, "ad", item="items") + w["asked"]
+    told = {"item": "items", "category": "categories", "action": "history.action"}
+    past = sum(rows(batch, w, "history", **{name: table}) for name, table in told.items())
+    asked = rows(batch, w, "ad", item="items") + rows(batch, w, "ad", category="categories") + w["asked"]
     read = []
     for x, end, age in zip(
         parts(batch, "history.t", past), asked, parts(batch, "history.t", ages), strict=True
@@ -89,7 +90,9 @@ def test_hstu() -> None:
             by_time = w[f"{path}.by_time"][apart.floor().long().clamp(max=15)]
             x = unit(x, (by_place + by_time).movedim(2, 0), w, f"{path}.hstu_unit", 11)
         read.append(x)
-    both = torch.cat([rows(batch, w, "user", id="user.id"), last(read)], 1)
+    known = dense(rows(batch, w, "ad", item="items", category="categories"), w, "wanted.linear")
+    wanted = normed(last(read), w, "wanted.norm") * normed(known, w, "wanted.norm_2")
+    both = torch.cat([rows(batch, w, "user", id="user.id"), wanted], 1)
     logit = dense(F.relu(dense(both, w, "click.mlp.linear")), w, "click.linear")
     alike(model, batch, costs(batch, click=logit), w)
 
