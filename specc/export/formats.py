@@ -61,10 +61,33 @@ def write_onnx(program: ExportedProgram, signature: Signature, path: Path) -> No
         input_names=[entry.name for entry in signature.inputs],
         output_names=[entry.name for entry in signature.outputs],
         verbose=False,
-        optimize=True,
+        optimize=False,  # whose rules take 1e-9 for 0, so that of x + 1e-9, below a division, x is left
     )
     assert found is not None
+    _simplify(found.model)
     found.save(str(path))
+
+
+def _simplify(model: Any) -> None:
+    """Fold constants, and remove what changes shapes in vain, by rules that compare no numbers."""
+    from onnxscript import optimizer, rewriter
+    from onnxscript.rewriter.rules import common
+
+    rules = (
+        common.cast_cast_rule,
+        common.no_op_cast_rule,
+        common.no_op_expand_rule,
+        common.reshape_reshape_rule,
+        common.no_op_transpose_rule,
+        common.transpose_transpose_rule,  # of weights in the body of a loop
+        common.unsqueeze_unsqueeze_rule,
+        common.squeeze_reshape_1d_rule,
+    )
+    optimizer.inline(model)
+    for _ in range(2):  # rules show more constants
+        optimizer.fold_constants(model, onnx_shape_inference=True)
+        rewriter.rewrite(model, rules)
+        optimizer.remove_unused_nodes(model)
 
 
 WRITERS: Mapping[str, Callable[[ExportedProgram, Signature, Path], None]] = {
