@@ -27,6 +27,7 @@ from specc_runtime.engines import engine
 from specc_runtime.files import replace_file
 
 FORMS = ("request", "batch")
+_UNTRIED = "not tried"
 _BEGIN, _END = "<!-- matrix -->", "<!-- end of matrix -->"
 Cells = dict[str, dict[str, str]]
 
@@ -69,7 +70,7 @@ def read(text: str) -> Cells:
         if line.startswith("| spec"):
             head = row[1:]
         elif line.startswith("| ") and head:
-            cells[row[0]] = {k: v for k, v in zip(head, row[1:], strict=True) if v}
+            cells[row[0]] = {k: v for k, v in zip(head, row[1:], strict=True) if v != _UNTRIED}
     return cells
 
 
@@ -82,9 +83,8 @@ def written(cells: Cells) -> str:
     """The table of all that is known."""
     columns = [f"{name} {form}" for form in FORMS for name in WRITERS]
     lines = [f"| spec | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    lines += [
-        f"| {spec} | {' | '.join(row.get(c, '') for c in columns)} |" for spec, row in sorted(cells.items())
-    ]
+    for spec, row in sorted(cells.items()):
+        lines.append(f"| {spec} | {' | '.join(row.get(c, _UNTRIED) for c in columns)} |")
     return f"{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}"
 
 
