@@ -22,10 +22,6 @@ WHY: Mapping[str, str] = {
     "esmm": "the epoch that was kept is the one with the best mean AUC of clicks and purchases on 5,000 "
     "examples, of which 29 are purchases: it took the first. Clicks had 0.50, 0.52, 0.54 and 0.60 there in "
     "four epochs. The whole of that day, with 193 purchases, now chooses; it was not measured again since.",
-    "hstu": "these are figures of an earlier spec, which read no categories; most items are new to it. "
-    "Trained on 15,000 examples with `longest = 10`, it has after four epochs 0.58 on the validation day: "
-    "0.54 with the categories only, and 0.49 with only the published product of what is read "
-    "and the candidate.",
     "nextitnet": "it finds 11 of the clicks and popularity 14, which chance may do. It finds nearly the same "
     "for all: trained on seven days, some items are among the 50 of two thirds of the eighth day's clicks. "
     "What its blocks add begins larger than the items' vectors, of length 1, and is never negative. It also "
