@@ -19,9 +19,6 @@ from bench.taobao import (
 
 # Why a model finds or ranks hardly better than popularity, where one does not.
 WHY: Mapping[str, str] = {
-    "esmm": "the epoch that was kept is the one with the best mean AUC of clicks and purchases on 5,000 "
-    "examples, of which 29 are purchases: it took the first. Clicks had 0.50, 0.52, 0.54 and 0.60 there in "
-    "four epochs. The whole of that day, with 193 purchases, now chooses; it was not measured again since.",
     "nextitnet": "it finds 11 of the clicks and popularity 14, which chance may do. It finds nearly the same "
     "for all: trained on seven days, some items are among the 50 of two thirds of the eighth day's clicks. "
     "What its blocks add begins larger than the items' vectors, of length 1, and is never negative. It also "
