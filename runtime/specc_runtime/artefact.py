@@ -131,10 +131,7 @@ def loaded(
 def texts_of(files: Held) -> dict[str, str]:
     """`model.py`, `manifest.json` and the specs of a directory, whose files are all as recorded. Raises
     ArtefactError."""
-    texts = _texts(files)
-    if files.record is not None:
-        files.check()
-    return texts
+    return _sound(files, set())
 
 
 def _texts(files: Held) -> dict[str, str]:
@@ -210,13 +207,14 @@ def _untrained(files: Held, compiler: Compiler | None) -> Model:
 def _sound(files: Held, later: set[str]) -> dict[str, str]:
     """The texts of a directory whose files are as recorded; some are compared later, unless there are other
     faults, which are told together with theirs. Raises ArtefactError."""
-    texts = _texts(files)
-    if files.record is not None:
-        try:
+    try:
+        texts = _texts(files)
+        if files.record is not None:
             files.check(name for name in files.record.files if name not in later)
-        except ArtefactError:
+    except ArtefactError:
+        if files.record is not None:
             files.check()
-            raise
+        raise
     return texts
 
 
