@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from specc.cli.common import FAULTS, again, fail, set_option, show
 from specc.cli.data_options import data_options, tell
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from specc_runtime.data import Dialect
 
 PATH = click.Path(path_type=Path)
@@ -70,10 +69,7 @@ def command(
 
     Exit codes: 0 done, 1 faults in the spec or in data, 2 wrong usage.
     """
-    try:
-        import optuna  # noqa: F401
-        import plotly  # noqa: F401
-    except ImportError:
+    if not (find_spec("optuna") and find_spec("plotly")):
         fail("specc sweep needs Optuna and Plotly: pip install 'arec[sweep]'")
     import specc
     from specc.driver import located
@@ -132,7 +128,7 @@ def command(
     click.echo(f"\n{folder}: {kept}sweep.html the pictures")
 
 
-def _told(metric: str, trial: FrozenTrial) -> None:
+def _told(metric: str, trial: Any) -> None:
     """Say how one trial ended, on stderr."""
     settings = ", ".join(f"{name} = {text}" for name, text in trial.user_attrs["settings"].items())
     if "why" in trial.user_attrs:

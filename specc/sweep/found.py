@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
+from plotly.offline import get_plotlyjs
 
 from specc.sweep.trials import Sweep, shown, space_of
 from specc.types.static import describe
@@ -146,7 +147,8 @@ def write_page(study: optuna.Study, metric: str, title: str, path: Path) -> None
         figures.append(visualization.plot_param_importances(study, params=_common(study), target_name=metric))
     if len(done) > 1:
         figures.append(visualization.plot_parallel_coordinate(study, target_name=metric))
-    drawn = [figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)]
+    drawn = [f"<script>{get_plotlyjs()}</script>"] if figures else []
+    drawn += [figure.to_html(full_html=False, include_plotlyjs=False) for figure in figures]
     header, *body = rows(study, metric)
     cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
     lines = "".join(

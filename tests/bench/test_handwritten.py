@@ -88,15 +88,12 @@ def test_dien_by_hand() -> None:
             both = torch.cat([weights[f"{gate}.linear.weight"] for gate in gates])
             drive, again = (f"{fresh}.drive.linear{suffix}" for suffix in ("", "_2"))
             target = dict(theirs.named_parameters())
-            target[of_input.format("weight")].copy_(
-                torch.cat([both[:, : dien.DIM], weights[f"{drive}.weight"]])
-            )
-            target[of_state.format("weight")].copy_(
-                torch.cat([both[:, dien.DIM :], weights[f"{again}.weight"]])
-            )
+            dim = target[of_state.format("weight")].shape[1]
+            target[of_input.format("weight")].copy_(torch.cat([both[:, :dim], weights[f"{drive}.weight"]]))
+            target[of_state.format("weight")].copy_(torch.cat([both[:, dim:], weights[f"{again}.weight"]]))
             biases = [weights[f"{gate}.linear.bias"] for gate in gates]
             target[of_input.format("bias")].copy_(torch.cat([*biases, weights[f"{drive}.bias"]]))
-            none = torch.zeros(2 * dien.DIM)
+            none = torch.zeros(2 * dim)
             target[of_state.format("bias")].copy_(torch.cat([none, weights[f"{again}.bias"]]))
     there = data.mask
     fields: dict[str, Tensor | Bag] = {

@@ -24,7 +24,7 @@ def run(*args: str | Path) -> Result:
 def test_a_compiled_directory_is_a_model(tmp_path: Path) -> None:
     found = run("compile", SPECS / "dsin.arec", "-o", tmp_path, "--set", "dim=8")
     assert found.exit_code == 0, found.output
-    written = {"artefact.json", "model.py", "kernels.c", "manifest.json", "spec.arec"}
+    written = {"artefact.json", "model.py", "kernels.c", "manifest.json", "scoring.c", "spec.arec"}
     assert {p.name for p in tmp_path.iterdir()} == written
     for said in ("visits_item", "[session <= 5, step <= 10, 8]", "interests", "host -> dense", "scoring"):
         assert said in found.stdout

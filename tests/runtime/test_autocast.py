@@ -12,6 +12,7 @@ import specc
 from specc import resources
 from specc.testing import random_batch
 from specc_runtime import Model
+from specc_runtime.encode.labels import of_requests
 
 SPECS = sorted(resources.specs().glob("*.arec")) + sorted((resources.specs() / "more").glob("*.arec"))
 
@@ -30,7 +31,7 @@ def test_bf16(path: Path, native: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
-    batch = random_batch(model.manifest, 24, seed=1, longest=6)
+    batch = random_batch(model.manifest, 24, seed=1, longest=6, candidates=of_requests(model.manifest))
     found = []
     for low in (False, True):
         model.zero_grad()
@@ -42,4 +43,4 @@ def test_bf16(path: Path, native: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (loss, expected), (lowered, actual) = found
     assert all(w.dtype == torch.float32 for w in model.parameters())
     assert lowered == pytest.approx(loss, rel=0.02)
-    assert float(torch.nn.functional.cosine_similarity(actual, expected, 0)) > 0.98
+    assert float(torch.nn.functional.cosine_similarity(actual, expected, 0)) > 0.95

@@ -69,7 +69,7 @@ class Behind:
                 some = slice(begin, min(begin + size, len(weight)))
                 part, seen = [x[some] for x in held], self.seen[some]
                 every = torch.arange(len(seen), device=seen.device)
-                if native_rows.run(self.rule, self.kept, [Visit(every, part, seen, history.in_c())]):
+                if native_rows.run(self.rule, self.kept, [Visit(every, part, seen, self._told({}))]):
                     history.move(seen.long(), *part)
             self.seen.fill_(history.steps)
             self.whole = history.steps
@@ -118,7 +118,7 @@ class Behind:
 
     def _told(self, told: dict[int, ctypes.Structure]) -> ctypes.Structure | None:
         history = self.history
-        if history is None:
+        if history is None or not self.seen.is_cpu:
             return None
         found = told.get(id(history))
         if found is None:

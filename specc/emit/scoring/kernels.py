@@ -218,7 +218,7 @@ _PRINTERS: dict[str, Printer] = {
     "cat": moves.cat,
     "concat": moves.concat,
     "stack": moves.stack,
-    **dict.fromkeys(("pairs", "firsts", "seconds"), moves.pairs),
+    **dict.fromkeys((op.PAIRS, op.FIRSTS, op.SECONDS), moves.pairs),
     op.LINEAR: products.linear,
     "product_of": products.product_of,
     "add_product": products.add_product,
@@ -232,5 +232,5 @@ _PRINTERS: dict[str, Printer] = {
     "by_tile": by_tile,
     "recur": recur,
 }
-_REDUCED = ("sum", "mean", "max", "min", "softmax")
+_REDUCED = (op.SUM, op.MEAN, op.MAX, op.MIN, op.SOFTMAX)
 _ALONG = {"segment": (_segment, 3), "channels": (_channels, 1), "along": (_static, 2)}

@@ -9,6 +9,7 @@ from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.places import broadcast, each_row, offset, result_of, row_at
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.lower.program import Kernel, Value
+from specc.ops import op
 
 
 def same(w: Writer, kernel: Kernel, number: int) -> None:
@@ -162,7 +163,7 @@ def pairs(w: Writer, kernel: Kernel, number: int) -> None:
     table = w.name("pairs")
     flat = ", ".join(f"{a}, {b}" for a, b in chosen)
     w.prepare(f"static const int32_t {table}[] = {{{flat or '0'}}};")
-    text = {"pairs": "x[f + c] * x[s + c]", "firsts": "x[f + c]", "seconds": "x[s + c]"}[kernel.name]
+    text = {op.PAIRS: "x[f + c] * x[s + c]", op.FIRSTS: "x[f + c]", op.SECONDS: "x[s + c]"}[kernel.name]
     with w.block(each_row(w, result)):
         w.say(f"const real *x = {place.row()};")
         w.say(f"real *y = {result.row()};")
