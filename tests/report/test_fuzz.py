@@ -28,7 +28,8 @@ from specc.syntax.parse import parse
 COUNT = int(os.environ.get("AREC_FUZZ", "60"))
 SEED = int(os.environ.get("AREC_FUZZ_SEED", "1"))
 ACCEPTED = max(2, COUNT // 30)  # of those that are still sound, how many are compiled
-SLOWEST = 4.0  # seconds of the processor: a library with five faults, whose fixes are tried 22 times, takes 2.4
+# Seconds of the processor: a library with five faults, for which 22 fixes are tried, takes 2.4.
+SLOWEST = 4.0
 SHIPPED = sorted(resources.specs().rglob("*.arec"))
 
 Edit = Callable[[str, list[Token], random.Random], str]
