@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from specc.emit.names import attribute
 from specc.lower.program import Heads
-from specc.ops.products import Columns, Product, Slab
+from specc.ops.products import Columns, Product, Slab, together
 
 Local = Callable[[str], str]
 
@@ -33,23 +33,8 @@ def _matrix(product: Product, local: Local) -> str:
     if product.whole:
         return attribute(product.matrix)
     weight = local(product.matrix)
-    blocks = [_block(block, weight) for block in _together(product.blocks)]
+    blocks = [_block(block, weight) for block in together(product.blocks)]
     return blocks[0] if len(blocks) == 1 else f"torch.cat([{', '.join(blocks)}], 1)"
-
-
-def _together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
-    """Return the blocks, with those that are adjacent in their matrix too merged into one."""
-    found: list[tuple[Columns, ...]] = []
-    for block in blocks:
-        before = found[-1] if found else ()
-        if len(block) == len(before) and all(
-            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
-        ):
-            pairs = zip(before, block, strict=True)
-            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
-        else:
-            found.append(block)
-    return found
 
 
 def _block(block: tuple[Columns, ...], weight: str) -> str:

@@ -8,6 +8,7 @@ matrix multiply its channels. A whole linear layer is one block of one term.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from specc.frozen import dataclass
@@ -55,6 +56,21 @@ class Product:
     def __str__(self) -> str:
         blocks = ", ".join(" + ".join(str(c) for c in block) for block in self.blocks)
         return f"{self.matrix}[{blocks}]" + (f" + {self.bias}" if self.bias else "")
+
+
+def together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
+    """Return the blocks, with those that are adjacent in their matrix too merged into one."""
+    found: list[tuple[Columns, ...]] = []
+    for block in blocks:
+        before = found[-1] if found else ()
+        if len(block) == len(before) and all(
+            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
+        ):
+            pairs = zip(before, block, strict=True)
+            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
+        else:
+            found.append(block)
+    return found
 
 
 def products_of(node: Node, width: int) -> tuple[Product, ...]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from specc.emit.scoring.function import Writer
 from specc.lower.program import Matrix
-from specc.ops.products import Columns, Product
+from specc.ops.products import Columns, Product, together
 
 # From so many rows on it is worth to put matrices together.
 _MANY = 8
@@ -136,18 +136,3 @@ def bias_of(w: Writer, matrix: Matrix | None) -> str:
             w.prepare(f"{of}, {p.width} * sizeof(real));")
             at += p.width
     return w.made[key]
-
-
-def together(blocks: Sequence[tuple[Columns, ...]]) -> list[tuple[Columns, ...]]:
-    """The blocks, with those merged that are one after another in their matrix too."""
-    found: list[tuple[Columns, ...]] = []
-    for block in blocks:
-        before = found[-1] if found else ()
-        if len(block) == len(before) and all(
-            a.stop == b.start and a.coefficient == b.coefficient for a, b in zip(before, block, strict=True)
-        ):
-            pairs = zip(before, block, strict=True)
-            found[-1] = tuple(Columns(a.coefficient, a.start, b.stop) for a, b in pairs)
-        else:
-            found.append(block)
-    return found
