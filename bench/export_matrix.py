@@ -19,11 +19,9 @@ from pathlib import Path
 from specc import resources
 from specc.driver import load
 from specc.export import ExportError
-from specc.export.export import program_of
-from specc.export.formats import WRITERS, quiet
-from specc.export.verify import furthest
+from specc.export.export import program_of, written
+from specc.export.formats import WRITERS
 from specc.testing.subject import Subject
-from specc_runtime.engines import engine
 from specc_runtime.files import replace_file
 
 FORMS = ("request", "batch")
@@ -53,10 +51,7 @@ def tried(spec: Path, form: str, formats: Sequence[str]) -> Iterator[tuple[str, 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"model.{name}"
             try:
-                with quiet():
-                    WRITERS[name](program.program, program.signature, path)
-                    run = engine(name, path, 1, program.signature)
-                yield name, f"{furthest(model, run, program.signature, program.alone):.0e}"
+                yield name, f"{written(model, program, name, path, threads=1):.0e}"
             except Exception as error:  # exporters and engines raise many kinds
                 yield name, str(error).splitlines()[0]
 
@@ -79,7 +74,7 @@ def between(text: str) -> str:
     return found[1] if found else ""
 
 
-def written(cells: Cells) -> str:
+def table_of(cells: Cells) -> str:
     """The table of all that is known."""
     columns = [f"{name} {form}" for form in FORMS for name in WRITERS]
     lines = [f"| spec | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
@@ -110,7 +105,7 @@ def main() -> None:
                 cells.setdefault(spec.stem, {})[f"{name} {form}"] = cell.replace("|", "/")
                 old = f"{_BEGIN}{between(text)}{_END}"
                 with replace_file(given.page) as page:
-                    page.write_text(text.replace(old, written(cells)), encoding="utf-8")
+                    page.write_text(text.replace(old, table_of(cells)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -85,17 +85,7 @@ def export(
     with replace_folder(about(path), lambda name: name in _BESIDE) as folder, replace_file(path) as fresh:
         model = model.eval()
         found = program_of(model, form, only)
-        try:
-            with quiet():
-                WRITERS[format](found.program, found.signature, fresh)
-        except OSError:
-            raise
-        except Exception as error:  # exporters raise many kinds
-            name = model.manifest["name"]
-            raise ExportError(f"{name} cannot be written as {format}: {_first_line(error)}") from error
-        with quiet():
-            run = engine(format, fresh, None, found.signature)
-        apart = furthest(model, run, found.signature, found.alone)
+        apart = written(model, found, format, fresh)
         entry = {
             "version": FORMAT,
             "format": format,
@@ -110,6 +100,24 @@ def export(
         if encoders is not None:
             write_encoders(encoders, folder)
     return apart
+
+
+def written(model: Model, found: Export, format: str, path: Path, threads: int | None = None) -> float:
+    """Write a program as a format, load it, and hold it against its model: the largest difference.
+
+    threads: as for `engine`. Raises ExportError and OSError.
+    """
+    try:
+        with quiet():
+            WRITERS[format](found.program, found.signature, path)
+    except OSError:
+        raise
+    except Exception as error:  # exporters raise many kinds
+        name = model.manifest["name"]
+        raise ExportError(f"{name} cannot be written as {format}: {_first_line(error)}") from error
+    with quiet():
+        run = engine(format, path, threads, found.signature)
+    return furthest(model, run, found.signature, found.alone)
 
 
 def _require_own(path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch.export import ExportedProgram
 
 from specc.export import ExportError
+from specc.export.onnx_ops import translations
 from specc_runtime.portable.inputs import Signature
 
 OPSET = 20
@@ -60,6 +61,7 @@ def write_onnx(program: ExportedProgram, signature: Signature, path: Path) -> No
         opset_version=OPSET,
         input_names=[entry.name for entry in signature.inputs],
         output_names=[entry.name for entry in signature.outputs],
+        custom_translation_table=translations(),
         verbose=False,
         optimize=False,  # whose rules take 1e-9 for 0, so that of x + 1e-9, below a division, x is left
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.export_matrix import between, read, specs, written
+from bench.export_matrix import between, read, specs, table_of
 from specc.driver import load
 from specc.emit.portable import portable_source_of
 from specc.export.graph import exported
@@ -31,12 +31,6 @@ def test_every_shipped_spec_has_a_portable_form(spec: Path) -> None:
 
 def test_the_matrix_of_the_page_is_what_the_script_writes() -> None:
     cells = read(PAGE)
-    assert written(cells)[len("<!-- matrix -->") : -len("<!-- end of matrix -->")] == between(PAGE)
+    assert table_of(cells)[len("<!-- matrix -->") : -len("<!-- end of matrix -->")] == between(PAGE)
     assert set(cells) == {path.stem for path in specs()}
-    beyond = {
-        (spec, column)
-        for spec, row in cells.items()
-        for column, cell in row.items()
-        if not float(cell.split()[0]) <= TOLERANCE
-    }
-    assert beyond == {("eulernet", "onnx batch")}  # and the page says so
+    assert all(float(cell) <= TOLERANCE for row in cells.values() for cell in row.values())

@@ -1,0 +1,77 @@
+"""Functions of numbers in ONNX Runtime, which has its own of each: what the model gives, for every number."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from specc.export.export import program_of
+from specc.export.formats import WRITERS, quiet
+from specc.ops import OPS
+from specc.ops.definition import Pointwise
+from specc_runtime import Batch, Schema
+from specc_runtime.engines import engine
+from tests.export.test_alone import HAS_ONNX
+from tests.export.test_portable import untrained
+
+BY_SIGN = {
+    "add": "a + b", "sub": "a - b", "mul": "a * b", "div": "a / b", "pow": "a ^ b", "mod": "a % b",
+    "neg": "-a",
+}  # fmt: skip
+OPTIONS = {"leaky_relu": "slope = 0.1", "clamp": "low = -1, high = 2"}
+# No function of two numbers, or one that only a condition may ask for.
+APART = {
+    "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not", "same_key", "log_frequency", "stop_gradient",
+}  # fmt: skip
+# Of what is far off where a number near 0 is taken for 0, or one near 1 for 1.
+NEAR = {
+    "above": "log(zero + 1e-9)",
+    "below": "1 / (zero - 1e-8)",
+    "scaled": "a * 1.000009",
+    "shared": "a / 1.000009",
+    "faint": "log(softplus(-30 - abs(a)))",
+}
+SOME = (0, 0.5, 1, 1.5, 2.5, 3, 1e-8, 1e-30, 17, 30, 88, 100, 1e4, 1e20)
+
+
+def functions() -> dict[str, str]:
+    """By name an expression of `a` and `b` for every operation of one or two numbers."""
+    found = {}
+    for name, definition in OPS.items():
+        if isinstance(definition.lowering, Pointwise) and name not in APART:
+            given = ", ".join(
+                [*"ab"[: len(definition.inputs)], *([OPTIONS[name]] if name in OPTIONS else [])]
+            )
+            found[name] = BY_SIGN.get(name, f"{name}({given})")
+    return found
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="the extra onnx is not installed")
+def test_onnx_computes_what_the_model_does_of_every_number(tmp_path: Path) -> None:
+    outputs = "".join(f"output of_{name} = {text}\n" for name, text in (functions() | NEAR).items())
+    model, found = untrained(
+        "model numbers\nspace offer from candidate { a: number(none), b: number(none) }\n"
+        f"a = offer.a\nb = offer.b\nzero = relu(0 - a * a)\n{outputs}"
+        "predict click: binary = offer |> linear(1)\n"
+    )
+    program = program_of(model, "batch", written=found.written)
+    with quiet():
+        WRITERS["onnx"](program.program, program.signature, tmp_path / "numbers.onnx")
+    run = engine("onnx", tmp_path / "numbers.onnx", 1, program.signature)
+    both = [sign * x for x in SOME for sign in (1.0, -1.0)]
+    a, b = torch.tensor([*product(both, both)]).T.unsqueeze(-1)
+    batch = Batch(Schema.of(model.manifest), 1, {"offer.a": a, "offer.b": b}, {}, {}, torch.tensor([len(a)]))
+    with torch.no_grad():
+        wanted = model(batch)
+    for name, value in program.signature.results(run(program.signature.tensors(batch))).items():
+        torch.testing.assert_close(
+            value,
+            wanted[name],
+            rtol=1e-5,
+            atol=1e-6,
+            equal_nan=True,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
