@@ -124,18 +124,6 @@ def test_random_programs_have_a_portable_form(text: str) -> None:
         assert furthest(model, lambda tensors, run=module: list(run(*tensors)), signature, None) <= 1e-5
 
 
-# Tracing one takes seconds.
-@seed(1)
-@settings(max_examples=300 if LONG else 1, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs(max_bindings=6 if LONG else 3))
-def test_random_programs_are_traced(text: str) -> None:
-    model, found = untrained(text)
-    for form in FORMS if LONG else ("batch",):
-        program = program_of(model, form, written=found.written)
-        run = program.program.module()
-        assert furthest(model, lambda tensors, run=run: list(run(*tensors)), program.signature, None) <= 1e-5
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_contraction_is_that_of_the_runtime(data: st.DataObject) -> None:
