@@ -20,7 +20,6 @@ import torch
 
 from specc.export import ExportError
 from specc.export.export import program_of, written
-from specc.export.verify import TOLERANCE
 from specc.testing.programs import program_of as text_of
 from specc.testing.subject import Subject
 from tests.testing.laws_of_programs import checked
@@ -47,6 +46,7 @@ def test_a_program_of_a_number_is_exported(number: int, refused: Counter[str], t
     torch.set_num_threads(1)
     subject = Subject.of(checked(text_of(number, BINDINGS)), number)
     model = subject.model.float().eval()
+    model.manifest = subject.manifest  # which has the numbers at which a comparison turns
     for form in FORMS:
         try:
             program = program_of(model, form, written=subject.graph)
@@ -58,4 +58,4 @@ def test_a_program_of_a_number_is_exported(number: int, refused: Counter[str], t
             return
         for kind in FORMATS:
             if kind != "onnx" or HAS_ONNX:
-                assert written(model, program, kind, tmp_path / f"{form}.{kind}", 1) <= TOLERANCE
+                written(model, program, kind, tmp_path / f"{form}.{kind}", 1)  # raises where it is off
