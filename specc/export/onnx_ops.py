@@ -16,7 +16,9 @@ import torch
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """By operation of PyTorch what computes it, for `torch.onnx.export`."""
-    from onnxscript import opset20 as op
+    from onnxscript import opset20
+
+    op: Any = opset20
 
     def like(value: float, x: Any) -> Any:
         return op.CastLike(op.Constant(value_float=value), x)
