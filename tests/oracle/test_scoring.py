@@ -26,7 +26,7 @@ from tests.specs.small import few_rows, small
 CHOSEN = (
     "pointwise", "a_query_for_each_session", "arithmetic", "members_of_pairs", "batch_norm",
     "constant_and_attention", "fixed_values", "stop_gradient", "rename_nested", "layers_of_layers",
-    "tiles_kept_apart", "dropout_of_a_weight",
+    "tiles_kept_apart", "dropout_of_a_weight", "columns_that_repeat_rows",
 )  # fmt: skip
 SEVEN = ("afm", "din", "dien", "bst", "dsin", "dstn", "atrank")
 
@@ -42,8 +42,9 @@ def batches(model: Model) -> Iterator[Batch]:
     """Several requests and one; with no, one and many candidates, and none at all; empty histories."""
     several = random_batch(model.manifest, 3, 1, empty=0.3, candidates=True)
     one = random_batch(model.manifest, 1, 2, candidates=True)
+    many = random_batch(model.manifest, 2, 5, full=True, candidates=True, most=7)
     examples = random_batch(model.manifest, 4, 3, empty=0.3)
-    yield from (several, one, examples, examples.example(0), Batch.collate([one, several]))
+    yield from (several, one, many, examples, examples.example(0), Batch.collate([one, several]))
     yield from (first_candidates(several, 0), first_candidates(one, 1))
     if not examples.candidates:
         yield from (random_batch(model.manifest, 2, 4, empty=1.0),)
@@ -86,6 +87,11 @@ def test_a_random_program(text: str) -> None:
     model = compiled(few_rows(graph, 20), "default")
     if SCORING in model.files:
         held(model)
+
+
+def test_columns_that_repeat_rows_are_multiplied_once() -> None:
+    text = compiled(construct("columns_that_repeat_rows"), "default").files[SCORING]
+    assert text.count("if (2 * requests <= n") == 2
 
 
 def din() -> Model:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -24,12 +25,17 @@ from specc.lower.program import Field, Kernel, Position, Value, walk
 @frozen.dataclass(frozen=True)
 class Place:
     """Where a value is: `pointer` to its first row, its sizes in a row, its rows (None: it is the same
-    everywhere), and the index of the row that each is, if that is not its own number."""
+    everywhere), and the index of the row that each is, if that is not its own number.
+
+    of: of a value with an index, the rows that lie at the pointer, if these are a grid's.
+    parts: of values side by side, those that repeat rows, each with its first column."""
 
     pointer: str
     sizes: tuple[int, ...]
     grid: Grid | None
     index: str = ""
+    of: Grid | None = None
+    parts: tuple[tuple[int, Place], ...] = ()
 
     @property
     def size(self) -> int:
@@ -236,14 +242,17 @@ class Writer:
         own = self.places.get(x)
         if own is None or own.index or own.pointer not in self._buffers:
             return False
-        others = (v for v, p in self.places.items() if p.pointer == own.pointer)
+        others = (v for v, p in self.places.items() if own.pointer in _pointers(p))
         if any(self._last.get(v, -1) > place for v in others):
             return False
-        self.places[value] = own
+        self.places[value] = replace(own, parts=())
         return True
 
     def alias(self, value: Value, of: Place, sizes: Sequence[int] | None = None) -> None:
-        self.places[value] = Place(of.pointer, of.sizes if sizes is None else tuple(sizes), of.grid, of.index)
+        if sizes is None:
+            self.places[value] = of
+        else:
+            self.places[value] = Place(of.pointer, tuple(sizes), of.grid, of.index, of.of)
 
     def place(self, x: Any) -> Place:
         return self.places[x]
@@ -284,7 +293,7 @@ class Writer:
 
     def _release(self, done: int) -> None:
         """Let what nothing reads any more be used again."""
-        live = {p.pointer for v, p in self.places.items() if self._last.get(v, -1) > done}
+        live = {x for v, p in self.places.items() if self._last.get(v, -1) > done for x in _pointers(p)}
         for name, (grid, size) in list(self._buffers.items()):
             free = self._free.setdefault(grid, [])
             if name not in live and (size, name) not in free and not self._copied(name):
@@ -305,6 +314,11 @@ class Writer:
 
 
 _ONE = Grid((), -1)
+
+
+def _pointers(place: Place) -> list[str]:
+    """The arrays that a value is read from."""
+    return [place.pointer, *(part.pointer for _, part in place.parts)]
 
 
 def _reads(kernel: Kernel) -> list[Value]:

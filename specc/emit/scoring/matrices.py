@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from specc.emit.scoring.function import Writer
+from specc.emit.scoring.function import Place, Writer
+from specc.emit.scoring.rows import Grid
 from specc.lower.program import Matrix
 from specc.ops.products import Columns, Product, together
 
@@ -49,6 +50,84 @@ def multiply(
                 f"product_({n}, {width}, {out}, {of}, {ldx}, {matrix}, {stride}, 1, {known}, "
                 f"{into}, {ldy}, {int(add or begin > 0)});"
             )
+
+
+def times(
+    w: Writer,
+    n: str,
+    x: Place,
+    products: Sequence[Product],
+    y: str,
+    ldy: int,
+    *,
+    bias: bool,
+    add: bool,
+) -> None:
+    """As `multiply`, of a value whose rows lie one after another. Columns that repeat rows are multiplied
+    once for each row that there is, where these are at most half of all."""
+    counts = dict.fromkeys(w.count(part.of) for _, part in x.parts)
+    if not counts or w.before:
+        multiply(w, n, x.pointer, x.sizes[-1], products, y, ldy, bias=bias, add=add)
+        return
+    for one in products:  # or one branch would not know what the other one says
+        for block in together(one.blocks):
+            block_of(w, one, block)
+        if bias and one.bias:
+            w.weight(one.bias)
+    with w.block(f"if ({' && '.join(f'2 * {count} <= {n}' for count in counts)})"):
+        column = 0
+        for one in products:
+            into = f"{y} + {column}" if column else y
+            _once_a_row(w, n, x, one, into, ldy, bias=bias, add=add)
+            column += one.width
+    with w.block("else"):
+        multiply(w, n, x.pointer, x.sizes[-1], products, y, ldy, bias=bias, add=add)
+
+
+def _once_a_row(
+    w: Writer, n: str, x: Place, product: Product, y: str, ldy: int, *, bias: bool, add: bool
+) -> None:
+    """One of the products of a value, some of whose columns repeat rows."""
+    out, known = product.width, w.weight(product.bias) if bias and product.bias else "0"
+    # By how the rows are repeated, their products.
+    found: dict[tuple[Grid | None, str], str] = {}
+    others, begin = list[tuple[int, int, str, int]](), 0
+    for block in together(product.blocks):
+        end = begin + block[0].stop - block[0].start
+        matrix, stride = block_of(w, product, block)
+        at = begin
+        for start, part in [*x.parts, (end, None)]:
+            first, last = max(start, begin), min(start + (part.size if part is not None else 0), end)
+            if part is not None and first >= last:
+                continue
+            if at < first:
+                others.append((at, first - at, f"{matrix} + {at - begin}", stride))
+            if part is not None:
+                key, many = (part.of, part.index), w.count(part.of)
+                own = key in found
+                if not own:
+                    found[key] = w.name("t")
+                    w.say(f"REALS({found[key]}, {many} * {out});")
+                w.say(
+                    f"product_({many}, {last - first}, {out}, {part.pointer} + {first - start}, {part.size}, "
+                    f"{matrix} + {first - begin}, {stride}, 1, {'0' if own else known}, {found[key]}, {out}, "
+                    f"{int(own)});"
+                )
+                known = "0"
+            at = last
+        begin = end
+    with w.block(f"for (int64_t i = 0; i < {n}; i++)"):
+        for number, ((_, index), name) in enumerate(found.items()):
+            w.say(f"const real *t{number} = {name} + (int64_t){index}[i] * {out};")
+        terms = " + ".join(f"t{number}[c]" for number in range(len(found)))
+        sign = "+=" if add else "="
+        w.say(f"real *o = {y} + i * {ldy};")
+        w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] {sign} {terms};")
+    for at, width, matrix, stride in others:
+        w.say(
+            f"product_({n}, {width}, {out}, {x.pointer} + {at}, {x.sizes[-1]}, {matrix}, {stride}, 1, "
+            f"{known}, {y}, {ldy}, 1);"
+        )
 
 
 def _at_once(

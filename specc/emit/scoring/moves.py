@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from math import prod
 
@@ -29,7 +30,7 @@ def expanded(w: Writer, value: Value, place: Place, of: Grid, to: Grid) -> None:
     index = w.layout.index(to, of)
     if place.index:
         index = w.layout.named(f"picked_(m, {w.count(to)}, {place.index}, {index})")
-    w.places[value] = Place(place.pointer, place.sizes, to, index)
+    w.places[value] = Place(place.pointer, place.sizes, to, index, place.of if place.index else of)
 
 
 def split(w: Writer, kernel: Kernel, number: int) -> None:
@@ -110,6 +111,8 @@ def beside(w: Writer, kernel: Kernel, places: list[Place]) -> None:
     width = sum(p.sizes[-1] for p in places)
     dims = broadcast([p.sizes[:-1] for p in places]) if len(places[0].sizes) > 1 else ()
     result = result_of(w, kernel, (*dims, width))
+    if not dims and w.tile is None:
+        w.places[kernel.result] = replace(result, parts=_repeated(places))
     with w.block(each_row(w, result)):
         w.say(f"real *y = {result.row()};")
         at = 0
@@ -126,6 +129,15 @@ def beside(w: Writer, kernel: Kernel, places: list[Place]) -> None:
             else:
                 w.say(f"memcpy(y + {at}, {p.row()}, {own} * sizeof(real));")
             at += own
+
+
+def _repeated(places: list[Place]) -> tuple[tuple[int, Place], ...]:
+    """The values that repeat rows, of some that are put side by side, each with its first column."""
+    found, at = list[tuple[int, Place]](), 0
+    for p in places:
+        found += [(at, p)] if p.of is not None else [(at + start, part) for start, part in p.parts]
+        at += p.size
+    return tuple(found)
 
 
 def cat(w: Writer, kernel: Kernel, number: int) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from math import prod
 
 from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.matrices import bias_of, multiply
+from specc.emit.scoring.matrices import bias_of, multiply, times
 from specc.emit.scoring.moves import append
 from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Heads, Kernel, Record, Value
 from specc.lower.shape import Shape
 from specc.ops import op
+from specc.ops.products import Columns, Product
 
 
 def linear(w: Writer, kernel: Kernel, number: int) -> None:
@@ -20,12 +21,10 @@ def linear(w: Writer, kernel: Kernel, number: int) -> None:
     out, width = w.shape(f"{layer.path}.weight")
     result = result_of(w, kernel, (*place.sizes[:-1], out), place)
     bias = f"{layer.path}.bias"
-    known = w.weight(bias) if bias in w.graph.weights else "0"
+    known = bias if bias in w.graph.weights else None
     rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
-    w.say(
-        f"product_({rows}, {width}, {out}, {place.pointer}, {width}, {w.weight(f'{layer.path}.weight')}, "
-        f"{width}, 1, {known}, {result.pointer}, {out}, 0);"
-    )
+    whole = Product(f"{layer.path}.weight", known, out, ((Columns(1.0, 0, width),),))
+    times(w, rows, place, [whole], result.pointer, out, bias=True, add=False)
 
 
 def product_of(w: Writer, kernel: Kernel, number: int) -> None:
@@ -34,9 +33,7 @@ def product_of(w: Writer, kernel: Kernel, number: int) -> None:
     out = sum(p.width for p in matrix.products)
     result = result_of(w, kernel, (*place.sizes[:-1], out), place)
     rows = f"{w.count(result.grid)} * {prod(place.sizes[:-1])}"
-    multiply(
-        w, rows, place.pointer, matrix.width, matrix.products, result.pointer, out, bias=bool(bias), add=False
-    )
+    times(w, rows, place, matrix.products, result.pointer, out, bias=bool(bias), add=False)
 
 
 def add_product(w: Writer, kernel: Kernel, number: int) -> None:
@@ -48,17 +45,7 @@ def add_product(w: Writer, kernel: Kernel, number: int) -> None:
         with w.block(each_row(w, new)):
             w.say(f"memcpy({new.row()}, {own.row()}, {new.size} * sizeof(real));")
     out = w.place(result)
-    multiply(
-        w,
-        w.count(out.grid),
-        place.pointer,
-        matrix.width,
-        matrix.products,
-        out.pointer,
-        out.size,
-        bias=False,
-        add=True,
-    )
+    times(w, w.count(out.grid), place, matrix.products, out.pointer, out.size, bias=False, add=True)
 
 
 def heads(w: Writer, kernel: Kernel, number: int) -> None:
