@@ -6,7 +6,7 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import unwrap
@@ -27,7 +27,7 @@ from specc_runtime.layout import CANDIDATE, Axis, Rows
 from specc_runtime.native.say import wanted
 from specc_runtime.native.scoring import Scoring
 from specc_runtime.ops import segment
-from specc_runtime.pieces import Widths, pieces_of
+from specc_runtime.pieces import IN_C, Widths, is_surely_small, pieces_of
 from specc_runtime.record import SCORING
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import held
@@ -280,18 +280,30 @@ def _pieced(method: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str,
     def call(self: Model, *given: Any, **named: Any) -> dict[str, Tensor]:
         if not is_dynamo_compiling() and self.at_once is not None and not torch.is_grad_enabled():
             batch: Batch = named["batch"] if "batch" in named else given[-1]
-            if batch.candidates is not None and not self.training and _on_host(self, batch):
-                pieces = pieces_of(batch, *self.at_once)
-                first = next(pieces, None)
-                if first is not None:
-                    if len(given) + len(named) == 1:
-                        return self.candidate_part(self.request_part(batch), batch)
-                    state = named["state"] if "state" in named else given[0]
-                    found = [method(self, state, piece) for piece in chain([first], pieces)]
-                    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+            pieces = None if self.training else _pieces_of(self, batch)
+            if pieces is not None:
+                if len(given) + len(named) == 1:
+                    return self.candidate_part(self.request_part(batch), batch)
+                state = named["state"] if "state" in named else given[0]
+                found = [method(self, state, piece) for piece in pieces]
+                return {name: torch.cat([each[name] for each in found]) for name in found[0]}
         return method(self, *given, **named)
 
     return call
+
+
+def _pieces_of(model: Model, batch: Batch) -> Iterator[Batch] | None:
+    """The pieces that the candidates of a batch are computed in, None if that is the batch."""
+    assert model.at_once is not None
+    if batch.candidates is None or batch.candidates.device.type != "cpu":
+        return None
+    most, widths = model.at_once
+    most *= 1 if model._scoring is None else IN_C
+    if is_surely_small(batch, most, widths) or not _on_host(model, batch):
+        return None
+    pieces = pieces_of(batch, most, widths)
+    first = next(pieces, None)
+    return None if first is None else chain([first], pieces)
 
 
 _IN_C = ("forward", "request_part", "candidate_part")

@@ -226,14 +226,14 @@ class _Weights:
         """Whether C can read all of them as they are now: none is on another device, and no optimizer owes
         one of them steps."""
         tensors = [holder[name] for holder, name in self.held]
-        addresses = [x.data_ptr() for x in tensors]
+        addresses = [*map(Tensor.data_ptr, tensors)]
         if addresses != self.addresses or not all(map(is_, tensors, self.tensors)):
             self.dtype = tensors[0].dtype
             if any(x.dtype is not self.dtype or not x.is_cpu for x in tensors):
                 return False
             self.tensors, self.addresses = tensors, addresses
             self._given.clear()
-        if not all(x.is_contiguous() for x in tensors):
+        if not all(map(Tensor.is_contiguous, tensors)):
             return False
         return not stale.is_any_owned() or all(stale.owner_of(x) is None for x in tensors)
 
