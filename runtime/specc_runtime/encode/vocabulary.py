@@ -172,6 +172,7 @@ class Vocabulary:
         that of other keys."""
         if index.shape != (2, len(self.keys)) or index.dtype != np.int64:
             raise ValueError(f"an index of {index.dtype} {list(index.shape)} is not of {len(self.keys)} keys")
+        index = np.asarray(index)  # each part of a `memmap` would be one, which takes longer than a search
         if pa.types.is_int64(self.keys.type):
             self.__dict__["_integers"] = index[0], index[1]
         else:

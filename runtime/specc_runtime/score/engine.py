@@ -31,7 +31,6 @@ Run = Callable[[Batch], Mapping[str, Tensor]]
 """From the batch of a request to what `forward` gives."""
 CANDIDATES, LENGTH = 200, 50  # of the request that engines are timed on, as far as the model's bounds allow
 _ROUNDS, _SECONDS = 15, 0.5  # that each is timed; fewer rounds where these take longer
-_CLEARLY = 0.9  # native keeps states of requests: what replaces it takes no more than so much of its time
 _APART = 2e-5  # of scores up to 1, and a share of larger ones: twice what an export is held to
 
 
@@ -91,10 +90,8 @@ def _quickest(model: Model, encoders: Encoders, directory: Path) -> Engine:
     if len(there) == 1:
         return Engine(left_out=left_out)
     model.score_in_c()
-    taken = timed(model, encoders, {name: engine.run or _by(model) for name, engine in there.items()})
+    taken = timed(model, encoders, {name: engine.run or model for name, engine in there.items()})
     best = min(taken, key=lambda name: taken[name])
-    if taken[best] > _CLEARLY * taken[NATIVE]:
-        best = NATIVE
     return replace(there[best], milliseconds=taken, left_out=left_out)
 
 
@@ -102,10 +99,6 @@ def _require_same_owner(path: Path, directory: Path) -> None:
     """Raises ArtefactError for a file beside a directory that somebody else put there: it is run."""
     if path.stat().st_uid != directory.stat().st_uid:
         raise ArtefactError(f"{path} is not of the user that {directory} is of; --exported {path} runs it")
-
-
-def _by(model: Model) -> Run:
-    return lambda batch: model.candidate_part(model.request_part(batch), batch)
 
 
 def timed(model: Model, encoders: Encoders, runs: Mapping[str, Run]) -> dict[str, float]:
@@ -133,7 +126,7 @@ def check(model: Model, encoders: Encoders, exported: Exported) -> None:
         raise ArtefactError(f"{exported.path} has other weights than the model of the folder: {again}")
     batch = _request(model, encoders, 3, 3)
     with torch.inference_mode():
-        outputs, given = _by(model)(batch), exported(batch)
+        outputs, given = model(batch), exported(batch)
     if absent := [name for name in outputs if name not in given]:
         raise ArtefactError(f"{exported.path} has no `{absent[0]}`, as the model of the folder has: {again}")
     found = meant(model, given)

@@ -9,7 +9,7 @@ faults, texts where numbers are meant, keys of several types in one column. Thre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -28,9 +28,11 @@ from specc_runtime.encode.columns import picked
 from specc_runtime.encode.crosses import Member, crossed
 from specc_runtime.encode.reading import default_of, encoding_of
 from specc_runtime.encode.vocabulary import hashed
-from specc_runtime.score.values import Array, Numbers, Unusual, Values, hashes_of, values_of
+from specc_runtime.score.values import Array, Keys, Numbers, Unusual, Values, hashes_of, values_of
 
+KEPT = 1024  # tensors of a field with one key a request
 Ints = npt.NDArray[np.int64]
+_NONE = type(None)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,39 @@ class _Opened:
         return found if self.places is None else found[self.places]
 
 
+class _Lone:
+    """Fields that have one key each, whose tensors [1] are kept by that key, at most `KEPT` a field. Threads
+    may share one."""
+
+    def __init__(self, fields: Iterable[_Field]) -> None:
+        own = [x for x in fields if isinstance(x.values, Keys) and not x.bounds and x.encoding != "key"]
+        self.fields = {each.path: each for each in own}
+        self._columns = [each.columns[0] for each in own]
+        # By type, as 1 and True are equal.
+        self._known: list[dict[type, dict[Any, Tensor]]] = [{int: {}, str: {}, _NONE: {}} for _ in own]
+        self._at = {each.path: known for each, known in zip(own, self._known, strict=True)}
+
+    def read(self, request: Mapping[str, Any]) -> dict[str, Tensor | Bag]:
+        """By path the fields whose key was seen before."""
+        values = map(request.get, self._columns)
+        try:
+            found = [known[type(value)].get(value) for known, value in zip(self._known, values, strict=True)]
+        except KeyError:  # what is no key at all
+            return {}
+        return {path: x for path, x in zip(self.fields, found, strict=True) if x is not None}
+
+    def keep(self, path: str, request: Mapping[str, Any], found: Tensor) -> None:
+        """Keep what a field's key of a request was found to stand for."""
+        each = self.fields[path]
+        value = request.get(each.columns[0])
+        if value is None:
+            return
+        known = self._at[path][type(value)]
+        if len(known) >= KEPT:
+            known.clear()
+        known[value] = found
+
+
 @dataclass
 class _Read:
     """What was read of a request. members: what crosses read of a field, by path."""
@@ -120,6 +155,7 @@ class Quick:
                 )
             )
         self._members = members
+        self._lone = _Lone(each for each in self._fields if each.path not in members)
         self._crosses = [
             _Cross(cross["path"], tuple(cross["of"]), _axes(cross, candidates), cross["n"])
             for cross in crosses
@@ -129,8 +165,11 @@ class Quick:
         """The batch of one request, lists of candidates' values by column. Raises Unusual."""
         if not self._able:
             raise Unusual
-        read, absent = _Read(), list[_Field]()
+        lone = self._lone.read(request)
+        read, absent = _Read(lone), list[_Field]()
         for each in self._fields:
+            if each.path in lone:
+                continue
             column = next((name for name in each.columns if name in request), None)
             if column is None or (request[column] is None and each.bounds):
                 absent.append(each)
@@ -164,7 +203,9 @@ class Quick:
         if each.path in self._members:
             hashes = hashed(pa.array(found)) if each.hashes is None else opened.array(each.hashes)
             read.members[each.path] = Member(hashes, each.axes)
-        read.fields[each.path] = self._tensor(each, found, opened, request)
+        made = read.fields[each.path] = self._tensor(each, found, opened, request)
+        if each.path in self._lone.fields and isinstance(made, torch.Tensor):
+            self._lone.keep(each.path, request, made)
 
     def _tensor(
         self, each: _Field, found: Array, opened: _Opened, request: Mapping[str, Any]

@@ -1,7 +1,8 @@
-"""Batches of one request without data: for what is done once, and timed, before a request comes."""
+"""Requests without data: for what is done once, and timed, before a request comes."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from specc_runtime.batch import Bag, Batch, Schema
+from specc_runtime.encode import Encoders
+from specc_runtime.encode.reading import encoding_of
 
 
 def sample(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, length: int) -> Batch:
@@ -42,3 +45,33 @@ def sample(schema: Schema, manifest: Mapping[str, Any], candidates: int | None, 
             value = torch.randn(rows, width, generator=source)
         fields[entry["path"]] = value
     return replace(batch, lengths=lengths, fields=fields)
+
+
+def sample_request(encoders: Encoders, candidates: int | None, length: int, seed: int) -> dict[str, Any]:
+    """A request of known keys, and of numbers that are drawn, by column. Columns may lack values that the
+    model needs, or have some that it takes for faulty: what is common to all encodings is here."""
+    draw, found = random.Random(f"no request in particular, {seed}"), dict[str, Any]()
+    bounds = {axis["id"]: axis["bound"] for axis in encoders.manifest["axes"]}
+    for entry in encoders.manifest["fields"]:
+        if entry.get("training") or entry["column"] in found:
+            continue
+        sizes = [candidates] if candidates is not None and entry["role"] == "candidate" else []
+        sizes += [min(bounds[axis], length) for axis in entry["axes"]]
+        sizes += [1] if entry["encoding"] == "bag" else []
+        sizes += [entry["options"]["n"]] if entry["encoding"] == "vector" else []
+        found[entry["column"]] = _drawn(entry, encoders, draw, sizes)
+    return found
+
+
+def _drawn(entry: Mapping[str, Any], encoders: Encoders, draw: random.Random, sizes: list[int]) -> Any:
+    if sizes:
+        return [_drawn(entry, encoders, draw, sizes[1:]) for _ in range(sizes[0])]
+    encoding, options = encoding_of(entry)
+    vocabulary = encoders.vocabularies.get(entry["vocabulary"])
+    if vocabulary is not None and len(vocabulary.keys):
+        return vocabulary.keys[draw.randrange(len(vocabulary.keys))].as_py()
+    if encoding == "time" or options.get("time") or entry["options"].get("time"):
+        return draw.randrange(1_500_000_000, 1_700_000_000)
+    if entry["table"] is not None and encoding != "bucket":
+        return draw.randrange(options.get("n", 1000))
+    return draw.randrange(1000) if encoding == "key" else draw.random()

@@ -12,6 +12,7 @@ Leaves to others: batches of many requests (`requests`), how requests arrive (`s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,16 @@ from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
 from specc_runtime.data.frames import PLAIN, table_in
 from specc_runtime.devices import Wanted
-from specc_runtime.encode import Encoders, Origin
+from specc_runtime.encode import DataError, Encoders, Origin
 from specc_runtime.encode.store import load_trained
 from specc_runtime.engines import NATIVE
 from specc_runtime.layout import CANDIDATE, Axis
 from specc_runtime.model import Model
 from specc_runtime.score.answers import named_by
-from specc_runtime.score.engine import Engine, engine_of
+from specc_runtime.score.engine import CANDIDATES, LENGTH, Engine, engine_of
 from specc_runtime.score.quick import Quick
 from specc_runtime.score.requests import Floats, Ints, Scored, best, check_finite, has_candidates, meant
-from specc_runtime.score.sample import sample
+from specc_runtime.score.sample import sample, sample_request
 from specc_runtime.score.states import States
 from specc_runtime.score.values import Unusual
 
@@ -90,7 +91,8 @@ class Scorer:
         self.manifest: Mapping[str, Any] = model.manifest
         self.version = model.saved_as or ""
         self.candidates = has_candidates(model.manifest)
-        self.states = States(int(cache * MEGABYTE))
+        # Without candidates the state is the scores.
+        self.states = States(int(cache * MEGABYTE) if self.candidates else 0)
         self._quick = Quick(encoders, self.candidates)
         self._columns = columns_of(model.manifest, candidates=self.candidates, labels=False)
         own = (*model.manifest["fields"], *model.manifest.get("crosses", ()))
@@ -157,12 +159,12 @@ class Scorer:
     def _outputs(self, batch: Batch) -> Mapping[str, Tensor]:
         if self.engine.run is not None:
             return self.engine.run(batch)
+        if not self.states.most:
+            return self.model(batch)  # type: ignore[no-any-return]
         return self.model.candidate_part(self.state(batch), batch)
 
     def state(self, batch: Batch) -> Any:
         """What the model computes of a request alone, from the states that are kept if it is there."""
-        if not self.states.most:
-            return self.model.request_part(batch)
         key = self._key(batch)
         state = self.states.get(key)
         if state is None:
@@ -175,14 +177,17 @@ class Scorer:
         if self.engine.run is None:
             self.model.score_in_c()
         states, self.states = self.states, States(0)
-        for vocabulary in self.encoders.vocabularies.values():
-            vocabulary.row_of([0] if pa.types.is_int64(vocabulary.keys.type) else ["?"])
+        own = CANDIDATES if self.candidates else None
         # Large ones, too: kernels are made where there is much to do.
         for number, length in ((1, 1), (256, 64), (3, 3), (3, 3)):
             with torch.inference_mode():
-                own = number if self.candidates else None
-                batch = sample(self.encoders.schema, self.manifest, own, length)
-                self._meant(self._outputs(batch))
+                count = number if self.candidates else None
+                self._meant(self._outputs(sample(self.encoders.schema, self.manifest, count, length)))
+        # All of the way that requests go.
+        self.states = States(states.most)
+        for seed in range(3):
+            with suppress(DataError):
+                self.score(sample_request(self.encoders, own, LENGTH, seed))
         self.states = states
 
     def _key(self, batch: Batch) -> bytes:

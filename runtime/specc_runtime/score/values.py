@@ -32,7 +32,6 @@ from specc_runtime.encode.kinds import (
 from specc_runtime.encode.reading import encoding_of
 
 REMEMBERED = 1 << 18  # keys of a field whose rows are known without a search
-_LIMIT = 1 << 63
 _NONE = type(None)
 Array = npt.NDArray[Any]
 Values = Callable[[list[Any]], Array]
@@ -60,26 +59,20 @@ class Keys:
         try:
             return np.fromiter(map(known.__getitem__, values), self._kind, len(values))
         except KeyError:
-            found = self._learnt(known, values)
-        return np.fromiter(map(found.__getitem__, values), self._kind, len(values))
+            return self._learnt(known, values)
 
-    def _learnt(self, known: dict[Any, int], values: list[Any]) -> dict[Any, int]:
+    def _learnt(self, known: dict[Any, int], values: list[Any]) -> Array:
         """What values stand for, some of which are not known yet. Other threads may add to what is known, and
         empty it, meanwhile."""
-        found = {key: known.get(key) for key in dict.fromkeys(values)}
-        new = [key for key, row in found.items() if row is None]
-        if any(type(key) is int and not -_LIMIT <= key < _LIMIT for key in new):
-            raise Unusual
         kind = pa.large_string() if known is self._texts else pa.int64()
         try:
-            rows = self._find(pa.array(new, kind)).tolist()
-        except (Unfit, pa.ArrowException, UnicodeError):
+            found = self._find(pa.array(values, kind))
+        except (Unfit, pa.ArrowException, UnicodeError, OverflowError):
             raise Unusual from None
-        if len(known) + len(new) > REMEMBERED:
+        if len(known) + len(values) > REMEMBERED:
             known.clear()
-        learnt = dict(zip(new, rows, strict=True))
-        known.update(learnt)
-        return {key: row for key, row in {**found, **learnt}.items() if row is not None}
+        known.update(zip(values, found.tolist(), strict=True))
+        return found.astype(self._kind)  # a copy: what is of Arrow cannot be written
 
 
 class Numbers:
