@@ -5,10 +5,10 @@
     python -m bench.serve --only load
 
 One request has 200 candidates and a history of 50, on one thread. Times are of the processor, medians of
-rounds in which each way has its turn: the model's own code (the request's part and its candidates'), the
-candidates' part alone, where the state was kept, what `specc export` makes of it for ONNX Runtime and
-AOTInductor, and FuxiCTR's module on 200 rows that repeat the request; and encoding the request. The models
-are those of `bench/specs`, items and categories 64 wide.
+rounds in which each way has its turn: the model's own code, as `Scorer` calls it, the candidates' part alone,
+where the state was kept, what `specc export` makes of it for ONNX Runtime and AOTInductor, and FuxiCTR's
+module on 200 rows that repeat the request; and encoding the request. The models are those of `bench/specs`,
+items and categories 64 wide.
 
 How long a model takes to load, and its first request beside the hundredth, is asked of a process of its own
 that has imported torch, of the shipped specs: their tables have 10^6 rows, and their vocabularies as many
@@ -128,7 +128,7 @@ def one_request(name: str, folder: Path, rounds: int, python: str | None) -> dic
     with torch.inference_mode():
         state = own.request_part(batch)
     doing: dict[str, Callable[[], Any]] = {
-        "native": lambda: own.candidate_part(own.request_part(given := fresh(batch)), given),
+        "native": lambda: own(fresh(batch)),
         "state kept": lambda: own.candidate_part(state, fresh(batch)),
         "encode": lambda: scorer.encoded(one),
     }

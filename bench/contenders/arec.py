@@ -1,10 +1,10 @@
 """The compiled models: bench/specs/*_sized.arec restate the sizes of the shipped specs.
 
-`arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the
-module through torch.compile, `arec:torch` has no kernels in C. Scores are one call of C, as
-`specc_runtime.score.Scorer` has them, but for the last two. Tables are trained lazily, as in
-`adam(lazy = true)`; those of `arec:exact` as recipes have them unless they say otherwise, and those of
-`arec:dense` as a whole.
+`arec:none` compiles without passes, `arec:-distribute` without one of them, `arec:compile` runs the module
+through torch.compile, `arec:torch` has no kernels in C. Scores are those of a model of its own, of whose
+rows none has missed a step: one call of C, as `specc_runtime.score.Scorer` has them, but for the last two.
+Tables are trained lazily, as in `adam(lazy = true)`; those of `arec:exact` as recipes have them unless they
+say otherwise, and those of `arec:dense` as a whole.
 
 Steps have other rows each time, in turns: the next time that a row is read, it has missed some.
 """
@@ -40,17 +40,19 @@ def build(task: Task, variant: str = "") -> Contender:
     if variant == "torch":
         os.environ["AREC_NATIVE"] = "0"
     model = compiled(task, variant)
+    served = model if task.rows else compiled(task, variant).eval()  # tables alone are trained only
     with torch.device("cpu"):
         batches = [batch_of(model, task) for _ in range(BATCHES_OF_TABLES if task.rows else BATCHES)]
     turn = feed(((fresh(batch), None) for batch in cycle(batches)), model)
-    scored = feed(((fresh(batches[0]), None) for _ in count()), model)
+    scored = feed(((fresh(batches[0]), None) for _ in count()), served)
     optimizer = build_optimizer(model, "adam", ADAM, tables=TABLES.get(variant, "lazy"))
-    if variant != "compile":
-        model.score_in_c()
     if variant == "compile":
-        model.values = torch.compile(model.values, dynamic=True)  # type: ignore[method-assign, operator]
+        for each in (model, served):
+            each.values = torch.compile(each.values, dynamic=True)  # type: ignore[method-assign, operator]
+    else:
+        served.score_in_c()
     # Where rows are belongs to the step: a batch is fresh each time.
-    made = Contender.of(model, lambda: model.loss(next(turn)[0]), lambda: model(next(scored)[0]), optimizer)
+    made = Contender.of(model, lambda: model.loss(next(turn)[0]), lambda: served(next(scored)[0]), optimizer)
     if variant != "dense" and task.trains:
         for _ in batches:
             made.train()

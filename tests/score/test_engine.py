@@ -46,7 +46,8 @@ def test_scores_are_the_same(exported: Path, wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("native", "onnx", "best"), [(2.0, 1.0, "onnx"), (1.0, 2.0, "native"), (1.0, 0.95, "native")]
+    ("native", "onnx", "best"),
+    [(2.0, 1.0, "onnx"), (1.0, 2.0, "native"), (1.0, 0.95, "onnx"), (1.0, 1.0, "native")],
 )
 def test_the_quickest_runs_and_is_told(
     exported: Path, monkeypatch: pytest.MonkeyPatch, native: float, onnx: float, best: str
