@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from specc.cli.numbers import Whole
+
 if TYPE_CHECKING:
     from specc.demo.attention import Looked, Picture
     from specc.demo.run import Shown
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the events, examples and model here.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--users", type=click.IntRange(min=50), default=800, show_default=True, help="To generate.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True)
+@click.option("--users", type=click.IntRange(50, 10**7), default=800, show_default=True, help="To generate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(output: Path | None, seed: int, users: int, as_json: bool) -> None:
     """Generate events in which users come back to what recent sessions were about, train specs/dsin.arec on

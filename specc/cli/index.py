@@ -11,6 +11,7 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.data_options import tell
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc_runtime.retrieval import Made
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
     help="flat compares all vectors and is exact (the default); hnsw is faster with many, and misses some.",
 )
 @click.option("--links", type=click.IntRange(4, 512), help="Of hnsw: neighbours that a row keeps (32).")
-@click.option("--effort", type=click.IntRange(1), help="Of hnsw: rows that a search keeps in view (64).")
-@click.option("--k", type=click.IntRange(1), default=50, help="Of how many nearest recall is said (50).")
+@click.option("--effort", type=Whole(1), help="Of hnsw: rows that a search keeps in view (64).")
+@click.option("--k", type=Whole(1), default=50, help="Of how many nearest recall is said (50).")
 @click.option(
     "--queries",
     type=click.Path(exists=True, path_type=Path, dir_okay=False),
     help="Vectors of requests to measure recall with: a .parquet or .arrow file of `specc predict --only`. "
     "Without it, vectors of the catalogue itself.",
 )
-@click.option("--sample", type=click.IntRange(1), default=1000, help="At most so many queries (1000).")
-@click.option("--seed", type=click.IntRange(0), default=0, help="For which queries they are (0).")
+@click.option("--sample", type=Whole(1), default=1000, help="At most so many queries (1000).")
+@click.option("--seed", type=Whole(0), default=0, help="For which queries they are (0).")
 @click.option(
     "--request", metavar="OUTPUT", help="The request's output, where no score says it; with --product."
 )

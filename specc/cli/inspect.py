@@ -13,6 +13,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
 from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc_runtime import Batch
@@ -25,7 +26,7 @@ ROWS = 10_000
 @click.command("inspect", short_help="Look into a trained model: attention, fields, tables.")
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--example", type=click.IntRange(1), metavar="N",
+@click.option("--example", type=Whole(1), metavar="N",
               help="The weights of every attention in the N-th row of DATA, counted from 1.")  # fmt: skip
 @click.option("--importance", is_flag=True,
               help="What the metric loses where the values of one field are shuffled.")  # fmt: skip
@@ -34,13 +35,13 @@ ROWS = 10_000
 @click.option(
     "--nearest", nargs=2, metavar="TABLE KEY", help="The rows of a table that are most like a key's."
 )
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many, for --nearest.")
-@click.option("--rows", type=click.IntRange(1), default=ROWS, show_default=True,
+@click.option("--top", type=Whole(1), default=10, show_default=True, help="How many, for --nearest.")
+@click.option("--rows", type=Whole(1), default=ROWS, show_default=True,
               help="How many rows of DATA --importance reads.")  # fmt: skip
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True,
+@click.option("--repeats", type=Whole(1), default=5, show_default=True,
               help="Shuffles of each field, for --importance.")  # fmt: skip
 @click.option("--metric", help="For --importance, instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the shuffles.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Of the shuffles.")
 @data_options
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write --example as a page, too.")  # fmt: skip

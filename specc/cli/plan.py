@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import FAULTS, fail, place_options, placement_from, set_option, show
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
     callback=_sizes,
     help="The devices that there are, such as cuda:0=80GB,cuda:1=24GiB,cpu=256GB: a placement is proposed.",
 )
-@click.option("--batch", type=click.IntRange(1), help="Examples a step; without it the spec's own.")
+@click.option("--batch", type=Whole(1), help="Examples a step; without it the spec's own.")
 @click.option(
     "--lengths",
     type=click.Path(exists=True),

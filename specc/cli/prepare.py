@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import fail, set_option, static_value
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc.prepare.run import Prepared
@@ -114,17 +115,15 @@ TERMINATED = 128 + signal.SIGTERM
 @click.option("--positive", metavar="buy,cart,…", help="The behaviours that are positive; without it all.")
 @click.option(
     "--negatives",
-    type=click.IntRange(min=0),
+    type=Whole(0),
     help="Sampled negatives for each positive: 1 where labels are made, none where they are read.",
 )
 @click.option(
     "--sampling", type=click.Choice(["uniform", "popularity"]), help="How items are sampled (uniform)."
 )
 @click.option("--session-gap", metavar="30m", help="Idle time that ends a session (30m).")
-@click.option("--session-min", type=click.IntRange(min=1), help="Leave out sessions of fewer events (1).")
-@click.option(
-    "--history-min", type=click.IntRange(min=0), help="Leave out examples with fewer events before them (0)."
-)
+@click.option("--session-min", type=Whole(1), help="Leave out sessions of fewer events (1).")
+@click.option("--history-min", type=Whole(0), help="Leave out examples with fewer events before them (0).")
 @click.option("--test", metavar="last-day|0.2|TIME", help="What the test examples are (last-day).")
 @click.option(
     "--valid", metavar="last-day|0.1|TIME", help="Set validation examples apart, from the end of training."
@@ -132,7 +131,7 @@ TERMINATED = 128 + signal.SIGTERM
 @click.option("--from", "begin", metavar="TIME", help="Leave out events before it.")
 @click.option("--to", "end", metavar="TIME", help="Leave out events from it on.")
 @click.option("--utc-offset", type=float, help="The log's time zone in hours, for days and hours (0).")
-@click.option("--seed", type=click.IntRange(min=0), help="For sampling (0).")
+@click.option("--seed", type=Whole(0), help="For sampling (0).")
 @click.option("--requests", is_flag=True, help="Also write the test examples as requests to score.")
 @click.option(
     "--memory",

@@ -12,6 +12,7 @@ from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option
 from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.numbers import Whole
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.ranks import goes_by
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
 @click.argument("requests", type=click.Path(path_type=Path, allow_dash=True))
 @output_option
-@click.option("--top", type=click.IntRange(min=1), help="Only the best so many candidates, the best first.")
+@click.option("--top", type=Whole(1), help="Only the best so many candidates, the best first.")
 @click.option(
     "--by",
     metavar="NAME",
     help="The prediction, or output of one channel, that --top goes by; else the first.",
 )
 @keep_option("Without it none.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="For the order of equal scores (0).")
+@click.option("--seed", type=Whole(0), default=0, help="For the order of equal scores (0).")
 @click.option(
     "--retrieve",
     metavar="INDEX",
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--nearest",
-    type=click.IntRange(min=1),
+    type=Whole(1),
     help="With --retrieve and --rank: how many candidates are found and ranked; else --top.",
 )
 @click.option(

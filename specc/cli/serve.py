@@ -11,6 +11,7 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc_runtime.score import Scorer
@@ -45,10 +46,10 @@ def _prebuild(path: Path) -> None:
 @click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
 @click.option("--host", default="127.0.0.1", help="The address; 0.0.0.0 for all networks (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free (8000).")
-@click.option("--threads", type=click.IntRange(min=1), help="Requests scored at once (as many as cores).")
+@click.option("--threads", type=Whole(1), help="Requests scored at once (as many as cores).")
 @click.option("--cache", type=click.FloatRange(min=0), default=64, help="Megabytes of request states (64).")
-@click.option("--max-candidates", type=click.IntRange(min=1), default=10_000, help="Of a request (10000).")
-@click.option("--max-body", type=click.IntRange(min=1), default=4 << 20, help="Bytes of a request (4194304).")
+@click.option("--max-candidates", type=Whole(1), default=10_000, help="Of a request (10000).")
+@click.option("--max-body", type=Whole(1), default=4 << 20, help="Bytes of a request (4194304).")
 @click.option(
     "--engine",
     type=click.Choice(("auto", "native", "onnx", "aoti")),
@@ -73,7 +74,7 @@ def _prebuild(path: Path) -> None:
     type=click.Path(exists=True, path_type=Path, file_okay=False),
     help="With --retrieve: the trained model that ranks what was found.",
 )
-@click.option("--nearest", type=click.IntRange(min=1), help="With --retrieve: how many are found (200).")
+@click.option("--nearest", type=Whole(1), help="With --retrieve: how many are found (200).")
 @device_option
 @trust_option
 def command(

@@ -13,6 +13,7 @@ import click
 
 from specc.cli.common import FAULTS, again, fail, set_option, show
 from specc.cli.data_options import data_options, tell
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
@@ -29,16 +30,16 @@ PATH = click.Path(path_type=Path)
 @click.option("--over", multiple=True, metavar="NAME=DOMAIN",
               help="Try a setting of the recipe, too: lr=1e-4..1e-1, batch={64,128}, "
               "optimizer={adam,adagrad}. Repeatable.")  # fmt: skip
-@click.option("--trials", type=click.IntRange(1), default=20, show_default=True,
+@click.option("--trials", type=Whole(1), default=20, show_default=True,
               help="How many trainings, those of earlier runs among them.")  # fmt: skip
 @click.option("--valid", multiple=True, type=PATH, help="Examples that trials are compared on.")
 @click.option("--metric", help="What they are compared by, instead of the recipe's.")
-@click.option("--epochs", type=click.IntRange(1), help="Of each trial at most, instead of the recipe's.")
+@click.option("--epochs", type=Whole(1), help="Of each trial at most, instead of the recipe's.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no trial later than this.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+@click.option("--workers", type=Whole(1), default=1, show_default=True,
               help="Processes that train at once.")  # fmt: skip
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="For what is drawn.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="For what is drawn.")
 @data_options
 @click.option("--overwrite", is_flag=True, help="Begin anew where a sweep is, and take its place.")
 @click.option("--json", "as_json", is_flag=True, help="The trials as JSON.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import FAULTS, set_option, show
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc.testing.suite import Outcome, Progress
@@ -32,13 +33,9 @@ def _list_laws(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @set_option
-@click.option(
-    "--examples", type=click.IntRange(1), default=10, show_default=True, help="Batches for each variant."
-)
-@click.option(
-    "--variants", type=click.IntRange(1), default=6, show_default=True, help="Variants, the default first."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of variants, weights and batches.")
+@click.option("--examples", type=Whole(1), default=10, show_default=True, help="Batches for each variant.")
+@click.option("--variants", type=Whole(1), default=6, show_default=True, help="Variants, the default first.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="Of variants, weights and batches.")
 @click.option("--only", multiple=True, metavar="LAW", help="Ask this law only. Repeatable; see --laws.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="Stop asking after so long, for each file.")
 @click.option(

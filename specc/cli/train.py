@@ -16,6 +16,7 @@ import click
 from specc.cli.common import again, fail, set_option
 from specc.cli.data_options import data_options, tell
 from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
@@ -54,8 +55,8 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 @click.option(
     "--test", multiple=True, type=click.Path(path_type=Path), help="Examples to evaluate on at the end."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--batch", type=click.IntRange(min=1), help="Examples a step, instead of the recipe's.")
+@click.option("--epochs", type=Whole(1), help="Instead of the recipe's.")
+@click.option("--batch", type=Whole(1), help="Examples a step, instead of the recipe's.")
 @click.option("--optimizer", help="Instead of the recipe's: adam, adamw, adagrad, sgd or rmsprop.")
 @click.option("--lr", type=ABOVE_0, help="Learning rate, instead of the recipe's.")
 @click.option("--clip", type=ABOVE_0, help="Largest norm of the gradient.")
@@ -64,13 +65,9 @@ ABOVE_0 = _Above0(min=0, min_open=True)
     type=click.Choice(["fp32", "bf16"]),
     help="What a step computes in, instead of the recipe's.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), help="For weights, order and dropout, instead of the recipe's."
-)
-@click.option(
-    "--patience", type=click.IntRange(min=1), help="Stop after so many epochs without a better one."
-)
-@click.option("--every", type=click.IntRange(min=1), help="Write a checkpoint after so many steps, too.")
+@click.option("--seed", type=Whole(0), help="For weights, order and dropout, instead of the recipe's.")
+@click.option("--patience", type=Whole(1), help="Stop after so many epochs without a better one.")
+@click.option("--every", type=Whole(1), help="Write a checkpoint after so many steps, too.")
 @data_options
 @click.option(
     "--tensorboard", type=PATH, metavar="DIR", help="Write losses and metrics for TensorBoard, too."

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import FAULTS, fail, set_option, show
+from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
     from specc.variants import Variant, VariantSpace
@@ -23,11 +24,11 @@ SHOWN = 1000  # variants that `--list` prints unless told otherwise
 @click.argument("file", type=click.Path())
 @set_option
 @click.option("--list", "listing", is_flag=True, help="Every variant, the last param changing fastest.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="N different variants at random.")
+@click.option("--sample", type=Whole(1), metavar="N", help="N different variants at random.")
 @click.option("--pairs", is_flag=True, help="Few variants that cover every pair of two params' choices.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For --sample.")
-@click.option("--points", type=click.IntRange(1), default=3, show_default=True, help="Per interval.")
-@click.option("--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="For --list.")
+@click.option("--seed", type=Whole(0), default=0, show_default=True, help="For --sample.")
+@click.option("--points", type=Whole(1), default=3, show_default=True, help="Per interval.")
+@click.option("--limit", type=Whole(1), default=SHOWN, show_default=True, help="For --list.")
 @click.option("--diff", is_flag=True, help="Show only what differs from the default.")
 @click.option(
     "--write",

@@ -88,7 +88,7 @@ class Index:
             return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
         if self.kind == "hnsw":
             parameters = needed().SearchParametersHNSW()
-            parameters.efSearch = max(int(self.settings["effort"]), k)
+            parameters.efSearch = max(min(int(self.settings["effort"]), len(self)), k)
             scores, rows = self.searched.search(queries, k, params=parameters)
         else:
             scores, rows = self.searched.search(queries, k)

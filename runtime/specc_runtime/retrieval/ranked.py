@@ -67,7 +67,7 @@ def answers(
     numbers = count(1)
 
     def answered(part: pa.Table, where: Origin, found: Found) -> pa.Table:
-        places: list[Ints] = [np.arange(n) for n in np.minimum(found.counts, top)]
+        places: list[Ints] = [np.arange(min(n, top)) for n in found.counts.tolist()]
         scores: dict[str, pa.Array] = {}
         if ranking is not None:
             places, scores = ranking.ranked(part, where, found, top)

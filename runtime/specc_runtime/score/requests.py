@@ -165,13 +165,13 @@ def best(scored: Scored, prediction: str, k: int | None = None, *, seed: int = 0
     starts = np.cumsum(counts) - counts
     place = np.arange(len(values)) - starts[owner]
     order = np.lexsort((_lots(seed, scored.first + owner, place), -values, owner))
-    kept = counts if k is None else np.minimum(counts, k)
+    kept = counts if k is None else np.minimum(counts, min(k, len(values)))
     return [order[start : start + n] - start for start, n in zip(starts.tolist(), kept.tolist(), strict=True)]
 
 
 def _lots(seed: int, request: Ints, place: Ints) -> npt.NDArray[np.uint64]:
     """A number for each candidate, by which ties are broken."""
-    start = mix(np.array([seed], dtype=np.int64).astype(np.uint64) + np.uint64(1))
+    start = mix(np.array([seed % 2**64], dtype=np.uint64) + np.uint64(1))
     return mix(mix(request.astype(np.uint64) + start) + place.astype(np.uint64))
 
 
