@@ -29,6 +29,7 @@ def kept(
     wanted: as given. columns: that there are. default: what goes along without `--keep`, as far as it is
     there. taken: names that the predictions have. Raises click.BadParameter.
     """
+    from specc.cli.data_options import tell
     from specc.report.suggest import nearest
 
     names = list(columns)
@@ -38,6 +39,9 @@ def kept(
     for text in wanted:
         if text == ALL:
             found |= {name: name for name in names if name not in taken and name not in found}
+            for name in names:
+                if name in taken and not any(other.startswith(f"{name}=") for other in wanted):
+                    tell(f"`{name}` does not go along, a result is called so: --keep {name}=NAME takes it")
             continue
         column, _, called = (text, "", "") if text in names else text.rpartition("=")
         column, called = (called, called) if not column else (column, called or column)

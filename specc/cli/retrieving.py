@@ -3,7 +3,7 @@ given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from specc_runtime.data import Dialect
     from specc_runtime.retrieval import Retriever
     from specc_runtime.retrieval.ranked import Ranking
-
-OWN = ("request", "candidate", "similarity")
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ def run(
     from specc_runtime.encode import DataError
     from specc_runtime.retrieval import Index, RetrievalError, Retriever
     from specc_runtime.retrieval.ranked import Ranking
+    from specc_runtime.retrieval.retriever import OWN, candidate_columns
 
     try:
         index = Index.load(asked.index)
@@ -61,12 +60,12 @@ def run(
         ranking = None
         if asked.rank is not None:
             ranker, encoders = trained_from(asked.rank, devices, untrusted)
-            ranking = Ranking(ranker, encoders, index, _goes_by(ranker.manifest, asked.by), asked.seed)
+            candidate_columns(ranker.manifest, index)  # before what its candidates are ranked by
+            ranking = Ranking(ranker, encoders, index, goes_by(ranker.manifest, asked.by, True), asked.seed)
     except RetrievalError as error:
         fail(str(error))
     manifest = _of_requests(retriever, ranking)
     own = [*index.items.column_names, *(ranking.names if ranking else ())]
-    _check_names(own, asked)
     if asked.nearest > len(index):
         tell(f"the index has {len(index):,} rows: so many are found at most, not {asked.nearest:,}")
     try:
@@ -92,14 +91,6 @@ def _answers(
         watch(number - 1)
 
 
-def _goes_by(manifest: Mapping[str, Any], by: str | None) -> str:
-    from specc_runtime.score import has_candidates
-
-    if not has_candidates(manifest):
-        fail(f"`{manifest['name']}` has no candidates: it ranks nothing (--rank)")
-    return goes_by(manifest, by, True)
-
-
 def _of_requests(retriever: Retriever, ranking: Ranking | None) -> Mapping[str, Any]:
     """A manifest of the fields that are read of requests."""
     fields: list[Mapping[str, Any]] = list(retriever.manifest["fields"])
@@ -108,16 +99,6 @@ def _of_requests(retriever: Retriever, ranking: Ranking | None) -> Mapping[str, 
             f for f in ranking.ranker.manifest["fields"] if f["role"] == "request" and not f.get("training")
         ]
     return {"fields": fields, "predictions": []}
-
-
-def _check_names(own: Sequence[str], asked: Asked) -> None:
-    for name in own:
-        if name in OWN or list(own).count(name) > 1:
-            fail(
-                f"{asked.index} has a column `{name}`, and what comes out has another of that name: make "
-                f"the vectors "
-                f"with --keep {name}=NAME, and the index of them"
-            )
 
 
 def _tell_candidates(rows: Rows, manifest: Mapping[str, Any], index: Path) -> None:

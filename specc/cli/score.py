@@ -99,6 +99,10 @@ def command(
         asked = Asked(retrieve, top, nearest or top, rank, by, keep, seed)
         run(model_path, requests, output, asked, devices_from(devices), untrusted, dialect)
         return
+    if top is None and by is not None:
+        raise click.UsageError(
+            "--by goes with --top: without it all scores are given, in the candidates' order"
+        )
     if nearest is not None or rank is not None:
         raise click.UsageError("--nearest and --rank are of --retrieve INDEX")
     from specc_runtime.encode import DataError

@@ -134,6 +134,7 @@ def test_options_that_would_do_nothing_are_refused(
         (("--retrieve", index, "--top", 3, "--nearest", 5), "are of the ranking"),
         (("--retrieve", index, "--top", 3, "--nearest", 2, "--rank", ranking), "--top is 3"),
         (("--rank", ranking), "are of --retrieve INDEX"),
+        (("--by", "click"), "--by goes with --top"),
     ):
         done = run(*score, *options)
         assert done.exit_code == 2, done.output

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.test_predict import lines_of, run
@@ -16,7 +19,7 @@ from tests.retrieve.test_index import REQUESTS, whole
 
 pytest.importorskip("faiss")
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-from specc_runtime.retrieval import Stages
+from specc_runtime.retrieval import RetrievalError, Stages
 from specc_runtime.serve.schema import found_schema
 from specc_runtime.serve.service import BadRequest, Limits, Service, Wish
 
@@ -73,6 +76,24 @@ def test_a_model_that_was_trained_anew_does_not_take_over(shop: Shop, index: Pat
     with pytest.raises(ValueError, match="other weights"):
         service.reload()
     assert asked(service, REQUESTS[0], Wish(top=3)) == before
+
+
+def test_a_column_that_is_called_like_a_result_is_refused(shop: Shop, ranking: Path, tmp_path: Path) -> None:
+    """One of them would be lost."""
+    table = pq.read_table(shop.catalogue)
+    pq.write_table(table.append_column("click", pa.nulls(len(table))), tmp_path / "items.parquet")
+    done = run(
+        "vectors", shop.towers, tmp_path / "items.parquet", "-o", tmp_path / "v.parquet", "--keep", "*"
+    )
+    assert done.exit_code == 0, done.output
+    assert run("index", tmp_path / "v.parquet", "-o", tmp_path / "v.index").exit_code == 0
+    says = "the index has a column `click`, and what comes out has another .* --keep click=NAME"
+    with pytest.raises(RetrievalError, match=says):
+        Stages.load(shop.towers, tmp_path / "v.index", ranking)
+    path = lines(tmp_path / "requests.jsonl", REQUESTS)
+    done = run("score", shop.towers, path, "--retrieve", tmp_path / "v.index", "--top", 4, "--rank", ranking)
+    assert done.exit_code == 1
+    assert re.search(says, done.stderr)
 
 
 def test_the_command_refuses_what_it_cannot_serve(shop: Shop, index: Path, ranking: Path) -> None:

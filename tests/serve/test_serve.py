@@ -155,6 +155,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("?top=0", request(1), "`top`"),
     ("?top=some", request(1), "`top`"),
     ("?top=1&by=clik", request(1), "ranked by click, stay"),
+    ("?by=click", request(1), "by goes with top"),
+    ("?topp=1", request(1), "no parameter `topp`; there are top, by and seed"),
 ]
 
 

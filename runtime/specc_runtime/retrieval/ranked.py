@@ -17,7 +17,13 @@ from specc_runtime.data.files import by_rows, of_parts
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.model import Model
 from specc_runtime.retrieval.index import Index
-from specc_runtime.retrieval.retriever import Found, Retriever, candidate_columns, with_candidates
+from specc_runtime.retrieval.retriever import (
+    Found,
+    Retriever,
+    candidate_columns,
+    require_names,
+    with_candidates,
+)
 from specc_runtime.score.requests import ROWS, TOGETHER, Ints, best, score
 from specc_runtime.score.rows import columns_of, lists, names_of
 
@@ -27,10 +33,12 @@ class Ranking:
     equal scores."""
 
     def __init__(self, ranker: Model, encoders: Encoders, index: Index, by: str, seed: int = 0) -> None:
-        """Raises RetrievalError where the index lacks columns that the model reads of candidates."""
+        """Raises RetrievalError where the index lacks columns that the model reads of candidates, or has one
+        that is called like what it gives."""
         self.ranker, self.encoders, self.by, self.seed = ranker, encoders, by, seed
         self.columns = candidate_columns(ranker.manifest, index)
         self.names = names_of(ranker.manifest)
+        require_names(index, self.names)
 
     def ranked(
         self, table: pa.Table, origin: Origin, found: Found, top: int

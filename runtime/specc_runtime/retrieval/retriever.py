@@ -30,12 +30,13 @@ from specc_runtime.model import Model
 from specc_runtime.retrieval.about import RetrievalError
 from specc_runtime.retrieval.index import Floats, Index, Ints
 from specc_runtime.score.quick import Quick
-from specc_runtime.score.requests import check_finite, narrowed, output
+from specc_runtime.score.requests import check_finite, has_candidates, narrowed, output
 from specc_runtime.score.rows import lists
 from specc_runtime.score.sample import sample
 from specc_runtime.score.values import Unusual
 
 _ORIGIN = Origin("request")
+OWN = ("request", "candidate", "similarity")  # what answers have of their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,9 @@ class Retriever:
     """Finds candidates with a trained model and an index of its vectors."""
 
     def __init__(self, model: Model, encoders: Encoders, index: Index) -> None:
-        """Raises RetrievalError where the index is of another model's vectors."""
+        """Raises RetrievalError where the index is of another model's vectors, or its columns are called like
+        what is found."""
+        require_names(index)
         index.made.require(str(model.manifest["name"]), model.saved_as or "", "the index")
         assert index.made.request is not None  # no index is made without
         try:
@@ -112,8 +115,22 @@ class Retriever:
         return Found(there.sum(1), chosen, similarity[there], self.index.items.take(pa.array(chosen)))
 
 
+def require_names(index: Index, results: Iterable[str] = ()) -> None:
+    """Raises RetrievalError where a column of an index is called like what else an answer has. results: what
+    a ranking gives."""
+    for name in index.items.column_names:
+        if name in {*OWN, *results}:
+            raise RetrievalError(
+                f"the index has a column `{name}`, and what comes out has another of that name: make the "
+                f"vectors with --keep {name}=NAME, and the index of them"
+            )
+
+
 def candidate_columns(manifest: Mapping[str, Any], index: Index) -> list[str]:
-    """The columns of an index that a model reads of candidates. Raises RetrievalError where it lacks some."""
+    """The columns of an index that a model reads of candidates. Raises RetrievalError where it lacks some, or
+    the model has no candidates."""
+    if not has_candidates(manifest):
+        raise RetrievalError(f"`{manifest['name']}` has no candidates: it ranks nothing")
     names, lacking = list[str](), list[str]()
     for entry in manifest["fields"]:
         if entry["role"] != "candidate" or entry.get("training"):

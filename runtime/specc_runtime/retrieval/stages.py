@@ -16,10 +16,10 @@ from specc_runtime.encode import Encoders
 from specc_runtime.engines import NATIVE
 from specc_runtime.model import Model
 from specc_runtime.retrieval.index import Index
-from specc_runtime.retrieval.retriever import Retriever, candidate_columns
+from specc_runtime.retrieval.retriever import Retriever, candidate_columns, require_names
 from specc_runtime.score import Scorer
 from specc_runtime.score.engine import Engine
-from specc_runtime.score.rows import columns_of
+from specc_runtime.score.rows import columns_of, names_of
 from specc_runtime.score.states import States
 
 NEAREST = 200
@@ -31,9 +31,10 @@ class Stages:
 
     def __init__(self, retriever: Retriever, ranker: Scorer | None = None, nearest: int = NEAREST) -> None:
         """nearest: how many candidates are found. Raises RetrievalError where the index lacks columns that
-        the ranking reads of candidates."""
+        the ranking reads of candidates, or has one that is called like what the ranking gives."""
         self.retriever, self.ranker, self.nearest = retriever, ranker, nearest
         self._columns = [] if ranker is None else candidate_columns(ranker.manifest, retriever.index)
+        require_names(retriever.index, () if ranker is None else names_of(ranker.manifest))
         own: Mapping[str, Any] = retriever.model.manifest
         other: Mapping[str, Any] = own if ranker is None else ranker.manifest
         asked = [f for f in other["fields"] if f["role"] == "request"] if ranker is not None else []

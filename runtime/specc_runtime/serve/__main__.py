@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--retrieve", type=Path, help="an index: candidates come from it")
     parser.add_argument("--rank", type=Path, help="with --retrieve: the model that ranks them")
-    parser.add_argument("--nearest", type=int, default=NEAREST, help="candidates that are found (200)")
+    parser.add_argument("--nearest", type=int, help="with --retrieve: candidates that are found (200)")
     given = parser.parse_args(arguments)
-    if given.rank is not None and given.retrieve is None:
-        parser.error("--rank is of --retrieve INDEX")
+    if (given.rank or given.nearest) is not None and given.retrieve is None:
+        parser.error("--rank and --nearest are of --retrieve INDEX")
     if given.engine is not None and given.exported is not None:
         parser.error("--exported names the file, and the file its engine: leave --engine away")
     if (given.engine or given.exported) is not None and given.retrieve is not None and given.rank is None:
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         ("max_candidates", 1),
         ("max_body", 1),
     ):
-        if getattr(given, name) < least:
+        if getattr(given, name) is not None and getattr(given, name) < least:
             parser.error(f"--{name.replace('_', '-')} is at least {least}")
     if given.port > 65535:
         parser.error("--port is at most 65535")
@@ -88,8 +88,9 @@ def _loaded(given: argparse.Namespace) -> Scorer | Stages:
     engine = given.exported or given.engine or AUTO
     if given.retrieve is None:
         return Scorer.load(given.model, cache=given.cache, engine=engine)
+    nearest = given.nearest or NEAREST
     return Stages.load(
-        given.model, given.retrieve, given.rank, nearest=given.nearest, cache=given.cache, engine=engine
+        given.model, given.retrieve, given.rank, nearest=nearest, cache=given.cache, engine=engine
     )
 
 

@@ -98,14 +98,14 @@ def application(service: Service, threads: int) -> FastAPI:
         request: Request,
         top: Annotated[int | None, Query(ge=1, description="Only the best so many, the best first.")] = None,
         by: Annotated[str | None, Query(description="What the best are the best by; else the first.")] = None,
-        seed: Annotated[int, Query(ge=0, description="For the order of equal scores.")] = 0,
+        seed: Annotated[int, Query(ge=0, description="For the order of equal scores (0).")] = 0,
     ) -> Response:
         scorer = service.scorer  # to the end, whatever takes over meanwhile
         try:
             async with asyncio.timeout(limits.seconds):
                 body = await _body(request, limits.body)
             begin = time.perf_counter()
-            wish = Wish(top, by, seed)
+            wish = _wish(request, top, by, seed)
             found = await _within(app.state.scoring, lambda: _json(service.answer(scorer, body, wish)))
             metrics.seconds.observe(time.perf_counter() - begin)
             response = Response(found, media_type="application/json")
@@ -152,6 +152,14 @@ def application(service: Service, threads: int) -> FastAPI:
         return Response(_json({"status": "ok", **_who(service)}), media_type="application/json")
 
     return app
+
+
+def _wish(request: Request, top: int | None, by: str | None, seed: int) -> Wish:
+    """What is asked for. Raises BadRequest for a parameter that is none."""
+    for name in request.query_params:
+        if name not in ("top", "by", "seed"):
+            raise BadRequest(f"there is no parameter `{name}`; there are top, by and seed", parameter=name)
+    return Wish(top, by, seed)
 
 
 async def _within(pool: Executor, work: Callable[[], T]) -> T:

@@ -132,9 +132,14 @@ def answered(scorer: Scorer, scores: Scores, by: str | None, wish: Wish) -> dict
     return {"candidate": places.tolist(), **scores.keys(places), **chosen}
 
 
+_IN_ORDER = "without it all scores are given, in the order of the candidates"
+
+
 def _goes_by(scorer: Scorer, wish: Wish) -> str | None:
     """What the best candidates are the best by; None where all are wanted. Raises BadRequest."""
     if wish.top is None:
+        if wish.by is not None:
+            raise BadRequest(f"by goes with top: {_IN_ORDER}", parameter="by")
         return None
     manifest = scorer.manifest
     kinds = {p["name"]: p["kind"] == "class" for p in manifest["predictions"]}
