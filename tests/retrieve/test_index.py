@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,23 @@ def test_a_damaged_index_is_not_read(shop: Shop, index: Path, tmp_path: Path) ->
             assert done.exit_code == 1, done.output
             assert str(folder) in done.stderr
             assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_an_index_asks_for_an_output_that_the_model_has_of_requests(
+    shop: Shop, index: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(index, folder)
+    about = json.loads((index / "index.json").read_text())
+    for name, value, says in (
+        ("request", about["output"], "is not of the request alone"),
+        ("request", "nothing", "the model has no output `nothing`"),
+        ("request", None, "does not say what its vectors are compared"),
+        ("product", None, "does not say what its vectors are compared"),
+    ):
+        (folder / "index.json").write_text(json.dumps({**about, name: value}))
+        with pytest.raises(RetrievalError, match=says):
+            Retriever.load(shop.towers, folder)
 
 
 def test_a_folder_of_something_else_is_not_replaced(shop: Shop, tmp_path: Path) -> None:

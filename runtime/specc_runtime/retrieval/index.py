@@ -128,6 +128,10 @@ class Index:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise RetrievalError(f"{folder / ABOUT} cannot be read: {_AGAIN}") from None
         made = Made.of(raw, str(folder / ABOUT))
+        if made.product is None or not isinstance(made.request, str):
+            raise RetrievalError(
+                f"{folder / ABOUT} does not say what its vectors are compared with: {_AGAIN}"
+            )
         faiss = needed()
         try:
             searched = faiss.deserialize_index(np.frombuffer(_bytes(folder, VECTORS, files), dtype=np.uint8))

@@ -69,11 +69,8 @@ class Retriever:
         what is found."""
         require_names(index)
         index.made.require(str(model.manifest["name"]), model.saved_as or "", "the index")
-        assert index.made.request is not None  # no index is made without
-        try:
-            manifest = narrowed(model.manifest, index.made.request)
-        except KeyError:
-            raise RetrievalError(f"the model has no output `{index.made.request}`") from None
+        asked = _request_output(model.manifest, index)
+        manifest = narrowed(model.manifest, asked)
         self.model, self.index = model.eval(), index
         self.manifest: Mapping[str, Any] = manifest
         self._encoders = replace(encoders, manifest=manifest)
@@ -113,6 +110,25 @@ class Retriever:
         there = rows >= 0
         chosen = rows[there]
         return Found(there.sum(1), chosen, similarity[there], self.index.items.take(pa.array(chosen)))
+
+
+def _request_output(manifest: Mapping[str, Any], index: Index) -> str:
+    """The output that an index compares its vectors with. Raises RetrievalError where the model has no such
+    output of the request alone."""
+    name, width = index.made.request, index.made.width
+    entry = next((o for o in manifest.get("outputs", ()) if o["name"] == name), None)
+    if name is None or entry is None:
+        raise RetrievalError(f"the model has no output `{name}`")
+    if entry["role"] != "request":
+        raise RetrievalError(
+            f"`{name}` is not of the request alone: make the index with another --request OUTPUT"
+        )
+    if entry["width"] != width:
+        raise RetrievalError(
+            f"`{name}` has {entry['width']} channels and the index's vectors {width}: their product is none; "
+            "make the index with another --request OUTPUT"
+        )
+    return name
 
 
 def require_names(index: Index, results: Iterable[str] = ()) -> None:
