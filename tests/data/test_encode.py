@@ -17,6 +17,7 @@ from specc_runtime import Bag
 from specc_runtime.data import select
 from specc_runtime.data.select import part
 from specc_runtime.encode import DataError, Encoders, Origin, load_encoders, save_encoders
+from specc_runtime.encode.columns import unpack
 from specc_runtime.encode.vocabulary import hashed
 from tests.data.specs import SEQUENCES, manifest, one_field
 
@@ -88,6 +89,16 @@ def test_vectors_and_bags() -> None:
     assert isinstance(bag, Bag)
     assert bag.values.tolist() == [1, 1, 2]
     assert bag.lengths.tolist() == [3, 0, 0]
+
+
+def test_what_is_in_a_list_says_where() -> None:
+    said = fault("bag(ids(5, 4), sum)", [[1, 2], [3, 9, 7]])
+    assert "row 2, column `x`, item 2: 9 is not one of the ids 0 to 4 (and 1 more)" in said
+    lists = pa.array([[[1], [2, 3]], [], [[4], [5, 6], [7, 8, 9]]])
+    packed = unpack(lists, (2, 2))  # of what is longer than its bound the end is kept
+    assert packed.values.to_pylist() == [1, 2, 3, 5, 6, 8, 9]
+    assert [packed.place(i) for i in (0, 2, 4, 5)] == [(0, 0, 0), (0, 1, 1), (2, 1, 1), (2, 2, 1)]
+    assert packed.place(2, 1) == (2, 1)
 
 
 def test_scales_are_those_of_the_training_data_in_parts() -> None:

@@ -36,9 +36,19 @@ class Packed:
 
     def row(self, index: int, level: int | None = None) -> int:
         """The row of the table, counted from 0, that a value (or a place of an outer level) is in."""
-        for lengths in reversed(self.lengths[:level]):
-            index = int(np.searchsorted(np.cumsum(lengths), index, side="right"))
-        return index
+        return self.place(index, level)[0]
+
+    def place(self, index: int, level: int | None = None) -> tuple[int, ...]:
+        """The row of the table that a value (or a place of an outer level) is in, and where in the lists that
+        the table has, outermost first; counted from 0."""
+        found: list[int] = []
+        for lengths, given in reversed([*zip(self.lengths[:level], self.given[:level], strict=True)]):
+            ends = np.cumsum(lengths)
+            outer = int(np.searchsorted(ends, index, side="right"))
+            within = index - int(ends[outer] - lengths[outer])
+            found.append(within + int(given[outer] - lengths[outer]))  # of a long list the end is kept
+            index = outer
+        return (index, *reversed(found))
 
 
 def unpack(column: pa.Array | pa.ChunkedArray, bounds: Sequence[int | None]) -> Packed:

@@ -1,7 +1,8 @@
 """What is wrong with data, as data.
 
 Promises: every fault names the file, and the column and row where there are; in a text file the line, also
-where cells go over several. A `DataError` lists all that were found. Rows and lines count from 1.
+where cells go over several; in a list the item. A `DataError` lists all that were found. Rows, lines and
+items count from 1.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Fault:
     """One fault. what: what is there, and what should be. help: what to do.
 
     row: the first row that has it (line: in a text file its line), and more: in how many other values it is,
-    in the part that was read.
+    in the part that was read. items: where in the lists of that row, outermost first.
     """
 
     file: str
@@ -64,15 +65,23 @@ class Fault:
     help: str = ""
     more: int = 0
     line: int | None = None
+    items: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         row = None if self.row is None else f"row {self.row:,}"
         if self.line is not None:
             row = f"line {self.line:,}"
         column = None if self.column is None else f"column `{self.column}`"
-        place = ", ".join(part for part in (self.file, row, column) if part)
+        place = ", ".join(part for part in (self.file, row, column, self._item) if part)
         others = f" (and {self.more:,} more)" if self.more else ""
         return f"{place}: {self.what}{others}" + (f"\n    help: {self.help}" if self.help else "")
+
+    @property
+    def _item(self) -> str:
+        """Where in its lists it is."""
+        *outer, last = self.items or (0,)
+        of = "".join(f" of list {number:,}" for number in reversed(outer))
+        return f"item {last:,}{of}" if self.items else ""
 
 
 class DataError(ValueError):
@@ -108,11 +117,14 @@ class Unfit(Exception):
         self.what, self.index, self.more, self.help, self.level = what, index, more, help, level
 
 
-def fault_of(unfit: Unfit, origin: Origin, column: str, row: int | None) -> Fault:
-    """The fault of a table's column. row: its place in the table, from 0."""
+def fault_of(
+    unfit: Unfit, origin: Origin, column: str, row: int | None, items: tuple[int, ...] = ()
+) -> Fault:
+    """The fault of a table's column. row: its place in the table, items: those in its lists, from 0."""
+    numbers = tuple(number + 1 for number in items)
     at = None if row is None else origin.row(row)
     line = None if row is None else origin.line_of(row)
-    return Fault(origin.file, unfit.what, column, at, unfit.help, unfit.more, line)
+    return Fault(origin.file, unfit.what, column, at, unfit.help, unfit.more, line, numbers)
 
 
 def together(faults: Iterable[Fault]) -> list[Fault]:

@@ -211,10 +211,12 @@ class _Noting:
         if not isinstance(unfit, Unfit):
             return False
         reading, row = self.reading, unfit.index
+        items: tuple[int, ...] = ()
         if row is not None and self.packed is not None:
-            row = self.packed.row(row, unfit.level)
+            row, *within = self.packed.place(row, unfit.level)
+            items = tuple(within)
         name = column_of(self.entry, reading.names) or self.entry["column"]
-        reading.faults.append(fault_of(unfit, reading.origin, name, row))
+        reading.faults.append(fault_of(unfit, reading.origin, name, row, items))
         return True
 
 
