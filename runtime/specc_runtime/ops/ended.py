@@ -6,7 +6,7 @@ computed once a request; a candidate adds a key to their softmax, and a query to
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,42 +14,40 @@ from torch import Tensor
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.rows import append
 
+R = TypeVar("R")
 
-class Ended(NamedTuple):
+
+class Ended(NamedTuple, Generic[R]):
     """A request's history, head [of_head.count, ..., w], and each candidate's value at its end, last
-    [of_last.count, ..., w].
+    [of_last.count, ..., w]. R: rows, those of exported programs too.
 
     to: the rows of the two together, along the axis `new`; old: that of the history.
     """
 
     head: Tensor
     last: Tensor
-    of_head: Rows
-    of_last: Rows
-    to: Rows
+    of_head: R
+    of_last: R
+    to: R
     old: Axis
     new: Axis
 
-    def whole(self) -> Tensor:
-        """Return the sequences put together, [to.count, ..., w]."""
-        return append(self.head, self.last, self.of_head, self.of_last, self.to, self.old, self.new, None)
 
-
-Sequence = Tensor | Ended
+Sequence = Tensor | Ended[Rows]
 
 
 def put_together(x: Sequence) -> Tensor:
-    """Return a value, put together if it is not."""
-    return x.whole() if isinstance(x, Ended) else x
+    """Return a value, put together if it is not: [to.count, ..., w]."""
+    return append(*x, None) if isinstance(x, Ended) else x
 
 
-def many(key: Ended, least: int) -> bool:
+def many(key: Ended[Rows], least: int) -> bool:
     """Return whether requests have so many candidates, on average."""
     requests = key.of_head.layout
     return requests.candidates is not None and key.of_last.count >= least * max(requests.size, 1)
 
 
-def by_request(query: Sequence, key: Ended, value: Ended, scale: float) -> Tensor:
+def by_request(query: Sequence, key: Ended[Rows], value: Ended[Rows], scale: float) -> Tensor:
     """Return the attention of queries over all of their sequence: [rows of the queries, *heads, e].
 
     query: one for each candidate, [candidates, *heads, d], or Ended, for each position of the sequences.

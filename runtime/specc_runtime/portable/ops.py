@@ -18,6 +18,7 @@ from specc_runtime.layout import Axis
 from specc_runtime.ops import dense
 from specc_runtime.ops.across import log_frequency, same_key
 from specc_runtime.ops.dense import bce, bernoulli, mse
+from specc_runtime.ops.ended import Ended
 from specc_runtime.ops.reading import windows
 from specc_runtime.portable import segment
 from specc_runtime.portable.fields import embed, embed_bag, lookup, whole
@@ -176,26 +177,15 @@ def weighted_sum(weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | N
     return segment.sum(weight * (x if of is None else expand(x, of, rows)), rows, axis)
 
 
-class Ended(NamedTuple):
-    """A history and what is appended to it: see specc_runtime.ops."""
-
-    head: Tensor
-    last: Tensor
-    of_head: Rows
-    of_last: Rows
-    to: Rows
-    old: Axis
-    new: Axis
-
-    def whole(self) -> Tensor:
-        """The two put together."""
-        return append(self.head, self.last, self.of_head, self.of_last, self.to, self.old, self.new, None)
+def _whole(x: Tensor | Ended[Rows]) -> Tensor:
+    """A value, put together if it is not."""
+    return append(*x, None) if isinstance(x, Ended) else x
 
 
 def attend(
-    query: Tensor | Ended,
-    key: Tensor | Ended,
-    value: Tensor | Ended | None,
+    query: Tensor | Ended[Rows],
+    key: Tensor | Ended[Rows],
+    value: Tensor | Ended[Rows] | None,
     query_rows: Rows,
     key_rows: Rows,
     query_axis: Axis | None,
@@ -208,10 +198,8 @@ def attend(
     query [query_rows.count, *heads, d], key [key_rows.count, *heads, d], value
     [key_rows.count, *heads, e], None for the keys themselves. Returns [query_rows.count, *heads, e].
     """
-    query = query.whole() if isinstance(query, Ended) else query
-    key = key.whole() if isinstance(key, Ended) else key
-    value = value.whole() if isinstance(value, Ended) else value
-    given = key if value is None else value
+    query, key = _whole(query), _whole(key)
+    given = key if value is None else _whole(value)
     shape = torch.broadcast_shapes(query.shape[1:-1], key.shape[1:-1], given.shape[1:-1])
     keys = sequences(key_rows, key_axis)
     asked = None if query_axis is None else sequences(query_rows, query_axis)
