@@ -7,6 +7,7 @@ arguments' axes and widths, in the scope of the block's instance. Leaves the bod
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from specc.elaborate.binding import Signature, bound, tell, tell_missing
@@ -167,8 +168,10 @@ def _match(
     alike = alike or [a for a in free if a.name == ident.name]
     if len(alike) == 1:
         return alike[0]
-    if len(free) == 1:
-        return free[0]
+    waiting = [one for one in item.type.axes if one.name not in bound]
+    nested = all(inner.parent == outer for outer, inner in pairwise(free))
+    if len(free) == 1 or (nested and len(free) == len(waiting)):
+        return free[0]  # each lives in the one before, in the signature as in the value
     raise site.world.fault(
         "E0306",
         f"`{ident.name}` of `{block.ident.name}` could be any of "

@@ -126,7 +126,7 @@ def _inputs(
             axis = axes.setdefault(ident.name, made)
             parent = axis if kind == "nested" else None
         width = item.type.width
-        if isinstance(width, tree.Ref) and scope.find(width.name) is None and width.name not in variables:
+        if isinstance(width, tree.Ref) and width.name not in variables and not _is_param(width.name, scope):
             variables[width.name] = widths[len(variables) % len(widths)]
             scope.bind(width.name, variables[width.name], item.span)
         size = declared_width(width, site)
@@ -137,6 +137,12 @@ def _inputs(
     for name in variables:
         del scope.entries[name]
     return given
+
+
+def _is_param(name: str, scope: Scope) -> bool:
+    """Return whether a name in a signature is a param; any other name stands for any width there."""
+    found = scope.find(name)
+    return found is not None and isinstance(found[1].statement, tree.Param)
 
 
 def _node(world: World, site: Site, type_: Type, item: tree.Node) -> Node:

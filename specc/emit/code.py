@@ -61,7 +61,7 @@ def tuple_text(parts: Sequence[str]) -> str:
 
 def target(names: Sequence[str]) -> str:
     """Return the names that a tuple is unpacked into."""
-    return f"{names[0]}," if len(names) == 1 else ", ".join(names)
+    return f"({names[0]},)" if len(names) == 1 else ", ".join(names)
 
 
 def comment(text: str) -> str:
