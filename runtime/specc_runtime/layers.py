@@ -271,6 +271,66 @@ class BatchNorm(Statistics):
         return normal if self.scale is None or self.shift is None else normal * self.scale + self.shift
 
 
+class GroupedBatchNorm(nn.Module):
+    """Batch normalisation in which each of several groups has statistics, scale and shift of its own.
+
+    statistics: as those of `Statistics`, of each group by itself.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        groups: int,
+        width: int,
+        eps: float,
+        momentum: float,
+        statistics: str = "running",
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.statistics = statistics
+        self.scale = learned(groups, width, init=("ones",)) if affine else None
+        self.shift = learned(groups, width, init=("zeros",)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(groups, width))
+        self.register_buffer("running_var", torch.ones(groups, width))
+
+    def forward(self, x: Tensor, group: Tensor) -> Tensor:
+        """x [..., width], group [..., 1]: the number of each vector's group, rounded down; what is beyond the
+        first or the last group is of that one."""
+        groups = len(self.running_mean)
+        number = (
+            group.detach().floor().clamp(0, groups - 1).to(torch.int64).expand(*x.shape[:-1], 1).reshape(-1)
+        )
+        flat = x.reshape(-1, x.shape[-1]).to(self.running_mean.dtype)
+        mean, variance = self.running_mean, self.running_var
+        if self.statistics == "batch" or (self.training and self.statistics == "running"):
+            mean, variance = self._of_batch(flat, number)
+        normal = (flat - mean[number]) / torch.sqrt(variance[number] + self.eps)
+        if self.scale is not None and self.shift is not None:
+            normal = normal * self.scale[number] + self.shift[number]
+        return normal.to(x.dtype).reshape(x.shape)
+
+    def _of_batch(self, flat: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and (biased) variance of each group, the running ones of those with too few vectors."""
+        each = torch.arange(len(self.running_mean), device=flat.device)
+        share = (number == each.unsqueeze(1)).to(flat.dtype)  # [groups, vectors]
+        count = share.sum(1, keepdim=True)
+        there = count.clamp(min=1)
+        mean = share @ flat / there
+        variance = share @ (flat - mean[number]).square() / there
+        enough = count > (1 if self.training else 0)
+        if self.training:
+            with torch.no_grad():
+                unbiased = variance * count / (count - 1).clamp(min=1)
+                for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
+                    running.copy_(torch.where(enough, torch.lerp(running, now, self.momentum), running))
+        return torch.where(enough, mean, self.running_mean), torch.where(enough, variance, self.running_var)
+
+
 @in_single
 class _Gate(torch.autograd.Function):
     """(p + (1 - p) slope) x, of which the gradient keeps no more than it is given; first order only."""

@@ -107,7 +107,7 @@ def _nonzero(args: Sequence[Expr]) -> Expr:
 
 
 def _module(args: Sequence[Expr]) -> Expr:
-    return Expr(f"{args[0].text}({args[1].text})")
+    return Expr(f"{args[0].text}({', '.join(a.text for a in args[1:])})")
 
 
 def _matmul(args: Sequence[Expr]) -> Expr:

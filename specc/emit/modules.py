@@ -49,7 +49,7 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
             return f"layers.Linear({width}, {n}{bias}{options})"
         case "scale":
             if "running_mean" in weights:
-                return f"layers.BatchNorm({sizes}, {_statistics(attrs)})"
+                return f"layers.{_batch_norm(first)}({sizes}, {_statistics(attrs)})"
             return f"layers.LayerNorm({sizes}, {attrs['eps']!r})"
         case "slope":
             if "running_mean" in weights:
@@ -58,8 +58,13 @@ def _call(weights: dict[str, Weight], reader: Node | None) -> str:
         case "buffer" if "counts" in weights:
             return f"layers.Counts({sizes})"
         case "buffer":
-            return f"layers.BatchNorm({sizes}, {_statistics(attrs)}, affine=False)"
+            return f"layers.{_batch_norm(first)}({sizes}, {_statistics(attrs)}, affine=False)"
     raise AssertionError(first.kind)
+
+
+def _batch_norm(weight: Weight) -> str:
+    """Return the layer whose weights are such: a vector for all, or one for each group."""
+    return "BatchNorm" if len(weight.shape) == 1 else "GroupedBatchNorm"
 
 
 def _statistics(attrs: Mapping[str, Any]) -> str:

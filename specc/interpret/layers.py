@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from specc.interpret.axes import window
 from specc.interpret.meaning import Inputs, means, means_across
-from specc.interpret.values import Place, Setting, Value
+from specc.interpret.values import Place, Positions, Setting, Value
 from specc.ir.graph import Node
 from specc.ops import op
 from specc.ops.products import Product
@@ -143,6 +143,33 @@ def _batch_norm(node: Node, inputs: list[Inputs], settings: list[Setting]) -> li
     return [_each(x, lambda channels: normal(channels) * scale + shift) for (x,) in inputs]
 
 
+@means_across(op.BATCH_NORM_BY)
+def _batch_norm_by(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
+    """The same with what is of each vector's group: its number rounded down; what is beyond the first or the
+    last group is of that one."""
+    *affine, means, variances = (settings[0].weights[path] for path in node.weights)
+
+    def group_of(place: Positions, x: Value, group: Value) -> int:
+        number = group[dict(zip(x.axes, place, strict=True))].item()
+        return int(min(max(number, 0), node.attrs["groups"] - 1))
+
+    groups = [{place: group_of(place, x, group) for place in x.at} for x, group in inputs]
+    found: list[dict[Positions, Tensor]] = [{} for _ in inputs]
+    for number in range(node.attrs["groups"]):
+        mine = [[place for place, own in each.items() if own == number] for each in groups]
+        there = [
+            (Value(x.axes, {p: x.at[p] for p in places}),)
+            for (x, _), places in zip(inputs, mine, strict=True)
+        ]
+        normal = _normaliser(node, there, settings, means[number], variances[number])
+        for result, (x,) in zip(found, there, strict=True):
+            for place, channels in x.at.items():
+                result[place] = normal(channels)
+                if affine:
+                    result[place] = result[place] * affine[0][number] + affine[1][number]
+    return [Value(x.axes, {p: own[p] for p in x.at}) for (x, _), own in zip(inputs, found, strict=True)]
+
+
 @means_across(op.DICE)
 def _dice(node: Node, inputs: list[Inputs], settings: list[Setting]) -> list[Value]:
     """p x + (1 - p) slope x, p = sigmoid of the normalised x."""
@@ -161,7 +188,7 @@ def _each(x: Value, change: Callable[[Tensor], Tensor]) -> Value:
 
 
 def _normaliser(
-    node: Node, inputs: list[Inputs], settings: list[Setting], mean: Tensor, variance: Tensor
+    node: Node, inputs: Sequence[Inputs], settings: list[Setting], mean: Tensor, variance: Tensor
 ) -> Callable[[Tensor], Tensor]:
     """Return the function (x - mean) / sqrt(variance + eps), for each channel.
 

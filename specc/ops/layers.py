@@ -29,6 +29,15 @@ def _layer(check: Checker, node: Node, inputs: Inputs) -> Type:
     return inputs[0]
 
 
+def _by_group(check: Checker, node: Node, inputs: Inputs) -> Type:
+    x, group = inputs
+    check.shapes(node, *[(node.attrs["groups"], x.width)] * len(node.weights))
+    check.require(node, group.width == 1 and set(group.axes) <= set(x.axes), f"the group {group}")
+    trains = node.attrs["statistics"] != "fixed"
+    check.require(node, not (trains and check.region is not None), "a batch has no statistics in a region")
+    return x
+
+
 def _statistics(attrs: Attrs) -> Effect:
     """Return the effect: batch statistics, unless the node always uses the stored ones, which then never
     change."""
@@ -68,7 +77,19 @@ DEFINITIONS = (
         "Batch normalisation over examples and positions (Ioffe and Szegedy 2015).", slots("x"), _layer,
         attrs=_NORMALISED, weights=slots("scale? shift? running_mean running_var"),
         traits=Traits(effect=_statistics, portable=True),
-        call=Call(("x",), (_EPS, *_OPTIONS, Option("affine", "bool", True))), derivative=_READS_INPUT,
+        call=Call(
+            ("x",),
+            (_EPS, *_OPTIONS, Option("affine", "bool", True), Option("groups", "count", None)),
+            {"by": False},
+        ),
+        derivative=_READS_INPUT,
+    ),
+    OpDef(
+        op.BATCH_NORM_BY, "layers",
+        "Batch normalisation with statistics, scale and shift of each of several groups.", slots("x group"),
+        _by_group, attrs={**_NORMALISED, "groups": int},
+        weights=slots("scale? shift? running_mean running_var"),
+        traits=Traits(effect=_statistics, portable=True), derivative=_READS_INPUT, noun="batch_norm",
     ),
     OpDef(
         op.DROPOUT, "layers", "In training, channels are 0 at rate p and the others scaled by 1/(1-p).",

@@ -132,6 +132,8 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return Cost(every, beside=2 * own / result.width)
         case "batch_norm":
             return Cost(every, beside=own, during=own, back=own)
+        case "batch_norm_by":
+            return Cost(every, beside=4 * own, during=own, back=2 * own)
         case "dice":
             return Cost(every, beside=own, during=own if training else 0.0, back=3 * own)
         case "prelu":

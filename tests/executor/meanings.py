@@ -89,16 +89,18 @@ def along(name: str, x: Tensor, mask: Tensor | None, attrs: Mapping[str, Any], s
     return torch.stack([found.at[n,] for n in range(len(x))]) if keeps else found.only
 
 
-def layer(node: Node, x: Tensor, setting: Setting) -> Tensor:
-    """A layer of rows x [..., w], each one an example where it looks at all of them."""
-    rows = [_only(row) for row in x.reshape(-1, x.shape[-1])]
+def layer(node: Node, x: Tensor, *others: Tensor, setting: Setting) -> Tensor:
+    """A layer of rows x [..., w], each one an example where it looks at all of them. others: what else it is
+    given, [..., n]."""
+    given = [x, *(other.expand(*x.shape[:-1], -1) for other in others)]
+    rows = [tuple(map(_only, row)) for row in zip(*(y.reshape(-1, y.shape[-1]) for y in given), strict=True)]
     if not rows:
         return _nothing([x], (*x.shape[:-1], node.type.width))
-    one = _node(node.op, 1, Type((), node.type.width), node.attrs, node.weights)
+    one = _node(node.op, len(given), Type((), node.type.width), node.attrs, node.weights)
     if node.op in ACROSS:
-        found = ACROSS[node.op](one, [(row,) for row in rows], [setting] * len(rows))
+        found = ACROSS[node.op](one, rows, [setting] * len(rows))
     else:
-        found = [_asked(one, [row], setting) for row in rows]
+        found = [_asked(one, [*row], setting) for row in rows]
     return torch.stack([value.only for value in found]).reshape(*x.shape[:-1], node.type.width)
 
 

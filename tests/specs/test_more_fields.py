@@ -48,7 +48,7 @@ def test_eulernet() -> None:
 
 
 def test_star() -> None:
-    """Equations 3, 5 and 8 of Sheng et al., each example by the weights of its domain; stored statistics."""
+    """Equations 3, 5 and 8 of Sheng et al., each example by its domain's weights and stored statistics."""
     model = compiled(graph_of("star"), "default")
     batch = random_batch(model.manifest, 6, seed=8)
     w = weights(model)
@@ -58,7 +58,7 @@ def test_star() -> None:
     x = torch.cat(fields(batch, w, "user.id", "user.age", "ad.item", "ad.category"), 1)
     path = "x.partitioned"
     norm = next(p for p in w if p.endswith("running_mean")).removesuffix(".running_mean")
-    normal = (x - w[f"{norm}.running_mean"]) / (w[f"{norm}.running_var"] + 1e-5).sqrt()
+    normal = (x - w[f"{norm}.running_mean"][domain]) / (w[f"{norm}.running_var"][domain] + 1e-5).sqrt()
     scale, shift = w[f"{path}.scale"] * w[f"{path}.own_scale"][domain], w[f"{path}.own_shift"][domain]
     x = normal * scale + w[f"{path}.shift"] + shift
 

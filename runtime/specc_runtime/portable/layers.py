@@ -6,9 +6,19 @@ import torch
 from torch import Tensor
 
 from specc_runtime import layers
-from specc_runtime.layers import Counts, Linear, PReLU, Table, learned
+from specc_runtime.layers import Counts, GroupedBatchNorm, Linear, PReLU, Table, learned
 
-__all__ = ["BatchNorm", "Counts", "Dice", "LayerNorm", "Linear", "PReLU", "Table", "learned"]
+__all__ = [
+    "BatchNorm",
+    "Counts",
+    "Dice",
+    "GroupedBatchNorm",
+    "LayerNorm",
+    "Linear",
+    "PReLU",
+    "Table",
+    "learned",
+]
 
 
 class LayerNorm(layers.LayerNorm):

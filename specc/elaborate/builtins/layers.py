@@ -100,22 +100,48 @@ def _statistics(args: Arguments) -> dict[str, Any]:
     return {**attrs, "statistics": args.options["statistics"]}
 
 
-def _running(args: Arguments, path: str, n: int) -> tuple[str, str]:
+def _running(args: Arguments, path: str, *shape: int) -> tuple[str, str]:
     return (
-        weight(args, path, "running_mean", (n,), "buffer", ("zeros",)),
-        weight(args, path, "running_var", (n,), "buffer", ("ones",)),
+        weight(args, path, "running_mean", shape, "buffer", ("zeros",)),
+        weight(args, path, "running_var", shape, "buffer", ("ones",)),
     )
 
 
 @built_in(op.BATCH_NORM)
 def _batch_norm(args: Arguments) -> Node:
-    path, n = args.site.child("batch_norm"), args.x.type.width
+    path, n, groups = args.site.child("batch_norm"), args.x.type.width, args.options["groups"]
+    if (groups is None) != (args.by is None):
+        missing, instead = "how many groups there are", "`groups = 3`"
+        if args.by is None:
+            missing, instead = "which group a value is of", "by a number from 0 on: `by domain.number`"
+        raise args.world.fault(
+            "E0404", f"nothing says {missing}", args.span, help=f"say it, such as {instead}"
+        )
+    shape = (n,) if groups is None else (groups, n)
     weights: tuple[str, ...] = ()
     if args.options["affine"]:
-        weights += (weight(args, path, "scale", (n,), "scale", ("ones",)),)
-        weights += (weight(args, path, "shift", (n,), "shift", ("zeros",)),)
-    weights += _running(args, path, n)
+        weights += (weight(args, path, "scale", shape, "scale", ("ones",)),)
+        weights += (weight(args, path, "shift", shape, "shift", ("zeros",)),)
+    weights += _running(args, path, *shape)
+    if args.by is not None:
+        attrs = {**_statistics(args), "groups": groups}
+        return args.add(op.BATCH_NORM_BY, [args.x, _group(args, *args.by)], args.x.type, attrs, weights)
     return args.add(op.BATCH_NORM, [args.x], args.x.type, _statistics(args), weights)
+
+
+def _group(args: Arguments, group: Node, place: Span) -> Node:
+    """Return the number that says which group a value is of."""
+    beside = [a for a in group.type.axes if a not in args.x.type.axes]
+    if group.type.width != 1 or beside:
+        raise args.world.fault(
+            "E0309",
+            "a group is one number for each vector",
+            place,
+            expected=str(args.x.type.with_width(1)),
+            found=str(group.type),
+            help="of a field that is looked up, have the number as well: `number: number(none, from …)`",
+        )
+    return group
 
 
 @built_in(op.DICE)
