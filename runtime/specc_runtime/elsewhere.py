@@ -44,8 +44,11 @@ class Elsewhere(Layout):
             rows = self._rows[axes] = _Rows(self, axes, prefix)
         return rows
 
+    def within(self, axis: Axis) -> Rows:
+        return self.rows(self._host.within(axis).axes)
+
     def lengths(self, axis: Axis) -> Tensor:
-        return self.planned(Layout.lengths, axis)
+        return self.planned(_lengths, axis)
 
     def longest(self, axis: Axis) -> int:
         return self._host.longest(axis)
@@ -96,6 +99,10 @@ class _Rows(Rows):
 
 
 # Functions of their own, as two layouts' questions are the same where function and arguments are.
+
+
+def _lengths(layout: Layout, axis: Axis) -> Tensor:
+    return layout.lengths(axis)
 
 
 def _of_rows(layout: Layout, axes: tuple[Axis, ...], what: str) -> Tensor:

@@ -30,7 +30,7 @@ class Axis:
     parent: the axis that it is nested in, `CANDIDATE` for an axis of a candidate's features.
     source: for a derived axis, the axis (or the two joined axes) whose lengths it follows.
     change: how its lengths follow from the source's: "same", "shorter", "appended", "joined",
-        "taken", "chunks", "parts", "inside", "across"; "given" in the batch, "fixed" at the bound,
+        "taken", "best", "chunks", "parts", "inside", "across"; "given" in the batch, "fixed" at the bound,
         "examples": as many as the batch has.
     number: of chunks and parts how many positions a chunk has; of an axis that came along as its parent was
         moved, how many positions later than the new parent's the old ones are.
@@ -76,7 +76,7 @@ class Axis:
 
     def best(self, k: int, name: str) -> Axis:
         """The k positions that are best by some score; `name` tells scores apart."""
-        return Axis(f"{self.id}:{k}>{name}", min(self.bound, k), self.parent, (self,), "taken")
+        return Axis(f"{self.id}:{k}>{name}", min(self.bound, k), self.parent, (self,), "best")
 
     def chunks(self, k: int) -> Axis:
         """Chunks of k positions, the last one shorter."""
@@ -181,6 +181,10 @@ class Layout:
             rows = self._rows[axes] = Rows(self, axes, prefix)
         return rows
 
+    def ranked(self, axis: Axis) -> tuple[Rows, Tensor]:
+        """Of an axis of positions that a score chose: rows, and where along its source each is."""
+        raise KeyError(f"nothing has been chosen along {axis.id}")
+
     def within(self, axis: Axis) -> Rows:
         """The rows that have a length of the axis each: those of its parent."""
         return self[() if axis.parent is None else axis.parent]
@@ -223,7 +227,7 @@ class Layout:
                 return parts[0] + 1
             case "joined":
                 return parts[0] + parts[1]
-            case "taken":
+            case "taken" | "best":
                 return parts[0].clamp(max=axis.bound)
             case "chunks":
                 return (parts[0] + (axis.number - 1)) // axis.number
@@ -388,6 +392,9 @@ def origins(axis: Axis, rows: _Positioned) -> dict[Axis, Tensor]:
 
 def source_position(axis: Axis, rows: _Positioned, by: int = 0) -> Tensor:
     """The position along its source that each row's along a derived axis stands for, or `by` later."""
+    if axis.change == "best" and isinstance(rows, Rows):  # no exported program has what lives in it
+        of, places = rows.layout.ranked(axis)
+        return places.index_select(0, rows.index(of)) + by
     position = rows.position(axis)
     if axis.change == "parts":
         assert axis.parent is not None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from specc.elaborate.world import Frame, World
-from specc.ir.graph import Node, Region, Weight, fields_of
+from specc.ir.graph import Node, Region, Weight, fields_of, rankings, reads_of
 from specc.ir.inputs import axis_role
 from specc.ops import op
 from specc.ops.batches import across_axis, batch_axis, batch_rows
@@ -91,6 +91,7 @@ class _Pairs:
         self.axis = batch_axis(world.batch)
         self.rows = batch_rows(world.batch)  # the same, where what is inside of it is ragged
         self.index = {n.id: n for n in world.root.nodes}
+        self.ranked = rankings(tuple(world.root.nodes))
         self.spaces = {name: spec.role for name, spec in world.spaces.items()}
         self.fields = {f.path: f.role for spec in world.spaces.values() for f in spec.fields}
         self.fields |= {f.path: f.role for f in world.keys.values()}
@@ -110,6 +111,16 @@ class _Pairs:
         """Find the roles of a score and of what it is computed from. Raises Fault."""
         for node in self._order(score):
             self.roles[node.id] = self._roles(node)
+        for node in self._order(score):
+            if node.op == op.RANKED and _CANDIDATE in self.roles[node.id]:
+                raise self.world.fault(
+                    "E0517",
+                    "what is chosen here by the candidate has other lengths for every pair of a request and a"
+                    " candidate",
+                    node.span,
+                    why="this score is computed for all pairs of the batch",
+                    help="reduce over the inner axis before the choice, or choose by what is of the request",
+                )
         if _CANDIDATE not in self.roles[score.id]:
             raise self.world.fault(
                 "E0517",
@@ -126,12 +137,12 @@ class _Pairs:
             id = stack.pop()
             if id not in found:
                 found.add(id)
-                stack.extend(self.index[id].inputs)
+                stack.extend(reads_of(self.index[id], self.ranked))
         return [n for n in self.world.root.nodes if n.id in found]
 
     def _roles(self, node: Node) -> frozenset[str]:
         """Return whether a value depends on the request, the candidate, both or none."""
-        own = {role for i in node.inputs for role in self.roles[i]}
+        own = {role for i in reads_of(node, self.ranked) for role in self.roles[i]}
         own |= {self.fields[path] for path in fields_of(node)}
         axes = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
         own |= {axis_role(a, self.spaces) for axis in axes if axis.ragged for a in axis.chain}

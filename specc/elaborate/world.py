@@ -58,6 +58,7 @@ class Frame:
     order: list[Node] = field(default_factory=list)  # the outer nodes, as captured
     ids: set[int] = field(default_factory=set)
     ranked: list[Node] = field(default_factory=list)  # what `top` ranks by
+    best: dict[Axis, Node] = field(default_factory=dict)  # by axis that `top` made, where its positions are
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ name; any other value is written inside of the expression that reads it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from specc.emit.axes import Axes
@@ -26,6 +27,7 @@ from specc.lower.program import (
     Matrix,
     Parameter,
     Position,
+    Ranking,
     Record,
     Rows,
     Symbol,
@@ -74,7 +76,8 @@ class Writer:
         self._given: dict[Value, str] = {}
         self._functions: dict[Function, str] = {}
         self._devices: dict[str, str] = {}
-        self._layouts: dict[str | None, str] = {}
+        self._layouts: dict[tuple[str | None, tuple[Ranking, ...]], str] = {}
+        self._ranked: tuple[Ranking, ...] = ()
         self._weights: dict[str, str] = {}
 
     def write(self, function: Function) -> None:
@@ -113,6 +116,8 @@ class Writer:
     def _statement(self, kernel: Kernel) -> None:
         for function in kernel.functions():
             self._function(function)
+        # All rows of a call are of one layout.
+        self._ranked = _ranked(kernel)
         args = [self._arg(a) for a in kernel.args]
         expr = written(kernel, args, {key: self._arg(a).text for key, a in kernel.options.items()})
         if len(kernel.results) == 1 and kernel.results[0] is not None and kernel.name not in SEVERAL:
@@ -232,7 +237,7 @@ class Writer:
             self.unit.axes.uses_candidate = True
             parts.append("CANDIDATE")
         parts += sorted(self.unit.axes.constant(a) for a in inner)
-        return f"{self.layout(rows.device)}[{', '.join(parts) or '()'}]"
+        return f"{self.layout(rows.device, self._ranked)}[{', '.join(parts) or '()'}]"
 
     def weight(self, path: str) -> str:
         """Return a local for a weight, written once, for weights of which slices are read."""
@@ -242,16 +247,31 @@ class Writer:
             self._weights[path] = name
         return self._weights[path]
 
-    def layout(self, device: str | None) -> str:
-        """Return the local that holds the batch's layout on a device."""
+    def layout(self, device: str | None, ranked: tuple[Ranking, ...] = ()) -> str:
+        """Return the local that holds the batch's layout on a device, with the lengths that follow from some
+        choices of positions."""
         if self.outer is not None:
-            return self.outer.layout(device)
-        if device not in self._layouts:
+            return self.outer.layout(device, ranked)
+        key = device, ranked
+        if key not in self._layouts and ranked:
+            self._layouts[key] = self._ranked_layout(device, *ranked)
+        elif key not in self._layouts:
             text = "batch.layout" if device is None else f"batch.layout_on({self.device(device)})"
             name = self.names.take(f"at_{device}") if self._layouts else "at"
-            self._layouts[device] = name
+            self._layouts[key] = name
             self.lines.insert(len(self._devices), Line(" " * self.indent + f"{name} = {text}"))
-        return self._layouts[device]
+        return self._layouts[key]
+
+    def _ranked_layout(self, device: str | None, *ranked: Ranking) -> str:
+        """Return a local for a layout that knows one more choice of positions."""
+        *before, last = ranked
+        within, self._ranked = self._ranked, tuple(before)
+        layout, rows = self.layout(device, self._ranked), self.rows(replace(last.rows, device=device))
+        self._ranked = within
+        axis = self.unit.axes.constant(last.axis)
+        name = self.names.take(f"{layout}_{axis.lower()}")
+        self.say(f"{name} = ops.with_ranked({layout}, {rows}, {axis}, {self.text(last.value).text})")
+        return name
 
     def device(self, name: str) -> str:
         """Return the local that holds a device."""
@@ -263,6 +283,16 @@ class Writer:
             self.lines.insert(len(self._devices), Line(" " * self.indent + text))
             self._devices[name] = local
         return self._devices[name]
+
+
+def _ranked(kernel: Kernel) -> tuple[Ranking, ...]:
+    """Return the choices of positions that the rows of a kernel depend on, in order."""
+    found: dict[Ranking, None] = {}
+    for part in kernel.parts():
+        rows = part.rows if isinstance(part, Position) else part
+        if isinstance(rows, Rows):
+            found |= dict.fromkeys(rows.ranked)
+    return tuple(sorted(found, key=lambda ranking: ranking.value.id))
 
 
 # Kernels that return a tuple, even for a single result.

@@ -122,10 +122,34 @@ def _top(node: Node, inputs: Inputs, s: Setting) -> Value:
     old, axis = node.attrs["old"], node.attrs["axis"]
 
     def best(place: Place) -> Tensor:
-        ranking = sorted(_positions(old, place, s), key=lambda p: -score[{**place, old: p}].item())
-        return x[{**place, old: ranking[place[axis]]}]
+        return x[{**place, old: _ranking(score, old, place, s)[place[axis]]}]
 
     return s.value(node.type, best)
+
+
+@means(op.RANKED)
+def _ranked(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """Position p has the place of the p-th highest score; of equal scores the earlier comes first. From then
+    on the lengths of what lives in the best positions are known."""
+    (score,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
+
+    def place_of(place: Place) -> Tensor:
+        return s.number(_ranking(score, old, place, s)[place[axis]])
+
+    s.ranked[axis] = s.value(node.type, place_of)
+    return s.ranked[axis]
+
+
+@means(op.PICKED)
+def _picked(node: Node, inputs: Inputs, s: Setting) -> Value:
+    """The positions that are ranked best, and in each what lives in it."""
+    x, _ = inputs
+    return s.value(node.type, lambda place: _moved(node, x, place, s.stands(node.attrs["axis"], place)))
+
+
+def _ranking(score: Value, old: Axis, place: Place, s: Setting) -> list[int]:
+    """Return the positions along an axis, the best first."""
+    return sorted(_positions(old, place, s), key=lambda p: -score[{**place, old: p}].item())
 
 
 @means(op.AT)

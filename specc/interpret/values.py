@@ -75,6 +75,7 @@ class Setting:
 
     number_of, examples: which example of the batch it is, counted from 0, and all of them.
     captures, states: what the region's `capture` and `state` nodes stand for.
+    ranked: by axis of positions chosen by a score, where along its source each is, as far as that is known.
     """
 
     example: Example
@@ -85,6 +86,7 @@ class Setting:
     here: Place = field(default_factory=dict)
     captures: tuple[Value, ...] = ()
     states: tuple[Value, ...] = ()
+    ranked: dict[Axis, Value] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,9 +112,14 @@ class Setting:
             batch, *outer = axis.chain[:-1]
             return self.examples[place[batch]].lengths[axis.source[0]][tuple(place[a] for a in outer)]
         if axis.kind == "inside":
-            place |= kinds.origin_of(axis, place)
+            place |= kinds.origin_of(axis, place, self.stands)
         before = kinds.before(axis, place)
         return int(kinds.length(axis, *(self.length(source, place) - before for source in axis.source)))
+
+    def stands(self, axis: Axis, place: Place) -> int:
+        """Return the position along its source that a place along a derived axis stands for."""
+        ranked = self.ranked.get(axis)
+        return kinds.position(axis, place) if ranked is None else int(ranked[place])
 
     def places(self, axes: tuple[Axis, ...]) -> Iterator[dict[Axis, int]]:
         """Yield every place along some axes that exists. Inside of a scan the axes of `here` are settled."""

@@ -14,6 +14,7 @@ from typing import Any
 from specc.frozen import dataclass
 from specc.ops import op
 from specc.source import Span
+from specc.types import kinds
 from specc.types.axis import Axis, Type
 
 
@@ -302,6 +303,23 @@ def walk(nodes: tuple[Node, ...]) -> Iterator[Node]:
         if node.region is not None:
             yield from walk(node.region.nodes)
         yield node
+
+
+def rankings(nodes: tuple[Node, ...]) -> dict[Axis, int]:
+    """Return by axis of positions chosen by a score, in which something lives, the node that says which."""
+    return {n.attrs["axis"]: n.id for n in nodes if n.op == op.RANKED}
+
+
+def reads_of(node: Node, ranked: Mapping[Axis, int]) -> tuple[int, ...]:
+    """Return the nodes that must be known before a node: its inputs, and what says how long its axes are.
+
+    ranked: the `rankings` of the graph.
+    """
+    if not ranked:
+        return node.inputs
+    axes = (*node.type.axes, *(a for a in node.attrs.values() if isinstance(a, Axis)))
+    lengths = {ranked[best] for axis in axes for best in kinds.chosen(axis) if best in ranked}
+    return (*node.inputs, *sorted(lengths - {node.id, *node.inputs}))
 
 
 def axis_of(node: Node) -> Axis | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from specc.ir.graph import FieldSpec, Graph, Node, fields_of, walk
+from specc.ir.graph import FieldSpec, Graph, Node, fields_of, rankings, reads_of, walk
 from specc.ops import op
 from specc.types.axis import Axis
 
@@ -97,13 +97,14 @@ def _crossed(fields: Mapping[str, FieldSpec], paths: set[str]) -> set[str]:
 def _reached(graph: Graph, roots: Iterable[int]) -> list[Node]:
     """Return these nodes and all nodes that they depend on, including those in regions."""
     index = {n.id: n for n in graph.nodes}
+    ranked = rankings(graph.nodes)
     found: dict[int, Node] = {}
     stack = [r for r in roots if r in index]
     while stack:
         node = index[stack.pop()]
         if node.id not in found:
             found[node.id] = node
-            stack.extend(node.inputs)
+            stack.extend(reads_of(node, ranked))
     return list(walk(tuple(found.values())))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from specc.ir.graph import Graph, Node, Region, walk
+from specc.ir.graph import Graph, Node, Region, rankings, reads_of, walk
 
 
 def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> Graph:
@@ -44,12 +44,13 @@ def prune(graph: Graph, attention_results: Mapping[str, int] | None = None) -> G
 
 def _closure(roots: Iterable[int], index: Mapping[int, Node]) -> set[int]:
     alive: set[int] = set()
+    ranked = rankings(tuple(index.values()))
     stack = [r for r in roots if r in index]
     while stack:
         id = stack.pop()
         if id not in alive:
             alive.add(id)
-            stack.extend(index[id].inputs)
+            stack.extend(reads_of(index[id], ranked))
     return alive
 
 

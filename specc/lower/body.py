@@ -15,10 +15,11 @@ from typing import Any
 
 from specc.ir.graph import Graph, Node
 from specc.lower.fusion import Fusions, fusions
-from specc.lower.program import Device, Dtype, Field, Function, Kernel, LookedUp, Matrix, Rows, Value
+from specc.lower.program import Device, Dtype, Field, Function, Kernel, LookedUp, Matrix, Ranking, Rows, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape, Shapes, whole_shape
 from specc.ops import definition, op
 from specc.ops.products import Product, products_of
+from specc.types import kinds
 from specc.types.axis import Axis
 
 EVERYWHERE = Shape(None, ())
@@ -55,9 +56,16 @@ class Body:
         self.nodes: dict[int, Node] = {}
         self.wishes: dict[int, str] = {}
         self.fusions = Fusions()
+        self.ranked: dict[Axis, Ranking] = {}
         self._uses: Counter[int] = Counter()
         self._expanded: dict[tuple[int, Domain], Value] = {}
         self._lookups: list[Node] = []
+
+    def inner(self, flat: bool = False) -> Body:
+        """The body of a function within this one, which knows the same choices of positions."""
+        found = Body(self.unit, flat)
+        found.ranked = self.ranked
+        return found
 
     # --------------------------------------------------------------- kernels
 
@@ -181,9 +189,17 @@ class Body:
     def shape(self, node: Node) -> Shape:
         return self.unit.shapes.of(node)
 
-    def rows(self, domain: Domain, node: Node) -> Rows:
-        """The rows of a domain, for a node's device."""
-        return Rows(domain, node.device)
+    def rows(self, domain: Domain, node: Node, *along: Axis) -> Rows:
+        """The rows of a domain, for a node's device. along: axes beside it whose lengths they are asked."""
+        best = {found for axis in (*domain.axes, *along) for found in kinds.chosen(axis)}
+        ranked = sorted((self.ranked[axis] for axis in best), key=lambda ranking: ranking.value.id)
+        return Rows(domain, node.device, tuple(ranked))
+
+    def rank(self, node: Node, value: Value, rows: Rows) -> Value:
+        """The value of a node that says which positions were chosen; from now on lengths follow from it."""
+        value.kept = True
+        self.ranked[node.attrs["axis"]] = Ranking(value, rows, node.attrs["axis"])
+        return value
 
     def on(self, node: Node) -> tuple[Device, ...]:
         """A last argument that says a node's device, if it has one."""

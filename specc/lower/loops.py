@@ -161,7 +161,7 @@ def _sequences(body: Body, node: Node, region: Region, axis: Axis) -> None:
     domain = _domain(body, node)
     without = domain.without(axis)
     seen, held = _captures(body, node, region, axis)
-    inner = Body(body.unit, flat=True)
+    inner = body.inner(flat=True)
     numbers = [i for i in held if body.values[node.inputs[i]].dtype == "number"]
     for i in numbers:
         inner.values[region.captures[i]] = body.values[node.inputs[i]]
@@ -179,7 +179,7 @@ def _sequences(body: Body, node: Node, region: Region, axis: Axis) -> None:
 
 def _together(body: Body, node: Node, region: Region, axis: Axis) -> None:
     seen, held = _captures(body, node, region, axis)
-    inner = Body(body.unit)
+    inner = body.inner()
     for i in held:
         inner.values[region.captures[i]] = _settled(body, node, i, axis)
     step = _step(body, node, region, inner, seen, closed=False)
@@ -222,7 +222,7 @@ def _kept(body: Body, node: Node, number: int) -> Value:
 def _along(body: Body, node: Node, region: Region, axis: Axis) -> None:
     assert axis.size is not None
     seen, held = _captures(body, node, region, axis)
-    inner = Body(body.unit)
+    inner = body.inner()
     for i in held:
         inner.values[region.captures[i]] = _kept(body, node, i)
     step = _step(body, node, region, inner, seen, closed=False)
@@ -323,7 +323,7 @@ def tiled(body: Body, node: Node) -> Value:
     region = node.region
     assert region is not None
     shape = body.shape(node)
-    inner = Body(body.unit, flat=True)
+    inner = body.inner(flat=True)
     same = [i for i, id in enumerate(node.inputs) if body.shape(body.nodes[id]).domain is None]
     for i in same:
         inner.values[region.captures[i]] = _kept(body, node, i)

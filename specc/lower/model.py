@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, readings
+from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, rankings, readings, reads_of
 from specc.ir.inputs import fields_for, labels_read
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
 from specc.lower.operations import lowered
 from specc.lower.parts import parts_of
-from specc.lower.program import Device, Field, Function, Parameter, Program, Record, Value
+from specc.lower.program import Device, Field, Function, Parameter, Program, Ranking, Record, Value
 from specc.lower.shape import EXAMPLES, Domain, Shape
 from specc.ops import op
+from specc.types.axis import Axis
 
 _PREDICTED = Domain(frozenset(), candidate=True)
 _SCORE = Shape(_PREDICTED, ())
@@ -41,11 +42,13 @@ class _Model:
         self.graph = graph
         self.unit = Unit.of(graph, lowered)
         self.index = {n.id: n for n in graph.nodes}
-        self.predicted = _closure(self.index, graph.given)
-        self.lost = _closure(self.index, (x.node for x in graph.losses))
-        self.attended = _closure(self.index, (a.weight for a in graph.attentions))
-        # What other functions read of `values`.
+        self.ranked = rankings(graph.nodes)
+        self.predicted = self._closure(graph.given)
+        self.lost = self._closure(x.node for x in graph.losses)
+        self.attended = self._closure(a.weight for a in graph.attentions)
+        # What other functions read of `values`, and which of it says what was chosen.
         self.shared: dict[int, Value] = {}
+        self.chosen: dict[Axis, Ranking] = {}
 
     def program(self) -> Program:
         graph = self.graph
@@ -63,22 +66,37 @@ class _Model:
         body.wishes |= {r.node: r.name for r in self.graph.results}
         body.wishes |= {x.node: x.name.replace(".", "_") for x in self.graph.losses}
         body.values = dict(self.shared)
+        body.ranked = dict(self.chosen)
         return body
+
+    def _closure(self, roots: Iterable[int], known: frozenset[int] = frozenset()) -> set[int]:
+        """The nodes that some nodes depend on, and these; of what is known nothing further."""
+        found: set[int] = set()
+        stack = list(roots)
+        while stack:
+            id = stack.pop()
+            if id not in found:
+                found.add(id)
+                if id not in known:
+                    stack.extend(reads_of(self.index[id], self.ranked))
+        return found
 
     def _in_order(self, ids: set[int]) -> list[Node]:
         return [n for n in self.graph.nodes if n.id in ids]
 
     def _needed(self, body: Body, roots: Iterable[int]) -> list[Node]:
         """What still has to be computed for some nodes."""
-        return self._in_order(_closure(self.index, roots, frozenset(body.values)) - set(body.values))
+        return self._in_order(self._closure(roots, frozenset(body.values)) - set(body.values))
 
     # --------------------------------------------------------------- forward
 
     def _shared(self) -> Function | None:
         """`values` computes what predictions need; the other functions go on from there."""
         further = (self.lost | self.attended) - self.predicted
-        wanted = {i for id in further for i in self.index[id].inputs}
-        wanted |= {a.weight for a in self.graph.attentions} | {x.node for x in self.graph.losses}
+        attentions = [self.index[a.weight] for a in self.graph.attentions]
+        wanted = {i for id in further for i in reads_of(self.index[id], self.ranked)}
+        wanted |= {n.id for n in attentions} | {x.node for x in self.graph.losses}
+        wanted |= {i for n in attentions for i in reads_of(n, self.ranked) if i not in n.inputs}
         wanted |= set(self.graph.given)
         bounds = [n.id for n in self._in_order(self.predicted) if n.id in wanted and n.op != op.CONSTANT]
         if not bounds:
@@ -89,6 +107,7 @@ class _Model:
         for value in results:
             value.kept = True
         self.shared = dict(zip(bounds, results, strict=True))
+        self.chosen = {best: body.ranked[best] for best, id in self.ranked.items() if id in self.shared}
         return body.function(("values",), [], results)
 
     def _forward(self) -> Function:
@@ -112,11 +131,12 @@ class _Model:
 
     def _output(self, result: Output) -> Function:
         """A result by itself, of a batch that has only what it reads: of a request's, one a request."""
-        shared, self.shared = self.shared, {}
+        shared, chosen = self.shared, self.chosen
+        self.shared, self.chosen = {}, {}
         body = self._body()
-        self.shared = shared
+        self.shared, self.chosen = shared, chosen
         node = self.index[result.node]
-        body.compute(self._in_order(_closure(self.index, [node.id])), [node.id])
+        body.compute(self._in_order(self._closure([node.id])), [node.id])
         rows = self.unit.shapes.of(node).domain or EXAMPLES
         value = body.at(node.id, Shape(rows, ()), node, whole=True)
         return body.function((f"output_{result.name}",), [], [self._number(body, value)])
@@ -266,15 +286,3 @@ def _loss_function(prediction: Prediction) -> str:
 
 def _on(value: Value) -> tuple[object, ...]:
     return () if value.device is None else (Device(value.device),)
-
-
-def _closure(index: dict[int, Node], roots: Iterable[int], known: frozenset[int] = frozenset()) -> set[int]:
-    found: set[int] = set()
-    stack = list(roots)
-    while stack:
-        id = stack.pop()
-        if id not in found:
-            found.add(id)
-            if id not in known:
-                stack.extend(index[id].inputs)
-    return found

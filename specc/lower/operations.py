@@ -175,7 +175,7 @@ def _length(body: Body, node: Node) -> Value:
         return body.number(float(axis.size))
     shape = body.shape(node)
     assert shape.domain is not None
-    return body.make("numbers", Position(body.rows(shape.domain, node), axis, length=True), like=node)
+    return body.make("numbers", Position(body.rows(shape.domain, node, axis), axis, length=True), like=node)
 
 
 # ------------------------------------------------------------------ pointwise
@@ -355,7 +355,11 @@ def _layer(body: Body, node: Node) -> Value:
     x = body.of(node.inputs[0])
     if node.op in (op.BATCH_NORM, op.DICE):
         x = body.at(node.inputs[0], body.shape(node), node, whole=True)
-    return body.make(node.op, Parameter(node.weights[0].rpartition(".")[0], layer=True), x, like=node)
+    layer = Parameter(node.weights[0].rpartition(".")[0], layer=True)
+    if node.op == op.BATCH_NORM_BY:
+        given = (body.at(i, body.shape(node), node, whole=True) for i in node.inputs)
+        return body.make(node.op, layer, *given, like=node)
+    return body.make(node.op, layer, x, like=node)
 
 
 def _dropout(body: Body, node: Node) -> Value:
@@ -472,6 +476,8 @@ _LOWERINGS: dict[str, Lowering] = {
     op.UNCHUNK: positions.moved("unchunk"),
     op.APPEND: positions.append,
     op.TOP: positions.top,
+    op.RANKED: positions.ranked,
+    op.PICKED: positions.picked,
     op.FLATTEN: positions.flatten,
     op.AT: reading.at,
     op.WINDOWS: reading.windows,

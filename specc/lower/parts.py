@@ -22,6 +22,7 @@ from specc.lower.program import Field, Function, Kernel, Parts, Position, Record
 from specc.lower.shape import Domain
 from specc.ops import Effect, effect, op
 from specc.passes.roles import CANDIDATE, axis_role
+from specc.types.kinds import chosen
 
 
 def parts_of(graph: Graph, shared: Function | None, forward: Function) -> Parts:
@@ -121,6 +122,10 @@ def _widths(kernels: Sequence[Kernel]) -> dict[Domain, int]:
         domain = result.shape.domain
         if domain is not None and (result.base is None or result.written):
             numbers = prod(axis.size or 1 for axis in result.shape.dims) * result.width
+            # What is longer or shorter by what is chosen has no length before; it has a bound.
+            unknown = [axis for axis in domain.axes if chosen(axis)]
+            numbers *= prod(axis.bound for axis in unknown)
+            domain = Domain(domain.axes - {*unknown}, domain.candidate)
             found[domain] = max(numbers, found.get(domain, 0))
     return found
 

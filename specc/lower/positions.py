@@ -176,6 +176,25 @@ def top(body: Body, node: Node) -> Value:
     return body.make("top", x, score, of, to, old, new, like=node)
 
 
+def ranked(body: Body, node: Node) -> Value:
+    old, new = node.attrs["old"], node.attrs["axis"]
+    shape = body.shape(node)
+    assert shape.domain is not None
+    inner = Shape(shape.domain.without(new).with_axis(old), ())
+    assert inner.domain is not None
+    score = body.at(node.inputs[0], inner, node, whole=True)
+    of, to = body.rows(inner.domain, node), body.rows(shape.domain, node)
+    return body.rank(node, body.make("ranked", score, of, to, old, new, like=node), to)
+
+
+def picked(body: Body, node: Node) -> Value:
+    x, own, shape = node.inputs[0], body.shape(body.nodes[node.inputs[0]]), body.shape(node)
+    assert own.domain is not None
+    assert shape.domain is not None
+    of, to = body.rows(own.domain, node), body.rows(shape.domain, node)
+    return body.make("picked", body.of(x), of, to, node.attrs["old"], node.attrs["axis"], like=node)
+
+
 def flatten(body: Body, node: Node) -> Value:
     axis = node.attrs["axis"]
     if not axis.ragged:

@@ -58,11 +58,23 @@ class Value:
 
 
 @frozen.dataclass(frozen=True)
+class Ranking:
+    """Which positions of an axis were chosen: the value that says it, at which rows, and the axis that they
+    are along."""
+
+    value: Value
+    rows: Rows
+    axis: Axis
+
+
+@frozen.dataclass(frozen=True)
 class Rows:
-    """The rows of a domain in the batch's layout on a device."""
+    """The rows of a domain in the batch's layout on a device. ranked: the choices that its lengths depend on,
+    in the order in which they are made."""
 
     domain: Domain
     device: str | None = None
+    ranked: tuple[Ranking, ...] = ()
 
 
 @frozen.dataclass(frozen=True)
@@ -191,6 +203,9 @@ def _flat(args: Any) -> Iterator[Any]:
             yield from _flat((*arg.args, *arg.options.values()))
         else:
             yield arg
+            rows = arg.rows if isinstance(arg, Position) else arg
+            if isinstance(rows, Rows):
+                yield from (ranking.value for ranking in rows.ranked)
 
 
 @dataclass(eq=False)

@@ -51,6 +51,22 @@ def _derived(check: Checker, node: Node, inputs: Inputs) -> Type:
     return moved(check, node, inputs[0], old, axis)
 
 
+def _ranked(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (score,), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    check.require(node, axis.kind == "top" and axis.source == (old,), f"`{axis}` is not of `{old}`")
+    check.require(node, axis.number == node.attrs["k"], f"`{axis}` has another k")
+    check.require(node, score == Type(old.chain, 1), f"the score {score}")
+    return moved(check, node, score, old, axis)
+
+
+def _picked(check: Checker, node: Node, inputs: Inputs) -> Type:
+    (x, ranked), old, axis = inputs, node.attrs["old"], node.attrs["axis"]
+    made = axis.kind == "top" and axis.source == (old,) and old in x.axes and not x.has(axis)
+    check.require(node, made, f"`{axis}` is not of `{old}`")
+    check.require(node, ranked == Type(axis.chain, 1), f"{ranked} does not say where `{axis}` is")
+    return kinds.moved(x, old, axis)
+
+
 def _chunk(check: Checker, node: Node, inputs: Inputs) -> Type:
     (x,), old, part = inputs, node.attrs["old"], node.attrs["axis"]
     made = part.kind == "part" and part.source == (old,) and old in x.axes
@@ -105,6 +121,7 @@ _CARRIES = {op.INIT: 0, op.TAIL: 1, op.TAKE: 0}
 _MADE = {op.INIT: "shorter", op.TAIL: "shorter", op.TAKE: "taken", op.TOP: "top"}
 _OVER_NEW = {"over": True, "new": False}
 _OLD_AXIS = {"old": Axis, "axis": Axis}
+_CHOSEN_LENGTHS = "how much lives in the best positions is known only once they are chosen"
 _PURE = Traits(effect=Effect.PURE, portable=True)
 _ALONG = Traits(effect=Effect.PURE, portable=True, positions=Positions.ALONG)
 _OF_AXIS = Traits(effect=Effect.PURE, portable=True, source=Origin.AXIS)
@@ -164,6 +181,16 @@ DEFINITIONS = (
         op.TOP, "axes", "The k positions of highest score, best first; no gradient flows to the score.",
         slots("x score"), _derived, attrs={**_OLD_AXIS, "k": int}, traits=_MOVED, derivative=Derivative(),
         call=Call(("x",), (Option("k", "count"),), {**_OVER_NEW, "by": True}),
+    ),
+    OpDef(
+        op.RANKED, "axes", "Of the k positions of highest score, best first, where along the axis each is.",
+        slots("score"), _ranked, attrs={**_OLD_AXIS, "k": int},
+        traits=Traits(effect=Effect.PURE, passes_gradient=False), drawn=False, unportable=_CHOSEN_LENGTHS,
+    ),
+    OpDef(
+        op.PICKED, "axes", "The positions that are ranked best, each with what lives in it.",
+        slots("x ranked"), _picked, attrs=_OLD_AXIS, traits=Traits(effect=Effect.PURE, moves_rows=True),
+        derivative=Derivative(), noun="picked", unportable=_CHOSEN_LENGTHS,
     ),
     OpDef(
         op.FLATTEN, "axes", "All positions side by side as channels, filled with zeros to the bound.",

@@ -1,7 +1,8 @@
 """Which values are the same for every candidate of a request, and which differ.
 
 Assumes: nothing. Promises: a node is "candidate" exactly if a candidate's feature or label, or the
-length of a candidate's axis, can reach it; every other node is "request". Nothing else changes.
+length of a candidate's axis or of one that a candidate's score chose, can reach it; every other node is
+"request". Nothing else changes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from specc.ir.graph import Graph, Node, Region, fields_of
+from specc.ir.graph import Graph, Node, Region, fields_of, rankings, reads_of
 from specc.ir.inputs import axis_role as axis_role
 from specc.ops import op
 from specc.types.axis import Axis
@@ -21,9 +22,10 @@ def assign_roles(graph: Graph) -> Graph:
     spaces = {space.name: space.role for space in graph.spaces}
     fields = {field.path: field.role for space in graph.spaces for field in space.fields}
     known: dict[int, str] = {}
+    ranked = rankings(graph.nodes)
 
     def role(node: Node, captured: Mapping[int, str]) -> str:
-        sources = [known[i] for i in node.inputs]
+        sources = [known[i] for i in reads_of(node, ranked)]
         sources += [axis_role(axis, spaces) for axis in _axes(node)]
         sources += [fields[path] for path in fields_of(node)]
         sources += [CANDIDATE] if node.op in (op.LABEL, op.OWN) else []

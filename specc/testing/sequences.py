@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specc.ops import op
-from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, copied
+from specc.testing.environment import WIDEST, Ax, Env, Ty, Val, closed, copied
 from specc.testing.expressions import a_leaf, axis_made, call, named, rule
 
 
@@ -145,21 +145,29 @@ def unchunked(env: Env, x: Val) -> Val | None:
 
 @rule(in_scan=False)
 def top(env: Env, x: Val) -> Val | None:
-    leaf = a_leaf(env, x)
-    if leaf is None:
+    found = _an_axis(env, x)
+    if found is None:
         return None
-    (old, name), k = leaf, env.number(1, 3)
+    (old, name), k = found, env.number(1, 3)
+    inner = any(a.parent == old for a in x.type.axes)
+    among = closed([old]) if inner else x.type.axes
     scores = [
         v for v in env.values
-        if v.type.width == 1 and old in v.type.axes and set(v.type.axes) <= set(x.type.axes)
+        if v.type.width == 1 and old in v.type.axes and set(v.type.axes) <= set(among)
     ]  # fmt: skip
-    if not scores and not named(x):
+    texts = [v.text for v in scores]
+    if inner:
+        known = [n for a in x.type.axes if a.parent == old and (n := env.plain_name(a))]
+        texts += [f"sin(length({n}))" for n in known]
+    elif not texts and named(x):
+        texts = [f"sum({x.text})"]
+    if not texts:
         return None
-    score = env.one(scores).text if scores else f"sum({x.text})"
+    score = env.one(texts)
     new = env.fresh("u")
     axis = Ax(("top", env.fresh("")), new, min(old.bound, k), old.static, old.parent)
     text = call(env, "top", x, str(k), f"by {score}", f"over {name} as {new}")
-    return axis_made(env, new, axis, text, x.type.replaced(old, axis))
+    return _moved(env, x, (old, axis), new, text)
 
 
 @rule(in_scan=False)

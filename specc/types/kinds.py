@@ -176,19 +176,38 @@ def carried(axes: Iterable[Axis], before: Iterable[Axis]) -> dict[Axis, Axis]:
     return {a: a.source[0] for a in axes if a.kind == "inside" and a not in known and a.source[0] in known}
 
 
-def origin_of(axis: Axis, place: Mapping[Axis, int]) -> dict[Axis, int]:
+def origin_of(
+    axis: Axis, place: Mapping[Axis, int], stands: Callable[[Axis, Mapping[Axis, int]], int]
+) -> dict[Axis, int]:
     """Return the positions along the parents of what an `inside` axis was before, at a place of its own
-    parents."""
+    parents. stands: as `position`, also of an axis whose positions were chosen by a score."""
     found: dict[Axis, int] = {}
     while axis.kind == "inside":
         (child,), parent = axis.source, axis.parent
         assert parent is not None
         assert child.parent is not None
-        if parent.kind != "inside" or parent.source[0] != child.parent:
-            found[child.parent] = position(parent, place) + axis.number
+        if _mover(axis) is not None:
+            found[child.parent] = stands(parent, place) + axis.number
             break
         found[child.parent] = place[parent]
         axis = parent
+    return found
+
+
+def _mover(axis: Axis) -> Axis | None:
+    """Return the parent of an `inside` axis if that is what was moved, not what came along itself."""
+    (child,), parent = axis.source, axis.parent
+    assert parent is not None
+    return None if parent.kind == "inside" and parent.source[0] == child.parent else parent
+
+
+def chosen(axis: Axis) -> frozenset[Axis]:
+    """Return the axes of positions chosen by a score on which an axis's lengths depend: those of `top` that
+    it came along with, or that its sources or parents did."""
+    beside = (*axis.source, *((axis.parent,) if axis.parent is not None else ()))
+    found = frozenset(best for other in beside for best in chosen(other))
+    if axis.kind == "inside" and (mover := _mover(axis)) is not None and mover.kind == "top":
+        found |= {mover}
     return found
 
 

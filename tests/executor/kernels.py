@@ -36,7 +36,7 @@ def compute(run: Execution, kernel: Kernel, args: Sequence[Any], options: Option
     if losses.is_loss(kernel.name):
         return losses.of_labels(kernel.name, *args, **options)
     if kernel.name in LAYERS:
-        return meanings.layer(run.layer(args[0]), args[1], run.setting)
+        return meanings.layer(run.layer(args[0]), *args[1:], setting=run.setting)
     if of in OPS and name and isinstance(OPS[of].lowering, Along):
         return _along(run, kernel, name, of, args, options)
     if meanings.is_pointwise(kernel.name):
@@ -272,6 +272,29 @@ def _from(
         within = {before: place[1][axis] for axis, before in carried.items()}
         rows.append(run.layout.row_of(of, place, {old: position(place[1]), **within}))
     return torch.tensor(rows, dtype=torch.int64)
+
+
+@form("ranked")
+def _ranked(run: Execution, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    found = []
+    for place in to.places:
+        along = range(run.layout.length(old, place))
+        scores = [score[run.layout.row_of(of, place, {old: p})].item() for p in along]
+        found.append([sorted(along, key=lambda p: -scores[p])[place[1][new]]])
+    places = torch.tensor(found, dtype=torch.int64).reshape(len(to), 1)
+    run.layout.rank(new, to, places)
+    return places
+
+
+@form("picked")
+def _picked(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    carried = kinds.carried(to.axes, of.axes)
+    rows = []
+    for place in to.places:
+        within = {before: place[1][axis] for axis, before in carried.items()}
+        there = run.layout.settings[place[0]].stands(new, place[1])
+        rows.append(run.layout.row_of(of, place, {old: there, **within}))
+    return x[torch.tensor(rows, dtype=torch.int64)]
 
 
 @form("unchunk")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from specc.interpret import examples_of
 from specc.interpret.values import Setting
+from specc.interpret.values import Value as Values
 from specc.ir.graph import Graph
 from specc.lower.shape import Domain
 from specc.passes.roles import CANDIDATE, axis_role
@@ -71,6 +72,16 @@ class Layout:
             places = [(e, place) for e in starts for place in self.settings[e].places(ordered)]
             self._rows[domain] = Rows(ordered, candidate, places)
         return self._rows[domain]
+
+    def rank(self, axis: Axis, rows: Rows, places: Tensor) -> None:
+        """From now on it is known which positions an axis has along its source."""
+        for example, setting in enumerate(self.settings):
+            own = example if rows.candidate else self.first[example]
+            found = {
+                tuple(place[1][a] for a in rows.axes): places[number]
+                for number, place in enumerate(rows.places) if place[0] == own
+            }  # fmt: skip
+            setting.ranked[axis] = Values(rows.axes, found)
 
     def without(self, rows: Rows, axis: Axis) -> Rows:
         """The rows that remain when one axis is gone."""

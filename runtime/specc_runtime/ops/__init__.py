@@ -45,6 +45,8 @@ from specc_runtime.ops.rows import (
     flatten,
     head,
     heads,
+    picked,
+    ranked,
     rename,
     repeat,
     tail,
@@ -55,6 +57,7 @@ from specc_runtime.ops.rows import (
 )
 from specc_runtime.ops.slopes import relu_back, sigmoid_back, silu_back, tanh_, tanh_back
 from specc_runtime.ops.tile import Factor, by_tile, paired, tiled, weighted_sum
+from specc_runtime.ranked import with_ranked
 
 __all__ = [
     "ALL",
@@ -102,7 +105,9 @@ __all__ = [
     "paired",
     "pairs",
     "per_head",
+    "picked",
     "product",
+    "ranked",
     "recur",
     "recurrent",
     "relu_back",
@@ -133,4 +138,5 @@ __all__ = [
     "whole",
     "windows",
     "windows_of_rows",
+    "with_ranked",
 ]

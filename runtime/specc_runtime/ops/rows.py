@@ -168,16 +168,38 @@ def top(
     score: [of.count, ..., 1], with as many dimensions as x; each index along a dimension that is not 1
     selects for itself. own: the rows of x if they are fewer than the scores'; then a row has one score.
     """
-    segment = of.index(of.without(old))
-    columns = score.detach().flatten(1)
-    order = torch.argsort(columns, dim=0, descending=True, stable=True)
-    order = order.gather(0, torch.argsort(segment.to(order.device)[order], dim=0, stable=True))
-    places = to.layout.planned(_first, of.axes, to.axes, old, new)
-    chosen = order[places.to(order.device)]
+    chosen = _best(score, of, to, old, new)
     if chosen.shape[1] == 1:
         places_of_x = chosen.squeeze(1)
         return pick(x, places_of_x if own is None else of.index(own).to(chosen.device)[places_of_x])
     return torch.take_along_dim(x, chosen.reshape(len(chosen), *score.shape[1:]), 0)
+
+
+def ranked(score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """Return where along the axis the positions of highest score [of.count, 1] are, best first, of equal ones
+    the earlier: int64 [to.count, 1]."""
+    return of.position(old).to(score.device)[_best(score, of, to, old, new)]
+
+
+def picked(x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """Return the positions that were chosen, each with what lives in it. to: rows of a layout that knows the
+    choice (`with_ranked`)."""
+    return pick(x, to.layout.planned(_picked, of.axes, to.axes, old, new))
+
+
+def _picked(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:
+    """Return the row of each chosen position, or of what lives in it."""
+    rows = layout.rows(to)
+    return rows.locate(layout.rows(of), {old: source_position(new, rows), **_carried(rows, of)})
+
+
+def _best(score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
+    """Return the rows of the highest scores [of.count, ..., 1] of each sequence, best first, of equal ones
+    the earlier: int64 [to.count, n], for each of the n numbers that a row has."""
+    segment = of.index(of.without(old))
+    order = torch.argsort(score.detach().flatten(1), dim=0, descending=True, stable=True)
+    order = order.gather(0, torch.argsort(segment.to(order.device)[order], dim=0, stable=True))
+    return order[to.layout.planned(_first, of.axes, to.axes, old, new).to(order.device)]
 
 
 def _first(layout: Layout, of: Axes, to: Axes, old: Axis, new: Axis) -> Tensor:

@@ -121,7 +121,7 @@ class Layout:
                 return parts[0] + 1
             case "joined":
                 return parts[0] + parts[1]
-            case "taken":
+            case "taken" | "best":
                 return parts[0].clamp(max=axis.bound)
             case "chunks":
                 return (parts[0] + (axis.number - 1)) // axis.number

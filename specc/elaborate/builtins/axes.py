@@ -193,7 +193,6 @@ def _append(args: Arguments) -> Node:
 def _top(args: Arguments) -> Node:
     assert args.by is not None
     old = over_axis(args)
-    no_children(args, args.x.type, old, args.span)
     score, place = args.by
     if score.type.width != 1 or not score.type.has(old):
         raise args.world.fault(
@@ -213,11 +212,50 @@ def _top(args: Arguments) -> Node:
             found=str(score.type),
         )
     k: int = args.options["k"]
+    if any(a.parent == old for a in args.x.type.axes):
+        return _top_with_inner(args, old, k, score, place)
     score = first_of(score, args.site)
     new = derived("top", _name(old, args), old, more=(k, score.id))
     register(args, new)
     type_ = replaced(args.x.type, old, new)
     return args.add(op.TOP, [args.x, score], type_, {"old": old, "axis": new, "k": k})
+
+
+def _top_with_inner(args: Arguments, old: Axis, k: int, score: Node, place: Span) -> Node:
+    """Return the best positions of an axis in which another one lives: each keeps its own."""
+    world, inner = args.world, next(a for a in args.x.type.axes if a.parent == old)
+    if args.site.frame.outer is not None:
+        raise world.fault(
+            "E0307",
+            f"`{inner.name}` lives inside `{old.name}`, and a scan has one length of it for all steps",
+            args.span,
+            found=str(args.x.type),
+            help=f"choose before the scan, or reduce over `{inner.name}` before",
+        )
+    beside = [a for a in score.type.axes if a not in old.chain]
+    if beside:
+        raise world.fault(
+            "E0309",
+            "the score must be one number at each position"
+            if old in beside[0].chain
+            else f"the score differs along `{beside[0].name}`, and so would the lengths of `{inner.name}`",
+            place,
+            expected=str(Type(old.chain, 1)),
+            found=str(score.type),
+            why=f"each `{old.name}` that is chosen keeps its own `{inner.name}`s",
+            help=f"reduce the score over `{beside[0].name}`",
+        )
+    score = first_of(score, args.site)
+    new = derived("top", _name(old, args), old, more=(k, score.id))
+    register(args, new)
+    known = args.site.frame.best
+    ranked = known.get(new)
+    if ranked is None:
+        attrs = {"old": old, "axis": new, "k": k}
+        ranked = known[new] = args.add(op.RANKED, [score], replaced(score.type, old, new), attrs)
+    type_ = moved(args.x.type, old, new)
+    name_carried(args, type_)
+    return args.add(op.PICKED, [args.x, ranked], type_, {"old": old, "axis": new})
 
 
 @built_in(op.FLATTEN)
