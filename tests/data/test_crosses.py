@@ -119,7 +119,10 @@ def test_weights_go_with_the_values_of_a_bag() -> None:
 @pytest.mark.parametrize(
     ("shares", "said"),
     [
-        ([[[1.0, 2.0]], [[1.0]]], "row 2, column `shares`, item 1: there are 1 weights, and `tags` has 2 values"),
+        (
+            [[[1.0, 2.0]], [[1.0]]],
+            "row 2, column `shares`, item 1: there are 1 weights, and `tags` has 2",
+        ),
         ([[[1.0, None]], [[1.0, 1.0]]], "row 1, column `shares`, item 2 of list 1: there is no value"),
         (
             [[[1.0, 2.0]], []],
