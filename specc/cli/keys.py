@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from specc.cli.common import fail
+from specc.report.table import aligned
 
 if TYPE_CHECKING:
     from specc_runtime.encode import Encoders, Vocabulary
@@ -106,9 +107,7 @@ def _tables(encoders: Encoders, as_json: bool) -> Iterator[str]:
             said = "" if of is None else f"of {of:,}"
             share = "" if unknown is None else f"{100 * unknown:.2g} % of values unknown"
             lines.append((name, f"{len(vocabulary.keys):,} keys", said, share))
-    widths = [max(len(line[place]) for line in lines) for place in range(4)] if lines else []
-    for line in lines:
-        yield "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
+    yield from aligned(lines)
 
 
 def _found(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from specc.report.table import aligned
+
 if TYPE_CHECKING:
     from specc_runtime.train import Evaluation, Outcome, Recipe
     from specc_runtime.train.metrics import Measured
@@ -154,9 +156,4 @@ def _short(text: str) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Align the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return "\n".join(lines)
+    return "\n".join(aligned(rows, right=range(1, len(rows[0]))))

@@ -14,6 +14,7 @@ from specc.passes.placement import moves
 from specc.plan.lengths import Lengths
 from specc.plan.memory import predict
 from specc.plan.sizes import human
+from specc.report.table import aligned
 
 
 def as_data(found: Compiled) -> dict[str, Any]:
@@ -149,15 +150,4 @@ def _part(weight: Weight) -> str:
 
 
 def _section(title: str, rows: Sequence[Iterable[str]], right: tuple[int, ...] = ()) -> list[str]:
-    cells = [tuple(row) for row in rows]
-    if not cells:
-        return []
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["", title]
-    for row in cells:
-        padded = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(padded).rstrip())
-    return lines
+    return ["", title, *(f"  {line}" for line in aligned(rows, right))] if rows else []

@@ -14,6 +14,7 @@ import click
 from specc.cli.common import FAULTS, again, fail, set_option, show
 from specc.cli.data_options import data_options, tell
 from specc.cli.numbers import Whole
+from specc.report.table import aligned
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
@@ -35,9 +36,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--valid", multiple=True, type=PATH, help="Examples that trials are compared on.")
 @click.option("--metric", help="What they are compared by, instead of the recipe's.")
 @click.option("--epochs", type=Whole(1), help="Of each trial at most, instead of the recipe's.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Begin no trial later than this.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True),
+              help="Begin no trial later than this; --confirm comes after it.")  # fmt: skip
 @click.option("--workers", type=Whole(1), default=1, show_default=True,
               help="Processes that train at once.")  # fmt: skip
+@click.option("--confirm", type=Whole(1), metavar="N",
+              help="The N best trials again, with three other seeds each: the best mean wins.")  # fmt: skip
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end.")
 @click.option("--seed", type=Whole(0), default=0, show_default=True, help="For what is drawn.")
 @data_options
@@ -55,6 +59,7 @@ def command(
     epochs: int | None,
     minutes: float | None,
     workers: int,
+    confirm: int | None,
     no_pruning: bool,
     seed: int,
     dialect: Dialect,
@@ -67,6 +72,7 @@ def command(
     --valid gives; the first one is the spec as it stands. The same command goes on with a sweep that was
     stopped. In its folder are the best model (best/), the winner as a spec that extends SPEC
     (NAME_best.arec), a page with history, importance and parallel coordinates (sweep.html), and the journal.
+    The best of many trials is partly the luckiest one: --confirm 3 asks three of them again.
 
     Exit codes: 0 done, 1 faults in the spec or in data, 2 wrong usage.
     """
@@ -75,7 +81,8 @@ def command(
     import specc
     from specc.driver import located
     from specc.sweep import domains, found
-    from specc.sweep import trials as own
+    from specc.sweep.run import run
+    from specc.sweep.study import Sweep, SweepError
     from specc.variants.write import WriteError
     from specc_runtime import ArtefactError
     from specc_runtime.data import find_files, find_parts
@@ -94,18 +101,18 @@ def command(
             fail(f"{', '.join(map(str, data))}: nothing in it is called train, to be learned from")
         if not held_out:
             fail("there are no validation data to compare trials on: --valid gives some")
-        sweep = own.Sweep(
+        sweep = Sweep(
             spec, folder, parts.train, held_out, trials, params, over, metric, epochs, seed,
-            None if minutes is None else 60 * minutes, not no_pruning, dialect,
+            None if minutes is None else 60 * minutes, not no_pruning, dialect, confirm or 0, workers,
         )  # fmt: skip
-        recipe = sweep.recipe()
-        domains.over(over, recipe)
+        plan = sweep.read()
+        metric = plan.recipe.metric
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder, "specc sweep"):
-            told = functools.partial(_told, recipe.metric)
-            study = own.run(sweep, recipe, workers, overwrite, told, tell)
-            best = found.write_winner(study, sweep)
-            found.write_page(study, recipe.metric, f"Sweep of {spec.stem}", folder / "sweep.html")
+            say = functools.partial(click.echo, err=True)
+            study = run(sweep, plan, overwrite=overwrite, told=say, tell=tell)
+            best = found.write_winner(study, sweep, plan)
+            found.write_page(study, metric, f"Sweep of {spec.stem}", folder / "sweep.html")
     except specc.SpecError as error:
         show(error.report)
         sys.exit(FAULTS)
@@ -113,36 +120,18 @@ def command(
         raise click.UsageError(str(error)) from None
     except (DataError, ArtefactError, FileError, TrainingError) as error:
         fail(str(error))
-    except (own.SweepError, WriteError, ValueError) as error:
+    except (SweepError, WriteError, ValueError) as error:
         fail(str(error))
     except Interrupted as stopped:
         click.echo(f"interrupted; go on with:\n  {again(without=['--overwrite'])}", err=True)
         sys.exit(128 + stopped.number)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), **found.as_data(study, recipe.metric)}, indent=2))
+        click.echo(json.dumps({"folder": str(folder), **found.as_data(study, metric)}, indent=2))
         return
-    click.echo(_table(found.rows(study, recipe.metric)))
+    rows = found.rows(study, metric)
+    click.echo("\n".join(aligned(rows, right=range(len(rows[0]) - 1))))
     shares = found.importance(study)
     if shares:
         click.echo("\nimportance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     kept = "" if best is None else f"best/ has the best model, {best.name} its spec, "
     click.echo(f"\n{folder}: {kept}sweep.html the pictures")
-
-
-def _told(metric: str, trial: Any) -> None:
-    """Say how one trial ended, on stderr."""
-    settings = ", ".join(f"{name} = {text}" for name, text in trial.user_attrs["settings"].items())
-    if "why" in trial.user_attrs:
-        ended = f"failed: {trial.user_attrs['why']}"
-    elif trial.state.name == "PRUNED":
-        ended = f"given up after epoch {trial.user_attrs['epochs']} with {metric} {trial.value:.5f}"
-    else:
-        ended = f"{metric} {trial.value:.5f}"
-    click.echo(f"trial {trial.number}: {ended}  ({settings})", err=True)
-
-
-def _table(rows: list[list[str]]) -> str:
-    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows
-    )

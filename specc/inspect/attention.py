@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc.report.table import aligned
 from specc_runtime import Batch, Model
 from specc_runtime.batch import Bag, labelled
 from specc_runtime.encode import Encoders
@@ -163,12 +164,7 @@ def as_text(example: Example) -> str:
         lines += ["", looked.path]
         most = max((line.mean for line in looked.lines), default=0.0)
         table = [_cells(looked, line, most) for line in looked.lines]
-        wide = [max(len(row[i]) for row in table) for i in range(len(table[0]))] if table else []
-        lines += [
-            "  " + "  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in table
-        ]
-        if not table:
-            lines.append("  (nothing to look at)")
+        lines += [f"  {line}" for line in aligned(table)] or ["  (nothing to look at)"]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specc import pages
+from specc.report.table import aligned
 from specc.survey.columns import Column
 from specc.survey.findings import ORDER, Finding, percent
 from specc.survey.sketch import moment
@@ -94,7 +95,7 @@ def _columns(part: Part) -> Iterator[Column]:
 def as_text(survey: Survey) -> str:
     lines: list[str] = []
     for part in (p for p in survey.parts if p.rows):
-        lines += [title(part), *(f"  {line}" for line in _aligned(rows_of(part))), ""]
+        lines += [title(part), *(f"  {line}" for line in aligned(_used(rows_of(part)))), ""]
     for finding in survey.found:
         lines.append(f"{finding.level}: {_where(finding)}: {finding.what}")
         if finding.help:
@@ -173,11 +174,10 @@ def _lists(axis: Any) -> str:
     return f"mean {axis.places / axis.lists:.3g}, longest {axis.longest:,}"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _used(rows: Sequence[tuple[str, ...]]) -> list[list[str]]:
+    """Return the rows without the columns of which only the header says something."""
     used = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
-    widths = [max(len(row[i]) for row in rows) for i in used]
-    for row in rows:
-        yield "  ".join(row[i].ljust(width) for i, width in zip(used, widths, strict=True)).rstrip()
+    return [[row[i] for i in used] for row in rows]
 
 
 # ---------------------------------------------------------------- as a page

@@ -16,7 +16,7 @@ from specc.types.static import StaticValue, describe
 from specc.variants.space import Choices, Interval, Variant, VariantSpace
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna.trial import BaseTrial
 
     from specc_runtime.train import Recipe
 
@@ -105,7 +105,7 @@ def _check(name: str, domain: Choices) -> None:
         raise DomainError(f"{name} is no such number below 0")
 
 
-def suggest(trial: Trial, space: VariantSpace, recipe: Mapping[str, Choices]) -> Try | None:
+def suggest(trial: BaseTrial, space: VariantSpace, recipe: Mapping[str, Choices]) -> Try | None:
     """Let a trial choose; None where its choice breaks a condition."""
     values: dict[str, StaticValue] = {}
     for name in space.order:
@@ -125,7 +125,7 @@ def _called(space: VariantSpace, name: str, given: Mapping[str, StaticValue]) ->
     return f"{name} where {said}" if said else name
 
 
-def _choose(trial: Trial, name: str, choices: Choices) -> Any:
+def _choose(trial: BaseTrial, name: str, choices: Choices) -> Any:
     if isinstance(choices, Interval):
         if choices.low == choices.high:
             return choices.low

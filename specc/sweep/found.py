@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
-from specc.sweep.trials import Sweep, shown, space_of
+from specc.sweep.study import SEEDS, Plan, Sweep, confirmed, shown, value_of, winner
 from specc.types.static import describe
 from specc.variants.write import copy_neighbours
 from specc_runtime.files import replace_file
@@ -23,14 +24,15 @@ _STATES = {TrialState.COMPLETE: "", TrialState.PRUNED: "given up", TrialState.FA
 
 def as_data(study: optuna.Study, metric: str) -> dict[str, Any]:
     """Return the trials, the best first, as JSON has them."""
-    trials = shown(study)
+    trials, again = shown(study), confirmed(study)
     return {
         "metric": metric,
         "trials": [
             {
                 "number": trial.number,
                 "state": _STATES[trial.state] or "trained",
-                "value": _value(trial),
+                "value": value_of(trial),
+                "again": again.get(trial.number),
                 "settings": trial.user_attrs["settings"],
                 "epochs": trial.user_attrs.get("epochs"),
                 "seconds": trial.user_attrs.get("seconds"),
@@ -41,13 +43,6 @@ def as_data(study: optuna.Study, metric: str) -> dict[str, Any]:
         ],
         "importance": importance(study),
     }
-
-
-def _value(trial: FrozenTrial) -> float | None:
-    """The metric of a trial; of one that was given up, that of its last epoch."""
-    if trial.value is not None:
-        return float(trial.value)
-    return next(reversed(trial.intermediate_values.values()), None)
 
 
 def importance(study: optuna.Study) -> dict[str, float]:
@@ -76,16 +71,18 @@ def varied(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def rows(study: optuna.Study, metric: str) -> list[list[str]]:
-    """Return the table of trials, a header first: only settings that differ have a column."""
-    trials = shown(study)
-    names = varied(trials)
-    table = [["trial", metric, "epochs", "seconds", *names, ""]]
+    """Return the table of trials, a header first: only settings that differ have a column, and other seeds
+    where there are some."""
+    trials, again = shown(study), confirmed(study)
+    names, seeds = varied(trials), [f"{SEEDS} other seeds"] if again else []
+    table = [["trial", metric, *seeds, "epochs", "seconds", *names, ""]]
     for trial in trials:
-        value, attrs = _value(trial), trial.user_attrs
+        value, attrs = value_of(trial), trial.user_attrs
         table.append(
             [
                 str(trial.number),
                 "" if value is None else f"{value:.5f}",
+                *(_spread(again[trial.number]) if trial.number in again else "" for _ in seeds),
                 str(attrs.get("epochs", "")),
                 f"{attrs['seconds']:.1f}" if "seconds" in attrs else "",
                 *(attrs["settings"].get(name, "") for name in names),
@@ -95,19 +92,24 @@ def rows(study: optuna.Study, metric: str) -> list[list[str]]:
     return table
 
 
-def write_winner(study: optuna.Study, sweep: Sweep) -> Path | None:
+def _spread(values: Sequence[float]) -> str:
+    return f"{statistics.mean(values):.5f} ± {statistics.stdev(values):.5f}"
+
+
+def write_winner(study: optuna.Study, sweep: Sweep, plan: Plan) -> Path | None:
     """Write the best trial as a spec that extends the one that was swept; none where no trial was finished.
 
     Raises WriteError, FileError.
     """
-    trials = shown(study)
-    if not trials or trials[0].state != TrialState.COMPLETE:
+    best, base = winner(study), plan.space
+    if best is None:
         return None
-    best, base = trials[0], space_of(sweep)
+    again = confirmed(study).get(best.number)
+    value = f"{best.value:.5f}" + (f", with {SEEDS} other seeds {_spread(again)}" if again else "")
     copy_neighbours(base.program.main, sweep.folder, "extends")
     settings = best.user_attrs["settings"]
     lines = [
-        f"# The best of {len(trials)} trials: validation {study.user_attrs['metric']} {best.value:.5f}.",
+        f"# The best of {len(shown(study))} trials: validation {study.user_attrs['metric']} {value}.",
         f"model {base.program.main.name}_best",
         "",
         f"extends {sweep.spec.stem} {{",
@@ -118,7 +120,7 @@ def write_winner(study: optuna.Study, sweep: Sweep) -> Path | None:
             lines.append(f"  param {name} = {settings[name]}" + (f" in {domain.span.text}" if domain else ""))
     recipe = {n: text for n, text in settings.items() if n not in base.program.main.named}
     if recipe:
-        lines.append("  " + _train(recipe, sweep.recipe()))
+        lines.append("  " + _train(recipe, plan.recipe))
     path = sweep.folder / f"{sweep.spec.stem}_best.arec"
     with replace_file(path) as fresh:
         fresh.write_text("\n".join([*lines, "}"]) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -144,9 +145,36 @@ def test_it_ends_where_everything_was_tried(folder: Path) -> None:
     assert len(data["trials"]) == 2
 
 
+def test_the_best_mean_over_other_seeds_wins(folder: Path) -> None:
+    first = found(sweep(folder, "--trials", 3, "--no-pruning", "--json"))
+    assert all(trial["again"] is None for trial in first["trials"])
+    result = sweep(folder, "--trials", 3, "--no-pruning", "--confirm", 2, "--json")
+    trials = found(result)["trials"]
+    assert len(trials) == 3
+    assert result.stderr.count(" again, seed ") == 6
+    confirmed = [t for t in trials if t["again"] is not None]
+    assert trials[:2] == confirmed
+    assert {t["number"] for t in confirmed} == {t["number"] for t in first["trials"][:2]}
+    means = [statistics.mean(t["again"]) for t in confirmed]
+    assert means == sorted(means, reverse=True)
+    assert all(len(set(t["again"])) > 1 for t in confirmed)
+    # best/ is the winner's, of the seed that was best; nothing else is kept.
+    told = CliRunner().invoke(
+        main, ["evaluate", str(folder / "out" / "best"), str(folder / "valid.csv"), "--json"]
+    )
+    assert abs(_auc(json.loads(told.stdout)) - max(trials[0]["again"])) < 1e-6
+    assert not (folder / "out" / "again").exists()
+    assert "with 3 other seeds" in (folder / "out" / "shop_best.arec").read_text(encoding="utf-8")
+    assert " again, seed " not in sweep(folder, "--trials", 3, "--no-pruning", "--confirm", 2).stderr
+    # A trial that comes later wins only after it was trained again, too.
+    later = found(sweep(folder, "--trials", 4, "--no-pruning", "--json"))["trials"]
+    assert later[0] == trials[0]
+
+
 def test_two_processes_share_the_trials(folder: Path) -> None:
-    data = found(sweep(folder, "--trials", 3, "--workers", 2, "--json"))
+    data = found(sweep(folder, "--trials", 3, "--workers", 2, "--confirm", 1, "--json"))
     assert 3 <= len(data["trials"]) <= 4
+    assert len(data["trials"][0]["again"]) == 3
     assert (folder / "out" / "best" / "weights.safetensors").is_file()
 
 
