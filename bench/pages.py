@@ -1,14 +1,11 @@
 """`python -m bench.pages`: what is generated of docs/models: the table of results, each page's own rows of
 it, and the pictures of the specs.
-
-    python -m bench.pages --runs build/quality/runs.jsonl
 """
 
 from __future__ import annotations
 
 import re
-import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +14,7 @@ from bench.quality import (
     BATCH,
     CODES,
     CODES_LOG,
+    CONFIRM,
     EPOCHS,
     LOGS,
     PARAMS,
@@ -25,18 +23,23 @@ from bench.quality import (
     REPO,
     SPECS,
     TRAIN,
-    TRIALS,
     VALID,
-    Run,
-    kept,
+    Result,
+    results,
 )
 
 HOW = f"""\
-Each model has {TRIALS} trials: its spec's defaults, and draws from the domains of its spec; Adam at one of
-{", ".join(map(str, RATES))}, batches of {BATCH}. A trial learns from the last {TRAIN:,} examples
-before the validation period, for at most {EPOCHS} epochs, and is stopped when the AUC of the first {VALID:,}
-examples of that period gets no better. The best trial's settings are trained in the same way with each seed,
-and tested on the first examples of the test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
+Each model is swept as [`specc sweep --confirm {CONFIRM}`](../sweeps.md) does it: over the domains of its spec
+and Adam's rate, `lr={RATES}`, in batches of {BATCH}, by the AUC of a validation period. A trial learns
+from the last {TRAIN:,} examples before that period, for at most {EPOCHS} epochs, and is stopped when the AUC
+of the period's first {VALID:,} examples gets no better. The best trials are trained again with three other
+seeds; the winner by their mean is trained with three more, and these are tested on the first examples of the
+test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
+
+A model of which no trials were confirmed was searched otherwise, before there were sweeps: the spec's
+defaults and two draws from its domains, at rates of 0.001, 0.003 and 0.01, each with one seed, which is one
+of the three that the best of them was tested with.
+
 One sampled negative for each event, item and category 16 channels each for all. Histories know nothing of
 what came later. This is no reproduction of the papers' figures, which come from other data and sizes.
 
@@ -46,15 +49,15 @@ roughly."""
 MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def write_pages(runs: list[Run], folder: Path) -> None:
+def write_pages(found: Sequence[Result], folder: Path) -> None:
     """Results, pictures, and the rows of each page between its marks."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.md").write_text(results_page(runs), encoding="utf-8")
+    (folder / "results.md").write_text(results_page(found), encoding="utf-8")
     for model in (m for m in PARAMS if m not in PLAIN):
         (folder / f"{model}.svg").write_text(picture(model), encoding="utf-8")
         page = folder / f"{model}.md"
         if page.is_file():
-            rows = "\n".join(own_rows(model, runs))
+            rows = "\n".join(own_rows(model, found))
             text = MARKS.sub(lambda m, rows=rows: f"{m[1]}{rows}\n{m[2]}", page.read_text(encoding="utf-8"))
             page.write_text(text, encoding="utf-8")
 
@@ -72,20 +75,18 @@ def picture(model: str) -> str:
     return svg(scene(place(prepared(graph)))).replace(f"{REPO}/", "")
 
 
-def own_rows(model: str, runs: list[Run]) -> list[str]:
+def own_rows(model: str, found: Sequence[Result]) -> list[str]:
     """A model's results on each log."""
     lines = ["| log | AUC | GAUC | logloss | popularity's AUC | seeds |", "|---|---|---|---|---|---|"]
-    for log in dict.fromkeys(r.log for r in runs):
-        of = [r for r in runs if r.model == model and r.log == log]
-        if of:
-            lines.append(
-                f"| {log} | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
-                f"| {_spread(r.logloss for r in of)} | {of[0].popularity:.4f} | {len(of)} |"
-            )
+    lines += [
+        f"| {r.log} | {r.auc} | {r.gauc} | {r.logloss} | {r.popularity:.4f} | {r.seeds} |"
+        for r in found
+        if r.model == model
+    ]
     return lines
 
 
-def results_page(runs: list[Run]) -> str:
+def results_page(found: Sequence[Result]) -> str:
     """The tables as Markdown."""
     lines = [
         "# The seven on real logs",
@@ -94,81 +95,61 @@ def results_page(runs: list[Run]) -> str:
         "",
         HOW,
     ]
-    for log in dict.fromkeys(r.log for r in runs):
-        own = [r for r in runs if r.log == log]
+    for log in dict.fromkeys(r.log for r in found):
+        own = [r for r in found if r.log == log and r.model in PARAMS]
         lines += ["", f"## {log.capitalize()}", ""]
         lines += [f"Item popularity in the training examples alone: AUC {own[0].popularity:.4f}.", ""]
-        lines += ["| model | AUC | GAUC | logloss | rate, epochs | parameters | s an epoch | seeds |"]
+        lines += [
+            "| model | AUC | GAUC | logloss | trials, confirmed | best epochs | parameters | s an epoch |"
+        ]
         lines += ["|---|---|---|---|---|---|---|---|"]
-        for model in PARAMS:
-            of = [r for r in own if r.model == model]
-            if of:
-                name = model if model in PLAIN else f"[{model}]({model}.md)"
-                epochs = ", ".join(str(r.epochs) for r in of)
-                lines.append(
-                    f"| {name} | {_spread(r.auc for r in of)} | {_spread(r.gauc for r in of)} "
-                    f"| {_spread(r.logloss for r in of)} | {of[0].lr:g}; {epochs} "
-                    f"| {of[0].parameters:,} | {statistics.median(r.seconds for r in of):.0f} | {len(of)} |"
-                )
-        lines += ["", _above(own), "", "Settings that the trials chose, where they are not the spec's:", ""]
-        lines += _chosen(own)
-    lines += _codes([r for r in runs if r.log == CODES_LOG])
-    return "\n".join(lines) + "\n"
+        lines += [
+            f"| {r.model if r.model in PLAIN else f'[{r.model}]({r.model}.md)'} | {r.auc} | {r.gauc} "
+            f"| {r.logloss} | {_search(r)} | {', '.join(map(str, r.epochs or ()))} | {r.parameters:,} "
+            f"| {r.seconds:.0f} |"
+            for r in own
+        ]
+        lines += ["", "Settings that won, where they are not the spec's:", ""]
+        lines += [f"- {r.model}: {_settings(r)}" for r in own]
+    return "\n".join([*lines, *_codes(found)]) + "\n"
 
 
-def _above(runs: list[Run]) -> str:
-    """Which models are better than popularity whatever the seed."""
-    better = [m for m in PARAMS if any(r.model == m for r in runs)
-              and all(r.auc > r.popularity for r in runs if r.model == m)]  # fmt: skip
-    return f"Above popularity with every seed: {', '.join(better) or 'none'}."
+def _search(result: Result) -> str:
+    return f"{result.trials}, {result.confirmed}" if result.confirmed else f"{result.trials}"
 
 
-def _chosen(runs: list[Run]) -> list[str]:
-    lines = []
-    for model in PARAMS:
-        of = next((r for r in runs if r.model == model), None)
-        if of is not None:
-            changed = [f"`{n} = {v}`" for n, v in of.params.items() if PARAMS[model].get(n) != v]
-            lines.append(f"- {model}: {', '.join(changed) or 'the defaults'}")
-    return lines
+def _settings(result: Result) -> str:
+    return (
+        ", ".join(f"`{name} = {value}`" for name, value in (result.settings or {}).items()) or "the defaults"
+    )
 
 
-def _codes(runs: list[Run]) -> list[str]:
-    """What the differences of published codes do, seed by seed beside the paper's."""
-    by = {(r.model, r.seed): r for r in runs}
+def _codes(found: Sequence[Result]) -> list[str]:
+    """What the published codes give beside the papers."""
+    by = {r.model: r for r in found if r.log == CODES_LOG}
     lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
     lines += [
-        "AUC and logloss of what the code computes, tuned in the same way, and how they differ from the",
-        "paper's equations with the same seeds.",
+        "What the code computes, tuned in the same way, beside the paper's equations: a difference is that",
+        "of the means, and says little where it is no larger than the deviations.",
         "",
-    ]
-    lines += [
-        "| code | beside | AUC | difference | logloss | difference | seeds |",
+        "| code | beside | AUC | difference | logloss | difference | trials, confirmed |",
         "|---|---|---|---|---|---|---|",
     ]
     for label, (_, _, paper) in CODES.items():
-        pairs = [(r, by[paper, r.seed]) for r in runs if r.model == label and (paper, r.seed) in by]
-        if pairs:
+        if label in by and paper in by:
+            own, other = by[label], by[paper]
             lines.append(
-                f"| {label} | {paper} | {_spread(a.auc for a, _ in pairs)} "
-                f"| {_spread(a.auc - b.auc for a, b in pairs)} | {_spread(a.logloss for a, _ in pairs)} "
-                f"| {_spread(a.logloss - b.logloss for a, b in pairs)} | {len(pairs)} |"
+                f"| {label} | {paper} | {own.auc} | {own.auc.mean - other.auc.mean:+.4f} | {own.logloss} "
+                f"| {own.logloss.mean - other.logloss.mean:+.4f} | {_search(own)} |"
             )
     return lines
 
 
-def _spread(values: Iterable[float]) -> str:
-    known = list(values)
-    spread = f" ± {statistics.stdev(known):.4f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.4f}{spread}"
-
-
 @click.command()
-@click.option("--runs", type=click.Path(exists=True, path_type=Path), default="build/quality/runs.jsonl")
 @click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
-def main(runs: Path, out: Path) -> None:
-    """Write what is generated of docs/models from the figures of `bench.quality`."""
-    write_pages(kept(runs)[1], out)
+def main(out: Path) -> None:
+    """Write what is generated of docs/models from the results of `bench.quality`."""
+    write_pages(results(), out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """`python -m bench.quality`: all seven models on real event logs, side by side, each at its best.
 
-One split by time. Every model has the same number of trials, drawn from the domains of its spec and a few
-learning rates, and is judged by the AUC of a validation period; the best trial's settings are then trained
-with several seeds, each stopped early by the same period, and tested. What was trained is kept as lines of
-JSON, so that an interrupted bench goes on where it was. Writes docs/models from them (pages.py).
+One split by time. Every model is swept as `specc sweep` does it, over the domains of its spec and the
+learning rate, by the AUC of a validation period; the best trials are trained again with other seeds, and the
+winner by their mean is then trained with seeds that nothing was chosen by, each stopped early by the same
+period, and tested. Sweeps and runs are kept below build/quality, so that an interrupted bench goes on where
+it was. What a model gave stands in bench/results/quality.json, from which docs/models is written (pages.py).
 
     python -m bench.quality                       # both logs of ../shared/data
-    python -m bench.quality --data taobao --only din --only dsin --seeds 1
+    python -m bench.quality --data taobao --only din --only dsin --trials 24
 """
 
 from __future__ import annotations
@@ -15,30 +16,37 @@ import json
 import re
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from specc.types.static import describe
+
 REPO = Path(__file__).parents[1]
 SPECS = REPO / "specs"
+RESULTS = Path(__file__).parent / "results" / "quality.json"
 # Rows that the logs need; a spec's own bounds are for larger ones.
 ROWS = 70_000
 TRAIN, VALID, BATCH = 30_000, 5_000, 128
-# Of each model: trials, the first of them the spec's defaults; epochs at most, and rates to draw from.
-TRIALS, EPOCHS, RATES = 3, 4, (0.001, 0.003, 0.01)
+# Of each sweep: trials, the first of them the spec's own params; how many are confirmed; epochs at most.
+TRIALS, CONFIRM, EPOCHS = 16, 3, 4
+RATES = "1e-3..3e-2"
+# The runs that are tested have seeds from here on: a sweep has others.
+SEED = 100
+SPREADS = ("auc", "gauc", "logloss")
 
-# Widths alike, so that models are compared and not sizes.
+# Widths alike, so that models are compared and not sizes; lengths are those that the examples have.
 PARAMS: Mapping[str, Mapping[str, Any]] = {
     "pooling": {"dim": 16},
     "fm": {"k": 16, "batch": BATCH},
     "afm": {"k": 16, "batch": BATCH},
     "din": {"dim": 16},
     "dien": {"dim": 16, "longest": 50},
-    "dsin": {"dim": 16},
-    "bst": {"dim": 16},
+    "dsin": {"dim": 16, "sessions": 5, "steps": 10},
+    "bst": {"dim": 16, "longest": 20},
     "dstn": {"dim": 16},
     "atrank": {"dim": 16, "common": 32},
 }
@@ -122,21 +130,9 @@ LOGS = (
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Some settings of a model, and the AUC of the validation period that they gave."""
-
-    log: str
-    model: str
-    number: int
-    params: Mapping[str, Any]
-    lr: float
-    auc: float
-
-
-@dataclass(frozen=True)
 class Run:
-    """One training with the best trial's settings, and its test. epochs: the number of the best one.
-    parameters: beside the tables. seconds: of an epoch."""
+    """One training with the winner's settings, and its test. epochs: the number of the best one.
+    parameters: beside the tables. seconds: of an epoch. popularity: the AUC of the item's, alone."""
 
     log: str
     model: str
@@ -145,19 +141,58 @@ class Run:
     gauc: float
     logloss: float
     epochs: int
-    lr: float
-    params: Mapping[str, Any]
     parameters: int
     seconds: float
     popularity: float
 
 
-def kept(file: Path) -> tuple[list[Trial], list[Run]]:
-    """What was trained before."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    found = [json.loads(line) for line in lines]
-    trials = [Trial(**f["trial"]) for f in found if "trial" in f]
-    return trials, [Run(**f["run"]) for f in found if "run" in f]
+@dataclass(frozen=True)
+class Spread:
+    """The mean of some runs, and their standard deviation."""
+
+    mean: float
+    deviation: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} ± {self.deviation:.4f}"
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model gave on a log; None is what is no longer known. trials: of its search; confirmed: how many
+    of these were trained again with other seeds. settings: what won, where it is not the spec's."""
+
+    log: str
+    model: str
+    trials: int
+    confirmed: int
+    settings: Mapping[str, str] | None
+    seeds: int
+    auc: Spread
+    gauc: Spread | None
+    logloss: Spread
+    epochs: Sequence[int] | None
+    parameters: int | None
+    seconds: float | None
+    popularity: float
+
+
+def results() -> list[Result]:
+    """What every model has given, the last time it was asked."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else []
+    return [Result(**{n: Spread(**v) if n in SPREADS and v else v for n, v in one.items()}) for one in found]
+
+
+def keep(result: Result) -> None:
+    """Put a result into the file, in the place of an earlier one of the same model on the same log."""
+    order = [(log.name, model) for log in LOGS for model in (*PARAMS, *CODES)]
+    by = {(r.log, r.model): r for r in [*results(), result]}
+    kept = [asdict(by[key]) for key in order if key in by]
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def spec_of(model: str, log: Log, folder: Path) -> Path:
@@ -211,41 +246,35 @@ def examples_of(model: str, log: Log, data: Path, folder: Path) -> dict[str, Pat
     return parts
 
 
-def settings_of(model: str, log: Log, folder: Path, number: int) -> tuple[Mapping[str, Any], float]:
-    """The params and learning rate of a trial: the spec's defaults first, then draws from its domains."""
-    from specc.variants.choose import sample
-    from specc.variants.load import load_space
+def swept(model: str, log: Log, data: Path, folder: Path, trials: int) -> tuple[Path, Mapping[str, str]]:
+    """Sweep a model, or go on with it. Return the winner's spec, and its settings where they are not the
+    spec's."""
+    from specc.sweep import found
+    from specc.sweep.run import run
+    from specc.sweep.study import Sweep, winner
 
+    parts = examples_of(model, log, data, folder)
     spec, params = spec_and_params(model)
-    if number == 0:
-        return params, RATES[0]
-    space, report = load_space(spec_of(spec, log, folder), params)
-    assert space is not None, report
-    drawn = sample(space, TRIALS - 1, seed=1)
-    chosen = drawn[(number - 1) % len(drawn)].params if drawn else dict(params)
-    return chosen, RATES[number % len(RATES)]
+    over = ("optimizer={adam}", f"lr={RATES}", f"batch={{{BATCH}}}", "patience={1}")
+    sweep = Sweep(
+        spec_of(spec, log, folder), folder / f"{model}_sweep", [parts["train"]], [parts["valid"]], trials,
+        params, over, "auc", EPOCHS, confirm=CONFIRM,
+    )  # fmt: skip
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    plan = sweep.read()
+    study = run(sweep, plan, told=lambda text: click.echo(f"{log.name} {model} {text}"))
+    path, best = found.write_winner(study, sweep, plan), winner(study)
+    assert path is not None
+    assert best is not None
+    found.write_page(study, "auc", f"{model} on {log.name}", sweep.folder / "sweep.html")
+    own = {name: plan.space.defaults[name] for name in plan.space.order}
+    same = {name: describe(value) for name, value in own.items()} | {"optimizer": "adam", "batch": str(BATCH)}
+    settings = best.user_attrs["settings"]
+    return path, {n: v for n, v in settings.items() if n != "patience" and same.get(n) != v}
 
 
-@dataclass(frozen=True)
-class Trained:
-    results: Mapping[str, Any]
-    valid: float
-    best: int
-    seconds: float
-    parameters: int
-
-
-def trained(
-    model: str,
-    log: Log,
-    data: Path,
-    folder: Path,
-    params: Mapping[str, Any],
-    lr: float,
-    seed: int,
-    test: bool,
-) -> Trained:
-    """Train until the validation period gets no better, and test where asked."""
+def tested(spec: Path, model: str, log: Log, data: Path, folder: Path, seed: int) -> Run:
+    """Train until the validation period gets no better, and test."""
     import torch
 
     import specc
@@ -253,26 +282,37 @@ def trained(
 
     parts = examples_of(model, log, data, folder)
     torch.manual_seed(seed)
-    built = specc.compile(spec_of(spec_and_params(model)[0], log, folder), **params)
-    recipe = Recipe.of(built.manifest).changed(
-        "adam", lr, batch=BATCH, epochs=EPOCHS, patience=1, seed=seed, metric="auc"
-    )
+    built = specc.compile(spec)
+    recipe = Recipe.of(built.manifest).changed(seed=seed, metric="auc", epochs=EPOCHS)
     place = folder / f"{model}_trained"
     shutil.rmtree(place, ignore_errors=True)
     outcome = fit(built, [parts["train"]], place, recipe, valid=[parts["valid"]])
-    valid = max(float(epoch["valid"]["click"]["auc"]) for epoch in outcome.epochs)
-    results = evaluate_files(built, place, [parts["test"]], "example_user").results["click"] if test else {}
+    found = evaluate_files(built, place, [parts["test"]], "example_user").results["click"]
+    of = found["model"]
     tables = {w["path"] for w in built.manifest["weights"] if w["kind"] == "table"}
     parameters = sum(w.numel() for path, w in built.named_parameters() if path not in tables)
     seconds = statistics.median(epoch["seconds"] for epoch in outcome.epochs)
-    return Trained(results, valid, outcome.best, seconds, parameters)
+    return Run(
+        log.name, model, seed, of["auc"], of["gauc"], of["logloss"], outcome.best, parameters, seconds,
+        found["popularity"]["auc"],
+    )  # fmt: skip
+
+
+def result_of(runs: Sequence[Run], trials: int, settings: Mapping[str, str]) -> Result:
+    """What the runs of a model gave."""
+    one = runs[0]
+    return Result(
+        one.log, one.model, trials, CONFIRM, settings, len(runs),
+        *(Spread.of([getattr(r, name) for r in runs]) for name in SPREADS),
+        [r.epochs for r in runs], one.parameters, statistics.median(r.seconds for r in runs), one.popularity,
+    )  # fmt: skip
 
 
 @click.command()
 @click.option("--data", "logs", multiple=True, type=click.Choice([log.name for log in LOGS]))
 @click.option("--only", multiple=True, type=click.Choice([*PARAMS, *CODES]), help="Only these models.")
-@click.option("--seeds", default=3, show_default=True)
-@click.option("--trials", default=TRIALS, show_default=True, help="Settings tried for each model.")
+@click.option("--seeds", default=3, show_default=True, help="Runs of the winner that are tested.")
+@click.option("--trials", default=TRIALS, show_default=True, help="Of each sweep.")
 @click.option("--folder", type=click.Path(path_type=Path), default=REPO.parent / "shared" / "data")
 @click.option("--work", type=click.Path(path_type=Path), default=REPO / "build" / "quality")
 @click.option("--out", type=click.Path(path_type=Path), default=REPO / "docs" / "models")
@@ -285,7 +325,7 @@ def main(
     work: Path,
     out: Path,
 ) -> None:
-    """Tune, train and test the seven models on the logs of FOLDER."""
+    """Sweep, train and test the seven models on the logs of FOLDER."""
     import torch
 
     from bench.pages import write_pages
@@ -293,39 +333,31 @@ def main(
     torch.set_num_threads(1)
     file = work / "runs.jsonl"
     work.mkdir(parents=True, exist_ok=True)
-    tried, runs = kept(file)
-
-    def keep(kind: str, found: Trial | Run) -> None:
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({kind: asdict(found)}) + "\n")
-
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    done = {(key, run.seed): run for key, run in (_kept(line) for line in lines)}
     for log in (x for x in LOGS if not logs or x.name in logs):
         for model in (*PARAMS, *(CODES if log.name == CODES_LOG else ())):
             if only and model not in only:
                 continue
             place = work / log.name
-            own = [t for t in tried if (t.log, t.model) == (log.name, model)]
-            for number in range(len(own), trials):
-                params, lr = settings_of(model, log, place, number)
-                found = trained(model, log, folder, place, params, lr, 0, False)
-                own.append(Trial(log.name, model, number, params, lr, found.valid))
-                keep("trial", own[-1])
-                click.echo(
-                    f"{log.name} {model} trial {number}: AUC {found.valid:.4f} at {lr:g}, {dict(params)}"
-                )
-            best = max(own, key=lambda t: t.auc)
-            for seed in range(seeds):
-                if any((r.log, r.model, r.seed) == (log.name, model, seed) for r in runs):
-                    continue
-                found = trained(model, log, folder, place, best.params, best.lr, seed, True)
-                of = found.results["model"]
-                runs.append(
-                    Run(log.name, model, seed, of["auc"], of["gauc"], of["logloss"], found.best, best.lr,
-                        best.params, found.parameters, found.seconds, found.results["popularity"]["auc"])
-                )  # fmt: skip
-                keep("run", runs[-1])
-                click.echo(f"{log.name} {model} seed {seed}: AUC {of['auc']:.4f}, best epoch {found.best}")
-    write_pages(runs, out)
+            spec, settings = swept(model, log, folder, place, trials)
+            runs = []
+            for seed in range(SEED, SEED + seeds):
+                # By the winner's text: a sweep that went on may have another.
+                key = f"{log.name} {model} {spec.read_text(encoding='utf-8')}"
+                run = done.get((key, seed)) or tested(spec, model, log, folder, place, seed)
+                if (key, seed) not in done:
+                    with file.open("a", encoding="utf-8") as kept:
+                        kept.write(json.dumps({"key": key, "run": asdict(run)}) + "\n")
+                click.echo(f"{log.name} {model} seed {seed}: AUC {run.auc:.4f}, best epoch {run.epochs}")
+                runs.append(run)
+            keep(result_of(runs, trials, settings))
+    write_pages(results(), out)
+
+
+def _kept(line: str) -> tuple[str, Run]:
+    found = json.loads(line)
+    return found["key"], Run(**found["run"])
 
 
 if __name__ == "__main__":

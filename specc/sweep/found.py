@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from plotly.offline import get_plotlyjs
 
 from specc.sweep.study import SEEDS, Plan, Sweep, confirmed, shown, value_of, winner
+from specc.syntax import tree
 from specc.types.static import describe
 from specc.variants.write import copy_neighbours
 from specc_runtime.files import replace_file
-from specc_runtime.train import Recipe
 
 _STATES = {TrialState.COMPLETE: "", TrialState.PRUNED: "given up", TrialState.FAIL: "failed"}
 
@@ -120,24 +120,37 @@ def write_winner(study: optuna.Study, sweep: Sweep, plan: Plan) -> Path | None:
             lines.append(f"  param {name} = {settings[name]}" + (f" in {domain.span.text}" if domain else ""))
     recipe = {n: text for n, text in settings.items() if n not in base.program.main.named}
     if recipe:
-        lines.append("  " + _train(recipe, plan.recipe))
+        lines.append("  " + _train(recipe, plan))
     path = sweep.folder / f"{sweep.spec.stem}_best.arec"
     with replace_file(path) as fresh:
         fresh.write_text("\n".join([*lines, "}"]) + "\n", encoding="utf-8")
     return path
 
 
-def _train(chosen: dict[str, str], recipe: Recipe) -> str:
+def _train(chosen: dict[str, str], plan: Plan) -> str:
     """The settings of a recipe as a spec writes them: those of the optimizer are its options."""
+    recipe = plan.recipe
     own = {n: t for n, t in chosen.items() if n in ("batch", "epochs", "clip", "patience", "precision")}
     options = {n: t for n, t in chosen.items() if n not in own and n != "optimizer"}
     said = [f"{n} = {t}" for n, t in own.items()]
     name = chosen.get("optimizer", recipe.optimizer)
     if options or name != recipe.optimizer:
-        kept = {n: describe(v) for n, v in recipe.options.items()} if name == recipe.optimizer else {}
-        inner = ", ".join(f"{n} = {t}" for n, t in {**kept, **options}.items())
+        same = name == recipe.optimizer
+        kept = {n: describe(v) for n, v in recipe.options.items()} if same else {}
+        stays = _schedule(plan, ("decay", "warmup", "lazy") if same else ("decay", "warmup"))
+        inner = ", ".join(f"{n} = {t}" for n, t in {**kept, **options, **stays}.items())
         said.insert(0, f"optimizer = {name}({inner})")
     return "train { " + ", ".join(said) + " }"
+
+
+def _schedule(plan: Plan, names: Sequence[str]) -> dict[str, str]:
+    """Return what the spec's optimizer is told by those names, as it is written there."""
+    entries = {e.ident.name: e.value for train in plan.space.program.main.trains for e in train.entries}
+    match entries.get("optimizer"):
+        case tree.Call(args=args):
+            given = [a for a in args if isinstance(a, tree.Keyword) and a.ident.name in names]
+            return {a.ident.name: " ".join(a.value.span.text.split()) for a in given}
+    return {}
 
 
 def write_page(study: optuna.Study, metric: str, title: str, path: Path) -> None:
