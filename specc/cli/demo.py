@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
 import tempfile
 import time
 from dataclasses import asdict
@@ -44,16 +47,27 @@ def command(output: Path | None, seed: int, users: int, as_json: bool) -> None:
     click.echo(_text(found, RECIPE["epochs"], seconds))
     if output is not None:
         click.echo(f"\n{output} has the events, the examples and the model")
-    click.echo(_NEXT)
+    click.echo(what_next())
 
 
-# What a first success is followed by. The commands are run by tests/cli/test_demo.py.
-_NEXT = """
+# What a first success is followed by. The commands are run by tests/train/test_demo.py.
+NEXT = """
 What to do next:
   specc show dsin -o dsin.svg     the model's picture
   specc compile dsin              the module that was trained, as readable Python
   specc variants dsin             the models that its spec stands for
 docs/first-model.md writes a model of twenty lines; docs/event-log.md trains one on a log of yours."""
+
+
+def what_next() -> str:
+    """Return what a first success is followed by: first of all, where it is not there, specc on the path."""
+    script = Path(sys.prefix, "bin", "activate")
+    if shutil.which("specc") or not script.is_file():
+        return NEXT
+    here = Path.cwd()
+    shown = script.relative_to(here) if script.is_relative_to(here) else script
+    line = f"  source {shlex.quote(str(shown))}  ".ljust(34) + "puts specc on the path"
+    return NEXT.replace("next:\n", f"next:\n{line}\n", 1)
 
 
 def _text(found: Shown, epochs: int, seconds: float) -> str:

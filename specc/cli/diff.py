@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def _text(found: Changes, before: str, after: str) -> str:
     weights = found.weights
     kept = sum(map(len, weights.kept.values()))
     of = kept + len(weights.anew)
-    lines += ["", f"Weights: {kept} of {of} carry over (specc train {after} DATA --start-from {before})"]
+    lines += ["", f"Weights: {kept} of {of} carry over ({_how(before, after)})"]
     for how, paths in weights.kept.items():
         if how != "whole":
             lines.append(f"  {how}: {', '.join(paths)}")
@@ -81,6 +82,16 @@ def _text(found: Changes, before: str, after: str) -> str:
     if weights.gone:
         lines.append(f"  {', '.join(weights.gone)} {'is' if len(weights.gone) == 1 else 'are'} dropped")
     return "\n".join(lines)
+
+
+def _how(before: str, after: str) -> str:
+    """Return how the second is trained from the first: what is trained is a folder."""
+    from specc_runtime.record import held
+
+    record = held(before).record if Path(before).is_dir() else None
+    model = before if record is not None and record.trained else "MODEL"
+    command = f"specc train {shlex.quote(after)} DATA --start-from {shlex.quote(model)}"
+    return command if model == before else f"{command}, where MODEL is {before}, trained"
 
 
 def _rows(changed: list[Change]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from specc.report.table import aligned
 from specc_runtime import Batch, Model
 from specc_runtime.batch import Bag, labelled
 from specc_runtime.encode import Encoders
+from specc_runtime.encode.vocabulary import Vocabulary
 from specc_runtime.layout import CANDIDATE
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -52,8 +55,11 @@ class Example:
     attentions: Sequence[Looked]
 
 
-def look(model: Model, encoders: Encoders, batch: Batch) -> Example:
-    """Look at the one example of a batch."""
+def look(
+    model: Model, encoders: Encoders, batch: Batch, given: Mapping[str, str] = MappingProxyType({})
+) -> Example:
+    """Look at the one example of a batch. given: by path of a field without axes, what the data say of it,
+    which stands before what the model reads where that is a number."""
     shown = {path: _texts(model, encoders, path, batch.fields[path]) for path in batch.fields}
     model.eval()
     with torch.no_grad():
@@ -69,6 +75,9 @@ def look(model: Model, encoders: Encoders, batch: Batch) -> Example:
         known = label is not None and bool(labelled(label).all()) and label.numel() == 1
         predictions[name] = (value.flatten().tolist(), float(label) if label is not None and known else None)
     alone = {p: texts[0] for p, texts in shown.items() if not _axes(batch, p) and len(texts) == 1}
+    for path in alone.keys() & given.keys():
+        if _vocabulary(model, encoders, path) is None and given[path] != alone[path]:
+            alone[path] = f"{given[path]} ({alone[path]})"
     return Example(
         alone,
         predictions,
@@ -89,8 +98,7 @@ def _texts(model: Model, encoders: Encoders, path: str, values: Tensor | Bag) ->
             "{" + ", ".join(each[end - n : end]) + "}"
             for end, n in zip(ends, values.lengths.tolist(), strict=True)
         ]
-    entry = next((f for f in model.manifest["fields"] if f["path"] == path), None)
-    vocabulary = None if entry is None else encoders.vocabularies.get(entry["vocabulary"])
+    vocabulary = _vocabulary(model, encoders, path)
     if values.is_floating_point():
         return [", ".join(f"{x:.4g}" for x in row) for row in values.tolist()]
     rows = values.flatten().tolist()
@@ -99,8 +107,13 @@ def _texts(model: Model, encoders: Encoders, path: str, values: Tensor | Bag) ->
     return ["unknown" if key is None else str(key) for key in vocabulary.key_of(rows)]
 
 
+def _vocabulary(model: Model, encoders: Encoders, path: str) -> Vocabulary | None:
+    entry = next((f for f in model.manifest["fields"] if f["path"] == path), None)
+    return None if entry is None else encoders.vocabularies.get(entry["vocabulary"])
+
+
 def _looked(path: str, weights: Any, batch: Batch, shown: Mapping[str, list[str]]) -> Looked:
-    values = weights.values.reshape(len(weights.example), -1)
+    values = weights.values.reshape(len(weights.example), prod(weights.values.shape[1:]))
     static = weights.values.shape[1:-1]
     places = tuple(str(i) for i in range(values.shape[1])) if 1 < values.shape[1] <= HEADS else ()
     if not places:

@@ -13,8 +13,9 @@ from torch import Tensor
 from specc_runtime import Batch, Model
 from specc_runtime.batch import Bag
 from specc_runtime.data.select import part
+from specc_runtime.encode import KEYS
 from specc_runtime.train import evaluate
-from specc_runtime.train.choice import chosen, first_of
+from specc_runtime.train.choice import check, chosen, first_of
 from specc_runtime.train.metrics import metric_of
 
 TOGETHER = 1024  # examples that are computed at once
@@ -22,12 +23,12 @@ TOGETHER = 1024  # examples that are computed at once
 
 @dataclass(frozen=True)
 class Matters:
-    """What a metric loses without a field: the mean over shuffles, and their standard deviation (0 for one
-    shuffle). Above 0 is worse without it, for a metric of either direction."""
+    """What a metric loses without a field: the mean over shuffles, and their standard deviation (None for
+    one shuffle). Above 0 is worse without it, for a metric of either direction."""
 
     field: str
     loss: float
-    spread: float
+    spread: float | None
 
 
 def importance(
@@ -43,6 +44,7 @@ def importance(
     A field of a sequence is shuffled over all positions of all examples, so that lengths stay as they are.
     Raises TrainingError where the batch has no such metric.
     """
+    check(metric, model.manifest, KEYS in batch.labels or batch.candidates is not None, [batch.labels])
     whole = _measured(model, batch, metric)
     sign = 1.0 if metric_of(metric).higher else -1.0
     found = []
@@ -53,7 +55,7 @@ def importance(
             draw = torch.Generator().manual_seed(seed + repeat)
             fields = {**batch.fields, path: shuffled(batch.fields[path], draw)}
             losses.append(sign * (whole - _measured(model, replace(batch, fields=fields), metric)))
-        found.append(Matters(path, fmean(losses), stdev(losses) if repeats > 1 else 0.0))
+        found.append(Matters(path, fmean(losses), stdev(losses) if repeats > 1 else None))
     return whole, sorted(found, key=lambda m: -m.loss)
 
 
@@ -84,5 +86,7 @@ def as_text(metric: str, whole: float, found: Sequence[Matters], examples: int) 
     """Return the fields as a table."""
     wide = max(len(m.field) for m in found)
     lines = [f"{metric} {whole:.5f} of {examples:,} examples; without a field it loses"]
-    lines += [f"  {m.field:{wide}}  {m.loss:+.5f} ± {m.spread:.5f}" for m in found]
+    for m in found:
+        spread = "" if m.spread is None else f" ± {m.spread:.5f}"
+        lines.append(f"  {m.field:{wide}}  {m.loss:+.5f}{spread}")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import torch
 
 from specc_runtime import Model
 from specc_runtime.encode import Encoders
+from specc_runtime.encode.pretrained import vocabulary_of
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class Near:
 def nearest(model: Model, encoders: Encoders, table: str, key: str, top: int) -> list[Near]:
     """Return the rows whose vectors have the largest cosine with that of a key, the key's own left out.
 
-    Raises KeyError for a table, LookupError for a key that is not there.
+    Raises KeyError for a table, LookupError for a key that is not there, or is the only one.
     """
     vocabulary = encoders.vocabulary(table)
     row = int(vocabulary.row_of([key])[0])
     if row == 0:
         raise LookupError(f"{table} has no key {key!r}: the training data lack it, or it was too rare")
-    path = next(w["path"] for w in model.manifest["weights"] if w["vocabulary"] == table)
+    if len(vocabulary.keys) == 1:
+        raise LookupError(f"{table} has no other key than {key!r}")
+    path = next(w["path"] for w in model.manifest["weights"] if vocabulary_of(w) == table)
     weight = model.part(path.removesuffix(".weight")).weight.detach()[: len(vocabulary.keys) + 1].cpu()
     directions = torch.nn.functional.normalize(weight, dim=1)
     cosines = directions @ directions[row]

@@ -17,7 +17,9 @@ from specc_runtime.batch import Bag
 
 SPEC = """model looked
 table items = vocab(50, 8)
-space user from request { id: vocab(20, 4), tags: bag(vocab(9, 4), mean) }
+space user from request {
+  id: vocab(20, 4), age: number(standard, default = 30), tags: bag(vocab(9, 4), mean)
+}
 space ad from candidate { item: items }
 space visits[session <= 3, step <= 4] from request { item: items, price: number(none) }
 each = mean(visits, over step)
@@ -31,7 +33,7 @@ attention within(query[d], key[session, step, e]) -> [session, e] {
 }
 joined = concat(user, ad, pool(ad, each), mean(within(ad, visits), over session))
 predict click: binary = joined |> mlp([16], act = relu) |> linear(1)
-train { optimizer = adam(lr = 0.02), batch = 64, epochs = 4, seed = 1 }
+train { optimizer = adam(lr = 0.02), batch = 64, epochs = 4, seed = 1, group = ad.item }
 """
 
 
@@ -49,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(
             {
                 "user_id": f"u{user}",
+                "user_age": None if user == 3 else 20 + user,
                 "user_tags": [draw.choice("abc") for _ in range(draw.randrange(3))],
                 "ad_item": f"i{draw.randrange(9)}",
                 "visits_item": [[f"i{x}" for x in steps] for steps in visits],
@@ -142,6 +145,32 @@ def test_calibration_and_nearest_rows(folder: Path) -> None:
     assert [x["cosine"] for x in near] == sorted((x["cosine"] for x in near), reverse=True)
 
 
+def test_what_stands_alone_is_said_as_the_data_have_it(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "data.jsonl").read_text(encoding="utf-8").splitlines()]
+    for user in (3, 4):
+        number = next(i for i, line in enumerate(lines, 1) if line["user_id"] == f"u{user}")
+        fields = found(inspect(folder, "--example", number, "--json"))["fields"]
+        assert fields["user.id"] == f"u{user}"
+        assert fields["user.age"].startswith("none (" if user == 3 else "24 (")
+
+
+def test_an_example_may_have_no_history_and_no_label(folder: Path, tmp_path: Path) -> None:
+    example = {"user_id": "u1", "user_age": 20, "user_tags": [], "ad_item": "i1"}
+    file = tmp_path / "one.jsonl"
+    file.write_text(json.dumps({**example, "visits_item": [], "visits_price": []}), encoding="utf-8")
+    result = CliRunner().invoke(main, ["inspect", str(folder / "m"), str(file), "--example", "1"])
+    assert result.exit_code == 0, result.output
+    assert "(nothing to look at)" in result.output
+    assert "label" not in result.output
+
+
+def test_groups_are_those_of_the_spec_and_one_shuffle_has_no_spread(folder: Path) -> None:
+    result = inspect(folder, "--importance", "--metric", "gauc", "--repeats", 1, "--json")
+    data = found(result)
+    assert data["fields"][0]["field"] == "user.id"
+    assert {of["spread"] for of in data["fields"]} == {None}
+
+
 @pytest.mark.parametrize(
     ("options", "data", "said", "code"),
     [
@@ -152,8 +181,10 @@ def test_calibration_and_nearest_rows(folder: Path) -> None:
         (["--example", 401], True, "there are 400 rows", 1),
         (["--nearest", "items", "zz"], False, "has no key 'zz'", 1),
         (["--nearest", "itms", "i3"], False, "did you mean `items`?", 1),
-        (["--importance", "--metric", "aucc"], True, "aucc", 1),
-        (["--calibration", "colour"], True, "colour", 1),
+        (["--importance", "--metric", "aucc"], True, "there is no metric 'aucc'", 1),
+        (["--importance", "--metric", "rmse"], True, "is of real predictions", 1),
+        (["--calibration", "ad_itm"], True, "did you mean `ad_item`?", 1),
+        (["--calibration", "visits_item"], True, "it has lists", 1),
     ],
 )
 def test_what_cannot_be_looked_at_is_told(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -161,16 +162,27 @@ def evaluate_files(
         directory, lambda files: (encoders_beside(model, files), Baselines.among(files))
     )
     slices = [Slices(column) for column in dict.fromkeys(by)]
-    columns = {s.column: _column(model.manifest, files, s.column, dialect) for s in slices}
+    columns = {s.column: column_of_field(model.manifest, files, s.column, dialect) for s in slices}
+    _look_for(columns.values(), files, dialect)
     stream = _plain(
         model, files, encoders, group or model.manifest["train"]["group"], dialect, tell, columns.values()
     )
-    lacking = [c for c in columns.values() if c not in stream.source.names]
-    if lacking:
-        where = ", ".join(map(str, files))
-        raise DataError([Fault(where, "there is no such column to slice by", c) for c in lacking])
     batches = _sliced(stream, slices, columns)
     return evaluate(model, batches, baselines, watch, at=at, slices=slices)
+
+
+def _look_for(columns: Iterable[str], files: Sequence[Path], dialect: Dialect) -> None:
+    """Look whether some file has each of some columns. Raises DataError."""
+    there = {name: None for file in files for name in names_of(file, dialect)}
+    where = ", ".join(map(str, files))
+    faults = []
+    for column in columns:
+        if there and column not in there:
+            close = get_close_matches(column, there, 1)
+            advice = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(there)}"
+            faults.append(Fault(where, "there is no such column to slice by", column, help=advice))
+    if faults:
+        raise DataError(faults)
 
 
 def _sliced(stream: Stream, slices: Sequence[Slices], columns: Mapping[str, str]) -> Iterator[Batch]:
@@ -200,7 +212,7 @@ def _plain(
 ) -> Stream:
     """Examples in the files' order. others: columns that are read, too."""
     columns = columns_of(model.manifest)
-    keys = _keys(model.manifest, files, group, dialect)
+    keys = groups_by(model.manifest, files, group, dialect)
     for other in (*others, *(() if keys is None else (keys,))):
         columns.setdefault(other, Column("key"))
     examples = Examples(files, columns, dialect)
@@ -214,18 +226,18 @@ def large(manifest: Mapping[str, Any]) -> int:
     return LARGE // 16 if of_requests(manifest) else LARGE
 
 
-def _keys(
+def groups_by(
     manifest: Mapping[str, Any], files: Sequence[Path], group: str | None, dialect: Dialect
 ) -> str | None:
-    """The column whose values group examples: that of a field, a column by its name, or the user's."""
+    """Return the column whose values group examples: that of a field, a column by its name, or the user's."""
     if group is not None:
-        return _column(manifest, files, group, dialect)
+        return column_of_field(manifest, files, group, dialect)
     if of_requests(manifest):
         return None  # each request is a group
     return USER if USER in names_of(files[0], dialect) else None
 
 
-def _column(manifest: Mapping[str, Any], files: Sequence[Path], name: str, dialect: Dialect) -> str:
+def column_of_field(manifest: Mapping[str, Any], files: Sequence[Path], name: str, dialect: Dialect) -> str:
     """The column of a field by its path, as the files have it; else the column of that name."""
     field = next((f for f in manifest["fields"] if f["path"] == name), None)
     if field is None:

@@ -49,7 +49,7 @@ class Slices:
         """Return the number of each value's slice. Raises Unfit for lists."""
         whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         if pa.types.is_nested(whole.type):
-            raise Unfit(f"the column is {whole.type}, and slices are by one value a row")
+            raise Unfit("it has lists, and slices are by one value a row")
         if not pa.types.is_dictionary(whole.type):
             whole = whole.dictionary_encode()
         try:
