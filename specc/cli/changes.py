@@ -41,11 +41,13 @@ class Change:
 @dataclass(frozen=True)
 class Weights:
     """What becomes of weights when the second starts from the first. kept: paths by how they go over; anew:
-    by path the reason; gone: those that only the first has."""
+    by path the reason; gone: those that only the first has; renamed: from what is new to what has gone and
+    had the very same weights."""
 
     kept: dict[str, list[str]]
     anew: dict[str, str]
     gone: list[str]
+    renamed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -135,15 +137,38 @@ def _memory(graph: Graph, batch: int) -> dict[str, Parts]:
 
 
 def _weights(before: Side, after: Side) -> Weights:
-    given = _shapes(before.manifest["weights"])
+    given, all_wanted = _shapes(before.manifest["weights"]), _shapes(after.manifest["weights"])
     kept, anew = dict[str, list[str]](), dict[str, str]()
-    for path, wanted in _shapes(after.manifest["weights"]).items():
+    for path, wanted in all_wanted.items():
         found = carried(path, before.manifest, after.manifest, given.get(path), wanted)
         if found.why is None:
             kept.setdefault(found.how, []).append(path)
         else:
             anew[path] = found.why
-    return Weights(kept, anew, sorted(given.keys() - _shapes(after.manifest["weights"]).keys()))
+    gone = {path: shape for path, shape in given.items() if path not in all_wanted}
+    new = {path: shape for path, shape in all_wanted.items() if path not in given}
+    return Weights(kept, anew, sorted(gone), _renamed(_by_name(gone, before), _by_name(new, after)))
+
+
+# The shapes of what a declared name has, by the rest of the path.
+Own = dict[str, list[int]]
+
+
+def _by_name(shapes: Mapping[str, list[int]], side: Side) -> dict[str, Own]:
+    """Sort weights by the field that has them, or by the first name of their path."""
+    fields = {entry["path"] for entry in side.manifest["fields"]}
+    found: dict[str, Own] = {}
+    for path, shape in shapes.items():
+        name = next((f for f in fields if path.startswith(f"{f}.")), path.partition(".")[0])
+        found.setdefault(name, {})[path.removeprefix(name)] = shape
+    return found
+
+
+def _renamed(gone: Mapping[str, Own], new: Mapping[str, Own]) -> dict[str, str]:
+    """Return which names have the very weights that one other, which has gone, had."""
+    alike = {name: [old for old in gone if gone[old] == own] for name, own in new.items()}
+    olds = [old for found in alike.values() for old in found]
+    return {name: of[0] for name, of in alike.items() if len(of) == 1 and olds.count(of[0]) == 1}
 
 
 def _shapes(entries: Iterable[Mapping[str, Any]]) -> dict[str, list[int]]:

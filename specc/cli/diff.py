@@ -81,6 +81,8 @@ def _text(found: Changes, before: str, after: str) -> str:
     lines += [f"  {path} {why}" for path, why in weights.anew.items()]
     if weights.gone:
         lines.append(f"  {', '.join(weights.gone)} {'is' if len(weights.gone) == 1 else 'are'} dropped")
+    for name, old in weights.renamed.items():
+        lines.append(f"  {name} has the weights that {old} had: they carry over if it stays {old}")
     return "\n".join(lines)
 
 

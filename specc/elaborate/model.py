@@ -187,7 +187,7 @@ def _check_overrides(world: World, named: Mapping[str, Any]) -> None:
                 "E0405",
                 f"`{world.program.main.name}` has no param `{name}` to override",
                 world.program.main.ident.span,
-                help=f"did you mean `{close}`?" if close else "its params: " + ", ".join(params),
+                help=f"did you mean `{close}`?" if close else f"its params: {', '.join(params) or 'none'}",
             )
 
 

@@ -119,3 +119,15 @@ def test_a_folder_that_is_no_model_is_refused(spec: Path) -> None:
     assert done.exit_code == 1
     assert "is not a compiled model" in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_new_name_for_the_same_weights_is_told(spec: Path) -> None:
+    file = spec.with_name("changed.arec")
+    text = SPEC.replace("items", "goods").replace("predict click", "predict bought")
+    text = text.replace("id: ids", "number: ids")
+    file.write_text(text, encoding="utf-8")
+    weights = diff(spec, file)["weights"]
+    assert weights["renamed"] == {"goods": "items", "bought": "click", "user.number": "user.id"}
+    told = CliRunner().invoke(main, ["diff", str(spec), str(file)]).stdout
+    assert "carry over if it stays items" in told
+    assert f"--start-from MODEL, where MODEL is {spec}, trained" in told
