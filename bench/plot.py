@@ -91,7 +91,7 @@ def draw(found: Sequence[Bar], path: Path) -> None:
         if contender in names
     ]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
     path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))

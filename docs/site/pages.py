@@ -19,9 +19,17 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?P<anchor>#[^)\s]*)?(?=\))")
 _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+_SPREAD = re.compile(r"(\d) ± (?=\d)")  # not to be broken in a cell
+# Code of one line, in which MkDocs, unlike GitHub, takes a `|` as it is even in a table.
+_CELL_CODE = re.compile(r"`[^`\n]*`")
+# The comment that a spec begins with, and the addresses and code in it.
+_ABOUT = re.compile(r"(?:^#.*\n)+")
+_ADDRESS = re.compile(r"(https?://\S*[^\s,;.:)]|`[^`]*`)")
 # What a test reads in a document: the name of a block's file, and why a block is not run.
 _FILE = re.compile(r"<!-- file: (\S+) -->\n```(\w+)\n")
 _NOTE = re.compile(r"<!-- (?:needs|not run): [^>]*-->\n")
+# Pages about models that are of no single one of the seven.
+_OTHER = {"models/README.md", "models/results.md", "models/taobao.md"}
 _FAULTS = re.compile(r"^```arec (faulty|repaired|options)$", re.M)
 
 
@@ -46,9 +54,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         if "Models" in section:
             section["Models"] += [
                 "models/results.md",
-                {"The seven": sorted(_pages("docs/models/") - {"models/README.md", "models/results.md"})},
+                {"The seven": sorted(_pages("docs/models/") - _OTHER)},
                 {"Their specs": [_site()[path] for path in _specs() if path.count("/") == 1]},
-                {"More models": [_site()[path] for path in _specs() if path.startswith("specs/more/")]},
+                {"More models": ["models/taobao.md", *_more()]},
                 {"Standard library": [_site()[path] for path in _specs() if path.startswith("specs/std/")]},
             ]
     return config
@@ -57,12 +65,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """The text of a page with the site's links, and with the names of its files as titles."""
     here = {target: path for path, target in _site().items()}[page.file.src_uri]
+    if page.file.src_uri == "index.md":
+        page.meta["hide"] = ["navigation"]  # it would name this page alone
     text = _FILE.sub(r'```\2 title="\1"\n', _NOTE.sub("", markdown))
     text = _FAULTS.sub(r'```arec title="\1"', text)
     # Links of code are none: they are cut out, and put back after the rest is rewritten.
     code = _FENCE.findall(text)
     rest = _FENCE.split(text)
-    parts = [_LINK.sub(lambda found: _link(found, here, page), part) for part in rest]
+    linked = [_LINK.sub(lambda found: _link(found, here, page), part) for part in rest]
+    parts = [_CELL_CODE.sub(lambda code: code[0].replace(r"\|", "|"), part) for part in linked]
+    parts = [_SPREAD.sub("\\1\u00a0±\u00a0", part) for part in parts]
     return "".join(part + fence for part, fence in zip(parts, [*code, ""], strict=True))
 
 
@@ -103,12 +115,47 @@ def _specs() -> list[str]:
     return [f"specs/{path}" for path in _below("specs", "**/*.arec")]
 
 
+def _more() -> list[str]:
+    return [_site()[path] for path in _specs() if path.startswith("specs/more/")]
+
+
 def _spec(path: str) -> str:
     """The page of a spec: its picture, where it is a model, and its text."""
     name = Path(path).stem
     text = (ROOT / path).read_text(encoding="utf-8")
-    drawn = f"![{name}]({name}.svg)\n\n" if _picture(path) else ""
-    return f'# {name}\n\n{drawn}```arec title="{path}"\n{text}```\n'
+    blocks = [f"# {name}", _about(text), *_elsewhere(path)]
+    if _picture(path):
+        blocks.append(f"![{name}]({name}.svg)")
+    return "\n\n".join(filter(None, [*blocks, f'```arec title="{path}"\n{text}```'])) + "\n"
+
+
+def _about(text: str) -> str:
+    """What the comment at the head of a spec says, its addresses as links; `_`, `*`, `<` are themselves."""
+    found = _ABOUT.match(text)
+    lines = [] if found is None else [line.removeprefix("#").strip() for line in found[0].splitlines()]
+    parts = _ADDRESS.split("\n".join(lines))
+    # Every second part is an address or code.
+    return "".join(
+        re.sub(r"([_*<])", r"\\\1", part) if place % 2 == 0 else part if part[0] == "`" else f"<{part}>"
+        for place, part in enumerate(parts)
+    )
+
+
+def _elsewhere(path: str) -> list[str]:
+    """Where other pages have a spec's equations and results, or its rows of a table of results."""
+    name = Path(path).stem
+    for model in sorted(_pages("docs/models/") - _OTHER, key=len, reverse=True):
+        if path.count("/") == 1 and name.partition("_")[0] == Path(model).stem:
+            about = f"[{Path(model).stem}](../docs/{model})"
+            return [f"Its equations, what the published code does otherwise, and results: {about}."]
+    page = "docs/models/taobao.md"
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    begins = [i for i, line in enumerate(lines) if line.startswith(f"| [{name}](../../{path})")]
+    if not begins:
+        return []
+    head = max(i for i, line in enumerate(lines[: begins[0]]) if line.startswith("|---"))
+    rows = [re.sub(r"\[(\w+)\]\([^)]*\)", r"\1", lines[i]) for i in begins]
+    return [f"On [one log of clicks](../../{page}):", "\n".join([lines[head - 1], lines[head], *rows])]
 
 
 @cache

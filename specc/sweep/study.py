@@ -130,7 +130,6 @@ def open_study(sweep: Sweep, plan: Plan, overwrite: bool = False) -> optuna.Stud
     if not known:
         for name, value in about.items():
             study.set_user_attr(name, value)
-        study.enqueue_trial(default(plan.space, plan.domains, plan.recipe))
     different = [name for name, value in about.items() if known and known.get(name) != value]
     if different:
         raise SweepError(
@@ -139,8 +138,16 @@ def open_study(sweep: Sweep, plan: Plan, overwrite: bool = False) -> optuna.Stud
         )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)  # of a run that was killed
+    _begin_with(study, default(plan.space, plan.domains, plan.recipe))
     rmtree(sweep.folder / TRIALS, ignore_errors=True)
     return study
+
+
+def _begin_with(study: optuna.Study, choice: dict[str, Any]) -> None:
+    """Let the next trial be a choice that none has been, or one that was interrupted."""
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if not any(t.system_attrs.get("fixed_params") == choice for t in [*waiting, *shown(study)]):
+        study.enqueue_trial(choice)
 
 
 def storage(path: Path) -> JournalStorage:

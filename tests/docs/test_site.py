@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,18 @@ def test_every_diagnostic_and_every_spec_has_a_page(site: Path) -> None:
         made = site / spec.relative_to(ROOT).with_suffix(".html")
         assert spec.stem in made.read_text(encoding="utf-8")
         assert made.with_suffix(".svg").is_file() or "std" in made.parts
+
+
+def test_a_spec_s_page_leads_to_its_equations_or_has_its_results(site: Path) -> None:
+    assert "../models/dsin.html" in (site / "specs" / "dsin_official.html").read_text(encoding="utf-8")
+    ranked = (site / "specs" / "more" / "esmm.html").read_text(encoding="utf-8")
+    assert ranked.count("<td>esmm, ") == 2
+    assert 'href="https://arxiv.org/abs/1804.07931"' in ranked
+
+
+def test_code_in_tables_is_as_it_stands(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not re.search(r"<td><code>[^<]*\\\|", page.read_text(encoding="utf-8")), page
 
 
 def test_the_search_knows_the_pages(site: Path) -> None:

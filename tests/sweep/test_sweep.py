@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 import specc
 from specc.cli import main
+from specc_runtime.train import Interrupted
 
 pytest.importorskip("optuna")
 pytest.importorskip("plotly")
@@ -141,6 +142,19 @@ def test_a_killed_sweep_goes_on(folder: Path) -> None:
     assert told
     assert {f"trial {t['number']}" for t in more["trials"]} >= {line.partition(":")[0] for line in told}
     assert all(t["state"] != "failed" for t in more["trials"])
+
+
+def test_the_spec_as_it_stands_is_tried_though_it_was_interrupted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("specc.sweep.trials.fit", interrupted)
+        assert sweep(folder, "--trials", 2).exit_code == 128 + signal.SIGTERM
+    (only,) = found(sweep(folder, "--trials", 1, "--json"))["trials"]
+    assert only["settings"] == {"dim": "8", "wide": "8", "drop": "0.0", "act": "relu"}
 
 
 def test_it_ends_where_everything_was_tried(folder: Path) -> None:
