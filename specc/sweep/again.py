@@ -28,6 +28,7 @@ from specc.sweep.study import (
     one_at_a_time,
     shown,
     storage,
+    value_of,
     winner,
 )
 from specc.sweep.trials import learn
@@ -56,10 +57,10 @@ def confirm(
 
 
 def _finalists(study: optuna.Study, sweep: Sweep) -> list[FrozenTrial]:
-    """Return the trials that are best by their own value."""
-    trials = [t for t in shown(study) if t.state == TrialState.COMPLETE]
+    """Return the trials that are best by their own value, those among them that were given up."""
+    trials = [t for t in shown(study) if value_of(t) is not None and t.state != TrialState.FAIL]
     higher = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    trials.sort(key=lambda t: (-t.value if higher else t.value, t.number))  # type: ignore[operator]
+    trials.sort(key=lambda t: (-(value_of(t) or 0.0) if higher else value_of(t) or 0.0, t.number))
     return trials[: sweep.confirm]
 
 

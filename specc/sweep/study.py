@@ -219,5 +219,5 @@ def value_of(trial: FrozenTrial) -> float | None:
 
 def winner(study: optuna.Study) -> FrozenTrial | None:
     """Return the best trial; None where none was finished."""
-    trials = shown(study)
-    return trials[0] if trials and trials[0].state == TrialState.COMPLETE else None
+    best = next(iter(shown(study)), None)
+    return best if best and (best.state == TrialState.COMPLETE or best.number in confirmed(study)) else None

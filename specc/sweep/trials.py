@@ -112,7 +112,7 @@ def _train(
 ) -> None:
     """Train one choice, and tell the study how it did."""
     folder = sweep.folder / TRIALS / str(trial.number)
-    watcher = _Watcher(trial, recipe.metric)
+    watcher = _Watcher(trial, recipe.metric, _changed(recipe, chosen.recipe).epochs)
     begun = time.monotonic()
     try:
         outcome, value, parameters = learn(sweep, recipe, chosen, folder, tell, [watcher])
@@ -137,8 +137,8 @@ def _train(
 class _Watcher:
     """Hands the value of each epoch to a trial, which may be given up for it. A Logger."""
 
-    def __init__(self, trial: optuna.Trial, metric: str) -> None:
-        self.trial, self.metric, self.epochs = trial, metric, 0
+    def __init__(self, trial: optuna.Trial, metric: str, most: int) -> None:
+        self.trial, self.metric, self.most, self.epochs = trial, metric, most, 0
 
     def begin(self, step: int, epochs: int) -> None:
         """Nothing is kept from before."""
@@ -149,7 +149,7 @@ class _Watcher:
         found = [of[self.metric] for of in values["metrics"].values() if self.metric in of]
         self.epochs = values["epoch"]
         self.trial.report(sum(found) / len(found), self.epochs)
-        if self.trial.should_prune():
+        if self.epochs < self.most and self.trial.should_prune():
             raise optuna.TrialPruned
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+from specc.cli import COMMANDS
 from specc.driver import load
 from specc.passes import prepared
 from specc.show.scene import scene
@@ -54,6 +55,17 @@ def test_peers_take_as_long_as_was_measured() -> None:
         for peer, figure in list(zip(peers, figures, strict=True))[2:]:
             measured = [float(row[column]) for row in rows if row[0] == peer]
             assert figure == f"{_short(min(measured))} to {_short(max(measured))}", peer
+
+
+def test_it_counts_what_there_is() -> None:
+    (number,) = re.findall(r"`specs/more` has \[(\d+) more\]", README)
+    assert int(number) == len(list((ROOT / "specs" / "more").glob("*.arec")))
+
+
+def test_every_command_is_named() -> None:
+    table = README[README.index("## What else there is") :]
+    named = set(re.findall(r"`(\w+)`", table)) | {"demo", "lsp"}
+    assert set(COMMANDS) <= named, set(COMMANDS) - named
 
 
 def _short(ratio: float) -> str:
