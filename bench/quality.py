@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results" / "quality.json"
 ROWS = 70_000
 TRAIN, VALID, BATCH = 30_000, 5_000, 128
 # Of each sweep: trials, the first of them the spec's own params; how many are confirmed; epochs at most.
-TRIALS, CONFIRM, EPOCHS = 16, 3, 4
+TRIALS, CONFIRM, EPOCHS = 12, 2, 4
 RATES = "1e-3..3e-2"
 # The runs that are tested have seeds from here on: a sweep has others.
 SEED = 100
@@ -252,6 +252,7 @@ def swept(model: str, log: Log, data: Path, folder: Path, trials: int) -> tuple[
     from specc.sweep import found
     from specc.sweep.run import run
     from specc.sweep.study import Sweep, winner
+    from specc_runtime.files import exclusive
 
     parts = examples_of(model, log, data, folder)
     spec, params = spec_and_params(model)
@@ -262,7 +263,8 @@ def swept(model: str, log: Log, data: Path, folder: Path, trials: int) -> tuple[
     )  # fmt: skip
     sweep.folder.mkdir(parents=True, exist_ok=True)
     plan = sweep.read()
-    study = run(sweep, plan, told=lambda text: click.echo(f"{log.name} {model} {text}"))
+    with exclusive(sweep.folder, "bench.quality"):
+        study = run(sweep, plan, told=lambda text: click.echo(f"{log.name} {model} {text}"))
     path, best = found.write_winner(study, sweep, plan), winner(study)
     assert path is not None
     assert best is not None

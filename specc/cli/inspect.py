@@ -147,7 +147,7 @@ def _calibration(
 ) -> tuple[Any, str]:
     """Where predictions are too high or too low, by value of a column: the mean prediction over the mean
     label, and the expected calibration error."""
-    from specc.cli.results import as_text
+    from specc.cli.results import SHOWN, as_text
     from specc_runtime.data import find_tests
     from specc_runtime.train import evaluate_files
 
@@ -161,12 +161,14 @@ def _calibration(
     }
     blocks = []
     for name in found.whole:
-        own = {
-            f"{value} ({row[name]['examples']:,})": {k: v for k, v in row[name].items() if k != "examples"}
-            for value, row in rows.items()
-            if row.get(name)
-        }
-        blocks.append(as_text({f"{name} by {column}": own}))
+        own = [(value, dict(row[name])) for value, row in rows.items() if name in row]
+        own.sort(key=lambda one: -one[1]["examples"])
+        shown = {f"{value} ({of.pop('examples'):,})": of for value, of in own[:SHOWN]}
+        more = len(own) - SHOWN
+        blocks.append(
+            as_text({f"{name} by {column}": shown})
+            + (f"\n  and {more:,} rarer ones (--json has them)" if more > 0 else "")
+        )
     return rows, "\n\n".join(blocks)
 
 

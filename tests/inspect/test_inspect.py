@@ -139,6 +139,9 @@ def test_calibration_and_nearest_rows(folder: Path) -> None:
     data = found(inspect(folder, "--calibration", "ad.item", "--json"))
     assert set(data) == {f"i{i}" for i in range(9)}
     assert sum(of["click"]["examples"] for of in data.values()) == 400
+    lines = inspect(folder, "--calibration", "ad.item").output.splitlines()[1:]
+    counts = [int(line.split("(")[1].split(")")[0]) for line in lines]
+    assert counts == sorted((of["click"]["examples"] for of in data.values()), reverse=True)
     near = found(inspect(folder, "--nearest", "items", "i3", "--top", 4, "--json", data=False))
     assert len(near) == 4
     assert "i3" not in {x["key"] for x in near}
