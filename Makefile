@@ -26,7 +26,8 @@ export OMP_NUM_THREADS ?= 1
 
 # What lint, types and tests need beside it: tools, and every extra that runs on a CPU.
 .venv/dev.stamp: .venv/arec.stamp
-	$(BIN)/$(PIP) --editable ./runtime --editable '.[dev,lightning,lsp,onnx,retrieval,serve,sweep,tensorboard,docs]'
+	$(BIN)/$(PIP) --editable ./runtime --editable \
+		'.[dev,docs,lightning,lsp,mlflow,notebook,onnx,retrieval,serve,sweep,tensorboard,wandb]'
 	@touch $@
 
 install: .venv/arec.stamp

@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "compile",
     "load",
+    "load_ipython_extension",
 ]
 # `specc check` needs neither: their modules are imported when they are asked for.
 _HOME = {"PassError": "passes", "Placement": "devices"}
@@ -45,3 +46,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return found
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext specc` in a notebook: the cell magic `%%arec`, and pictures of all models."""
+    import_module(f"{__name__}.notebook.magic").load(shell)

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,12 @@ class SpecError(ValueError):
 
         super().__init__("the spec has faults\n" + render(report, "terminal"))
         self.report = report
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback: the faults."""
+        from specc.report.render import render
+
+        return render(self.report, "terminal", colour=True).splitlines()
 
 
 def located(path: Path | str) -> Path:
@@ -288,8 +295,9 @@ def compile(
     placement: overrides of devices and places. params: overrides of the spec's params.
     Raises SpecError with every fault, PassError, or DeviceError where this machine lacks a device.
     """
-    from specc_runtime import from_texts
+    from specc_runtime import Model, from_texts
 
+    Model.shows = shown
     report = Report()
     with uncollected():
         found = compiled(spec, passes, placement, params, report)
@@ -304,6 +312,12 @@ def compile(
             stacklevel=2,
         )
     return model
+
+
+def shown(model: Model) -> dict[str, str]:
+    """Return a model as notebooks show it: a summary as text, and with its picture as HTML."""
+    found: dict[str, str] = import_module("specc.notebook.models").bundle(model)
+    return found
 
 
 def compiled(

@@ -8,6 +8,7 @@ Every function returns HTML; `page` puts it together.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -53,6 +54,19 @@ _STYLE += "".join(
     f".s{i} {{ stroke: var(--c{i}); }} .f{i} {{ fill: var(--c{i}); }}\n" for i in range(COLOURS)
 )
 
+# The same within another page, which says how dark it is by the colour of its text.
+_RULE = re.compile(r"(?:^|(?<=\}))\s*([^{}]+?)\s*\{")
+_OWN = _STYLE[_STYLE.index("h1 {") :]
+_WITHIN = (
+    ".arec { --ink: currentColor; --soft: color-mix(in srgb, currentColor 70%, transparent);\n"
+    "  --rule: color-mix(in srgb, currentColor 18%, transparent);\n"
+    "  --panel: color-mix(in srgb, currentColor 5%, transparent);\n"
+    "  --c0: #2f81f7; --c1: #e0632a; --c2: #2ea043; --c3: #c74fd6; --c4: #b58a00; --c5: #1ba39c; }\n"
+    + _RULE.sub(
+        lambda found: "\n" + ", ".join(f".arec {one.strip()}" for one in found[1].split(",")) + " {", _OWN
+    )
+)
+
 _ENDLESS = 1e300  # from here on a difference of two values may be infinite
 # A figure's size in units of its SVG, and the room around what is plotted.
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 420, 280, 52, 12, 10, 42
@@ -76,6 +90,11 @@ def page(title: str, *blocks: str, about: str = "") -> str:
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{said}" + "".join(blocks) + "</body>\n</html>\n"
     )
+
+
+def fragment(*blocks: str) -> str:
+    """Blocks as a part of somebody else's page, such as a notebook's, in its colours."""
+    return f'<div class="arec">\n<style>{_WITHIN}</style>\n{"".join(blocks)}</div>\n'
 
 
 def section(heading: str, *blocks: str) -> str:

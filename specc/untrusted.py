@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specc.driver import Compiled, SpecError, compiled
+from specc.driver import Compiled, SpecError, compiled, shown
 from specc.report import Report
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ def load(directory: str | Path, devices: Wanted = None) -> Model:
 
     Raises ArtefactError, DeviceError, and SpecError where the spec has faults.
     """
+    from specc_runtime import Model
     from specc_runtime import load as load_model
 
+    Model.shows = shown
     return load_model(directory, devices, compiler=texts_of)
 
 

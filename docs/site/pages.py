@@ -1,4 +1,5 @@
-"""Adds to the site what is not in docs/: the README, the diagnostics' pages and a page for every spec.
+"""Adds to the site what is no Markdown in docs/: the README, the notebook, the diagnostics' pages, a page for
+every spec.
 
 A hook of MkDocs. Texts keep their links as they stand in the repository: `_site` says which file of it is
 which page, and every link of a page is rewritten by it.
@@ -6,10 +7,12 @@ which page, and every link of a page is rewritten by it.
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -30,14 +33,16 @@ _FILE = re.compile(r"<!-- file: (\S+) -->\n```(\w+)\n")
 _NOTE = re.compile(r"<!-- (?:needs|not run): [^>]*-->\n")
 # Pages about models that are of no single one of the seven.
 _OTHER = {"models/README.md", "models/results.md", "models/taobao.md"}
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAULTS = re.compile(r"^```arec (faulty|repaired|options)$", re.M)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Add the pages that `_site` names beyond docs/."""
     for path, page in _site().items():
-        if not path.startswith("docs/"):
-            text = _spec(path) if path.endswith(".arec") else (ROOT / path).read_text(encoding="utf-8")
+        if not path.startswith("docs/") or path.endswith(".ipynb"):
+            made = _MADE.get(Path(path).suffix)
+            text = made(path) if made is not None else (ROOT / path).read_text(encoding="utf-8")
             files.append(File.generated(config, page, content=text))
     for path in _specs():
         drawn = _picture(path)
@@ -96,6 +101,7 @@ def _site() -> dict[str, str]:
     named = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
     named |= {"LICENSE": "license.md"}
     named |= {f"docs/{path}": path for path in _below("docs", "**/*.md")}
+    named |= {f"docs/{path}": path.replace(".ipynb", ".md") for path in _below("docs", "*.ipynb")}
     named |= {
         f"specc/report/pages/{name}": f"diagnostics/{name}" for name in _below("specc/report/pages", "*.md")
     }
@@ -156,6 +162,31 @@ def _elsewhere(path: str) -> list[str]:
     head = max(i for i, line in enumerate(lines[: begins[0]]) if line.startswith("|---"))
     rows = [re.sub(r"\[(\w+)\]\([^)]*\)", r"\1", lines[i]) for i in begins]
     return [f"On [one log of clicks](../../{page}):", "\n".join([lines[head - 1], lines[head], *rows])]
+
+
+def _notebook(path: str) -> str:
+    """The page of a notebook: its texts, its code, and what that gave."""
+    blocks = []
+    for cell in json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            blocks.append(source)
+        else:
+            language = "arec" if source.startswith("%%arec") else "python"
+            blocks += [f"```{language}\n{source}\n```", *map(_output, cell["outputs"])]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell gave: its HTML, else its text without colours."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        return "".join(data["text/html"])
+    text = "\n".join(output.get("traceback", ())) or "".join(output.get("text") or data["text/plain"])
+    return f"```text\n{_COLOUR.sub('', text).rstrip()}\n```"
+
+
+_MADE = {".arec": _spec, ".ipynb": _notebook}
 
 
 @cache

@@ -12,7 +12,7 @@ from functools import wraps
 from inspect import unwrap
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -70,14 +70,16 @@ class Model(nn.Module):
 
     manifest: what the model reads and gives, as in manifest.json.
     files: the texts that an artefact directory holds beside the weights, by file name.
-    directory: that directory, of a model that was loaded from one.
+    directory: that directory, of a model that was loaded from one or trained into one.
     saved_as: the hash of the weights as they were last saved or loaded, where they were.
     at_once: how many numbers a value of candidates has at most where they are scored on the host without
         gradients, and how many each has a row, by axes; candidates that have more are scored in pieces. None
         for a model whose candidates are always scored at once.
+    shows: gives a model by MIME type, for notebooks; specc sets it.
     """
 
     at_once: tuple[int, Widths] | None = None
+    shows: ClassVar[Callable[[Model], dict[str, str]] | None] = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,6 +132,10 @@ class Model(nn.Module):
             if wanted(self.home, self.dtype) and scoring.ready(self.dtype):
                 self._scoring = scoring
         return self._scoring is not None
+
+    def _repr_mimebundle_(self, **asked: Any) -> dict[str, str]:
+        """What a notebook shows."""
+        return {"text/plain": repr(self)} if Model.shows is None else Model.shows(self)
 
     def output(self, name: str, batch: Batch) -> Tensor:
         """One result by itself: vectors [rows, width], of one channel [rows].

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("Data", "Train a compiled model."),
     "sweep": ("Data", "Train variants of a spec, and find the best."),
     "evaluate": ("Data", "Evaluate a trained model beside baselines."),
+    "card": ("Data", "Write a model card, as the Hugging Face Hub shows it."),
     "inspect": ("Data", "Look into a trained model: attention, fields, tables."),
     "predict": ("Data", "Predict for rows: one row, one prediction."),
     "score": ("Data", "Score candidates for requests."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,11 +119,12 @@ def _nearest(model: Any, encoders: Encoders, table: str, key: str, top: int) -> 
 def _example(
     model: Any, encoders: Encoders, data: Sequence[Path], number: int, dialect: Dialect, page: Path | None
 ) -> tuple[Any, str]:
-    from specc.inspect.attention import as_data, as_html, as_text, look
+    from specc.inspect.example import as_data, as_html, as_text, example_of
+    from specc.inspect.rows import said_of
     from specc_runtime.files import replace_file
 
     batch, table = _read(model, encoders, data, number - 1, 1, dialect, labels=False)
-    found = look(model, encoders, batch, _given(model.manifest, table))
+    found = example_of(model, encoders, batch, said_of(model.manifest, table))
     if page is not None:
         with replace_file(page) as fresh:
             fresh.write_text(as_html(found, f"Example {number}"), encoding="utf-8")
@@ -177,19 +178,6 @@ def _calibrated(measured: Any) -> dict[str, Any]:
     return {"examples": measured.counts["examples"], **kept}
 
 
-def _given(manifest: Mapping[str, Any], table: pa.Table) -> dict[str, str]:
-    """Return what the one row of a table says of fields that are one value, by their paths."""
-    found = {}
-    for field in manifest["fields"]:
-        names = [name for name in (field["column"], field["fallback"]) if name in table.column_names]
-        value = table.column(names[0])[0].as_py() if names else None
-        if names and value is None:
-            found[field["path"]] = "none"
-        elif isinstance(value, str | int | float):
-            found[field["path"]] = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return found
-
-
 def _read(
     model: Any,
     encoders: Encoders,
@@ -201,36 +189,15 @@ def _read(
 ) -> tuple[Batch, pa.Table]:
     """Return some rows of the data as one batch, grouped as they are evaluated, and the last table of them.
 
-    labels: whether there have to be some. Raises DataError; ends the command where there are no such rows.
+    labels: whether there have to be some. Raises DataError.
     """
-    from specc_runtime import Batch
-    from specc_runtime.data import Column, Examples, columns_of, find_tests, names_of
-    from specc_runtime.encode.labels import of_requests
-    from specc_runtime.train.session import groups_by
+    from specc.inspect.rows import in_files, read
+    from specc_runtime.data import find_tests
 
     files, said = find_tests(data)
     for line in said:
         tell(line)
-    there = {name for file in files for name in names_of(file, dialect)}
-    labels = labels or of_requests(model.manifest) or any(
-        prediction["column"] in there for prediction in model.manifest["predictions"]
-    )  # fmt: skip
-    columns = columns_of(model.manifest, labels=labels)
-    keys = groups_by(model.manifest, files, model.manifest["train"]["group"], dialect)
-    if keys is not None:
-        columns.setdefault(keys, Column("key"))
-    examples = Examples(files, columns, dialect)
-    for note in examples.notes:
+    found = in_files(model.manifest, files, dialect, labels)
+    for note in found.examples.notes:
         tell(note)
-    batches, seen = [], 0
-    for table, origin in examples.tables():
-        first, last = max(begin - seen, 0), min(begin + rows - seen, len(table))
-        if first < last:
-            read = table.slice(first, last - first)
-            batches.append(encoders.encode(read, origin.after(first), labels=labels, keys=keys))
-        seen += len(table)
-        if seen >= begin + rows:
-            break
-    if not batches:
-        fail(f"{', '.join(map(str, data))}: there are {seen:,} rows, and row {begin + 1:,} is asked for")
-    return Batch.collate(batches), read
+    return read(found, encoders, begin, rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -52,37 +53,66 @@ def as_data(found: Compiled) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Section:
+    """Rows of a summary under a title. head: what their columns are; empty where that is plain. right: which
+    columns are numbers."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    right: tuple[int, ...] = ()
+
+
+def sections(written: Graph, graph: Graph) -> list[Section]:
+    """Return what a model reads, computes, predicts and learns, of a graph as it was written and after some
+    passes."""
+    fields = [f for space in graph.spaces for f in space.fields]
+    rows = [(f.path, " or ".join(_columns(f)), encoding(f), type_of(f), f.role) for f in fields]
+    labels = [(p.name, p.kind, f"label in {label(p)}") for p in graph.predictions]
+    labels += [(r.name, "output", str(graph.node(r.node).type)) for r in graph.results]
+    labels += [(x.name, "loss", "") for x in graph.terms]
+    by_part = parts(graph)
+    rows_of = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in by_part]
+    total = sum(count for _, count, _ in by_part)
+    return [
+        Section("Inputs", ("field", "column", "encoding", "type", "from"), rows),
+        Section("Values", (), _values(written)),
+        Section("Predictions", (), labels),
+        Section(
+            "Parameters",
+            ("part", "parameters", "memory"),
+            [*rows_of, ("in all", f"{total:,}", human(4 * total))],
+            (1, 2),
+        ),
+    ]
+
+
+def params(graph: Graph) -> str:
+    """Return the params of a variant, as a spec writes them."""
+    return ", ".join(f"{name} = {value(v)}" for name, v in graph.params.items())
+
+
 def as_text(found: Compiled, file: str, directory: Path) -> str:
     """Return the summary as sections of aligned columns."""
     graph = found.graph
     batch = _batch(graph)
     lines = [f"{graph.name}: {file} -> {directory}/"]
     if graph.params:
-        lines.append("  " + ", ".join(f"{name} = {value(v)}" for name, v in graph.params.items()))
-    fields = [f for space in graph.spaces for f in space.fields]
-    rows = [(f.path, " or ".join(_columns(f)), encoding(f), type_of(f), f.role) for f in fields]
-    lines += _section("Inputs", [("field", "column", "encoding", "type", "from"), *rows])
-    lines += _section("Values", _values(found.written))
-    labels = [(p.name, p.kind, f"label in {label(p)}") for p in graph.predictions]
-    labels += [(r.name, "output", str(graph.node(r.node).type)) for r in graph.results]
-    labels += [(x.name, "loss", "") for x in graph.terms]
-    lines += _section("Predictions", labels)
-    by_part = parts(graph)
-    rows_of = [(name, f"{count:,}", human(bytes_)) for name, count, bytes_ in by_part]
-    total = sum(count for _, count, _ in by_part)
-    rows_of = [("part", "parameters", "memory"), *rows_of, ("in all", f"{total:,}", human(4 * total))]
-    lines += _section("Parameters", rows_of, right=(1, 2))
+        lines.append("  " + params(graph))
+    for section in sections(found.written, graph):
+        lines += lines_of(section)
     memory: list[tuple[str, ...]] = [("", *_devices_of(graph, batch))]
     for mode in ("training", "scoring"):
         loads = predict(graph, batch, Lengths(), mode)
         memory.append((mode, *(human(loads[d].total) if d in loads else "0" for d in memory[0][1:])))
-    lines += _section(f"Memory of a step, {batch:,} examples at their bounds", memory)
+    lines += lines_of(Section(f"Memory of a step, {batch:,} examples at their bounds", (), memory))
     if graph.places:
-        lines += _section("Devices", list(graph.devices.items()))
+        lines += lines_of(Section("Devices", (), list(graph.devices.items())))
         moved = [
             (m.value, str(m.type), f"{m.origin} -> {m.destination}", human(m.bytes)) for m in moves(graph)
         ]
-        lines += _section("Moves, at most, for each example", moved)
+        lines += lines_of(Section("Moves, at most, for each example", (), moved))
     return "\n".join(lines) + "\n"
 
 
@@ -149,5 +179,7 @@ def _part(weight: Weight) -> str:
     return weight.path.removesuffix(".weight") if weight.kind == "table" else weight.path.partition(".")[0]
 
 
-def _section(title: str, rows: Sequence[Iterable[str]], right: tuple[int, ...] = ()) -> list[str]:
-    return ["", title, *(f"  {line}" for line in aligned(rows, right))] if rows else []
+def lines_of(section: Section) -> list[str]:
+    """Return a section's lines, none where it has no rows."""
+    cells = [section.head, *section.rows] if section.head else section.rows
+    return ["", section.title, *(f"  {line}" for line in aligned(cells, section.right))] if cells else []

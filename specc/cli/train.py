@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from specc.cli.numbers import Whole
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
     from specc_runtime.train import Progress
-    from specc_runtime.train.report import Logger
+    from specc_runtime.train.loggers import Unfailing
 
 PATH = click.Path(path_type=Path)
 
@@ -70,8 +69,13 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 @click.option("--every", type=Whole(1), help="Write a checkpoint after so many steps, too.")
 @data_options
 @click.option(
-    "--tensorboard", type=PATH, metavar="DIR", help="Write losses and metrics for TensorBoard, too."
+    "--log",
+    "logs",
+    multiple=True,
+    metavar="NAME[=WHERE]",
+    help="Tell tensorboard[=DIR], mlflow[=STORE] or wandb[=PROJECT] how it goes, too. Repeatable.",
 )
+@click.option("--tensorboard", type=PATH, metavar="DIR", help="Deprecated: --log tensorboard=DIR.")
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
 @click.option(
@@ -89,6 +93,7 @@ def command(
     params: dict[str, Any],
     valid: tuple[Path, ...],
     test: tuple[Path, ...],
+    logs: tuple[str, ...],
     tensorboard: Path | None,
     devices: tuple[str, ...],
     resume: bool,
@@ -115,8 +120,6 @@ def command(
         Interrupted,
         Recipe,
         TrainingError,
-        evaluate_files,
-        first_of,
         fit,
         has_trained,
         is_start,
@@ -126,6 +129,7 @@ def command(
     directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
     if resume and (overwrite or start_from is not None):
         raise click.UsageError("--resume goes on with what was begun, without --start-from and --overwrite")
+    loggers = loggers_of(logs, tensorboard)
     try:
         if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
             same = again(["--start-from", str(directory)], without=["--start-from="])
@@ -142,7 +146,6 @@ def command(
     recipe = Recipe.of(model.manifest).changed(**changes)
     if (why := recipe.why_whole()) is not None:
         tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
-    begun = time.monotonic()
     try:
         parts = find_parts(data)
         for line in parts.said:
@@ -153,49 +156,57 @@ def command(
             tell("without validation data `patience` stops nothing (--valid gives some)")
         with shown() as (watch, say):
             outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
-                          resume=resume, overwrite=overwrite, start_from=start_from,
-                          dialect=dialect, tell=tell,
+                          test=files_of(test) or parts.test, resume=resume, overwrite=overwrite,
+                          start_from=start_from, dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
-                          watch=watch, say=say, loggers=boards(tensorboard))  # fmt: skip
-        seconds = time.monotonic() - begun
-        tests, at = files_of(test) or parts.test, first_of(recipe.metric)
-        tested = (
-            evaluate_files(model, directory, tests, recipe.group, dialect=dialect, tell=tell, at=at)
-            if tests
-            else None
-        )
+                          watch=watch, say=say, loggers=loggers)  # fmt: skip
     except (DataError, ArtefactError, DeviceError, FileError, NotFinite, TrainingError, ValueError) as error:
         fail(str(error))
     except Interrupted as stopped:
         more = again(["--resume"], without=["--resume", "--overwrite", "--start-from="])
         click.echo(f"interrupted; the checkpoint is written. Go on with:\n  {more}", err=True)
         sys.exit(128 + stopped.number)
+    for logger in loggers:
+        if not logger.failed:
+            tell(f"told {logger}")
     if as_json:
-        click.echo(
-            json.dumps(
-                {"model": str(directory), "seconds": seconds, "epochs": outcome.epochs, "best": outcome.best,
-                 "metric": recipe.metric, "before": outcome.before,
-                 "test": None if tested is None else in_full(tested)},
-                indent=2,
-            )
-        )  # fmt: skip
+        found = {
+            "model": str(directory), "seconds": outcome.seconds, "epochs": outcome.epochs,
+            "best": outcome.best, "metric": recipe.metric, "before": outcome.before,
+            "test": None if outcome.test is None else in_full(outcome.test),
+        }  # fmt: skip
+        click.echo(json.dumps(found, indent=2))
         return
     click.echo(course(outcome, recipe))
-    if tested is not None:
-        click.echo(f"\non the test data: {described(tested)}\n")
-    click.echo(f"{directory}: trained in {seconds:.1f} s")
+    if outcome.test is not None:
+        click.echo(f"\non the test data: {described(outcome.test)}\n")
+    click.echo(f"{directory}: trained in {outcome.seconds:.1f} s")
 
 
-def boards(folder: Path | None) -> list[Logger]:
-    """Return TensorBoard's logger, where it is asked for. Ends the command where it is not installed."""
-    if folder is None:
+def loggers_of(logs: tuple[str, ...], tensorboard: Path | None) -> list[Unfailing]:
+    """Return the loggers that are asked for. Ends the command where one is unknown or not installed."""
+    if tensorboard is not None:
+        tell(f"--tensorboard DIR will go: write --log tensorboard={tensorboard}")
+        logs = (*logs, f"tensorboard={tensorboard}")
+    if not logs:
         return []
-    from specc_runtime.train.report import TensorBoard
+    from specc.report.suggest import nearest
+    from specc_runtime.train.loggers import LOGGERS
 
-    try:
-        return [TensorBoard(folder)]
-    except ImportError:
-        fail("--tensorboard needs TensorBoard: pip install 'arec[tensorboard]'")
+    found = []
+    for text in logs:
+        name, _, where = text.partition("=")
+        if name not in LOGGERS:
+            close = nearest(name, LOGGERS)
+            also = f"; did you mean {close}?" if close else ""
+            raise click.BadParameter(
+                f"there is no logger {name!r}, only {', '.join(LOGGERS)}{also}", param_hint="--log"
+            )
+        try:
+            found.append(LOGGERS[name](where or None))
+        except ImportError as error:
+            fail(f"--log {name} needs a library that is not here ({error}): pip install 'arec[{name}]'")
+    return found
 
 
 def files_of(paths: tuple[Path, ...]) -> list[Path]:

@@ -35,7 +35,7 @@ from specc.sweep.study import (
 from specc_runtime.finite import NotFinite
 from specc_runtime.train import Outcome, Recipe, TrainingError, fit
 from specc_runtime.train.choice import is_better
-from specc_runtime.train.report import Logger
+from specc_runtime.train.report import Logger, Run
 
 # Trials in a row that draw what was tried already, or what a condition forbids: then nothing is left.
 _ENOUGH = 100
@@ -140,7 +140,7 @@ class _Watcher:
     def __init__(self, trial: optuna.Trial, metric: str, most: int) -> None:
         self.trial, self.metric, self.most, self.epochs = trial, metric, most, 0
 
-    def begin(self, step: int, epochs: int) -> None:
+    def begin(self, run: Run) -> None:
         """Nothing is kept from before."""
 
     def note(self, kind: str, step: int, values: Mapping[str, Any]) -> None:

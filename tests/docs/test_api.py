@@ -15,10 +15,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 MODULES = [
     "specc",
     "specc.testing",
+    "specc.inspect",
+    "specc.notebook",
     "specc_runtime",
     "specc_runtime.data",
     "specc_runtime.encode",
     "specc_runtime.train",
+    "specc_runtime.train.loggers",
     "specc_runtime.score",
     "specc_runtime.retrieval",
 ]

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from specc.cli import main
-from specc_runtime.train import Interrupted, Progress
+from specc_runtime.train import Interrupted, Progress, Run
 from specc_runtime.train.report import JsonLines, read_lines
 from tests.train.small import write_examples, write_spec
 from tests.train.test_loop import trained
@@ -78,15 +78,15 @@ def test_what_was_told_is_told_once(folder: Path, tmp_path: Path, step: int) -> 
 
 def test_metrics_are_those_of_the_model_beside_them(tmp_path: Path) -> None:
     log = JsonLines(tmp_path)
-    log.begin(0, 0)
+    log.begin(Run("small", tmp_path))
     log.note("train", 1, {"epoch": 1, "loss": 0.5})
-    log.publish()
+    log.note("saved", 1, {})
     again = JsonLines(tmp_path)
-    again.begin(0, 0)
+    again.begin(Run("small", tmp_path))
     again.note("train", 1, {"epoch": 1, "loss": 0.7})  # a training that fails after that
     assert [told["loss"] for told in read_lines(tmp_path / "metrics.jsonl")] == [0.5]
-    again.begin(1, 0)
-    again.publish()
+    again.begin(Run("small", tmp_path, step=1))
+    again.note("saved", 1, {})
     assert [told["loss"] for told in read_lines(tmp_path / "metrics.jsonl")] == [0.7]
     assert read_lines(tmp_path / "none.jsonl") == []
 
@@ -99,6 +99,7 @@ def test_tensorboard_has_the_same(folder: Path, tmp_path: Path) -> None:
     done = run("train", folder / "small.arec", folder, "-o", tmp_path / "m", "--valid", held, "--epochs", "2",
                "--tensorboard", tmp_path / "board")  # fmt: skip
     assert done.exit_code == 0, done.output
+    assert f"note: --tensorboard DIR will go: write --log tensorboard={tmp_path / 'board'}" in done.stderr
     board = EventAccumulator(str(tmp_path / "board"))
     board.Reload()
     told = read_lines(tmp_path / "m" / "metrics.jsonl")

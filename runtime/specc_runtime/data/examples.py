@@ -73,7 +73,8 @@ class Examples:
             if gathered.enough(0):
                 break
         if not gathered.faults and not self.units:
-            gathered.faults.append(Fault(", ".join(map(str, self.files)), "there is no example in it"))
+            where, what = ", ".join(map(str, self.files)), "there is no example in it"
+            gathered.faults.append(Fault(where, what) if where else Fault("data", "no file is named"))
         gathered.finish()
         self.notes += self._typing.notes
         self.notes += self._absent()

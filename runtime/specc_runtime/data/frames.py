@@ -22,7 +22,7 @@ from specc_runtime.encode import Encoders
 from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit, fault_of, with_names
 from specc_runtime.encode.store import encoders_beside, load_trained
 from specc_runtime.model import Model
-from specc_runtime.record import consistent
+from specc_runtime.record import ArtefactError, consistent
 
 PLAIN = Dialect()
 # By model the encoders that were saved with it, and the hash of the weights that it had then.
@@ -59,7 +59,9 @@ def encoders_of(source: Encoders | Model | str | Path) -> Encoders:
         return source
     if isinstance(source, Model):
         if source.directory is None:
-            raise ValueError("the model was not loaded from a directory: give that, or its encoders")
+            raise ArtefactError(
+                "the model was neither loaded from a folder nor trained into one: give that, or its encoders"
+            )
         known = _KNOWN.get(source)
         if known is None or known[0] != source.saved_as or source.saved_as is None:
             found = consistent(source.directory, lambda files: encoders_beside(source, files))

@@ -8,17 +8,20 @@ from specc_runtime.train.lazy import build_optimizer, clip_gradients
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
 from specc_runtime.train.metrics import Metric
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.train.report import Logger, Run
 from specc_runtime.train.session import evaluate_files, fit, has_trained, is_start
 
 __all__ = [
     "Baselines",
     "Evaluation",
     "Interrupted",
+    "Logger",
     "Metric",
     "Outcome",
     "Progress",
     "Recipe",
     "Results",
+    "Run",
     "TrainingError",
     "build_optimizer",
     "clip_gradients",

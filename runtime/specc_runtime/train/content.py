@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from specc_runtime.encode import DataError, Fault
@@ -23,6 +24,12 @@ def contents(files: Iterable[Path]) -> Content:
     if faults:
         raise DataError(faults)
     return found
+
+
+def identity(found: Iterable[Mapping[str, str]]) -> str:
+    """One sha256 for files in their order: that of a single file, or that of the list of all of theirs."""
+    each = [entry["sha256"] for entry in found]
+    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
 
 
 def changes(before: Sequence[dict[str, str]], now: Sequence[dict[str, str]], what: str) -> list[str]:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,18 @@ from specc_runtime.devices import transfer
 from specc_runtime.feed import feed, read_by
 from specc_runtime.finite import broken_weights, largest_gradient, where_loss
 from specc_runtime.model import Model
+from specc_runtime.record import RECORD, SPEC, digest
 from specc_runtime.train.checkpoint import Checkpoints, State
 from specc_runtime.train.choice import TrainingError, chosen, first_of, is_better
-from specc_runtime.train.evaluate import Results, evaluate
+from specc_runtime.train.content import identity
+from specc_runtime.train.evaluate import Evaluation, Results, evaluate
 from specc_runtime.train.lazy import clip_gradients
 from specc_runtime.train.precision import computing
 from specc_runtime.train.recipe import Recipe
-from specc_runtime.train.report import Logger, Tell, telling
+from specc_runtime.train.report import Logger, Run, Tell, telling
 from specc_runtime.train.schedule import Moment
+from specc_runtime.train.trained import write_training
+from specc_runtime.version import __version__
 
 LINES = 100  # in metrics.jsonl, about so many an epoch
 
@@ -72,12 +77,15 @@ class Outcome:
 
     epochs: of each {"epoch", "loss", "seconds", "best" (so far), and with validation data "valid" and
     "value", the metric's}. best: the number of the epoch whose weights the model has. before: how many of
-    the epochs an earlier run had done, which this one resumed.
+    the epochs an earlier run had done, which this one resumed. seconds: how
+    long this run took until the model was saved. test: of the saved model on test data, if there are any.
     """
 
     epochs: list[dict[str, Any]]
     best: int
     before: int = 0
+    seconds: float = 0.0
+    test: Evaluation | None = None
 
 
 def train(
@@ -89,7 +97,9 @@ def train(
     valid: Stream | None = None,
     beside: Sequence[Callable[[Path], None]] = (),
     last: Sequence[Callable[[Path], None]] = (),
+    test: Callable[[], Evaluation] | None = None,
     about: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     loggers: Sequence[Logger] = (),
@@ -97,30 +107,54 @@ def train(
     """Train a model, in place, and save it to a directory. loggers: are told how it goes, beside
     metrics.jsonl in the directory.
 
-    beside: as in `save`. last: likewise, for the trained model and not for its checkpoints. about: what must
-    be the same where it is resumed, besides the recipe.
+    beside: as in `save`. last: likewise, for the trained model and not for its checkpoints. test: evaluates
+    the model once it is saved. about: what must be the same where it is resumed, besides the recipe. facts:
+    what else the model's training.json says of its data.
     Raises TrainingError, Interrupted, FileError, or ArtefactError where there is nothing to resume.
     """
+    begun = time.monotonic()
     torch.manual_seed(recipe.seed)
     optimizer = recipe.build(model)
     about = _about(recipe, about or {})
     checkpoints = Checkpoints(directory, beside)
     state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
     before = len(state.epochs)
-    with _interrupts() as interrupted, telling(directory, loggers, state.step, before) as tell:
-        while state.place.epoch < recipe.epochs and not _enough(recipe, state):
-            _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, tell, interrupted)
-            model.eval()
-            results = None if valid is None else evaluate(model, valid, at=first_of(recipe.metric)).results
-            _close(recipe, state, results, tell)
-            checkpoints.write(model, optimizer, state)
-            _stop(interrupted())
-        best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
-        if state.best_step not in (None, state.step):
-            assign_weights(model, checkpoints.best(state))
-        save(model, directory, (*beside, *last))
-    model.eval()
-    return Outcome(state.epochs, best, before)
+    with telling(_run(model, recipe, directory, about, state), loggers) as tell:
+        with _interrupts() as interrupted:
+            while state.place.epoch < recipe.epochs and not _enough(recipe, state):
+                _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, tell, interrupted)
+                model.eval()
+                results = (
+                    None if valid is None else evaluate(model, valid, at=first_of(recipe.metric)).results
+                )
+                _close(recipe, state, results, tell)
+                checkpoints.write(model, optimizer, state)
+                _stop(interrupted())
+            best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
+            if state.best_step not in (None, state.step):
+                assign_weights(model, checkpoints.best(state))
+            known = partial(write_training, {**about, **(facts or {})}, state.epochs, best)
+            save(model, directory, (*beside, *last, known))
+        model.eval()
+        seconds = time.monotonic() - begun
+        own = state.epochs[best - 1].get("valid", {}) if best else {}
+        saved = {"epoch": best, "metrics": own, "folder": str(directory), "hash": digest(directory / RECORD)}
+        tell("saved", state.step, saved)
+        tested = None if test is None else test()
+        if tested is not None:
+            metrics = {name: of["model"] for name, of in tested.results.items()}
+            tell("test", state.step, {"epoch": best, "metrics": metrics})
+    return Outcome(state.epochs, best, before, seconds, tested)
+
+
+def _run(model: Model, recipe: Recipe, directory: Path, about: Mapping[str, Any], state: State) -> Run:
+    """What loggers are told of a training before it begins or goes on."""
+    settings = {k: v for k, v in asdict(recipe).items() if k != "options" and v is not None}
+    settings |= {**recipe.options, **{f"params.{k}": v for k, v in model.manifest["params"].items()}}
+    settings |= {part: identity(about[part]) for part in ("data", "valid") if about.get(part)}
+    settings |= {"arec": __version__, "torch": str(torch.__version__)}
+    name, spec = model.manifest["name"], model.files.get(SPEC, "")
+    return Run(name, directory, spec, settings, state.step, len(state.epochs))
 
 
 def _epoch(

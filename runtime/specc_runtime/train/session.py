@@ -8,6 +8,7 @@ directory.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -31,7 +32,7 @@ from specc_runtime.record import INDICES, LIBRARIES, ArtefactError, consistent, 
 from specc_runtime.score.prebuilt import write_prebuilt
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
-from specc_runtime.train.choice import check
+from specc_runtime.train.choice import check, first_of
 from specc_runtime.train.content import contents
 from specc_runtime.train.evaluate import AT, Evaluation, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
@@ -39,20 +40,23 @@ from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger
 from specc_runtime.train.slices import BY, Slices, each_of
 from specc_runtime.train.start import Start
+from specc_runtime.train.trained import period_of
 
 # The column that prepared examples have for it, where a spec names no field to group by.
 USER = "example_user"
+Paths = str | Path | Sequence[str | Path]
 # Without gradients a batch may be larger than the recipe's, for speed.
 LARGE = 4096
 
 
 def fit(
     model: Model,
-    files: Sequence[Path],
-    directory: Path,
-    recipe: Recipe,
+    files: Paths,
+    directory: str | Path,
+    recipe: Recipe | None = None,
     *,
-    valid: Sequence[Path] = (),
+    valid: Paths = (),
+    test: Paths = (),
     beside: Sequence[Path] = (),
     resume: bool = False,
     overwrite: bool = False,
@@ -65,6 +69,8 @@ def fit(
 ) -> Outcome:
     """Learn the encodings of training files, then train a model on them.
 
+    recipe: without it the spec's.
+    valid: files by which the best epoch is chosen. test: files that the saved model is evaluated on.
     beside: folders in which the files of tables that start from one are looked for.
     resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
     new one in its place. start_from: a trained model's directory, which may be the same one.
@@ -73,6 +79,9 @@ def fit(
     Interrupted, FileError, or ArtefactError where there is nothing to resume, or the directory has a trained
     model.
     """
+    begun = time.monotonic()
+    files, valid, test, directory = paths_in(files), paths_in(valid), paths_in(test), Path(directory)
+    recipe = recipe or Recipe.of(model.manifest)
     with exclusive(directory, "specc train"):
         if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
             raise ArtefactError(
@@ -119,11 +128,26 @@ def fit(
 
         reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
         about = {**content, "reading": reading}
-        return train(
+        group, at = recipe.group, first_of(recipe.metric)
+
+        def tested() -> Evaluation:
+            say("evaluating")
+            return evaluate_files(model, directory, test, group, dialect, tell=tell, at=at)
+
+        reading_took = time.monotonic() - begun
+        outcome = train(
             model, stream, recipe, directory,
-            valid=held_out, beside=own, last=[prebuilt], about=about, resume=resume, watch=watch,
+            valid=held_out, beside=own, last=[prebuilt], test=tested if test else None, about=about,
+            facts={"examples": examples.rows, "period": period_of(files)}, resume=resume, watch=watch,
             loggers=loggers,
         )  # fmt: skip
+        model.directory = directory
+        return replace(outcome, seconds=outcome.seconds + reading_took)
+
+
+def paths_in(given: Paths) -> list[Path]:
+    """The paths of one file, or of several."""
+    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
 
 
 def is_start(start_from: Path | None, directory: Path) -> bool:
@@ -141,8 +165,8 @@ def has_trained(directory: Path) -> bool:
 
 def evaluate_files(
     model: Model,
-    directory: Path,
-    files: Sequence[Path],
+    directory: str | Path,
+    files: Paths,
     group: str | None = None,
     dialect: Dialect = PLAIN,
     watch: Callable[[int], None] = lambda examples: None,
@@ -158,6 +182,7 @@ def evaluate_files(
     of their own. Raises DataError, ArtefactError, NotFinite, or FileError where no temporary file can be
     written.
     """
+    files = paths_in(files)
     encoders, baselines = consistent(
         directory, lambda files: (encoders_beside(model, files), Baselines.among(files))
     )

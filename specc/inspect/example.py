@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from specc import pages
 from specc.report.table import aligned
 from specc_runtime import Batch, Model
 from specc_runtime.batch import Bag, labelled
@@ -21,6 +22,8 @@ from specc_runtime.layout import CANDIDATE
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
 WIDE = 12  # characters of a bar
+SQUARES = 64  # rows and columns of a picture
+SHADE = "0, 150, 136"
 HEADS = 8  # static places of which each has a column; of more the mean is shown
 
 
@@ -48,14 +51,23 @@ class Looked:
 
 @dataclass(frozen=True)
 class Example:
-    """An example: its fields without axes, its predictions with labels, and its attentions."""
+    """An example: its fields without axes, its predictions with labels, and its attentions.
+
+    `str` of it is a text for a person; a notebook shows a table and a picture of each attention.
+    """
 
     fields: Mapping[str, str]
     predictions: Mapping[str, tuple[Any, float | None]]
     attentions: Sequence[Looked]
 
+    def __str__(self) -> str:
+        return as_text(self)
 
-def look(
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": as_text(self), "text/html": pages.fragment(_body(self))}
+
+
+def example_of(
     model: Model, encoders: Encoders, batch: Batch, given: Mapping[str, str] = MappingProxyType({})
 ) -> Example:
     """Look at the one example of a batch. given: by path of a field without axes, what the data say of it,
@@ -212,35 +224,64 @@ def as_data(example: Example) -> dict[str, Any]:
 
 
 def as_html(example: Example, title: str) -> str:
-    """Return an example as a page of its own, with each weight as a shade."""
-    parts = [f"<h1>{html.escape(title)}</h1>"]
-    parts.append("<p>" + html.escape(", ".join(f"{p} {t}" for p, t in example.fields.items())) + "</p>")
+    """Return an example as a page of its own."""
+    return pages.page(title, _body(example))
+
+
+def _body(example: Example) -> str:
+    """Fields, predictions, and of each attention a table with bars; along two axes a picture of all, too."""
+    parts = [pages.paragraph(", ".join(f"{path} {text}" for path, text in example.fields.items()))]
     for name, (values, label) in example.predictions.items():
-        said = ", ".join(f"{v:.4f}" for v in values) + ("" if label is None else f" (label {label:g})")
-        parts.append(f"<p><b>{html.escape(name)}</b> {said}</p>")
-    for looked in example.attentions:
-        most = max((x for line in looked.lines for x in line.weights), default=0.0)
-        rows = []
-        for line in looked.lines:
-            where = " ".join(f"{axis} {place}" for axis, place in line.positions.items())
-            cells = "".join(
-                f'<td style="background: rgba(0, 150, 136, {max(x, 0.0) / most if most > 0 else 0:.3f})">'
-                f"{x:.3f}</td>"
-                for x in line.weights
-            )
-            rows.append(f"<tr><th>{html.escape(where)}</th>{cells}<td>{html.escape(line.what)}</td></tr>")
-        parts.append(f"<h2>{html.escape(looked.path)}</h2><table>{''.join(rows)}</table>")
-    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+        said = ", ".join(f"{value:.4f}" for value in values)
+        parts.append(
+            pages.paragraph(f"{name}: predicted {said}" + ("" if label is None else f", label {label:g}"))
+        )
+    parts += [pages.section(looked.path, _squares(looked), _bars(looked)) for looked in example.attentions]
+    return "".join(parts)
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body {{ font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd; font-weight: normal; }}
-</style></head><body>
-{body}
-</body></html>
-"""
+def _bars(looked: Looked) -> str:
+    most = max((abs(x) for line in looked.lines for x in line.weights), default=0.0)
+    axes = list(looked.lines[0].positions) if looked.lines else []
+    heads = [*axes, *(looked.places or ("weight",)), "of"]
+    rows = []
+    for line in looked.lines:
+        cells = [f"<td>{place}</td>" for place in line.positions.values()]
+        cells += [f"<td>{_bar_of(x, most)} {x:.3f}</td>" for x in line.weights]
+        rows.append(f"<tr>{''.join(cells)}<td>{html.escape(line.what)}</td></tr>")
+    if not rows:
+        return pages.paragraph("nothing to look at", soft=True)
+    top = "".join(f"<th>{html.escape(head)}</th>" for head in heads)
+    return f'<div class="wide"><table><tr>{top}</tr>{"".join(rows)}</table></div>'
+
+
+def _bar_of(weight: float, most: float) -> str:
+    """A bar whose length is a weight's share of the largest one; a negative weight is red."""
+    wide = 6 * abs(weight) / most if most > 0 else 0.0
+    colour = "194, 65, 12" if weight < 0 else SHADE
+    style = f"display: inline-block; height: .7em; width: {wide:.2f}em; background: rgb({colour})"
+    return f'<span style="{style}"></span>'
+
+
+def _squares(looked: Looked) -> str:
+    """Weights along two axes as shades: rows of the first, columns of the second."""
+    axes = list(looked.lines[0].positions) if looked.lines else []
+    if len(axes) != 2 or len({len(x.weights) for x in looked.lines}) != 1:
+        return ""
+    rows, columns = (sorted({x.positions[axis] for x in looked.lines}) for axis in axes)
+    if len(rows) > SQUARES or len(columns) > SQUARES:
+        return ""
+    most = max(x.mean for x in looked.lines)
+    size, drawn = 14, []
+    for line in looked.lines:
+        y, x = (line.positions[axis] for axis in axes)
+        shade = max(line.mean, 0.0) / most if most > 0 else 0.0
+        drawn.append(
+            f'<rect x="{size * columns.index(x)}" y="{size * rows.index(y)}" width="{size - 1}"'
+            f' height="{size - 1}" fill="rgb({SHADE})" fill-opacity="{shade:.3f}">'
+            f"<title>{html.escape(f'{axes[0]} {y}, {axes[1]} {x}: {line.mean:.3f}')}</title></rect>"
+        )
+    wide, tall = size * len(columns), size * len(rows)
+    said, style = html.escape(f"rows {axes[0]}, columns {axes[1]}"), f"width: {wide}px; height: {tall}px"
+    svg = f'<svg viewBox="0 0 {wide} {tall}" style="{style}" role="img" aria-label="{said}">'
+    return f'<p class="soft">{said}</p>{svg}{"".join(drawn)}</svg>'
