@@ -5,7 +5,7 @@ Assumes: a graph that `passes.prepared` has seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, rankings, readings, reads_of
 from specc.ir.inputs import fields_for, labels_read
@@ -92,12 +92,13 @@ class _Model:
 
     def _shared(self) -> Function | None:
         """`values` computes what predictions need; the other functions go on from there."""
-        further = (self.lost | self.attended) - self.predicted
         attentions = [self.index[a.weight] for a in self.graph.attentions]
-        wanted = {i for id in further for i in reads_of(self.index[id], self.ranked)}
-        wanted |= {n.id for n in attentions} | {x.node for x in self.graph.losses}
-        wanted |= {i for n in attentions for i in reads_of(n, self.ranked) if i not in n.inputs}
-        wanted |= set(self.graph.given)
+        wanted = {i for id in self.lost - self.predicted for i in reads_of(self.index[id], self.ranked)}
+        wanted |= {x.node for x in self.graph.losses} | set(self.graph.given)
+        inspected = {i for id in self.attended - self.predicted for i in reads_of(self.index[id], self.ranked)}
+        inspected |= {n.id for n in attentions}
+        inspected |= {i for n in attentions for i in reads_of(n, self.ranked) if i not in n.inputs}
+        wanted |= {i for id in inspected - wanted for i in self._copied(id)}
         bounds = [n.id for n in self._in_order(self.predicted) if n.id in wanted and n.op != op.CONSTANT]
         if not bounds:
             return None
@@ -109,6 +110,14 @@ class _Model:
         self.shared = dict(zip(bounds, results, strict=True))
         self.chosen = {best: body.ranked[best] for best, id in self.ranked.items() if id in self.shared}
         return body.function(("values",), [], results)
+
+    def _copied(self, id: int) -> Iterator[int]:
+        """What a value is a copy of, for weights that are only looked at: predictions may not need the copy."""
+        if self.index[id].op in (op.APPEND, op.RENAME):
+            for i in reads_of(self.index[id], self.ranked):
+                yield from self._copied(i)
+        else:
+            yield id
 
     def _forward(self) -> Function:
         body = self._body()

@@ -48,9 +48,9 @@ def part_appended(graph: Graph) -> Graph:
 
 def _histories(graph: Graph) -> dict[Axis, Axis]:
     """By axis that appends what is of a candidate to what is of the request, and by copy of one, the axis of
-    the history (or a copy of it)."""
+    the history (or a copy of it). What only losses read is of one candidate, and stays as it is."""
     found: dict[Axis, Axis] = {}
-    for node in graph.nodes:
+    for node in prune(replace(graph, losses=(), attentions=())).nodes:
         if node.op not in (op.APPEND, op.RENAME):
             continue
         axis, old = node.attrs["axis"], node.attrs["old"]
@@ -142,7 +142,7 @@ class _Apart:
         if not isinstance(axis, Axis) or axis not in self.history:
             parts = self._learned(node) if node.op == op.LEARNED else self._distributed(node)
         elif node.op == op.APPEND:
-            parts = self._ends(node)
+            parts = self._ends(node, axis)
         elif node.op == op.RENAME:
             parts = self._renamed(node)
         elif node.op == op.INDEX:
@@ -177,11 +177,13 @@ class _Apart:
             raise Whole
         return Type(union(Type(tuple(axes), 1)), type_.width)
 
-    def _ends(self, node: Node) -> Parts:
-        (axis,), (x, y) = self._along(node.type), node.inputs
-        found = {HISTORY: self._part(x, HISTORY), frozenset([axis]): self._part(y, HISTORY)}
-        if any(self.builder.node(id).type != self._type(node.type, key) for key, id in found.items()):
-            raise Whole  # one of the two is repeated for an axis of the other's
+    def _ends(self, node: Node, axis: Axis) -> Parts:
+        found = {}
+        for key in self._keys(node.type, but=axis):
+            for part, id in zip((key, key | {axis}), node.inputs, strict=True):
+                found[part] = self._part(id, key)
+                if self.builder.node(found[part]).type != self._type(node.type, part):
+                    raise Whole  # one of the two is repeated for an axis of the other's
         return found
 
     def _learned(self, node: Node) -> Parts:

@@ -16,6 +16,7 @@ from tests.specs.small import SPECS, few_rows
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "can": {"dim": 4, "wide": 4, "sizes": [8]},
+    "bert4rec": {"dim": 8, "longest": 10, "masked": 1.0},
     "caser": {"dim": 8, "across": 4, "down": 2},
     "dcnv2": {"dim": 4, "sizes": [8]},
     "deepfm": {"dim": 4, "sizes": [8]},
@@ -47,10 +48,18 @@ def test_all_of_them_are_here() -> None:
     assert {path.stem for path in (SPECS / "more").glob("*.arec")} == set(SMALL)
 
 
-def graph_of(name: str) -> Graph:
-    graph, report = load(SPECS / "more" / f"{name}.arec", SMALL[name])
+def graph_of(name: str, **params: Any) -> Graph:
+    graph, report = load(SPECS / "more" / f"{name}.arec", {**SMALL[name], **params})
     assert graph is not None, list(report)
     return few_rows(graph)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_is_short_and_cites_its_paper(name: str) -> None:
+    text = (SPECS / "more" / f"{name}.arec").read_text(encoding="utf-8")
+    about = text[: text.index("model ")]
+    assert len(text.splitlines()) < 45
+    assert "https://" in about
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -155,6 +156,47 @@ def test_nextitnet() -> None:
         states.append(x)
     logit = (last(states) * rows(batch, w, "ad", item="items")).sum(1, keepdim=True)
     alike(model, batch, {**costs(batch, click=logit), "next_item": told_apart(batch, w, states)}, w)
+
+
+def transformed(x: Tensor, w: Weights, path: str, heads: int) -> Tensor:
+    """A layer of Vaswani et al. with GELU, each of its parts normalised behind the residual."""
+    attended = f"{path}.attended.self_attention"
+    q, k, v = (
+        dense(x, w, f"{attended}.{n}.linear").unflatten(1, (heads, -1)) for n in ("query", "key", "value")
+    )
+    weight = (torch.einsum("thd,shd->hts", q, k) / math.sqrt(q.shape[2])).softmax(2)
+    seen = torch.einsum("hts,shd->thd", weight, v).flatten(1)
+    mixed = normed(x + dense(seen, w, f"{attended}.linear"), w, f"{path}.mixed.norm")
+    hidden = F.gelu(dense(mixed, w, f"{path}.forwarded.linear"))
+    return normed(mixed + dense(hidden, w, f"{path}.forwarded.linear_2"), w, f"{path}.norm")
+
+
+@pytest.mark.parametrize("masked", [0.0, 1.0])
+def test_bert4rec(masked: float) -> None:
+    """Equations 1 to 8 of Sun et al., with all items behind masks, and with none but the next one."""
+    model = compiled(graph_of("bert4rec", masked=masked), "default")
+    batch = random_batch(model.manifest, 6, seed=5, longest=5, empty=0.2)
+    w = weights(model)
+    items, noise = (w["items.weight"][batch.column(f"{space}.item")] for space in ("history", "noise"))
+    ends, states, each = rows(batch, w, "ad", item="items"), [], []
+    for x, end, drawn in zip(
+        parts(batch, "history.t", items), ends, parts(batch, "history.t", noise), strict=True
+    ):
+        seen = w["mask"].expand_as(x) if masked else x
+        state = torch.cat([seen, w["mask"][None]]) + w["place"][: len(x) + 1]
+        for layer in ("transformer", "transformer_2"):
+            state = transformed(state, w, f"read.{layer}", 2)
+        state = F.gelu(dense(state, w, "read.linear"))
+        yes = (state * torch.cat([x, end[None]])).sum(1, keepdim=True)
+        cost = F.cross_entropy(
+            torch.cat([yes, state @ drawn.T], 1), torch.zeros(len(state), dtype=torch.long), reduction="none"
+        )
+        each.append(cost.mean() if masked else cost[-1])
+        states.append(state)
+    cloze = (batch.labels["click"] * torch.stack(each)).mean()
+    scores = (last(states) * ends).sum(1)
+    torch.testing.assert_close(model(batch)["click"], scores)
+    alike(model, batch, {"click": cloze.new_zeros(()), "cloze": cloze}, w)
 
 
 def test_caser() -> None:
