@@ -18,12 +18,7 @@ from bench.taobao import (
 )
 
 # Why a model finds or ranks hardly better than popularity, where one does not.
-WHY: Mapping[str, str] = {
-    "nextitnet": "it finds 11 of the clicks and popularity 14, which chance may do. It finds nearly the same "
-    "for all: trained on seven days, some items are among the 50 of two thirds of the eighth day's clicks. "
-    "What its blocks add begins larger than the items' vectors, of length 1, and is never negative. It also "
-    "learns by heart what follows what: its loss falls from 2.5 to 0.04.",
-}
+WHY: Mapping[str, str] = {}
 HARDLY = 0.005  # of AUC, what another seed might change
 # What the log cannot teach.
 ABSENT: Mapping[str, str] = {"nrms": "it reads the words of titles, and the log has none"}

@@ -31,7 +31,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "hstu": {"dim": 16, "heads": 2, "longest": 10, "buckets": 16},
     "mind": {"dim": 8, "most": 2},
     "mmoe": {"dim": 4, "size": 8, "sizes": [4]},
-    "nextitnet": {"dim": 8, "longest": 10},
+    "nextitnet": {"dim": 8, "longest": 10, "drawn": 10},
     "nrms": {"dim": 16, "heads": 2, "size": 4, "hidden": 8},
     "ple": {"dim": 4, "size": 8},
     "sasrec": {"dim": 8, "longest": 10},

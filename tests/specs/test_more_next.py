@@ -141,21 +141,30 @@ def convolved(x: Tensor, w: Weights, path: str, size: int, dilation: int = 1) ->
 
 
 def test_nextitnet() -> None:
-    """Figure 3b of Yuan et al., and the loss of a sampled other item."""
+    """Figure 3b of Yuan et al., and at each position a softmax over the next item and those that were drawn."""
     model = compiled(graph_of("nextitnet"), "default")
     batch = random_batch(model.manifest, 4, seed=7, longest=9, empty=0.3)
     w = weights(model)
-    states = []
-    for x in parts(batch, "history.t", w["items.weight"][batch.column("history.item")]):
+    items, noise = (w["items.weight"][batch.column(f"{space}.item")] for space in ("history", "noise"))
+    ends, states, each = rows(batch, w, "ad", item="items"), [], []
+    for met, end, drawn in zip(
+        parts(batch, "history.t", items), ends, parts(batch, "noise.n", noise), strict=True
+    ):
+        x = met
         for block, dilation in (("unit", 1), ("unit_2", 4)):
-            path = f"states.{block}"
+            path = f"wanted.{block}"
             narrow = convolved(x, w, f"{path}.narrow.conv.linear", 3, dilation)
             narrow = F.relu(normed(narrow, w, f"{path}.narrow.norm"))
             wide = convolved(narrow, w, f"{path}.conv.linear", 3, 2 * dilation)
             x = x + F.relu(normed(wide, w, f"{path}.norm"))
+        x = dense(x, w, "wanted.linear")
+        yes = (x * torch.cat([met, end[None]])[1:]).sum(1, keepdim=True)
+        costs = -torch.cat([yes, x @ drawn.T], 1).log_softmax(1)[:, 0]
+        each.append(costs.sum() / max(len(costs), 1))
         states.append(x)
-    logit = (last(states) * rows(batch, w, "ad", item="items")).sum(1, keepdim=True)
-    alike(model, batch, {**costs(batch, click=logit), "next_item": told_apart(batch, w, states)}, w)
+    cost = (batch.labels["click"] * torch.stack(each)).mean()
+    torch.testing.assert_close(model(batch)["click"], (last(states) * ends).sum(1))
+    alike(model, batch, {"click": cost.new_zeros(()), "next_item": cost}, w)
 
 
 def transformed(x: Tensor, w: Weights, path: str, heads: int) -> Tensor:
