@@ -166,6 +166,9 @@ def _match(
         raise _lacks_axis(block, item, ident, node, place, site.world, None)
     alike = [a for a in free if a in site.scope.axes_named(ident.name)]
     alike = alike or [a for a in free if a.name == ident.name]
+    if not alike and len(free) > 1:
+        site.scope.make_axes(ident.name)  # of one axis that has two names, one may be given further down
+        alike = [a for a in free if a in site.scope.axes_named(ident.name)]
     if len(alike) == 1:
         return alike[0]
     waiting = [one for one in item.type.axes if one.name not in bound]

@@ -95,7 +95,9 @@ class _Model:
         attentions = [self.index[a.weight] for a in self.graph.attentions]
         wanted = {i for id in self.lost - self.predicted for i in reads_of(self.index[id], self.ranked)}
         wanted |= {x.node for x in self.graph.losses} | set(self.graph.given)
-        inspected = {i for id in self.attended - self.predicted for i in reads_of(self.index[id], self.ranked)}
+        inspected = {
+            i for id in self.attended - self.predicted for i in reads_of(self.index[id], self.ranked)
+        }
         inspected |= {n.id for n in attentions}
         inspected |= {i for n in attentions for i in reads_of(n, self.ranked) if i not in n.inputs}
         wanted |= {i for id in inspected - wanted for i in self._copied(id)}
@@ -112,7 +114,7 @@ class _Model:
         return body.function(("values",), [], results)
 
     def _copied(self, id: int) -> Iterator[int]:
-        """What a value is a copy of, for weights that are only looked at: predictions may not need the copy."""
+        """What a value is a copy of, for weights that are only looked at: predictions may do without it."""
         if self.index[id].op in (op.APPEND, op.RENAME):
             for i in reads_of(self.index[id], self.ranked):
                 yield from self._copied(i)

@@ -71,6 +71,20 @@ predict click: binary = concat(f(ad.item), user) |> linear(1)
     assert not faults
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_name_that_is_given_further_down_says_what_a_block_works_along(reverse: bool) -> None:
+    """One axis goes by two names: a call finds it by either, whichever comes first."""
+    block = "block f(x[few, d]) -> [d] {\n  return sum(x, over few)\n}\n"
+    body = [
+        "a = f(take(history.item, 2, over t as some) * user.id)",
+        "b = take(history.item, 2, over t as few)",
+    ]
+    body[0] = body[0].replace("user.id", "split(user.id, 1, as slot)")
+    rest = ["output o = sum(a, over slot)", "output q = sum(b, over few)"]
+    text = block + "\n".join([*(body[::-1] if reverse else body), *rest]) + "\n"
+    assert type_of(text, "a") == "[slot, 8]"
+
+
 def test_what_two_calls_make_is_one_axis() -> None:
     block = "block f(x[d]) -> [part, 2] {\n  return x |> split(4, as part)\n}\n"
     assert type_of(f"{block}a = f(user.id) + f(ad.item)\noutput o = sum(a, over part)\n", "a") == "[part, 2]"

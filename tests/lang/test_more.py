@@ -16,7 +16,7 @@ from tests.specs.small import SPECS, few_rows
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "can": {"dim": 4, "wide": 4, "sizes": [8]},
-    "bert4rec": {"dim": 8, "longest": 10, "masked": 1.0},
+    "bert4rec": {"dim": 8, "longest": 10, "masked": 1.0, "drawn": 10},
     "caser": {"dim": 8, "across": 4, "down": 2},
     "dcnv2": {"dim": 4, "sizes": [8]},
     "deepfm": {"dim": 4, "sizes": [8]},

@@ -168,11 +168,12 @@ def test_softmax_by_itself_says_what_its_scores_are() -> None:
 
 
 def test_predictions_copy_nothing_for_weights_that_are_only_looked_at() -> None:
-    """What reads queries and keys in two pieces needs no whole ones; the weights put these together themselves."""
+    """What reads queries and keys in two pieces needs no whole ones; weights put them together."""
     graph, _ = load("bst", {"pooling": "all"})
     assert graph is not None
     program = lower(optimise(graph))
-    assert program.shared is not None and program.attention is not None
+    assert program.shared is not None
+    assert program.attention is not None
     sequence, attended = ([k.name for k in f.kernels] for f in (program.shared, program.attention))
     assert sequence.count("append") == 1
     assert attended.count("append") == 2

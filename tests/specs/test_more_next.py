@@ -141,7 +141,7 @@ def convolved(x: Tensor, w: Weights, path: str, size: int, dilation: int = 1) ->
 
 
 def test_nextitnet() -> None:
-    """Figure 3b of Yuan et al., and at each position a softmax over the next item and those that were drawn."""
+    """Figure 3b of Yuan et al., and at each position a softmax over the next item and what was drawn."""
     model = compiled(graph_of("nextitnet"), "default")
     batch = random_batch(model.manifest, 4, seed=7, longest=9, empty=0.3)
     w = weights(model)
@@ -189,7 +189,7 @@ def test_bert4rec(masked: float) -> None:
     items, noise = (w["items.weight"][batch.column(f"{space}.item")] for space in ("history", "noise"))
     ends, states, each = rows(batch, w, "ad", item="items"), [], []
     for x, end, drawn in zip(
-        parts(batch, "history.t", items), ends, parts(batch, "history.t", noise), strict=True
+        parts(batch, "history.t", items), ends, parts(batch, "noise.n", noise), strict=True
     ):
         seen = w["mask"].expand_as(x) if masked else x
         state = torch.cat([seen, w["mask"][None]]) + w["place"][: len(x) + 1]

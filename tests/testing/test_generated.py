@@ -53,6 +53,7 @@ CONSTRUCTS: Mapping[str, str] = {
     "number of fields": r"size\(ad\)",
     "lookup of several spaces": r"lookup\(\w+, \w+, width",
     "fixed numbers": r"fixed \w+\[.*= \[\[",
+    "statistics of groups": r"groups = 3",
     "sinusoid": r"= sinusoid",
     "identity": r"= identity",
     "weight of a prediction": r"weight = 1 \+",
