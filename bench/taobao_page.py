@@ -18,7 +18,11 @@ from bench.taobao import (
 )
 
 # Why a model finds or ranks hardly better than popularity, where one does not.
-WHY: Mapping[str, str] = {}
+WHY: Mapping[str, str] = {
+    "bert4rec": "it finds 7 of the clicks and popularity 14. A cloze learns of few positions at a time and of their "
+    "future, too, and takes far longer than this to learn the next item: up to thirty times as long as published "
+    "settings say (Petrov and Macdonald, RecSys 2022).",
+}
 HARDLY = 0.005  # of AUC, what another seed might change
 # What the log cannot teach.
 ABSENT: Mapping[str, str] = {"nrms": "it reads the words of titles, and the log has none"}
@@ -53,7 +57,9 @@ ANYWHERE = """\
 Where negatives come from anywhere, they are drawn from the whole catalogue, as the papers have it. Those that
 `specc prepare` draws were known by then, so that items of the last hours are hardly ever negatives, and a
 model that is asked for the whole catalogue finds these first. Where each example has a loss for all of its
-history, one of several clicks is an example, so that a history is not learnt by heart.
+history, one of several clicks is an example, so that a history is not learnt by heart. What NextItNet predicts by,
+its learning rate and its epochs were tried on these very clicks, six ways of one form finding between 0.0055 and
+0.0150 of them: of its figure only that it is above popularity's should be believed.
 """
 
 
@@ -83,7 +89,7 @@ def taobao_page(results: Mapping[str, Mapping[str, Any]]) -> str:
     below = below_popularity(results)
     if below:
         lines += ["", "Not, or hardly, above popularity:", ""]
-        lines += [f"- {name}: {WHY[name.partition(',')[0]]}" for name in below]
+        lines += [f"- {name}: {WHY.get(name.partition(',')[0], 'nobody knows why')}" for name in below]
     return "\n".join(lines) + "\n"
 
 
