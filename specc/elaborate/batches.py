@@ -20,6 +20,7 @@ from specc.types.axis import Axis, Type, union
 from specc.types.kinds import derived
 
 _REQUEST, _CANDIDATE = "request", "candidate"
+_BY_ONE = (op.TOP, op.BATCH_NORM_BY)  # their second input is a number for each vector of the first
 
 
 def across(world: World, node: Node, span: Span) -> Node:
@@ -188,7 +189,7 @@ class _Pairs:
         of_rows = any(x.type.has(self.rows) for x in inputs) or any(self._there(a) is not a for a in own)
         if of_rows or (node.op == op.SCAN_OUT and node.inputs[0] in self.scans):
             return self._pair_in_rows(node, inputs)
-        if node.op == op.TOP and inputs[1].type.has(self.axis) and not inputs[0].type.has(self.axis):
+        if node.op in _BY_ONE and inputs[1].type.has(self.axis) and not inputs[0].type.has(self.axis):
             inputs[0] = self._spread(inputs[0], inputs[1], self.axis)
         if node.region is not None:
             return self._scan(node, inputs)
@@ -206,7 +207,7 @@ class _Pairs:
         example of the batch; along the batch's axis as soon as these axes are gone."""
         world = self.world
         rows = [self._moved(x, self.axis, self.rows) if x.type.has(self.axis) else x for x in inputs]
-        if node.op == op.TOP and rows[1].type.has(self.rows) and not rows[0].type.has(self.rows):
+        if node.op in _BY_ONE and rows[1].type.has(self.rows) and not rows[0].type.has(self.rows):
             rows[0] = self._spread(rows[0], rows[1], self.rows)
         ids, type_ = [x.id for x in rows], self._in_rows(node.type)
         if node.region is not None:
