@@ -218,7 +218,8 @@ class Model(nn.Module):
         Raises DeviceError if this machine lacks one; nothing is moved then.
         """
         homes = {w["path"]: w["device"] for w in self.manifest["weights"] if w.get("device")}
-        if not homes:
+        without_weights = not self.manifest["weights"] and self.manifest.get("devices")
+        if not homes and not without_weights:
             return self if devices is None else self.to(one(only(devices)))
         found = resolve(self.manifest["devices"], devices)
         for name, device in found.items():

@@ -93,8 +93,8 @@ def axis_by_name(name: str, span: Span, site: Site) -> Axis:
                 f"there is no axis `{name}` yet",
                 span,
                 label="unknown name",
-                why=f"what makes `{name}` needs this first, so that its size is not known here",
-                help=f"give its size here too: `{name} = …`",
+                why=f"what makes `{name}` needs this first, or stands behind it in the same statement",
+                help=f"give what makes `{name}` a binding of its own, or its size here too: `{name} = …`",
             )
         raise site.world.unknown("E0201", "axis", name, span, known)
     raise site.world.fault(

@@ -8,6 +8,7 @@ it; the statements that depend on nothing busy are elaborated, and sizes that ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from specc.elaborate.binding import bound
 from specc.elaborate.bodies import static_axis
@@ -16,9 +17,9 @@ from specc.elaborate.options import is_count
 from specc.elaborate.results import result_axes
 from specc.elaborate.statics import is_static, static
 from specc.elaborate.world import Entry, Fault, Scope, Site
-from specc.elaborate.written import children, references
+from specc.elaborate.written import children, references, walk
 from specc.frozen import dataclass
-from specc.ops import op
+from specc.ops import OPS, Effect, op
 from specc.syntax import tree
 
 _OF_COUNT = {op.SPLIT: "n", "fan": "n", op.WINDOWS: "n"}  # by built-in the option that is its axis's size
@@ -29,12 +30,14 @@ _PAIRS = (op.PAIRS, op.FIRSTS, op.SECONDS)
 class _Made:
     """A place in the text that makes an axis: a call, or an axis of a `learned`.
 
-    guards: conditions that it stands behind, and what each has to be.
+    guards: conditions that it stands behind, and what each has to be. whole: a call with what is piped into
+    it.
     """
 
     name: str
     node: tree.Call | tree.LearnedAxis
     guards: tuple[tuple[tree.Expr, bool], ...]
+    whole: tree.Expr | None = None
 
 
 def make_axes(scope: Scope, name: str) -> bool:
@@ -47,7 +50,13 @@ def make_axes(scope: Scope, name: str) -> bool:
             any_made = True
             if _size_alone(made, body):
                 continue
-            if entry is None or entry.state != "waiting" or isinstance(statement, tree.Layer):
+            if isinstance(statement, tree.Layer) or (entry is not None and entry.state == "done"):
+                continue
+            if entry is None or entry.state == "busy":
+                if not isinstance(statement, tree.Scan):
+                    _make_alone(made, body)
+                continue
+            if entry.state != "waiting":
                 continue
             if not _needs_busy(key, body, set()):
                 try:
@@ -101,6 +110,38 @@ def _size_alone(made: _Made, body: Scope) -> bool:
     return True
 
 
+def _make_alone(made: _Made, body: Scope) -> None:
+    """Make an axis of the very statement that asks for it: by the call that makes it, where that needs
+    nothing else of the statement and has no weights, which would be made twice."""
+    whole, making = made.whole, body.world.making
+    if whole is None or body.axes.get(made.name) or id(whole) in making or not _is_light(whole, body):
+        return
+    names = set(references(whole))
+    if made.name in names or any(_needs_busy(name, body, set()) for name in names):
+        return
+    making.add(id(whole))
+    try:
+        with suppress(Fault):
+            body.world.meaning.value(whole, Site(body, body.frame, body.path))
+    finally:
+        making.discard(id(whole))
+
+
+def _is_light(expr: tree.Expr, body: Scope) -> bool:
+    """Return whether an expression calls nothing but operations without weights and draws."""
+    for part in walk(expr):
+        if isinstance(part, tree.Pipe):
+            part = part.target
+        if isinstance(part, tree.Call):
+            callee = part.callee
+            known = OPS.get(callee.name) if isinstance(callee, tree.Ref) else None
+            if known is None or known.weights or known.traits.effect is not Effect.PURE:
+                return False
+            if isinstance(callee, tree.Ref) and body.find(callee.name) is not None:
+                return False
+    return True
+
+
 def _count(call: tree.Call, body: Scope) -> tree.Expr | None:
     """Return what a built-in's axis is as long as, where that is an argument."""
     name = call.callee.name if isinstance(call.callee, tree.Ref) else ""
@@ -134,9 +175,15 @@ def _places(node: tree.Node, scope: Scope, guards: tuple[tuple[tree.Expr, bool],
             yield from _places(then, scope, (*guards, (condition, True)))
             yield from _places(other, scope, (*guards, (condition, False)))
             return
+        case tree.Pipe():
+            for name in _names(node.target, scope):
+                yield _Made(name, node.target, guards, node)
+            for part in (node.left, *node.target.args):
+                yield from _places(part, scope, guards)
+            return
         case tree.Call():
             for name in _names(node, scope):
-                yield _Made(name, node, guards)
+                yield _Made(name, node, guards, node)
         case tree.LearnedAxis(size=size) if size is not None:
             yield _Made(node.ident.name, node, guards)
     for part in children(node):

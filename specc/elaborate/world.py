@@ -292,6 +292,7 @@ class World:
     attentions: list[AttentionUse] = field(default_factory=list)
     calls: list[tree.Block] = field(default_factory=list)  # blocks being elaborated, outermost first
     call_sites: list[CallSite] = field(default_factory=list)
+    making: set[int] = field(default_factory=set)  # by id, calls elaborated for the axis that they make
     met: set[int] = field(default_factory=set)  # by id, blocks that a call wrote out
     applied: set[str] = field(default_factory=set)  # declared layers that were, by path
     aside: dict[int, Aside] = field(default_factory=dict)  # by id, branches that were not taken

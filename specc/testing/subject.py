@@ -89,15 +89,23 @@ class Subject:
 
 def small(graph: Graph, rows: int = ROWS) -> Graph:
     """Return the graph with every table cut to so many rows, but for those whose rows are positions of an
-    axis."""
+    axis; and with it what has a number for each row."""
     whole = {path for node in walk(graph.nodes) if node.op == op.ROWS for path in node.weights}
+    cut = {path for path, w in graph.weights.items() if w.kind == "table"} - whole
+    tables = {f.path: f.table for space in graph.spaces for f in space.fields}
+    for node in walk(graph.nodes):
+        table = node.weights[0] if node.op == op.ROW_LOSS else tables.get(node.attrs.get("field"))
+        if node.op in (op.ROW_LOSS, op.LOG_FREQUENCY) and table in cut:
+            cut.update(node.weights)
     weights = {
-        path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:]))
-        if w.kind == "table" and path not in whole
-        else w
+        path: replace(w, shape=(min(w.shape[0], rows), *w.shape[1:])) if path in cut else w
         for path, w in graph.weights.items()
     }
-    return replace(graph, weights=weights)
+    predictions = tuple(
+        replace(p, classes=weights[p.rows.table].shape[0]) if p.rows is not None else p
+        for p in graph.predictions
+    )
+    return replace(graph, weights=weights, predictions=predictions)
 
 
 def outputs(model: Model, batch: Batch) -> dict[str, Tensor]:

@@ -53,6 +53,27 @@ def test_the_order_of_statements_never_matters(turn: int) -> None:
         assert not faults
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "rename(history.item, t to s)",
+        "(history.item |> rename(t to s))",
+        "take(history.item, 3, over t as s)",
+    ],
+)
+def test_an_axis_may_be_made_behind_what_reads_it_in_one_statement(made: str) -> None:
+    body = f"x = sum(sin(index(s)) * {made}, over s)\npredict click: binary = concat(x, ad) |> linear(1)\n"
+    block = (
+        f"block f(x[t, d]) -> [d] {{\n  return sum(index(s) * {made}, over s)\n}}\n".replace(
+            "history.item", "x"
+        )
+        + "predict click: binary = concat(f(history.item), ad) |> linear(1)\n"
+    )
+    for text in (body, block):
+        _, faults = elaborated(text)
+        assert not faults
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_an_axis_of_a_block_is_there_whatever_comes_first(reverse: bool) -> None:
     """What a block's `where` and `learned` name may be made further down, or in what it returns."""

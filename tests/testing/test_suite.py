@@ -66,6 +66,25 @@ def test_a_table_that_is_read_as_a_whole_keeps_its_rows(tmp_path: Path) -> None:
     assert outcome.failures == []
 
 
+def test_what_has_a_number_for_each_row_of_a_table_is_cut_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.arec"
+    text = "predict next: class(items, bias = true, sampled = 5) = joined |> linear(2)\n"
+    path.write_text(
+        SPEC
+        + text
+        + "predict item: choice(among = batch, of = ad.item, correct = true) = dot(user, ad.item)\n"
+    )
+    assert asked(path, "interpret", "gradient", examples=2).failures == []
+
+
+def test_a_model_without_weights_is_placed(tmp_path: Path) -> None:
+    path = tmp_path / "bare.arec"
+    path.write_text(
+        "model bare\nspace ad from candidate { price: number }\npredict click: binary = 2 * ad.price\n"
+    )
+    assert asked(path, "placement", examples=2).failures == []
+
+
 def test_a_sound_spec_keeps_every_law(spec: Path) -> None:
     outcome = asked(spec, variants=2, examples=3)
     assert outcome.failures == []
