@@ -94,7 +94,7 @@ def small(graph: Graph, rows: int = ROWS) -> Graph:
     cut = {path for path, w in graph.weights.items() if w.kind == "table"} - whole
     tables = {f.path: f.table for space in graph.spaces for f in space.fields}
     for node in walk(graph.nodes):
-        table = node.weights[0] if node.op == op.ROW_LOSS else tables.get(node.attrs.get("field"))
+        table = node.weights[0] if node.op == op.ROW_LOSS else tables.get(node.attrs.get("field", ""))
         if node.op in (op.ROW_LOSS, op.LOG_FREQUENCY) and table in cut:
             cut.update(node.weights)
     weights = {
