@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from specc.ir.graph import Node, Reading, axis_of, readings
-from specc.lower import choices, loops, positions, reading
-from specc.lower.body import Body, matrices, with_examples
+from specc.lower import choices, loops, positions, products, reading
+from specc.lower.body import Body, with_examples
 from specc.lower.kernels import LAYERS
 from specc.lower.program import Dtype, Field, Heads, LookedUp, Matrix, Parameter, Position, Record, Value
-from specc.lower.shape import Domain, Shape, whole_shape
+from specc.lower.shape import Domain, Shape
 from specc.ops import definition, op, pure, traits
 from specc.ops.definition import Along, Called, Pointwise
-from specc.ops.products import Product, products_of
+from specc.ops.products import products_of
 from specc.types.axis import Axis
 
 _EXAMPLE = Domain(frozenset(), candidate=True)
@@ -284,64 +284,6 @@ def _along(body: Body, node: Node) -> Value:
     return body.make(f"segment.{node.op}", *parts, *masks, like=node, options=attrs)
 
 
-def _weighted_sum(body: Body, node: Node) -> Value:
-    weight, x = node.inputs
-    axis = axis_of(node)
-    assert axis is not None
-    shape = body.shape(node)
-    domain = _with_axis(shape, axis)
-    of, own = body.shape(body.nodes[x]), body.of(x)
-    parts = [
-        body.at(weight, Shape(domain, shape.dims), node, whole=True),
-        body.spread(own, of.dims, shape.dims),
-        body.rows(domain, node),
-        axis,
-    ]
-    if of.domain is not None and of.domain != domain:
-        parts.append(body.rows(of.domain, node))
-    return body.make("weighted_sum", *parts, like=node)
-
-
-def _contract(body: Body, node: Node) -> Value:
-    shape, over = body.shape(node), node.attrs["over"]
-    dims = body.unit.shapes.dims((*shape.dims, *over))
-    options = {"channels": True} if node.attrs["channels"] else {}
-    sequence = next((axis for axis in over if axis.ragged), None)
-    if sequence is None:
-        inner = Shape(shape.domain, dims)
-        a, b = (body.at(i, inner, node) for i in node.inputs)
-        return body.make("contract", a, b, *(inner.dim(axis) for axis in over), like=node, options=options)
-    domain = _with_axis(shape, sequence)
-    inner = Shape(domain, dims)
-    a, b = (body.at(i, inner, node, whole=True) for i in node.inputs)
-    static = [inner.dim(axis) for axis in over if axis != sequence]
-    rows = body.rows(domain, node)
-    return body.make("contract_rows", a, b, rows, sequence, *static, like=node, options=options)
-
-
-def _paired(body: Body, node: Node) -> Value:
-    shape = body.shape(node)
-    assert shape.domain is not None
-    found: tuple[Product, ...] | None = node.attrs["products"]
-    matrix, bias = (None, None) if found is None else matrices(found, body.nodes[node.inputs[0]].type.width)
-    biases = [bias]
-    factors = []
-    for id, own in zip(node.inputs, node.attrs["own"], strict=True):
-        source = body.nodes[id]
-        at = whole_shape(body.shape(source))
-        x = body.at(id, at, node, whole=True)
-        parts: tuple[object, ...] = (x, body.rows(with_examples(at), node))
-        if own is not None:
-            alone, bias = matrices(own, source.type.width)
-            parts = (*parts, alone)
-            biases.append(bias)
-        # What has no positions is small: it is not worth saying.
-        factors.append(Record("Factor", parts, body.looked_up(x) if source.type.axes else {}))
-    added = tuple(b for b in biases if b is not None)
-    bias_sum = Record("sum", added) if added else None
-    return body.make("paired", *factors, matrix, bias_sum, body.rows(shape.domain, node), like=node)
-
-
 def _with_axis(shape: Shape, axis: Axis) -> Domain:
     assert shape.domain is not None
     return shape.domain.with_axis(axis)
@@ -493,7 +435,8 @@ _LOWERINGS: dict[str, Lowering] = {
     op.RECURRENCE: loops.recurrence,
     op.SCAN_OUT: loops.scan_out,
     op.TILED: loops.tiled,
-    op.WEIGHTED_SUM: _weighted_sum,
-    op.PAIRED: _paired,
-    op.CONTRACT: _contract,
+    op.WEIGHTED_SUM: products.weighted_sum,
+    op.PAIRED: products.paired,
+    op.CONTRACT: products.contract,
+    op.DOT: products.dot,
 }

@@ -120,6 +120,10 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return Cost(every if learnt else ())
         case "contract":
             return Cost(every if learnt else ())
+        case "dot_by_sequence":
+            # A padded copy of the vectors, and of the matrices in another order.
+            whole = sum(map(sizes.value, every))
+            return Cost(beside=whole, back=whole + own) if learnt else Cost(during=whole + own)
         case "contract_rows":
             # Padded copies of the factors, which are what is kept.
             whole = sum(map(sizes.value, every))

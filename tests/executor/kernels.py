@@ -447,6 +447,11 @@ def _contract(run: Execution, a: Tensor, b: Tensor, *dims: int, channels: bool =
     return whole.sum(-1, keepdim=True) if channels else whole
 
 
+@form("dot_by_sequence")
+def _dot_by_sequence(run: Execution, a: Tensor, b: Tensor, rows: Rows, of: Rows, axis: Axis) -> Tensor:
+    return _contract(run, a, b[run.layout.index(of, rows)], channels=True)
+
+
 @form("contract_rows")
 def _contract_rows(
     run: Execution, a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, channels: bool = False

@@ -53,7 +53,8 @@ longer  = append(history, ad, over t)
 best    = mean(top(history, 2, by dot(history, ad), over t), over t)
 flat    = flatten(history, over t)
 shares  = sum(softmax(dot(history, ad), over t) * history, over t)
-joined  = concat(user, ad, offer, of_each, first(longer, over t), best, flat |> linear(2), shares)
+acted   = sum(join(dot(history, ad |> linear(64) |> split(16, as out)), over out), over t)
+joined  = concat(user, ad, offer, of_each, first(longer, over t), best, flat |> linear(2), shares, acted)
 output taste = user |> linear(3)
 predict click: binary = joined |> dice |> linear(1)
 predict kind: class(3) = joined |> batch_norm |> linear(3)
@@ -97,8 +98,9 @@ def test_every_kernel_has_a_portable_form_or_is_never_exported() -> None:
     }
     of_gradients = {"relu_back", "sigmoid_back", "silu_back", "tanh_", "tanh_back"}
     of_training = {"across", "across_each", "expand_anew", "from_rows", "own", "row_loss", "rows", "transfer"}
+    of_lengths = {"picked", "ranked", "with_ranked"}  # that are known only once something is chosen
     lacking = set(ops.__all__) - set(portable_ops.__all__)
-    assert lacking == of_passes | of_gradients | of_training
+    assert lacking == of_passes | of_gradients | of_training | of_lengths
     reductions = {name for name, value in vars(ops.segment).items() if isfunction(value) and name[0] != "_"}
     assert reductions - set(vars(portable_ops.segment)) == set()
 

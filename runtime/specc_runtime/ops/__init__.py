@@ -15,7 +15,7 @@ from specc_runtime.ops.cell import (
     Projected,
     recur,
 )
-from specc_runtime.ops.contract import contract_rows
+from specc_runtime.ops.contract import contract_rows, dot_by_sequence
 from specc_runtime.ops.dense import (
     add_product,
     bce,
@@ -88,6 +88,7 @@ __all__ = [
     "cross_entropy",
     "dense",
     "dot",
+    "dot_by_sequence",
     "embed",
     "embed_bag",
     "expand",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.ops.attention import Blocks
-from specc_runtime.ops.dense import contract
+from specc_runtime.ops.dense import contract, dot
 from specc_runtime.tracing import untraced
 
 
@@ -37,6 +37,27 @@ def contract_rows(a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, chan
         x, y = (part.unflatten(0, (sequences, longest)) for part in (x, y))
         parts.append(contract(x, y, *inner, channels=channels))
     return torch.cat(parts).index_select(0, blocks.from_queries.to(a.device))
+
+
+@untraced
+def dot_by_sequence(a: Tensor, b: Tensor, rows: Rows, of: Rows, axis: Axis) -> Tensor:
+    """Return the sum of products over channels, [rows.count, ..., 1], of vectors a [rows.count, ..., w] and,
+    for each of their sequences along an axis, b [of.count, ..., w], which is not repeated along it.
+
+    of: the rows without the axis. The dimensions of a and b broadcast.
+    """
+    if rows.count == 0:
+        nothing = dot(a[:0], b[:1] if len(b) else b)[:0]
+        return nothing + 0 * (a.sum() + b.sum())
+    blocks = rows.layout.planned(Blocks.of, of.axes, rows.axes, None, axis)
+    sizes = [sequences * longest for sequences, _, longest in blocks.shapes]
+    each = [sequences for sequences, _, _ in blocks.shapes]
+    places, turn = blocks.from_keys.to(a.device), blocks.from_queries.to(a.device)
+    left, right = _padded(a, places, sum(sizes)).split(sizes), _padded(b, turn, sum(each)).split(each)
+    parts = []
+    for (sequences, _, longest), x, y in zip(blocks.shapes, left, right, strict=True):
+        parts.append(dot(x.unflatten(0, (sequences, longest)), y.unsqueeze(1)).flatten(0, 1))
+    return torch.cat(parts).index_select(0, places)
 
 
 def _padded(x: Tensor, places: Tensor, count: int) -> Tensor:

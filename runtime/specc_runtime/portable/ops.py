@@ -70,6 +70,11 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1, keepdim=True)
 
 
+def dot_by_sequence(a: Tensor, b: Tensor, rows: Rows, of: Rows, axis: Axis) -> Tensor:
+    """Sum of products over channels of a, at rows, and b, at those without the axis."""
+    return dot(a, expand(b, of, rows))
+
+
 def contract_rows(a: Tensor, b: Tensor, rows: Rows, axis: Axis, *dims: int, channels: bool = False) -> Tensor:
     """Sum of products along an axis, over some dimensions and over channels: of every sequence, padded with
     zeros, a product of matrices."""
@@ -237,11 +242,10 @@ def _sight(where: str, score: Tensor, there: Tensor | None) -> Tensor | None:
 
 
 __all__ = [
-    "Ended",
-    "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli", "chunk",
-    "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot", "embed",
-    "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads", "log_frequency", "lookup", "mse",
-    "paired", "pairs", "per_head", "product", "rename", "repeat", "same_key", "scan", "scan_along",
-    "scan_together", "seconds", "segment", "settled", "stack", "tail", "tails", "top", "unchunk",
-    "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
+    "Ended", "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli",
+    "chunk", "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot",
+    "dot_by_sequence", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads",
+    "log_frequency", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename", "repeat",
+    "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack", "tail",
+    "tails", "top", "unchunk", "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
 ]  # fmt: skip

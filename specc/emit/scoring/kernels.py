@@ -224,6 +224,7 @@ _PRINTERS: dict[str, Printer] = {
     "add_product": products.add_product,
     **dict.fromkeys(("per_head", "fan", "matmul"), products.heads),
     op.DOT: products.dot,
+    "dot_by_sequence": products.dot_by_sequence,
     "paired": products.paired,
     "weighted_sum": products.weighted_sum,
     op.NORM: products.norm,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.matrices import bias_of, multiply, times
-from specc.emit.scoring.moves import append
+from specc.emit.scoring.moves import append, expanded
 from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Heads, Kernel, Record, Value
@@ -96,6 +97,14 @@ def dot(w: Writer, kernel: Kernel, number: int) -> None:
             w.say(f"SUMMED(sum) for (int64_t c = 0; c < {width}; c++)")
             w.say(f"    sum += x[{offset(a.sizes, full)}] * z[{offset(b.sizes, full)}];")
             w.say(f"y[{offset((*sizes, 1), (*sizes, 2))}] = sum;")
+
+
+def dot_by_sequence(w: Writer, kernel: Kernel, number: int) -> None:
+    """The same: what has fewer rows is read where it is."""
+    a, b, rows, of, _ = kernel.args
+    each = replace(b)
+    expanded(w, each, w.place(b), w.layout.grid(of), w.layout.grid(rows))
+    dot(w, replace(kernel, args=(a, each)), number)
 
 
 def paired(w: Writer, kernel: Kernel, number: int) -> None:
