@@ -130,7 +130,7 @@ def _make_alone(made: _Made, body: Scope) -> None:
 def _is_light(expr: tree.Expr, body: Scope) -> bool:
     """Return whether an expression calls nothing but operations without weights and draws."""
     for part in walk(expr):
-        call = part.target if isinstance(part, tree.Pipe) else part
+        call: tree.Node = part.target if isinstance(part, tree.Pipe) else part
         if isinstance(call, tree.Call):
             callee = call.callee
             known = OPS.get(callee.name) if isinstance(callee, tree.Ref) else None
