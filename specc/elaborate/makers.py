@@ -177,8 +177,8 @@ def _places(node: tree.Node, scope: Scope, guards: tuple[tuple[tree.Expr, bool],
         case tree.Pipe():
             for name in _names(node.target, scope):
                 yield _Made(name, node.target, guards, node)
-            for part in (node.left, *node.target.args):
-                yield from _places(part, scope, guards)
+            for inner in (node.left, *node.target.args):
+                yield from _places(inner, scope, guards)
             return
         case tree.Call():
             for name in _names(node, scope):
