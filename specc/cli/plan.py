@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from specc.cli.cluster import cluster_options, plan_cluster
 from specc.cli.common import FAULTS, fail, place_options, placement_from, set_option, show
 from specc.cli.numbers import Whole
 
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
     from specc.plan.task import Plan, Task
 
 
-def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> list[Device]:
+def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> list[Device] | tuple[int, int]:
+    """Return devices, or the number and bytes of `8x80GB`."""
+    from specc.plan.cluster import cluster_of
     from specc.plan.sizes import SizeError, devices
 
     try:
-        return devices(given) if given is not None else []
+        return (cluster_of(given) or devices(given)) if given is not None else []
     except SizeError as fault:
         raise click.BadParameter(str(fault)) from None
 
@@ -43,8 +46,10 @@ def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
     "sizes",
     metavar="DEVICE=SIZE,...",
     callback=_sizes,
-    help="The devices that there are, such as cuda:0=80GB,cuda:1=24GiB,cpu=256GB: a placement is proposed.",
+    help="The devices that there are, such as cuda:0=80GB,cuda:1=24GiB,cpu=256GB: a placement is proposed. "
+    "8x80GB is eight between which tables are divided, in training.",
 )
+@cluster_options
 @click.option("--batch", type=Whole(1), help="Examples a step; without it the spec's own.")
 @click.option(
     "--lengths",
@@ -82,7 +87,7 @@ def _sizes(ctx: click.Context, param: click.Parameter, given: str | None) -> lis
 @click.option("--lines", is_flag=True, help="Print the placement as lines of a spec, and nothing else.")
 def command(
     file: str,
-    sizes: list[Device],
+    sizes: list[Device] | tuple[int, int],
     batch: int | None,
     lengths: str | None,
     mode: str,
@@ -96,6 +101,7 @@ def command(
     as_json: bool,
     write: str | None,
     lines: bool,
+    **of_cluster: Any,
 ) -> None:
     """Predict memory by device, and propose places.
 
@@ -105,6 +111,17 @@ def command(
 
     wanted = placement_from(places, devices, placement_file)
     graph = _with_rows(_graph(file, params, wanted, as_json), rows)
+    if isinstance(sizes, tuple):
+        if wanted.places or keep or write or lines or mode == "scoring":
+            raise click.UsageError(
+                f"--devices {sizes[0]}x… divides tables between equal devices, for training: --place, "
+                "--placement, --keep, --write, --lines and --for scoring are of devices with names"
+            )
+        sys.exit(
+            plan_cluster(graph, *sizes, _task(graph, batch, lengths, mode, headroom), of_cluster, as_json)
+        )
+    if given := [name for name, value in of_cluster.items() if value is not None]:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} is of a cluster, such as --devices 8x80GB")
     task = _task(graph, batch, lengths, mode, headroom if sizes else 0.0)
     if sizes and not keep:
         fixed = {name: graph.devices[d] for name, d in graph.places.items() if name in wanted.places}

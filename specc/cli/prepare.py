@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 @click.command("prepare", short_help="Turn an event log into examples for a spec.")
 @click.argument("spec", type=click.Path(path_type=Path))
-@click.argument("log", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("log", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
@@ -140,16 +140,32 @@ TERMINATED = 128 + signal.SIGTERM
     metavar="2GB",
     help="About how much may be used. It does not change what is written.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["here", "spark"]),
+    default="here",
+    show_default=True,
+    help="What prepares: this process, or Spark (the extra `spark`, and Java 17), for logs that are too "
+    "large for one machine. The examples are the same, in several files.",
+)
+@click.option(
+    "--spark-conf",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of Spark's, such as spark.master=yarn (local[2] where nothing says one). Repeatable.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the output folder even if it holds other files.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 def command(
     spec: Path,
-    log: tuple[Path, ...],
+    log: tuple[str, ...],
     directory: Path,
     params: dict[str, Any],
     settings_file: Path | None,
     requests: bool,
     memory: str,
+    engine: str,
+    spark_conf: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
     **flags: Any,
@@ -174,7 +190,6 @@ def command(
     specc prepare ctr.arec impressions.csv.gz -o data          # with a column of labels
     """
     from specc.cli.models import manifest_from
-    from specc.prepare.run import prepare
     from specc.prepare.settings import PrepareError, read_settings
     from specc_runtime.encode.faults import DataError
     from specc_runtime.files import FileError
@@ -183,7 +198,8 @@ def command(
     given = _given(flags)
     try:
         with _stopped_by_signals(), _shown() as progress:
-            done = prepare(
+            run = _on_spark(spark_conf) if engine == "spark" else _here(spark_conf)
+            done = run(
                 manifest,
                 log,
                 directory,
@@ -214,6 +230,30 @@ def command(
         click.echo(json.dumps(found, indent=2))
     else:
         _show(done, directory)
+
+
+def _here(conf: tuple[str, ...]) -> Callable[..., Prepared]:
+    """Return what prepares in this process. Raises PrepareError for what only Spark takes."""
+    from specc.prepare.run import prepare
+    from specc.prepare.settings import PrepareError
+
+    if conf:
+        raise PrepareError("--spark-conf is for --engine spark")
+
+    def run(manifest: Mapping[str, Any], log: Sequence[str], *rest: Any, **options: Any) -> Prepared:
+        if remote := next((path for path in log if "://" in path), None):
+            raise PrepareError(f"{remote} is no file of this machine; --engine spark reads it")
+        return prepare(manifest, [Path(path) for path in log], *rest, **options)
+
+    return run
+
+
+def _on_spark(conf: tuple[str, ...]) -> Callable[..., Prepared]:
+    from functools import partial
+
+    from specc.prepare.spark.run import prepare_on_spark
+
+    return partial(prepare_on_spark, conf=conf)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -337,10 +377,9 @@ def _show(done: Prepared, directory: Path) -> None:
             + ("" if file.positives is None else f", {file.positives:,} positive")
             + f", {_date(file.begin)} to {_date(file.end)} UTC"
         )
-    if (directory / "requests.parquet").is_file():
-        click.echo(
-            f"{directory / 'requests.parquet'}: {done.files[-1].requests:,} requests, of the test examples"
-        )
+    asked = [p for p in (directory / "requests.parquet", directory / "requests") if p.exists()]
+    if asked:
+        click.echo(f"{asked[0]}: {done.files[-1].requests:,} requests, of the test examples")
     click.echo(f"{directory / 'prepare.yaml'}: all of this, to edit and give to --map")
 
 

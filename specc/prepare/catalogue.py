@@ -36,7 +36,7 @@ def read_catalogue(reader: Reader, inputs: Sequence[Input], items: Keys, file: s
     known = len(items.values)
     seen = np.zeros(known, dtype=bool)
     twice = 0
-    for columns, _ in reader.pieces([ITEM, *inputs], timed=False):
+    for columns, _, _ in reader.pieces([ITEM, *inputs], timed=False):
         codes = items.known(columns[ITEM])
         here = np.flatnonzero(codes >= 0)
         _, first = np.unique(codes[here], return_index=True)

@@ -44,10 +44,12 @@ class Coder:
 
 
 class Keys:
-    """The keys of a column: int64 while all are integers, large_string from the first text on."""
+    """The keys of a column: int64 while all are integers, large_string from the first text on.
 
-    def __init__(self) -> None:
-        self.coder = Coder(pa.int64())
+    texts: large_string from the start on."""
+
+    def __init__(self, texts: bool = False) -> None:
+        self.coder = Coder(pa.large_string() if texts else pa.int64())
         self._hashes: Hashes = np.zeros(0, dtype=np.uint64)
 
     def codes(self, values: pa.Array) -> Codes:
@@ -75,6 +77,10 @@ class Keys:
     def nbytes(self) -> int:
         return int(self.values.nbytes)
 
+    def names(self) -> dict[str, int]:
+        """Return the code of each key, as a text."""
+        return {str(key): code for code, key in enumerate(self.values.to_pylist())}
+
     def hashes(self) -> Hashes:
         """Return by code the hash of its key."""
         # An integer has the hash of its digits, so that those of earlier keys stay when the first text comes.
@@ -89,16 +95,19 @@ class Keys:
 class Moments(Keys):
     """Moments: nanoseconds since 1970."""
 
+    def codes(self, values: pa.Array) -> Codes:
+        return super().codes(values.cast(pa.int64()))
+
     def take(self, codes: npt.NDArray[Any]) -> pa.Array:
         """Return the timestamps of codes, null for -1."""
         return super().take(codes).cast(pa.timestamp("ns", "UTC"))
 
 
 class Lists:
-    """The lists of a column: of keys, or of numbers."""
+    """The lists of a column: of keys, or of numbers. texts: as in Keys."""
 
-    def __init__(self, numbers: bool) -> None:
-        self.inner = None if numbers else Keys()
+    def __init__(self, numbers: bool, texts: bool = False) -> None:
+        self.inner = None if numbers else Keys(texts)
         self.coder = Coder(pa.large_binary())
 
     @property

@@ -193,6 +193,14 @@ def eligible(rows: npt.NDArray[Any], plan: Plan, facts: Facts) -> Mask:
     return some & of_behaviours(rows, plan.settings.positive, facts)
 
 
+def moments(rows: npt.NDArray[Any], facts: Facts, plan: Plan) -> Ints:
+    """Return the seconds of the examples of whole users."""
+    if plan.settings.history_min:
+        events = Events(rows, facts, plan)
+        return events.time[events.examples]
+    return np.asarray(rows[TIME][eligible(rows, plan, facts)])
+
+
 def behaviours_named(settings: Settings, spaces: Mapping[str, SpaceSource], labels: Labels) -> Sequence[str]:
     found = [*(settings.positive or ())]
     sources: list[SpaceSource | LabelSource] = [*spaces.values(), *labels.sources.values()]

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
-LEAST = 20  # places of a day that are filled before draws keep to it
 DAY = 86400
+LEAST = 20  # places of a day that are filled before draws keep to it
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,8 @@ from specc_runtime.files import replace_folder
 FORMAT = 1
 RECORD, SETTINGS = "data.json", "prepare.yaml"
 WORK = ".work"
-OWN = frozenset({"train.parquet", "valid.parquet", "test.parquet", "requests.parquet", RECORD, SETTINGS})
+PARTS = ("train", "valid", "test", "requests")
+OWN = frozenset({*PARTS, *(f"{part}.parquet" for part in PARTS), RECORD, SETTINGS})
 
 
 @contextmanager
@@ -57,33 +58,39 @@ def write_record(
     folder: Path,
     manifest: Mapping[str, Any],
     settled: Mapping[str, Any],
-    inputs: Sequence[Path],
-    written: Sequence[Written],
+    inputs: Sequence[Mapping[str, Any]],
+    files: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write prepare.yaml, which may be edited, and data.json with the hashes of the other files and of all
-    that was read."""
+    """Write prepare.yaml, which may be edited, and data.json. inputs, files: what it says of each file
+    that was read, and of each that was written, by name."""
     (folder / SETTINGS).write_text(
         "# How these examples were made. Edit it, and give it to `specc prepare --map`.\n"
         + yaml.safe_dump(dict(settled), sort_keys=False, allow_unicode=True),
         encoding="utf-8",
     )
-    rows = {w.path.name: w.rows for w in written}
-    files = {}
-    for path in sorted(folder.glob("*.parquet")):
-        files[path.name] = {"rows": rows.get(path.name), "sha256": digest(path)}
-        if path.name == "requests.parquet":
-            files[path.name]["rows"] = written[-1].requests
     record = {
         "format": FORMAT,
         "made by": {"arec": __version__, "pyarrow": version("pyarrow"), "numpy": version("numpy")},
         "spec": {"name": manifest["name"], "sha256": _of_manifest(manifest)},
-        "inputs": [
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)} for path in inputs
-        ],
+        "inputs": list(inputs),
         "settings": settled,
-        "files": files,
+        "files": dict(sorted(files.items())),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def files_of(folder: Path, written: Sequence[Written]) -> dict[str, dict[str, Any]]:
+    """Return by name what data.json says of the files of examples in a folder. written: the last one's
+    requests are those of requests.parquet."""
+    rows = {f"{w.name}.parquet": w.rows for w in written}
+    if (folder / "requests.parquet").exists():
+        rows["requests.parquet"] = written[-1].requests
+    return {name: {"rows": count, "sha256": digest(folder / name)} for name, count in rows.items()}
+
+
+def input_of(path: Path) -> dict[str, Any]:
+    """Return what data.json says of a file that was read."""
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest(path)}
 
 
 def digest(path: Path) -> str:

@@ -286,8 +286,8 @@ def write_parts(
     decoding: Decoding,
     requests: bool,
 ) -> tuple[Written, ...]:
-    """Write NAME.parquet of each part, and requests.parquet of the last one. parts: names, and the times from
-    and before which they are, ascending."""
+    """Write NAME.parquet of each part that has requests, and requests.parquet of the last one. parts: names,
+    and the times from and before which they are, ascending."""
     files = [File(folder / f"{name}.parquet") for name, *_ in parts]
     asked = File(folder / "requests.parquet") if requests else None
     listed = of_requests(decoding.plan.manifest)
@@ -316,6 +316,7 @@ def write_parts(
         for (name, *_), file, (number, shown, positive), span in zip(
             parts, files, totals.tolist(), spans, strict=True
         )
+        if span
     )
 
 

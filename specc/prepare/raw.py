@@ -8,7 +8,7 @@ Memory: one part of a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
+from specc.prepare.mapped import Table
 from specc.prepare.names import meaning_of
 from specc.prepare.settings import PrepareError, Settings
+from specc_runtime.data.chunks import Chunk, Quoting, chunks
 from specc_runtime.data.columns import Typing
 from specc_runtime.data.delimited import Layout, cells_of, rows_of
 from specc_runtime.data.dialect import Dialect
@@ -42,17 +44,22 @@ class Raw:
         self.path = path
         dialect = Dialect(separator=settings.sep, header=True)
         self._reader = Reader(path, {}, Typing(dialect))
+        self.format = self._reader.format
         self.blank = self._reader.layout is not None
         self.rejected: list[tuple[int, str]] = []
-        self._layout: Layout | None = self._reader.layout
+        self.layout: Layout | None = self._reader.layout
         self.names: list[str] | None = self._reader.names
         if self.names is None:
             self.names = names_of(path)
         self.width = len(self.names)
         self.order: Mapping[int, int] = {place: place for place in range(self.width)}
-        if self._layout is not None and not _header(self.names, settings, said):
-            self._layout = replace(self._layout, header=False)
+        if self.layout is not None and not _header(self.names, settings, said):
+            self.layout = replace(self.layout, header=False)
             self.names = None
+
+    @property
+    def table(self) -> Table:
+        return Table(str(self.path), self.names, self.width)
 
     def like(self, first: Raw) -> list[str]:
         """Take the columns in the order of another file; what is wrong if it has others."""
@@ -77,41 +84,13 @@ class Raw:
     def pieces(self, places: Sequence[int]) -> Iterator[tuple[list[pa.Array], Ints]]:
         """Yield the columns at some places, and the line (or row, from 1) of each row. Raises DataError."""
         own = [self.order[place] for place in places]
-        if self._layout is not None:
-            yield from self._text(self._layout, own)
-        elif self._reader.format == "json":
-            yield from self._objects(own)
+        if self.layout is not None:
+            yield from of_text(rows_of(self.layout), self.layout, own, self.rejected)
+        elif self.format == "json":
+            assert self.names is not None
+            yield from of_objects(chunks(self.path, Quoting(None)), self.names, own)
         else:
             yield from self._columns(own)
-
-    def _text(self, layout: Layout, places: Sequence[int]) -> Iterator[tuple[list[pa.Array], Ints]]:
-        named = {f"c{number}": place for number, place in enumerate(dict.fromkeys(places))}
-        at = {place: name for name, place in named.items()}
-        for chunk in rows_of(layout):
-            wrong: list[int] = []
-
-            def reject(
-                index: int, text: str, wrong: list[int] = wrong, origin: Origin = chunk.origin
-            ) -> None:
-                wrong.append(index)
-                self.rejected.append((origin.line_of(index) or 0, short(text)))
-
-            table = cells_of(chunk, layout, named, reject)
-            lines = (
-                np.arange(chunk.rows, dtype=np.int64) if chunk.lines is None else chunk.lines.astype(np.int64)
-            )
-            lines = np.delete(lines + chunk.line, wrong)
-            yield [_whole(table.column(at[place])) for place in places], lines
-
-    def _objects(self, places: Sequence[int]) -> Iterator[tuple[list[pa.Array], Ints]]:
-        assert self.names is not None
-        names = self.names
-        for part in self._reader.parts():
-            rows = objects_of(part.loaded)
-            lines = np.array(
-                [part.origin.line_of(i) or part.origin.row(i) for i in range(len(rows))], dtype=np.int64
-            )
-            yield [as_it_is([row.get(names[place]) for row in rows]) for place in places], lines
 
     def _columns(self, places: Sequence[int]) -> Iterator[tuple[list[pa.Array], Ints]]:
         row = 1
@@ -124,7 +103,7 @@ class Raw:
             row += len(batch)
 
     def _batches(self, places: list[int]) -> Iterator[pa.RecordBatch]:
-        if self._reader.format == "arrow":
+        if self.format == "arrow":
             with ipc.open_file(str(self.path)) as file:
                 for index in range(file.num_record_batches):
                     batch = file.get_batch(index)
@@ -135,6 +114,36 @@ class Raw:
             names = file.schema_arrow.names
             for batch in file.iter_batches(AT_ONCE, columns=[names[p] for p in places], use_threads=False):
                 yield batch.select([batch.schema.names.index(names[p]) for p in places])
+
+
+def of_text(
+    parts: Iterable[Chunk], layout: Layout, places: Sequence[int], rejected: list[tuple[int, str]]
+) -> Iterator[tuple[list[pa.Array], Ints]]:
+    """Yield the columns of parts of a text file at some places, and their lines. rejected: what rows with too
+    many or too few cells are added to, by line."""
+    named = {f"c{number}": place for number, place in enumerate(dict.fromkeys(places))}
+    at = {place: name for name, place in named.items()}
+    for chunk in parts:
+        wrong: list[int] = []
+
+        def reject(index: int, text: str, wrong: list[int] = wrong, origin: Origin = chunk.origin) -> None:
+            wrong.append(index)
+            rejected.append((origin.line_of(index) or 0, short(text)))
+
+        table = cells_of(chunk, layout, named, reject)
+        lines = np.arange(chunk.rows, dtype=np.int64) if chunk.lines is None else chunk.lines.astype(np.int64)
+        lines = np.delete(lines + chunk.line, wrong)
+        yield [_whole(table.column(at[place])) for place in places], lines
+
+
+def of_objects(
+    parts: Iterable[Chunk], names: Sequence[str], places: Sequence[int]
+) -> Iterator[tuple[list[pa.Array], Ints]]:
+    """Yield the columns of parts of JSON lines, and their lines."""
+    for chunk in parts:
+        rows, origin = objects_of(chunk), chunk.origin
+        lines = np.array([origin.line_of(i) or origin.row(i) for i in range(len(rows))], dtype=np.int64)
+        yield [as_it_is([row.get(names[place]) for row in rows]) for place in places], lines
 
 
 def open_files(paths: Sequence[Path], settings: Settings, said: Mapping[str, int | str]) -> list[Raw]:

@@ -8,7 +8,7 @@ to a bound) are in one DataError. A null that stands for something else is told.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,28 +39,34 @@ class Skipped:
     """The lines of a file that were left out."""
 
     count: int = 0
-    shown: list[str] = field(default_factory=list)
+    shown: list[tuple[str, int, str]] = field(default_factory=list)
 
     def add(self, file: str, lines: Sequence[tuple[int, str]]) -> None:
         self.count += len(lines)
-        self.shown += [f"  {file}:{line}: {text}" for line, text in lines[: LINES - len(self.shown)]]
+        self.shown += [(file, line, text) for line, text in lines[: LINES - len(self.shown)]]
 
     def note(self) -> str:
         more = f"\n  and {self.count - len(self.shown):,} more" if self.count > len(self.shown) else ""
         lines, are = ("line", "is") if self.count == 1 else ("lines", "are")
-        return f"{self.count:,} {lines} could not be read and {are} skipped:\n" + "\n".join(self.shown) + more
+        shown = "\n".join(f"  {file}:{line}: {text}" for file, line, text in self.shown)
+        return f"{self.count:,} {lines} could not be read and {are} skipped:\n{shown}{more}"
 
 
 class Reader:
     """files: what is read, as `Raw`. places: by name, the column. needed: the names without which a line is
-    skipped."""
+    skipped. names: of all columns, where they have any."""
 
     def __init__(
-        self, files: Sequence[Any], places: Mapping[str, int], settings: Settings, needed: Sequence[str]
+        self,
+        files: Iterable[Any],
+        places: Mapping[str, int],
+        settings: Settings,
+        needed: Sequence[str],
+        names: Sequence[str] | None = None,
     ) -> None:
         self.files, self.places, self.needed = files, places, needed
         # `integral` names columns as the user knows them: by the header, or by what they mean.
-        integral = {n for n in settings.integral for n in (n, *_called(n, files, places))}
+        integral = {n for n in settings.integral for n in (n, *_called(n, names or (), places))}
         self.typing = Typing(Dialect(nulls=tuple(settings.null), integral=frozenset(integral)))
         self.nulls = tuple(settings.null)
         self.clock = Clock()
@@ -68,9 +74,11 @@ class Reader:
         self.nothing: Counter[tuple[str, str]] = Counter()
         self.faults: list[Fault] = []
 
-    def pieces(self, inputs: Sequence[Input], timed: bool) -> Iterator[tuple[dict[Input, pa.Array], Ints]]:
-        """Yield of every piece the values of the inputs, and nanoseconds since 1970 (0 if not timed). Raises
-        DataError, at the end of what can be read, with the faults of all of it."""
+    def pieces(
+        self, inputs: Sequence[Input], timed: bool
+    ) -> Iterator[tuple[dict[Input, pa.Array], Ints, Ints]]:
+        """Yield of every piece the values of the inputs, nanoseconds since 1970 (0 if not timed), and the
+        lines. Raises DataError, at the end of what can be read, with the faults of all of it."""
         names = list(dict.fromkeys([*(i.name for i in inputs), *self.needed, *(["time"] if timed else [])]))
         for file in self.files:
             for raw, lines in file.pieces([self.places[name] for name in names]):
@@ -83,7 +91,7 @@ class Reader:
                 if len(lines):
                     found = self._typed(file, columns, lines, inputs)
                     if not self.faults:
-                        yield found, times
+                        yield found, times, lines
                 if len(self.faults) >= SHOWN:
                     raise DataError(self.faults)
             self.skipped.add(str(file.path), file.rejected)
@@ -93,14 +101,7 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """What there is to say of what was read."""
-        found = [self.skipped.note()] if self.skipped.count else []
-        for (name, text), count in self.nothing.items():
-            values = "value" if count == 1 else "values"
-            found.append(
-                f"{count:,} {values} `{text}` in column `{name}` taken for no value (say it with --null "
-                f"'{text}')"
-            )
-        return found + list(self.typing.notes)
+        return notes_of(self.skipped, self.nothing, self.typing.notes)
 
     def _good(
         self, file: Any, columns: Mapping[str, pa.Array], lines: Ints, timed: bool
@@ -175,12 +176,12 @@ class Reader:
 
     def _one(self, file: Any, wanted: Input, values: pa.Array) -> pa.Array:
         split: tuple[str, ...] = ()
-        depth = int(is_list(values.type))
-        if wanted.many and not depth:
+        depth = int(listed(wanted, values.type))
+        if wanted.many and not is_list(values.type):
             if wanted.split == "json":
-                values, depth = _of_json(values), 1
+                values = _of_json(values)
             elif wanted.split is not None:
-                split, depth = (wanted.split,), 1
+                split = (wanted.split,)
             elif is_text(values.type):
                 _whole(wanted, values)
         if wanted.kind == "number" and is_text(values.type) and not split:
@@ -212,8 +213,24 @@ class Reader:
         self.faults.append(Fault(str(file.path), unfit.what, column, row, unfit.help, unfit.more, line))
 
 
-def _called(name: str, files: Sequence[Any], places: Mapping[str, int]) -> list[str]:
-    names = files[0].names or []
+def notes_of(skipped: Skipped, nothing: Mapping[tuple[str, str], int], of_typing: Sequence[str]) -> list[str]:
+    """Return what there is to say of a log that was read. nothing: how often a text of a column was taken
+    for no value."""
+    found = [skipped.note()] if skipped.count else []
+    for (name, text), count in nothing.items():
+        values = "value" if count == 1 else "values"
+        found.append(
+            f"{count:,} {values} `{text}` in column `{name}` taken for no value (say it with --null '{text}')"
+        )
+    return found + list(of_typing)
+
+
+def listed(wanted: Input, kind: pa.DataType) -> bool:
+    """Return whether a column of that type is read as lists."""
+    return is_list(kind) or (wanted.many and wanted.split is not None)
+
+
+def _called(name: str, names: Sequence[str], places: Mapping[str, int]) -> list[str]:
     return [own for own, place in places.items() if place < len(names) and names[place] == name]
 
 

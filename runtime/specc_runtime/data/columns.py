@@ -221,6 +221,16 @@ class Typing:
             all_of = pa.types.is_large_string(keys.type) and pc.all(pc.match_substring_regex(keys, _DECIMAL))
             self._decimal[name] = bool(all_of and all_of.as_py())
 
+    def remembered(self) -> tuple[dict[str, str], dict[str, bool]]:
+        """By column of times its unit; by column of keys whether all of its texts look like 7.0."""
+        return {name: clock.unit for name, clock in self.clocks.items() if clock.unit}, dict(self._decimal)
+
+    def restore(self, units: Mapping[str, str], decimal: Mapping[str, bool]) -> None:
+        """Go on from what was remembered of other parts."""
+        for name, unit in units.items():
+            self.clocks.setdefault(name, Clock()).unit = unit
+        self._decimal.update(decimal)
+
     @property
     def notes(self) -> list[str]:
         """What there is to say of all parts."""

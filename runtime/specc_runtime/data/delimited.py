@@ -65,7 +65,7 @@ def layout_of(file: Path, dialect: Dialect) -> Layout:
     first = next(chunks(file, quoting, _SNIFFED, header=True), None)
     if first is None:
         raise DataError([Fault(str(file), "it is empty")])
-    cells = _cells(first, separator)
+    cells = cells_in(first, separator)
     names = tuple(cell.strip() for cell in cells) if dialect.has_header else ("",) * len(cells)
     return Layout(file, separator, _renamed(file, names, dialect), dialect.has_header)
 
@@ -148,7 +148,7 @@ def cells_of(
     return found.select(picked).rename_columns(list(places))
 
 
-def _cells(first: Chunk, separator: str) -> list[str]:
+def cells_in(first: Chunk, separator: str) -> list[str]:
     """The cells of the first record."""
     record = first.data.strip(b"\r\n").decode("utf-8")
     if len(separator) > 1:
