@@ -24,10 +24,11 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/$(PIP) --editable ./runtime --editable .
 	@touch $@
 
-# What lint, types and tests need beside it: tools, and every extra that runs on a CPU.
+# What lint, types and tests need beside it: tools, and every extra that runs on a CPU. The tests of Spark take Java
+# 17 as well: without, they are skipped.
 .venv/dev.stamp: .venv/arec.stamp
 	$(BIN)/$(PIP) --editable ./runtime --editable \
-		'.[dev,docs,lightning,lsp,mlflow,notebook,onnx,retrieval,serve,sweep,tensorboard,wandb]'
+		'.[dev,docs,lightning,lsp,mlflow,notebook,onnx,retrieval,serve,spark,sweep,tensorboard,wandb]'
 	@touch $@
 
 install: .venv/arec.stamp

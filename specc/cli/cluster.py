@@ -159,5 +159,16 @@ def _print_theirs(theirs: list[dict[str, Any]]) -> None:
     for name in ("table", "sharding", "kernel", "devices"):
         table.add_column(name)
     for row in theirs:
-        table.add_row(row["table"], row["sharding"], row["kernel"], ", ".join(map(str, row["devices"])))
+        table.add_row(row["table"], row["sharding"], row["kernel"], _ranges(row["devices"]))
     Console(highlight=False, width=120).print(table)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write 0, 1, 2, 5 as `0 to 2, 5`."""
+    parts: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1] = parts[-1][0], number
+        else:
+            parts.append((number, number))
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in parts)

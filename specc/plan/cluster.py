@@ -34,6 +34,7 @@ from specc.plan.sizes import SizeError, human, size
 from specc.plan.task import Problem, Task
 
 ID = 8
+MORE = 0.1  # of the wire's bytes that a device may have beyond others, as it owns a table
 _CLUSTER = re.compile(r"\s*(\d+)\s*[x×]\s*(\S+)\s*", re.IGNORECASE)
 Held = Literal["by rows", "whole"]
 
@@ -164,19 +165,19 @@ def cluster_of(text: str) -> tuple[int, int] | None:
 def divide(graph: Graph, cluster: Cluster, task: Task) -> Sharding:
     """Divide the tables of a graph between devices, for training with `task.batch` examples on each.
 
-    A table that takes more memory, or more of the wire, than a device's share of all is held by rows; any
-    other as a whole, where least is by then.
+    A table that takes more memory than a device's share of all is held by rows, and so is one whose owner
+    would have a tenth more of the wire than others; any other as a whole, where least is by then.
     """
     tables = [w for w in graph.weights.values() if w.kind == "table"]
     rows = {w.path: _rows(graph, w, task) for w in tables}
     own = {w.path: BYTES * math.prod(w.shape) for w in tables}
     full = {w.path: own[w.path] * (1 + _states(graph, w)) for w in tables}
     traffic = {w.path: rows[w.path] * w.shape[1] for w in tables}
-    fair = sum(full.values()) / cluster.number, sum(traffic.values()) / cluster.number
+    fair = sum(full.values()) / cluster.number, sum(traffic.values())
     load = [0.0] * cluster.number
     shards = []
     for w in sorted(tables, key=lambda w: -full[w.path]):
-        whole = full[w.path] <= fair[0] and traffic[w.path] <= fair[1]
+        whole = full[w.path] <= fair[0] and traffic[w.path] <= MORE * fair[1] / cluster.number
         device = min(range(cluster.number), key=lambda d: load[d]) if whole else None
         for place in range(cluster.number):
             if device in (None, place):

@@ -17,6 +17,7 @@ MODULES = [
     "specc.testing",
     "specc.inspect",
     "specc.notebook",
+    "specc.prepare",
     "specc_runtime",
     "specc_runtime.data",
     "specc_runtime.encode",
