@@ -211,6 +211,7 @@ import json, sys
 from pathlib import Path
 from pyspark.sql import SparkSession
 from specc.prepare import PrepareError, Settings
+from specc.prepare.spark import files, run
 from specc.prepare.spark.run import prepare_on_spark
 from specc.prepare.spark.session import started
 from specc_runtime.encode import DataError
@@ -219,13 +220,16 @@ folder = Path(sys.argv[1])
 conf = ("spark.sql.shuffle.partitions=2", "spark.default.parallelism=7")
 with started(dict(pair.split("=") for pair in conf)):
     for job in json.loads((folder / "jobs.json").read_text()):
+        if job.get("remote"):
+            # As if this machine did not see its files.
+            files.is_remote = run.is_remote = lambda path: True
         try:
             done = prepare_on_spark(
                 job["manifest"], job["log"], folder / job["out"], Settings(**job["settings"]), True, conf=conf
             )
             names = ("name", "requests", "examples", "rows", "positives", "begin", "end")
-            files = [[getattr(f, n) for n in names] for f in done.files]
-            said = {"notes": done.notes, "files": files, "counts": [done.users, done.items, done.events]}
+            parts = [[getattr(f, n) for n in names] for f in done.files]
+            said = {"notes": done.notes, "files": parts, "counts": [done.users, done.items, done.events]}
             said |= {"settings": done.settings, "times": done.times}
         except (PrepareError, DataError) as error:
             said = {"error": str(error)}
@@ -235,7 +239,8 @@ with started(dict(pair.split("=") for pair in conf)):
 
 @spark
 def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
-    """One session: a CSV with bad lines, labels of a Parquet log, a fault, and a file that is not there."""
+    """One session: a CSV with bad lines, labels of a Parquet log, a fault, a file system that there is not, and
+    files that this machine does not see."""
     model, labelled = manifest(SPEC), manifest(LABELLED)
     log = write(tmp_path / "one.csv", some_events(400), False)
     log.write_text(log.read_text() + "u1,i1,x,pv,never,1.0,web\nu1\n")
@@ -254,6 +259,7 @@ def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
         {"manifest": labelled, "log": both, "out": "two", "settings": {"test": "0.2"}},
         {"manifest": model, "log": [str(bad)], "out": "three", "settings": {}},
         {"manifest": model, "log": ["nowhere://x/y"], "out": "four", "settings": {}},
+        {"manifest": model, "log": [f"file://{log}"], "out": "five", "settings": popular, "remote": True},
     ]
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     found = subprocess.run(
@@ -287,6 +293,9 @@ def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
     assert f"{bad}, line 52, column `price`: `dear` is not a number" in said[2]["error"]
     assert "Spark has no file system for nowhere://" in said[3]["error"]
     assert not (tmp_path / "three").exists()
+    assert said[4]["files"] == said[0]["files"], said[4]
+    assert rows(whole(tmp_path / "five" / "train")) == rows(whole(tmp_path / "one" / "train"))
+    assert said[4]["notes"][0].replace("file:", "") == said[0]["notes"][0]
 
 
 def test_what_spark_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ def _session(conf: Mapping[str, str], folder: Path) -> Iterator[Any]:
     for key, value in {"spark.app.name": "specc prepare", **settings}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
+    if "PYSPARK_GATEWAY_PORT" in os.environ and "spark.log.level" not in conf:
+        session.sparkContext.setLogLevel("WARN")  # Java was started by spark-submit, with a log of its own
     try:
         yield session
     finally:
