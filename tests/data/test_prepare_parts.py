@@ -239,8 +239,8 @@ with started(dict(pair.split("=") for pair in conf)):
 
 @spark
 def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
-    """One session: a CSV with bad lines, labels of a Parquet log, a fault, a file system that there is not, and
-    files that this machine does not see."""
+    """One session: a CSV with bad lines, labels of a Parquet log, a fault, a file system that there is not,
+    and files that this machine does not see."""
     model, labelled = manifest(SPEC), manifest(LABELLED)
     log = write(tmp_path / "one.csv", some_events(400), False)
     log.write_text(log.read_text() + "u1,i1,x,pv,never,1.0,web\nu1\n")
