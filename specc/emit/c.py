@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from typing import Any
 
 from specc.lower.native import Run
@@ -77,7 +77,7 @@ class _Run:
     def _number(self, value: Any, width: int) -> str:
         if isinstance(value, Value) and value.dtype != "number":
             return self._place(value).at(width)
-        return _number(value.number if isinstance(value, Value) else value)
+        return number_text(value.number if isinstance(value, Value) else value)
 
     def _element(self, kernel: Kernel, width: int) -> str:
         """Return the C expression for channel `c` of a kernel's result."""
@@ -98,7 +98,7 @@ class _Run:
             case "lerp":
                 return f"{x[0]} + {x[2]} * ({x[1]} - {x[0]})"
         if kernel.options:
-            return f"{x[0]} + {_number(kernel.options['alpha'])} * {x[1]}"
+            return f"{x[0]} + {number_text(kernel.options['alpha'])} * {x[1]}"
         definition = OPS[kernel.name]
         assert isinstance(definition.lowering, Pointwise)
         names = (*(s.name for s in definition.inputs), *definition.attrs)
@@ -130,13 +130,31 @@ class _Run:
 
 
 def _with(attrs: Mapping[str, Any], given: dict[str, str]) -> dict[str, str]:
-    return given | {name: _number(value) for name, value in attrs.items()}
+    return given | {name: number_text(value) for name, value in attrs.items()}
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
+    """Return a number as C."""
     if isfinite(value):
         return f"(real){float(value)!r}"
     return {"inf": "INFINITY", "-inf": "-INFINITY"}.get(str(value), "NAN")
+
+
+def broadcast(sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the sizes of what is computed from values of these sizes."""
+    return tuple(max(each) for each in zip(*sizes, strict=True))
+
+
+def offset(own: tuple[int, ...], sizes: tuple[int, ...]) -> str:
+    """Return the place in a row of sizes `own` that belongs to j0, j1, … and c, which count over `sizes`; a
+    size of 1 is the same for all."""
+    terms = []
+    for n, size in enumerate(own):
+        stride = prod(own[n + 1 :])
+        if size > 1 or sizes[n] == 1:
+            name = "c" if n == len(own) - 1 else f"j{n}"
+            terms.append(name if stride == 1 else f"{name} * {stride}")
+    return " + ".join(terms) or "0"
 
 
 def _loop(width: int, statement: str, pragma: str = _APART) -> list[str]:

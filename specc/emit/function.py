@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from specc.emit.axes import Axes
+from specc.emit.cell import KERNELS
 from specc.emit.code import Expr, Line, number, quoted, target, tuple_text
 from specc.emit.kernels import written
 from specc.emit.names import Names, attribute, identifier
 from specc.emit.products import bias_text, heads_text, matrix_text
+from specc.emit.tile import room_of
 from specc.ir.graph import Graph
 from specc.lower.cell import Cell
 from specc.lower.choices import Choice
@@ -33,6 +35,7 @@ from specc.lower.program import (
     Symbol,
     Value,
 )
+from specc.lower.tile import TileInC, sizes_of
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.source import Span
 from specc.types.axis import Axis
@@ -49,6 +52,15 @@ class Unit:
         self.axes = Axes(self.roles, names)
         self.shared: dict[Value, Expr] = {}
         self.cells: list[tuple[tuple[str, ...], Cell]] = []
+        self.tiles: list[tuple[str, TileInC]] = []
+
+    def tile(self, tile: TileInC) -> tuple[str, int]:
+        """Return the name of a tile's function in C, and how much room it needs."""
+        known = next((name for name, one in self.tiles if one.function is tile.function), None)
+        if known is None:
+            known = self.names.take(identifier(tile.function.names[0]))
+            self.tiles.append((known, tile))
+        return known, room_of(tile, self.graph.weights)
 
     def cell(self, cell: Cell) -> str:
         """Return the name of the cell of a step and its derivative."""
@@ -202,6 +214,11 @@ class Writer:
                 return Expr(self._functions[arg])
             case Cell():
                 return Expr(self.unit.cell(arg))
+            case TileInC():
+                name, room = self.unit.tile(arg)
+                weights = tuple_text([attribute(path) for path in arg.weights])
+                sizes = tuple_text([str(size) for size in sizes_of(arg.function.results[0])])
+                return Expr(f"ops.TileInC({KERNELS}, {quoted(name)}, {weights}, {sizes}, {room})")
         raise AssertionError(arg)
 
     def _record(self, record: Record) -> Expr:

@@ -17,6 +17,7 @@ from specc.emit.kernels import LOSSES
 from specc.emit.modules import layers_of
 from specc.emit.names import Names, class_name
 from specc.emit.scoring import scoring_text
+from specc.emit.tile import tiles_text
 from specc.ir.graph import Graph
 from specc.lower import lower
 from specc.lower.program import Derived, Function, Parts, Program, Value, walk
@@ -42,7 +43,8 @@ def printed(program: Program) -> tuple[str, str, str]:
     emitter = _Module(program, unit)
     methods = emitter.methods()
     functions = [line for names, cell in unit.cells for line in cell_lines(names, cell)]
-    kernels = kernels_text(unit.cells)
+    parts = (kernels_text(unit.cells), tiles_text(unit.tiles, graph.weights))
+    kernels = "\n".join(text for text in parts if text)
     at_once = emitter.at_once()
     head = _head(graph, unit, emitter, functions)
     if kernels:

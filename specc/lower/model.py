@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, rankings, readings, reads_of
 from specc.ir.inputs import fields_for, labels_read
+from specc.lower import tile
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
 from specc.lower.operations import lowered
@@ -29,6 +30,7 @@ def lower(graph: Graph) -> Program:
     reuse(program)
     hold(program)
     program.parts = parts_of(graph, program.shared, program.forward)
+    tile.choose(program)
     return program
 
 

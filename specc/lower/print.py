@@ -33,6 +33,7 @@ from specc.lower.program import (
     Value,
 )
 from specc.lower.shape import Domain, Shape
+from specc.lower.tile import TileInC
 from specc.ops.products import Product
 from specc.types.axis import Axis
 
@@ -106,8 +107,8 @@ class _Printer:
         self.lines.append("  ".join([text, *self._remarks(kernel)]))
 
     def _args(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> list[str]:
-        chosen = [str(o) for o in options.values() if isinstance(o, Choice)]
-        named = (f"{k} = {self._arg(o)}" for k, o in options.items() if not isinstance(o, Choice))
+        chosen = [str(o) for o in options.values() if isinstance(o, Choice | TileInC)]
+        named = (f"{k} = {self._arg(o)}" for k, o in options.items() if not isinstance(o, Choice | TileInC))
         return [*map(self._arg, args), *named, *chosen]
 
     def _remarks(self, kernel: Kernel) -> list[str]:

@@ -57,7 +57,8 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
             how = f"{choice}; {how}"
         return _said(kernel, True, f"attention {how}")
     if kernel.name == "by_tile":
-        return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU")
+        how = f", {tile}" if (tile := kernel.options.get("in_c")) else ""
+        return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU{how}")
     if kernel.name == "pairs":
         return _said(kernel, True, f"products of all pairs, {kernel.options['in_c_from']}")
     if kernel.name in _SOFTMAX:

@@ -35,6 +35,7 @@ from specc.lower.program import (
     Value,
 )  # fmt: skip
 from specc.lower.shape import Domain
+from specc.lower.tile import TileInC
 from specc.ops.products import Product
 from specc_runtime import Batch
 from specc_runtime.model import Weights
@@ -173,7 +174,7 @@ class Execution:
 
     def _named(self, options: Mapping[str, Any], values: Mapping[Value, Any]) -> dict[str, Any]:
         """What kernels may know better and need not, such as where a value was looked up, is left out."""
-        left = {k: a for k, a in options.items() if not isinstance(a, LookedUp | Choice)}
+        left = {k: a for k, a in options.items() if not isinstance(a, LookedUp | Choice | TileInC)}
         return {key: self._arg(a, values) for key, a in left.items()}
 
     def _called(self, function: Function, known: Mapping[Value, Any], *given: Tensor) -> list[Tensor]:

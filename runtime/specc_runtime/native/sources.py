@@ -32,6 +32,15 @@ class Functions:
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
+    def at(self, name: str) -> Any:
+        """A function as it is, of addresses and a first number."""
+        entry = getattr(self._library, name)
+        entry.restype = None
+        if entry.argtypes is None:
+            # The number of rows, then addresses.
+            entry.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * (4 if name.endswith("_back") else 3)]
+        return entry
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         entry = getattr(self._library, name)
         function = _called(entry)

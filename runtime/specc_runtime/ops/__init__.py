@@ -1,6 +1,7 @@
 """The functions that compiled models call, one file for each family of operations."""
 
 from specc_runtime.devices import transfer
+from specc_runtime.native.tile import TileInC
 from specc_runtime.ops import dense, recurrent, rows, segment
 from specc_runtime.ops.across import across, across_each, from_rows, log_frequency, own, same_key
 from specc_runtime.ops.attention import attend
@@ -69,6 +70,7 @@ __all__ = [
     "Factor",
     "InC",
     "Projected",
+    "TileInC",
     "across",
     "across_each",
     "add_product",

@@ -18,6 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows
+from specc_runtime.native.tile import TileInC
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Again, Part
 from specc_runtime.tracing import untraced
@@ -28,12 +29,17 @@ TILE = 2**18
 
 
 @untraced
-def by_tile(function: Callable[..., Tensor], rows: int, *values: Tensor) -> Tensor:
-    """Return function(*values), computed `rows` rows at a time.
+def by_tile(
+    function: Callable[..., Tensor], rows: int, *values: Tensor, in_c: TileInC | None = None
+) -> Tensor:
+    """Return function(*values), computed `rows` rows at a time, or a row at a time in C, if there is such a
+    kernel.
 
     values: [n, ...], at least one; a row of the result depends only on the same row of each. Nothing is
     saved for backward but the values: it computes each tile again.
     """
+    if in_c is not None and (found := in_c.result(values)) is not None:
+        return found
     if len(values[0]) <= rows or values[0].device.type != "cpu":
         return function(*values)
     pieces = zip(*(x.split(rows) for x in values), strict=True)

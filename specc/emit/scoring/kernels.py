@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 
+from specc.emit.c import broadcast, number_text, offset
 from specc.emit.scoring import moves, products, sources
 from specc.emit.scoring.function import Place, Printer, Writer
 from specc.emit.scoring.loops import by_tile, recur
-from specc.emit.scoring.places import broadcast, each_row, number_text, offset
+from specc.emit.scoring.places import each_row
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Kernel, Value
 from specc.ops import OPS, op

@@ -6,8 +6,9 @@ from dataclasses import replace
 from itertools import combinations
 from math import prod
 
+from specc.emit.c import broadcast, offset
 from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.places import broadcast, each_row, offset, result_of, row_at
+from specc.emit.scoring.places import each_row, result_of, row_at
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.lower.program import Kernel, Value
 from specc.ops import op

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, prod
 
 from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.rows import Grid
@@ -18,27 +17,6 @@ def result_of(w: Writer, kernel: Kernel, sizes: Sequence[int], of: Place | None 
 
 def each_row(w: Writer, place: Place) -> str:
     return f"for (int64_t i = 0; i < {w.count(place.grid)}; i++)"
-
-
-def number_text(value: float) -> str:
-    if isfinite(value):
-        return f"(real){float(value)!r}"
-    return {"inf": "INFINITY", "-inf": "-INFINITY"}.get(str(value), "NAN")
-
-
-def broadcast(sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(max(each) for each in zip(*sizes, strict=True))
-
-
-def offset(own: tuple[int, ...], sizes: tuple[int, ...]) -> str:
-    """The place in a row of these sizes that belongs to j0, j1, … and c; sizes of 1 are the same for all."""
-    terms = []
-    for n, size in enumerate(own):
-        stride = prod(own[n + 1 :])
-        if size > 1 or sizes[n] == 1:
-            name = "c" if n == len(own) - 1 else f"j{n}"
-            terms.append(name if stride == 1 else f"{name} * {stride}")
-    return " + ".join(terms) or "0"
 
 
 def at_rows(w: Writer, place: Place, at: Grid, grid: Grid) -> Place:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
+from specc.emit.c import broadcast, number_text, offset
 from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.matrices import bias_of, multiply, times
 from specc.emit.scoring.moves import append, expanded
-from specc.emit.scoring.places import at_rows, broadcast, each_row, indexed, number_text, offset, result_of
+from specc.emit.scoring.places import at_rows, each_row, indexed, result_of
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Heads, Kernel, Record, Value
 from specc.lower.shape import Shape

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from specc.emit.c import number_text
 from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.places import each_row, number_text, result_of
+from specc.emit.scoring.places import each_row, result_of
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Field, Kernel, Position
 
