@@ -10,11 +10,14 @@ docs/api.md has all of it. Importing this does not import torch; compiling does.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from specc.driver import SpecError, check, compile
-from specc.report import Diagnostic, Fix, Label, Report, Severity
-from specc.source import Source, Span
-from specc.untrusted import load
+from specc.collector import uncollected
 from specc.version import __version__
+
+with uncollected():
+    from specc.driver import SpecError, check, compile
+    from specc.report import Diagnostic, Fix, Label, Report, Severity
+    from specc.source import Source, Span
+    from specc.untrusted import load
 
 if TYPE_CHECKING:
     from specc.devices import Placement

@@ -6,17 +6,16 @@ runs only on what is sound. Leaves passes and emission to `compile`.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc import resources
+from specc.collector import uncollected
 from specc.elaborate.choices import check_choices
 from specc.elaborate.model import elaborate
 from specc.elaborate.world import Seen
@@ -352,19 +351,6 @@ def compiled(
         return Compiled(graph, optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
 
     return _roomy(texts)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector. Checks and compilations make many small objects that stay and few
-    cycles; a full collection walks all of torch's objects, too, and takes half as long as a compilation."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _roomy(stage: Callable[[], T]) -> T:

@@ -39,7 +39,7 @@ def command(
 
     Exit codes: 0 clean (or warnings only), 1 faults, 2 wrong usage.
     """
-    from specc.driver import uncollected
+    from specc.collector import uncollected
 
     found: dict[tuple[str, str, int, int], Diagnostic] = {}
     variants = 0
