@@ -31,10 +31,12 @@ _ALONG = {
 
 @frozen.dataclass(frozen=True)
 class TileInC:
-    """A tile's function, which has a form in C. weights: the paths of those that it reads."""
+    """A tile's function, which has a form in C. weights: the paths of those that it reads. numbers: how many
+    the values of a row and their gradients have."""
 
     function: Function
     weights: tuple[str, ...]
+    numbers: int
 
     def __str__(self) -> str:
         return "in C, a row at a time"
@@ -67,7 +69,7 @@ def in_c(function: Function, weights: Mapping[str, Weight]) -> TileInC | None:
     room = sum(2 * prod(sizes_of(x)) for x in known)
     if len(function.results) != 1 or function.results[0] in function.parameters or room > _ROOM:
         return None
-    return TileInC(function, tuple(read))
+    return TileInC(function, tuple(read), room)
 
 
 def sizes_of(value: Value) -> tuple[int, ...]:

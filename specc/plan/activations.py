@@ -17,6 +17,7 @@ from typing import Any
 
 from specc.ir.graph import Graph, Weight
 from specc.lower.program import Function, Heads, Kernel, Matrix, Parameter, Program, Rows, Value, walk
+from specc.lower.tile import TileInC
 from specc.ops import OPS, op
 from specc.passes.placement import BYTES
 from specc.plan.buffers import Buffer, Memory
@@ -161,10 +162,15 @@ class _Walk:
 
     def _forward(self, kernel: Kernel) -> list[Buffer]:
         """Compute a kernel's values and save what its derivative reads. Return the values' buffers."""
-        if kernel.name == "by_tile" and (whole := self._untiled(kernel)) is not None:
-            return whole
         tiled = kernel.name == "by_tile"
-        found = self._tiles(kernel) if tiled else cost(kernel, self.sizes, self.learns, self.training)
+        in_c = kernel.options.get("in_c") if tiled and self._on_cpu(kernel) else None
+        if isinstance(in_c, TileInC):
+            room = float(in_c.numbers * BYTES)
+            found = Cost(kernel.args[2:] if self._learns(kernel) else (), during=room, back=room)
+        elif tiled and (whole := self._untiled(kernel)) is not None:
+            return whole
+        else:
+            found = self._tiles(kernel) if tiled else cost(kernel, self.sizes, self.learns, self.training)
         made = []
         for result in kernel.results:
             if result is None:

@@ -131,7 +131,9 @@ def test_the_best_and_their_keys(scorer: Scorer) -> None:
 
 def test_faults_name_the_column(scorer: Scorer) -> None:
     one = request(random.Random(5), 2)
-    with pytest.raises(DataError, match="request, row 1, column `ad_slot`: 9 is not one of the ids 0 to 4"):
+    with pytest.raises(
+        DataError, match="request, row 1, column `ad_slot`, item 2: 9 is not one of the ids 0 to 4"
+    ):
         scorer.score({**one, "ad_slot": [1, 9]})
     with pytest.raises(DataError, match="column `ad_price`: there is no such column"):
         scorer.score({name: value for name, value in one.items() if not name.startswith("ad_")})
