@@ -39,7 +39,10 @@ def serving(results: Path) -> str:
     models = {name: found[name] for name in ORDER if name in found}
     if not models:
         return ""
-    machine = next(iter(models.values()))["machine"]
+    machine = {
+        key: " and ".join(sorted({str(each["machine"][key]) for each in models.values()}))
+        for key in ("date", "revision", "processor")
+    }
     rounds = " or ".join(sorted({str(each["rounds"]) for each in models.values()}))
     parts = [
         f"## One request\n\n{wrapped(ABOUT_ONE.format(rounds=rounds, **machine))}",
