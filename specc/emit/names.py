@@ -32,7 +32,7 @@ TAKEN = frozenset(
     register_forward_hook register_forward_pre_hook register_full_backward_hook
     register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
     register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook
-    request_part requires_grad_ score_in_c set_extra_state set_row_counts set_submodule share_memory
+    request_part requires_grad_ score_in_c set_extra_state set_row_counts set_submodule share_memory shows
     state_dict to to_empty train training type values xpu zero_grad zeros
     """.split()
 )
