@@ -36,10 +36,11 @@ th, td { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px so
   vertical-align: top; }
 th { font-weight: 600; color: var(--soft); }
 td.n, th.n { text-align: right; white-space: nowrap; padding-left: .9rem; padding-right: 0; }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem;
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21em), 1fr)); gap: 1rem;
   margin: .75rem 0; }
-figure { margin: 0; padding: .75rem; background: var(--panel); border-radius: .5rem; min-width: 0; }
-figcaption { font-size: .9rem; overflow-wrap: anywhere; }
+figure { margin: 0; padding: .75rem; background: var(--panel); border-radius: .5rem; min-width: 0;
+  width: auto; text-align: left; }
+figcaption { font-size: .9em; font-style: normal; margin: 0; overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); display: block; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font-size: 12px; }
