@@ -105,7 +105,7 @@ def test_a_training_of_format_1_does_not_go_on(tmp_path: Path) -> None:
 
 FILES = (RECORD, "model.py", "manifest.json", "spec.arec", "weights.safetensors", "encoders.json",
          "baselines.safetensors", "vocabularies/items.arrow", "vocabularies/user.id.arrow",
-         "indices/items.npy", "indices/user.id.npy", "scoring.c")  # fmt: skip
+         "indices/items.npy", "indices/user.id.npy", "scoring.c", "training.json")  # fmt: skip
 
 
 def test_what_cannot_be_prebuilt_is_told_and_left_away(
