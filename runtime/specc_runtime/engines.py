@@ -25,6 +25,7 @@ from specc_runtime.record import ArtefactError, digest
 
 ABOUT = ".about"  # what the folder beside an exported file ends in
 EXPORT = "export.json"
+WEIGHTS = "weights"  # of an ONNX program that is too large for one file, in that folder
 NATIVE = "native"  # the model's own code
 SUFFIXES = {"pt2": ".pt2", "aoti": ".aoti.pt2", "onnx": ".onnx"}  # of files beside a model's folder
 FORMAT = 1
@@ -92,6 +93,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
         entry = json.loads((about(path) / EXPORT).read_text(encoding="utf-8"))
         manifest = json.loads((about(path) / "manifest.json").read_text(encoding="utf-8"))
         number, kind, known = entry["version"], entry["format"], entry["sha256"]
+        weights = entry.get("weights")
         made_of = entry.get("model")
         if number == FORMAT:
             signature = Signature.from_json(entry["signature"])
@@ -105,7 +107,27 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
         raise ArtefactError(f"{path} was written by a newer version of arec: upgrade arec-runtime")
     if not path.is_file() or digest(path) != known:
         raise ArtefactError(f"{path} is not the file that was exported: export the model again")
-    return Exported(path, kind, signature, manifest, engine(kind, path, threads, signature), made_of)
+    if weights is not None:
+        _require_weights(path, weights)
+    try:
+        run = engine(kind, path, threads, signature)
+    except ArtefactError:
+        raise
+    except Exception as error:  # engines raise many kinds
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArtefactError(f"{path} cannot be loaded here ({why}): export the model again") from error
+    return Exported(path, kind, signature, manifest, run, made_of)
+
+
+def _require_weights(path: Path, known: Mapping[str, str]) -> None:
+    """Raises ArtefactError where the weights beside a file are not those that were written with it."""
+    folder, _, name = str(known["file"]).partition("/")
+    if about(path).name != folder:
+        raise ArtefactError(
+            f"{path} has its weights in {folder}, and was renamed: call it {folder.removesuffix(ABOUT)} again"
+        )
+    if not (about(path) / name).is_file() or digest(about(path) / name) != known["sha256"]:
+        raise ArtefactError(f"{about(path) / name} is not the file that was exported: export the model again")
 
 
 def engine(kind: str, path: Path, threads: int | None = None, signature: Signature | None = None) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,13 @@ from specc.untrusted import compiled_from
 from specc_runtime import Model
 from specc_runtime.encode.encoders import Encoders
 from specc_runtime.encode.store import write_encoders
-from specc_runtime.engines import EXPORT, FORMAT, about, engine
+from specc_runtime.engines import EXPORT, FORMAT, WEIGHTS, about, engine
 from specc_runtime.files import FileError, replace_file, replace_folder
 from specc_runtime.portable.inputs import Signature
 from specc_runtime.portable.model import Portable
 from specc_runtime.record import digest
 
-_BESIDE = (EXPORT, "manifest.json", "encoders.json", "vocabularies")
+_BESIDE = (EXPORT, WEIGHTS, "manifest.json", "encoders.json", "vocabularies")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +96,12 @@ def export(
             "difference": apart,
             "signature": found.signature.as_json(),
         }
+        if about(fresh).is_dir():
+            os.replace(about(fresh) / WEIGHTS, folder / WEIGHTS)
+            entry["weights"] = {
+                "file": f"{about(fresh).name}/{WEIGHTS}",
+                "sha256": digest(folder / WEIGHTS),
+            }
         _write(folder / EXPORT, entry)
         _write(folder / "manifest.json", model.manifest)
         if encoders is not None:

@@ -16,9 +16,11 @@ from torch.export import ExportedProgram
 
 from specc.export import ExportError
 from specc.export.onnx_ops import translations
+from specc_runtime.engines import WEIGHTS, about
 from specc_runtime.portable.inputs import Signature
 
 OPSET = 20
+LARGE = 3 << 29  # bytes of weights beyond which ONNX has them in a file of their own: one holds 2 GB
 
 
 def write_pt2(program: ExportedProgram, signature: Signature, path: Path) -> None:
@@ -54,7 +56,7 @@ def write_aoti(program: ExportedProgram, signature: Signature, path: Path) -> No
 
 
 def write_onnx(program: ExportedProgram, signature: Signature, path: Path) -> None:
-    """A model that ONNX Runtime runs."""
+    """A model that ONNX Runtime runs. Large weights are in a file of their own, in the folder beside it."""
     found = torch.onnx.export(
         program,
         dynamo=True,
@@ -67,7 +69,14 @@ def write_onnx(program: ExportedProgram, signature: Signature, path: Path) -> No
     )
     assert found is not None
     _simplify(found.model)
-    found.save(str(path))
+    size = sum(x.const_value.nbytes for x in found.model.graph.initializers.values())
+    if size <= LARGE:
+        found.save(str(path))
+        return
+    from onnxscript import ir
+
+    about(path).mkdir(exist_ok=True)
+    ir.save(found.model, str(path), external_data=f"{about(path).name}/{WEIGHTS}")
 
 
 def _simplify(model: Any) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from specc.export.verify import batches
 from specc_runtime import ArtefactError
 from specc_runtime.encode import Origin, load_trained
 from specc_runtime.engines import about, load_exported
@@ -93,6 +94,32 @@ def test_a_file_that_was_changed_is_not_loaded(model: Path, tmp_path: Path) -> N
         load_exported(path)
     with pytest.raises(ArtefactError, match="was not written by `specc export`"):
         load_exported(tmp_path / "other.pt2")
+
+
+@pytest.mark.skipif(not ONNX, reason="the extra onnx is not installed")
+def test_large_weights_are_a_file_of_their_own(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file of ONNX holds 2 GB."""
+    monkeypatch.setattr("specc.export.formats.LARGE", 100)
+    path = tmp_path / "shop.onnx"
+    for _ in range(2):  # and again in place of the first
+        done = run("export", model, "-o", path, "--format", "onnx")
+        assert done.exit_code == 0, done.output
+    weights = about(path) / "weights"
+    assert weights.stat().st_size > 70 * 4 * 4
+    batch = next(batches(load_trained(model)[0].manifest, load_exported(path).signature))
+    wanted = load_trained(model)[0].eval()(batch)["click"]
+    torch.testing.assert_close(load_exported(path)(batch)["click"], wanted, atol=1e-5, rtol=1e-5)
+    path.rename(tmp_path / "other.onnx")
+    about(path).rename(about(tmp_path / "other.onnx"))
+    with pytest.raises(ArtefactError, match=r"was renamed: call it shop\.onnx again"):
+        load_exported(tmp_path / "other.onnx")
+    (tmp_path / "other.onnx").rename(path)
+    about(tmp_path / "other.onnx").rename(about(path))
+    weights.write_bytes(weights.read_bytes()[:-1] + b" ")
+    with pytest.raises(ArtefactError, match="weights is not the file that was exported"):
+        load_exported(path)
 
 
 def test_what_cannot_be_exported_is_told(model: Path, tmp_path: Path) -> None:
