@@ -92,10 +92,13 @@ def write_model(model: Model, folder: Path, weights: Mapping[str, Tensor] | None
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, **about: str) -> None:
     """A safetensors file. about: texts that go along."""
     arrays = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    path.touch()
+    mode = path.stat().st_mode  # as the user's other files have it: safetensors lets nobody else read
     try:
         save_file(arrays, path, metadata={"format": "pt", **about})
     except SafetensorError as error:
         raise FileError(f"{path} cannot be written: {error}") from None
+    path.chmod(mode)
 
 
 def load(

@@ -121,7 +121,7 @@ def command(
         _prebuild(model_path)
         return
     try:
-        from specc_runtime.serve.run import serve
+        from specc_runtime.serve.run import AddressError, serve
         from specc_runtime.serve.service import Limits
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'arec[serve]'")
@@ -162,7 +162,5 @@ def command(
             limits=Limits(max_candidates, max_body),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )
-    except (ArtefactError, RetrievalError) as error:
+    except (ArtefactError, RetrievalError, AddressError) as error:
         fail(str(error))
-    except OSError as error:
-        fail(f"{host}:{port} cannot be had: {error.strerror or error}")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from specc_runtime.artefact import write_tensors
 from specc_runtime.weights import read_weights
 
 KINDS = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16,
@@ -27,6 +28,13 @@ def test_they_are_what_the_library_reads(tmp_path: Path) -> None:
         assert found[name].dtype == value.dtype
         assert torch.equal(found[name], value), name
     assert hash == hashlib.sha256((tmp_path / "w").read_bytes()).hexdigest()
+
+
+def test_who_may_read_other_files_may_read_weights(tmp_path: Path) -> None:
+    """A server is often another user than who trained: safetensors alone lets nobody else read."""
+    (tmp_path / "other").touch()
+    write_tensors({"w": torch.ones(3)}, tmp_path / "w")
+    assert (tmp_path / "w").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_writing_to_the_file_changes_no_weight(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from specc_runtime.score import Scorer
 from tests.cli.test_predict import run
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+from specc_runtime.serve.__main__ import main as serve_alone
 from specc_runtime.serve.run import server_of
 from specc_runtime.serve.service import Limits, Service
 
@@ -354,6 +355,17 @@ def test_an_address_that_is_taken_is_told(served: Served) -> None:
     assert done.exit_code == 1
     assert f"127.0.0.1:{served.port} cannot be had" in done.output
     assert run("serve", served.folder.parent).exit_code == 1
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unread(given: object) -> None:
+        raise PermissionError(13, "Permission denied", "weights.safetensors")
+
+    monkeypatch.setattr("specc_runtime.serve.__main__._loaded", unread)
+    assert serve_alone([str(tmp_path), "--port", "0"]) == 1
+    assert capsys.readouterr().err == "error: weights.safetensors: Permission denied\n"
 
 
 def test_an_engine_runs_what_was_exported_beside_the_model(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from specc_runtime.retrieval import RetrievalError, Stages
 from specc_runtime.retrieval.stages import NEAREST
 from specc_runtime.score import Scorer, prebuild
 from specc_runtime.score.engine import AUTO, ENGINES
-from specc_runtime.serve.run import serve
+from specc_runtime.serve.run import AddressError, serve
 from specc_runtime.serve.service import Limits
 
 
@@ -78,8 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ArtefactError, RetrievalError, DeviceError, FileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except AddressError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
-        print(f"error: {given.host}:{given.port} cannot be had: {error.strerror or error}", file=sys.stderr)
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"error: {named}{error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 

@@ -17,6 +17,10 @@ from specc_runtime.serve.service import Limits, Service
 DRAIN = 10  # seconds in which requests that have begun may end
 
 
+class AddressError(OSError):
+    """An address that cannot be had. The message is a sentence for the user."""
+
+
 def serve(
     load: Callable[[], Scorer | Stages],
     *,
@@ -30,13 +34,9 @@ def serve(
 
     load: gives a scorer that is warm; called again for each reload. port: 0 for any that is free. threads:
     requests that are scored at once, each by one core.
-    Raises what `load` raises, and OSError where the address cannot be had.
+    Raises what `load` raises, and AddressError.
     """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # asyncio sends at once (TCP_NODELAY) only where a socket says it is TCP: else answers may wait 40 ms.
-    with socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(found[0][4])
+    with _bound(host, port) as listener:
         torch.set_num_threads(1)
         service = Service(load, limits or Limits())
         server = server_of(service, threads)
@@ -49,6 +49,23 @@ def serve(
             say(f"engine {engine.told()}")
         say(f"serving {service.scorer.manifest['name']} {version} at http://{name}:{own}")
         server.run(sockets=[listener])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has an address. Raises AddressError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # asyncio sends at once (TCP_NODELAY) only where a socket says it is TCP: else answers may wait 40 ms.
+        listener = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except OSError as error:
+        raise AddressError(f"{host}:{port} cannot be had: {error.strerror or error}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(found[0][4])
+    except OSError as error:
+        listener.close()
+        raise AddressError(f"{host}:{port} cannot be had: {error.strerror or error}") from None
+    return listener
 
 
 def server_of(service: Service, threads: int) -> uvicorn.Server:

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from specc_runtime.artefact import write_tensors
 from specc_runtime.batch import Bag, Batch, labelled
 from specc_runtime.catalogue import counted
 from specc_runtime.data import Stream
@@ -56,7 +56,7 @@ class Baselines:
     def write(self, directory: Path) -> None:
         """Write the baselines into a folder that is being filled."""
         about = {"item": self.item, "means": dict(self.means), "unknown_first": self.unknown_first}
-        save_file(dict(self.positives), directory / BASELINES, metadata={"about": json.dumps(about)})
+        write_tensors(self.positives, directory / BASELINES, about=json.dumps(about))
 
     @staticmethod
     def load(directory: Path) -> Baselines | None:
