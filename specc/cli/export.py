@@ -58,6 +58,8 @@ def command(
     if output.exists() and not output.is_file():
         kind = "a folder" if output.is_dir() else "a device"
         raise click.BadParameter(f"{output} is {kind}; name a file", param_hint="-o")
+    if format == "aoti" and output.suffix != ".pt2":
+        raise click.BadParameter(f"{output} does not end in .pt2, as torch asks of packages", param_hint="-o")
     model, encoders = trained_from(model_path, None, untrusted)
     try:
         apart = export(model.to("cpu"), output, format, form, only, encoders)

@@ -125,6 +125,7 @@ def test_an_option_that_cannot_be_is_told_at_once(tmp_path: Path) -> None:
         (("--format", "tf"), "'tf' is not one of 'pt2', 'aoti', 'onnx'"),
         (("-o", tmp_path), f"{tmp_path} is a folder; name a file"),
         (("-o", "/dev/null"), "/dev/null is a device; name a file"),
+        (("-o", tmp_path / "x.so", "--format", "aoti"), "x.so does not end in .pt2"),
     ):
         done = run("export", tmp_path / "model", *options)
         assert done.exit_code == 2
