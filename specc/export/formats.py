@@ -69,8 +69,8 @@ def write_onnx(program: ExportedProgram, signature: Signature, path: Path) -> No
     )
     assert found is not None
     _simplify(found.model)
-    size = sum(x.const_value.nbytes for x in found.model.graph.initializers.values())
-    if size <= LARGE:
+    weights: Any = found.model.graph.initializers
+    if sum(weight.const_value.nbytes for weight in weights.values()) <= LARGE:
         found.save(str(path))
         return
     from onnxscript import ir
