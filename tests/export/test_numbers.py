@@ -1,4 +1,4 @@
-"""Functions of numbers in ONNX Runtime, which has its own of each: what the model gives, for every number."""
+"""Functions of numbers in engines that have their own of each: what the model gives, for every number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from specc.ops import OPS
 from specc.ops.definition import Pointwise
 from specc_runtime import Batch, Schema
 from specc_runtime.engines import engine
-from tests.export.test_alone import HAS_ONNX
+from tests.export.test_alone import HAS_ONNX, KINDS
 from tests.export.test_portable import untrained
 
 BY_SIGN = {
@@ -49,8 +49,10 @@ def functions() -> dict[str, str]:
     return found
 
 
-@pytest.mark.skipif(not HAS_ONNX, reason="the extra onnx is not installed")
-def test_onnx_computes_what_the_model_does_of_every_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "pt2"])
+def test_an_engine_computes_what_the_model_does_of_every_number(kind: str, tmp_path: Path) -> None:
+    if kind == "onnx" and not HAS_ONNX:
+        pytest.skip("the extra onnx is not installed")
     outputs = "".join(f"output of_{name} = {text}\n" for name, text in (functions() | NEAR).items())
     model, found = untrained(
         "model numbers\nspace offer from candidate { a: number(none), b: number(none) }\n"
@@ -59,8 +61,8 @@ def test_onnx_computes_what_the_model_does_of_every_number(tmp_path: Path) -> No
     )
     program = program_of(model, "batch", written=found.written)
     with quiet():
-        WRITERS["onnx"](program.program, program.signature, tmp_path / "numbers.onnx")
-    run = engine("onnx", tmp_path / "numbers.onnx", 1, program.signature)
+        WRITERS[kind](program.program, program.signature, tmp_path / kind)
+    run = engine(kind, tmp_path / kind, 1, program.signature)
     both = [sign * x for x in SOME for sign in (1.0, -1.0)]
     a, b = torch.tensor([*product(both, both)]).T.unsqueeze(-1)
     batch = Batch(Schema.of(model.manifest), 1, {"offer.a": a, "offer.b": b}, {}, {}, torch.tensor([len(a)]))
@@ -75,3 +77,11 @@ def test_onnx_computes_what_the_model_does_of_every_number(tmp_path: Path) -> No
             equal_nan=True,
             msg=lambda m, n=name: f"{n}: {m}",
         )
+
+
+def test_aotinductor_gets_contiguous_tensors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of others it reads the wrong memory."""
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda path: lambda *tensors: tensors)
+    (found,) = engine("aoti", tmp_path)([torch.arange(6.0).reshape(3, 2)[:, :1]])
+    assert found.is_contiguous()
+    assert found.flatten().tolist() == [0, 2, 4]
