@@ -26,6 +26,7 @@ from specc_runtime.files import replace_file
 
 FORMS = ("request", "batch")
 _UNTRIED = "not tried"
+_NUMBER = re.compile(r"[\d.e+-]+")
 _BEGIN, _END = "<!-- matrix -->", "<!-- end of matrix -->"
 Cells = dict[str, dict[str, str]]
 
@@ -102,7 +103,9 @@ def main() -> None:
                 print(spec.stem, form, name, cell, file=sys.stderr, flush=True)
                 text = given.page.read_text(encoding="utf-8")
                 cells = read(text)
-                cells.setdefault(spec.stem, {})[f"{name} {form}"] = cell.replace("|", "/")
+                cells.setdefault(spec.stem, {})[f"{name} {form}"] = (
+                    cell if _NUMBER.fullmatch(cell) else "refused"
+                )
                 old = f"{_BEGIN}{between(text)}{_END}"
                 with replace_file(given.page) as page:
                     page.write_text(text.replace(old, table_of(cells)), encoding="utf-8")
