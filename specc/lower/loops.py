@@ -277,7 +277,7 @@ def _end(body: Body, state: Node, scan: Node, axis: Axis) -> Node | None:
 
 def _value(body: Body, id: int, domain: Domain, user: Node, axis: Axis) -> Value | Record:
     """A value that a recurrence sees step by step."""
-    if id not in body.fusions.put_off:
+    if id in body.values or id not in body.fusions.put_off:
         return body.at(id, Shape(domain, ()), user, whole=True)
     node = body.nodes[id]
     own = body.shape(node).domain

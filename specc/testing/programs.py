@@ -41,6 +41,11 @@ def _is_chosen(id: object) -> bool:
     return isinstance(id, tuple) and ("top" in id or any(map(_is_chosen, id)))
 
 
+def _holds(id: object, scope: object) -> bool:
+    """Whether an axis is made of one that stays in a block's body: those of two calls are two."""
+    return isinstance(id, tuple) and (id == scope or any(_holds(part, scope) for part in id))
+
+
 def _at_home(axis: Ax, name: str, inner: Env, outer: Env) -> Ax:
     """Return a new axis of a block's result as its caller knows it, under a name."""
     kind, *rest = axis.id
@@ -293,8 +298,8 @@ class _Program:
             self.body.append(f"{', '.join(given_names)} = {text}")
             self.env.values += map(Val, given_names, types)
             return Val(given_names[0], types[0])
-        chosen = any(_is_chosen(axis.id) for axis in types[0].axes)
-        if types[0] != result.type and not chosen and self.env.chance():  # what two calls make is one axis
+        apart = any(_is_chosen(axis.id) or _holds(axis.id, inner.scope) for axis in types[0].axes)
+        if types[0] != result.type and not apart and self.env.chance():  # what two calls make is one axis
             text = f"({text} - 0.5 * {text})"
         return Val(text, types[0])
 

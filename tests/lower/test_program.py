@@ -179,6 +179,27 @@ def test_predictions_copy_nothing_for_weights_that_are_only_looked_at() -> None:
     assert attended.count("append") == 2
 
 
+CHOSEN = """\
+model chosen
+table items = vocab(7, 4)
+space ad from candidate { item: items, price: number(standard) }
+space history[t <= 3] from request { item: ids(7, 4), x: vector(2) }
+encoder walked(x[t, d]) -> [1] {
+  scan h[1] over t {
+    next h = tanh(concat(x |> mlp([size(ad), 6], act = relu), h) |> linear(1))
+  }
+  return last(h, over t)
+}
+predict next: choice(among = batch, of = ad.item, correct = true) = walked(history) |> linear(1)
+"""
+
+
+def test_a_loop_of_the_losses_reads_a_product_that_predictions_have_made() -> None:
+    """The product waits for the loop of either; it lies there for the second."""
+    program = program_of(CHOSEN)
+    assert any(k.name == "recur" for k in program.losses.kernels)
+
+
 def test_neither_lowering_nor_the_planner_knows_of_text() -> None:
     for folder in ("lower", "plan"):
         for path in (HERE.parents[1] / "specc" / folder).glob("*.py"):
