@@ -10,14 +10,14 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
 
 
 @click.command("evaluate", short_help="Evaluate a trained model beside baselines.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--group",

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from specc.cli.common import FAULTS, fail, show
-from specc.cli.models import trained_from, trust_option
+from specc.cli.models import ModelFolder, trained_from, trust_option
 
 
 @click.command("export", short_help="Export a trained model: torch.export, AOTInductor, ONNX.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.option(
     "-o",
     "--output",

@@ -12,7 +12,7 @@ import click
 
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ROWS = 10_000
 
 
 @click.command("inspect", short_help="Look into a trained model: attention, fields, tables.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--example", type=Whole(1), metavar="N",
               help="The weights of every attention in the N-th row of DATA, counted from 1.")  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from specc.cli.common import fail
+from specc.cli.models import ModelFolder
 from specc.report.table import aligned
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ TOGETHER = 1 << 16  # keys that are looked up at once
 
 
 @click.command("keys", short_help="Look up keys and rows of a trained model's tables.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument("table", required=False)
 @click.argument("given", metavar="[KEY]...", nargs=-1)
 @click.option("--rows", is_flag=True, help="What is given are rows: say the key of each.")

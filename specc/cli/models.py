@@ -15,6 +15,20 @@ from specc.cli.common import FAULTS, fail, show
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class ModelFolder(click.Path):
+    """An argument that is a trained model's folder."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).is_file():
+            spec = Path(value).suffix == ".arec"
+            advice = f"; `specc train {value} DATA` makes one" if spec else ""
+            self.fail(f"{value} is a file, and a trained model is a folder{advice}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def device_option(command: F) -> F:
     """Add the option `--device`, as `devices`."""
     return click.option(

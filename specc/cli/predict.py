@@ -12,7 +12,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option, naming
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("predict", short_help="Predict for rows: one row, one prediction.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument(
     "data", metavar="ROWS...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
 )

@@ -11,7 +11,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options
 from specc.cli.keep import keep_option
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 from specc.cli.numbers import Whole
 from specc.cli.output import output_option, write_tables
 from specc.cli.progress import counted
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("score", short_help="Score candidates for requests.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument("requests", type=click.Path(path_type=Path, allow_dash=True))
 @output_option
 @click.option("--top", type=Whole(1), help="Only the best so many candidates, the best first.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specc.cli.common import fail
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 from specc.cli.numbers import Whole
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _prebuild(path: Path) -> None:
 
 
 @click.command("serve", short_help="Serve a trained model over HTTP.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.option("--host", default="127.0.0.1", help="The address; 0.0.0.0 for all networks (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free (8000).")
 @click.option("--threads", type=Whole(1), help="Requests scored at once (as many as cores).")

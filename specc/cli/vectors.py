@@ -13,7 +13,7 @@ import click
 from specc.cli.common import fail
 from specc.cli.data_options import data_options, tell
 from specc.cli.keep import keep_option
-from specc.cli.models import device_option, devices_from, trained_from, trust_option
+from specc.cli.models import ModelFolder, device_option, devices_from, trained_from, trust_option
 from specc.cli.output import write_tables
 from specc.cli.progress import counted
 from specc.cli.rows import Rows
@@ -36,7 +36,7 @@ def _known(ctx: click.Context, param: click.Parameter, given: Path) -> Path:
 
 
 @click.command("vectors", short_help="Compute vectors of a catalogue.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path, file_okay=False))
+@click.argument("model_path", metavar="MODEL", type=ModelFolder())
 @click.argument(
     "data", metavar="CATALOGUE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
 )

@@ -167,6 +167,12 @@ def test_an_example_may_have_no_history_and_no_label(folder: Path, tmp_path: Pat
     assert "label" not in result.output
 
 
+def test_a_spec_is_no_trained_model(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["inspect", str(folder / "looked.arec"), str(folder / "data.jsonl")])
+    assert result.exit_code == 2
+    assert f"`specc train {folder / 'looked.arec'} DATA` makes one" in result.output
+
+
 def test_groups_are_those_of_the_spec_and_one_shuffle_has_no_spread(folder: Path) -> None:
     result = inspect(folder, "--importance", "--metric", "gauc", "--repeats", 1, "--json")
     data = found(result)

@@ -150,9 +150,18 @@ def test_the_spec_as_it_stands_is_tried_though_it_was_interrupted(
     def interrupted(*_: object, **__: object) -> None:
         raise Interrupted(signal.SIGTERM)
 
+    compiled = list[Any]()
+
+    def compile(*given: Any, **params: Any) -> Any:
+        compiled.append(params)
+        return own(*given, **params)
+
+    own = specc.compile
     with monkeypatch.context() as patch:
         patch.setattr("specc.sweep.trials.fit", interrupted)
+        patch.setattr("specc.compile", compile)
         assert sweep(folder, "--trials", 2).exit_code == 128 + signal.SIGTERM
+    assert len(compiled) == 2  # the spec, to know its recipe, and the trial
     (only,) = found(sweep(folder, "--trials", 1, "--json"))["trials"]
     assert only["settings"] == {"dim": "8", "wide": "8", "drop": "0.0", "act": "relu"}
 
