@@ -45,7 +45,7 @@ what came later. This is no reproduction of the papers' figures, which come from
 
 `pooling` is a perceptron on the plain sum of the history, `fm` a factorisation machine. Parameters are those
 beside the tables; seconds are of one epoch on one core of a machine with other work, so they compare only
-roughly."""
+roughly, and where that work was too much there are none."""
 MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -106,7 +106,7 @@ def results_page(found: Sequence[Result]) -> str:
         lines += [
             f"| {r.model if r.model in PLAIN else f'[{r.model}]({r.model}.md)'} | {r.auc} | {r.gauc} "
             f"| {r.logloss} | {_search(r)} | {', '.join(map(str, r.epochs or ()))} | {r.parameters:,} "
-            f"| {r.seconds:.0f} |"
+            f"| {'' if r.seconds is None else f'{r.seconds:.0f}'} |"
             for r in own
         ]
         lines += ["", "Settings that won, where they are not the spec's:", ""]
