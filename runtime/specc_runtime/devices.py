@@ -22,6 +22,19 @@ class DeviceError(ValueError):
 
 Wanted = str | torch.device | Mapping[str, str | torch.device] | None
 
+_own: int | None = None
+
+
+def prefer(number: int | None) -> None:
+    """Have an accelerator that is named without a number be this one of them; None: torch's current one."""
+    global _own
+    _own = number
+
+
+def preferred() -> int | None:
+    """The number of the accelerator that is taken where one is named without a number, if that was said."""
+    return _own
+
 
 def transfer(x: Tensor, device: torch.device) -> Tensor:
     """The same value on another device; its gradient goes the way back."""
@@ -112,14 +125,14 @@ def available() -> list[str]:
 def _device(target: str) -> torch.device | None:
     """The device that a target stands for here, or None if there is no such device."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if target == "auto":
-        return accelerator or torch.device("cpu")
     try:
-        device = torch.device(target)
+        device = accelerator or torch.device("cpu") if target == "auto" else torch.device(target)
     except RuntimeError:
         return None
     if device.type in ("cpu", "meta"):
         return device
     if accelerator is None or device.type != accelerator.type:
         return None
+    if _own is not None and ":" not in target:
+        device = torch.device(device.type, _own)
     return device if (device.index or 0) < torch.accelerator.device_count() else None

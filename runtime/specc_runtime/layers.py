@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from specc_runtime import stale
+from specc_runtime import ranks, stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
@@ -107,8 +107,8 @@ class Table(nn.Module):
     def penalty(self, *ids: Tensor) -> Tensor:
         """Sum of squares of the distinct rows that are named, a scalar."""
         rows, share = _distinct(ids, self.weight)
-        squares = self.embedding(rows).square()
-        return (squares if share is None else squares * share.unsqueeze(1)).sum()
+        squares = self.embedding(rows).square().sum(-1)
+        return (squares if share is None else squares * share).sum()
 
     @untraced
     def penalty_by_frequency(self, *ids: Tensor) -> Tensor:
@@ -170,16 +170,30 @@ class Table(nn.Module):
 
 
 def _distinct(ids: tuple[Tensor, ...], weight: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The distinct ids. On a device, which is not asked how many these are, all, and how much each counts:
-    the first of equal ones 1, the others 0."""
+    """The distinct ids, and how much each counts, None where that is 1. On a device, which is not asked how
+    many these are, all: the first of equal ones counts 1, the others 0. Of a batch in parts those of this
+    part, so that the mean over parts is what the whole batch has."""
     every = torch.cat([transfer(i, weight.device).flatten() for i in ids])
     if weight.device.type == "cpu":
         rows: Tensor = torch.unique(every)
-        return rows, None
+        return rows, _of_parts(rows, torch.ones_like(rows, dtype=weight.dtype))
     ordered = every.sort().values
     share = torch.ones_like(ordered, dtype=weight.dtype)
     share[1:] = ordered[1:] != ordered[:-1]
-    return ordered, share
+    shared = _of_parts(ordered, share)
+    return ordered, share if shared is None else shared
+
+
+def _of_parts(rows: Tensor, share: Tensor) -> Tensor | None:
+    """Of what rows count, where a batch is in parts: times the parts, by how many of them name each row."""
+    parts = ranks.several()
+    if parts is None:
+        return None
+    named, order = ranks.gathered(rows).sort()
+    counted = ranks.gathered(share.to(torch.int64)).index_select(0, order)
+    until = torch.cat([counted.new_zeros(1), counted.cumsum(0)])
+    found = until[torch.searchsorted(named, rows, right=True)] - until[torch.searchsorted(named, rows)]
+    return share * parts.count / found.to(share.dtype)
 
 
 class Counts(nn.Module):
@@ -246,6 +260,8 @@ class Statistics(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
+        if ranks.several() is not None and self._follows():
+            return self._together(flat).reshape(x.shape)
         if self.statistics == "batch" and not self.training and len(flat):
             variance, mean = torch.var_mean(flat, 0, correction=0)
             return (x - mean) / torch.sqrt(variance + self.eps)
@@ -254,6 +270,28 @@ class Statistics(nn.Module):
             flat, self.running_mean, self.running_var, None, None, moving, self.momentum, self.eps
         )
         return normal.reshape(x.shape)
+
+    def _follows(self) -> bool:
+        """Whether a batch's own statistics count."""
+        return self.statistics == "batch" or (self.training and self.statistics == "running")
+
+    def _together(self, flat: Tensor) -> Tensor:
+        """Values [rows, width] normalised by the statistics of all parts of the batch."""
+        given, flat = flat.dtype, flat.to(self.running_mean.dtype)
+        number = flat.new_full((1,), len(flat))
+        sums: Tensor = ranks.total(torch.cat([flat.sum(0), number]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count.clamp(min=1)
+        variance = ranks.total((flat - mean).square().sum(0)) / count.clamp(min=1)
+        enough = count > (1 if self.training else 0)
+        if self.training:
+            with torch.no_grad():
+                unbiased = variance * (count / (count - 1).clamp(min=1))
+                for held, now in ((self.running_mean, mean), (self.running_var, unbiased)):
+                    held.copy_(torch.where(enough, held + self.momentum * (now - held), held))
+        mean = torch.where(enough, mean, self.running_mean.clone())
+        variance = torch.where(enough, variance, self.running_var.clone())
+        return ((flat - mean) / torch.sqrt(variance + self.eps)).to(given)
 
 
 class BatchNorm(Statistics):
@@ -318,10 +356,10 @@ class GroupedBatchNorm(nn.Module):
         """Mean and (biased) variance of each group, the running ones of those with too few vectors."""
         each = torch.arange(len(self.running_mean), device=flat.device)
         share = (number == each.unsqueeze(1)).to(flat.dtype)  # [groups, vectors]
-        count = share.sum(1, keepdim=True)
+        count = ranks.total(share.sum(1, keepdim=True))
         there = count.clamp(min=1)
-        mean = share @ flat / there
-        variance = share @ (flat - mean[number]).square() / there
+        mean = ranks.total(share @ flat) / there
+        variance = ranks.total(share @ (flat - mean[number]).square()) / there
         enough = count > (1 if self.training else 0)
         if self.training:
             with torch.no_grad():

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.compiler import is_dynamo_compiling
 from torch.nn import functional as F
 
+from specc_runtime import ranks
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
@@ -480,7 +481,7 @@ def request_loss(
     each = each * share / total.where(total > 0, 1.0).index_select(0, owner)
     if weight is not None:
         each = each * transfer(weight, each.device).unsqueeze(-1)
-    return each.sum() / (total > 0).sum().clamp(min=1)
+    return each.sum() / ranks.total((total > 0).sum()).clamp(min=1)
 
 
 def mean_of_labelled(each: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -497,4 +498,4 @@ def _mean(each: Tensor, known: Tensor, weight: Tensor | None, others: Sequence[T
         known = known & labelled(transfer(labels, known.device))
     if weight is not None:
         each = each * transfer(weight, each.device)
-    return each.where(known, 0.0).sum() / known.sum().clamp(min=1)
+    return each.where(known, 0.0).sum() / ranks.total(known.sum()).clamp(min=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -127,7 +128,16 @@ def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:
             skip = True
         elif text not in flags and text.partition("=")[0] not in valued:
             kept.append(text)
-    return shlex.join(["specc", *kept, *changes])
+    return shlex.join([*_program(), *kept, *changes])
+
+
+def _program() -> list[str]:
+    """Return what the command line begins with: specc, or torchrun where that has started this process."""
+    here, machines = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("GROUP_WORLD_SIZE", "1")
+    if here is None or os.environ.get("WORLD_SIZE", "1") == "1":
+        return ["specc"]
+    more = [] if machines == "1" else ["--nnodes", machines]
+    return ["torchrun", *more, "--nproc-per-node", here, "-m", "specc"]
 
 
 def fail(message: str) -> NoReturn:

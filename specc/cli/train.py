@@ -16,9 +16,11 @@ from specc.cli.common import again, fail, set_option
 from specc.cli.data_options import data_options, tell
 from specc.cli.models import device_option, devices_from, model_from
 from specc.cli.numbers import Whole
+from specc.cli.processes import one_voice
 
 if TYPE_CHECKING:
     from specc_runtime.data import Dialect
+    from specc_runtime.ranks import Ranks
     from specc_runtime.train import Progress
     from specc_runtime.train.loggers import Unfailing
 
@@ -108,7 +110,45 @@ def command(
     DATA are files (Parquet, Arrow, CSV, TSV, JSON lines; also .gz, .zst, .bz2) or folders of them. In a
     folder, files and subfolders called train, valid and test are learned from, used to choose the best epoch
     by, and evaluated on. Ctrl-C writes a checkpoint; --resume goes on from it exactly as if nothing had been.
+    `torchrun --nproc-per-node 2 -m specc train …` trains in two processes, each on its half of every batch.
     """
+    directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
+    if resume and (overwrite or start_from is not None):
+        raise click.UsageError("--resume goes on with what was begun, without --start-from and --overwrite")
+    with one_voice(lambda: _left(directory)) as joined:
+        _train(model_path, directory, data, params, valid, test, logs, tensorboard, devices, resume,
+               start_from, overwrite, as_json, dialect, changes, joined)  # fmt: skip
+
+
+def _left(directory: Path) -> str:
+    """Return what there is to go on from where a process of a training is gone."""
+    try:
+        step = json.loads((directory / "checkpoint" / "state.json").read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "no checkpoint has been written; --every 1000 writes one after so many steps"
+    more = again(["--resume"], without=["--resume", "--overwrite", "--start-from="])
+    return f"the checkpoint of step {step:,} is whole. Go on with:\n  {more}"
+
+
+def _train(
+    model_path: Path,
+    directory: Path,
+    data: tuple[Path, ...],
+    params: dict[str, Any],
+    valid: tuple[Path, ...],
+    test: tuple[Path, ...],
+    logs: tuple[str, ...],
+    tensorboard: Path | None,
+    devices: tuple[str, ...],
+    resume: bool,
+    start_from: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    dialect: Dialect,
+    changes: dict[str, Any],
+    joined: Ranks | None,
+) -> None:
+    """Train in this process. joined: those that it has joined."""
     from specc.cli.results import as_json as in_full
     from specc.cli.results import course, described
     from specc_runtime import ArtefactError, DeviceError
@@ -126,10 +166,7 @@ def command(
         opened,
     )
 
-    directory = output or (model_path if model_path.is_dir() else Path("build") / model_path.stem)
-    if resume and (overwrite or start_from is not None):
-        raise click.UsageError("--resume goes on with what was begun, without --start-from and --overwrite")
-    loggers = loggers_of(logs, tensorboard)
+    loggers = loggers_of(logs, tensorboard) if joined is None or joined.first else []
     try:
         if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
             same = again(["--start-from", str(directory)], without=["--start-from="])
@@ -143,6 +180,11 @@ def command(
     except ArtefactError as error:
         fail(str(error))
     model = model_from(source, params, devices_from(devices), changes["seed"], anew=True)
+    if joined is not None:
+        try:
+            joined.check(model)
+        except DeviceError as error:
+            fail(str(error))
     recipe = Recipe.of(model.manifest).changed(**changes)
     if (why := recipe.why_whole()) is not None:
         tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
@@ -160,6 +202,8 @@ def command(
                           start_from=start_from, dialect=dialect, tell=tell,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say, loggers=loggers)  # fmt: skip
+        if joined is not None and not joined.first:
+            return
     except (DataError, ArtefactError, DeviceError, FileError, NotFinite, TrainingError, ValueError) as error:
         fail(str(error))
     except Interrupted as stopped:

@@ -176,7 +176,6 @@ _FORMS: dict[str, Form] = {
     "matmul": _matmul,
     "call": _template("{0}()"),
     **dict.fromkeys(LAYERS, _module),
-    "mean_of_all": _template("{0}.mean()"),
     "predicted": _template("predicted[{0}]"),
     "penalty": _times("{0}.penalty({1})"),
     "penalty_by_frequency": _times("{0}.penalty_by_frequency({1})"),

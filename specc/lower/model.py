@@ -222,7 +222,7 @@ class _Model:
             number = body.make("squeeze", value, like=value, view=value)
             return body.make("mean_of_labelled", number, others, like=value, shape=_ALONE)
         value = body.of(loss.node)
-        return body.make("mean_of_all", value, like=value, shape=_ALONE)
+        return body.make("mean_of_labelled", value, [], like=value, shape=_ALONE)
 
     def _others(self, loss: ExtraLoss, but: str = "") -> list[Field]:
         """The labels that a loss reads, but for one."""

@@ -65,11 +65,39 @@ def test_an_epoch_is_taken_up_where_it_stood(files: list[Path], batch: int, buff
     assert order(stream(files, batch=batch, buffer=buffer), steps[after][1]) == rest
 
 
-def test_ranks_share_the_examples_and_give_equally_many_batches(files: list[Path]) -> None:
-    parts = [stream(files, batch=8, rank=rank, ranks=3) for rank in range(3)]
-    found = [order(part, Place()) for part in parts]
-    assert len({len(rows) for rows in found}) == 1
-    assert len({row for rows in found for row in rows}) == sum(map(len, found))
+@settings(max_examples=15, deadline=None)
+@given(
+    batch=st.integers(1, 120), buffer=st.integers(1, 150), ranks=st.integers(1, 4), shuffle=st.booleans(),
+    after=st.integers(0, 100),
+)  # fmt: skip
+def test_ranks_have_parts_of_the_batches_of_one(
+    files: list[Path], batch: int, buffer: int, ranks: int, shuffle: bool, after: int
+) -> None:
+    """From any place on, and also where a batch has fewer examples than there are ranks."""
+
+    def steps(rank: int, ranks: int, at: Place) -> list[tuple[list[float], Place]]:
+        of = stream(files, batch=batch, buffer=buffer, shuffle=shuffle, rank=rank, ranks=ranks)
+        return [(b.column("s.x").tolist(), place) for b, place in of.epoch(at)]
+
+    whole = steps(0, 1, Place(1))
+    start = whole[min(after, len(whole) - 1)][1] if after % 2 else Place(1)
+    whole = steps(0, 1, start)
+    parts = [steps(rank, ranks, start) for rank in range(ranks)]
+    for number, (rows, place) in enumerate(whole):
+        assert [x for part in parts for x in part[number][0]] == rows
+        assert {part[number][1] for part in parts} == {place}
+    assert {len(part) for part in parts} == {len(whole)}
+
+
+def test_a_rank_knows_faults_by_their_rows_in_the_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [*range(33), 5000, *range(16)], "y": [0.0] * 50}), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"f\.parquet, row 34, column `x`: 5000 is not one of the ids"):
+        read_by_both([tmp_path / "f.parquet"])
+
+
+def read_by_both(files: list[Path]) -> None:
+    for rank in range(2):
+        list(stream(files, rank=rank, ranks=2))
 
 
 def test_keys_go_along(files: list[Path]) -> None:

@@ -413,7 +413,6 @@ _FORMS |= {
     "per_head": lambda run, x, matrices, dim: torch.stack(
         [part @ m for part, m in zip(x.unbind(dim), matrices, strict=True)], dim
     ),
-    "mean_of_all": lambda run, x: x.mean(),
     "mean_of_labelled": lambda run, x, others: losses.of_labelled(x, others),
     "square_sum": lambda run, factor, weight: factor * (weight**2).sum(),
 }

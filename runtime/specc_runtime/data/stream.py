@@ -3,8 +3,9 @@
 Promises: an epoch gives every example once. Units (row groups, or some thousand rows of text) come in a
 random order, and the examples of as many units as fill a buffer are shuffled together; the order depends on
 the seed and the epoch alone. A `Place` is where an epoch stands: from it the rest comes exactly as it would
-have. Ranks read different units, and all give equally many batches. Workers of a DataLoader read different
-units, too, and together give every example once.
+have. Of ranks each has its part of every batch: joined they are the batches of one process, and all give
+equally many, some perhaps without an example. A rank reads every unit, and encodes its own examples.
+Workers of a DataLoader read different units, and together give every example once.
 Memory: two buffers of encoded examples, of which one is read ahead, and one unit.
 Leaves to others: encoding (encode), moving batches to devices (train).
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
@@ -25,7 +27,7 @@ from specc_runtime.batch import Batch
 from specc_runtime.data.columns import Column, columns_of
 from specc_runtime.data.examples import Examples, Unit
 from specc_runtime.data.select import part, select
-from specc_runtime.encode import Encoders
+from specc_runtime.encode import DataError, Encoders
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Stream(IterableDataset[Batch]):
     """The batches of some examples, epoch by epoch; `DataLoader(stream, batch_size=None, num_workers=2)`
     takes it.
 
-    batch: examples a batch; the last one of an epoch may be smaller.
+    batch: examples a batch, of all ranks together; the last one of an epoch may be smaller.
     buffer: how many examples are shuffled together, at least.
     keys: a column whose hashes go along as `labels["@keys"]`.
     """
@@ -80,16 +82,12 @@ class Stream(IterableDataset[Batch]):
         self.at = epoch
 
     def steps(self, epoch: int = 0) -> int:
-        """How many batches an epoch has. Unequal units would give ranks unequally many: the fewest."""
-        if self.ranks == 1:
-            return -(-self.examples // self.batch)
-        return min(
-            sum(unit.rows for unit in self._order(epoch, rank)) // self.batch for rank in range(self.ranks)
-        )
+        """How many batches an epoch has."""
+        return -(-self.examples // self.batch)
 
     def epoch(self, start: Place) -> Iterator[tuple[Batch, Place]]:
         """The batches of an epoch from a place on, each with the place after it."""
-        units = self._order(start.epoch, self.rank)
+        units = self._order(start.epoch)
         if (worker := get_worker_info()) is not None:
             units = units[worker.id :: worker.num_workers]
         with ThreadPoolExecutor(1, "arec-reading") as reading:
@@ -98,52 +96,57 @@ class Stream(IterableDataset[Batch]):
     def _batches(
         self, start: Place, units: Sequence[Unit], reading: ThreadPoolExecutor
     ) -> Iterator[tuple[Batch, Place]]:
-        given = 0
-        most = self.steps(start.epoch) if self.ranks > 1 else None
         left: Batch | None = None  # examples of the buffer before, too few for a batch
+        waiting = at = 0  # how many they are, and how many have been taken since the start
         unit, row = start.unit, start.row
-        ahead = self._ahead(units, unit, reading)
+        share = _Share(self.rank, self.ranks, self.batch, sum(u.rows for u in units[unit:]) - row)
+        ahead = self._ahead(units, unit, start.epoch, share, -row, reading)
         while unit < len(units):
             after = self._buffer_end(units, unit)
+            begin, end = at - row, at - row + sum(u.rows for u in units[unit:after])
             assert ahead is not None
-            whole = ahead.result()
-            ahead = self._ahead(units, after, reading)
-            some = self._in_order(whole, start.epoch, unit)
-            last = after == len(units)
-            while row < whole.size:
-                need = self.batch - (0 if left is None else left.size)
-                if whole.size - row < need and not last:
-                    break
-                found = some(row, min(row + need, whole.size))
-                row += found.size
-                done = row == whole.size
-                place = Place(start.epoch, after if done else unit, 0 if done else row)
-                yield (found if left is None else Batch.collate([left, found])), place
-                left = None
-                given += 1
-                if given == most:
-                    return
-            if row < whole.size:
-                rest = some(row, whole.size)
-                left = rest if left is None else Batch.collate([left, rest])
+            some = ahead.result()
+            ahead = self._ahead(units, after, start.epoch, share, end, reading)
+            while at < end:
+                size = share.size(at - waiting)
+                until = min(at + size - waiting, end)
+                own = share.own(at - waiting)
+                found = some(*(min(max(edge, at), until) - begin for edge in own))
+                left = found if left is None else Batch.collate([left, found])
+                waiting, at = waiting + until - at, until
+                if waiting == size:
+                    yield (
+                        left,
+                        Place(start.epoch, after, 0) if at == end else Place(start.epoch, unit, at - begin),
+                    )
+                    left, waiting = None, 0
             unit, row = after, 0
 
     def __iter__(self) -> Iterator[Batch]:
         for batch, _ in self.epoch(Place(self.at)):
             yield batch
 
-    def _ahead(self, units: Sequence[Unit], unit: int, reading: ThreadPoolExecutor) -> Future[Batch] | None:
-        """The buffer that begins at a unit, while it is being read."""
+    def _ahead(
+        self,
+        units: Sequence[Unit],
+        unit: int,
+        epoch: int,
+        share: _Share,
+        begin: int,
+        reading: ThreadPoolExecutor,
+    ) -> Future[Taken] | None:
+        """What gives the examples of the buffer that begins at a unit, while it is being read. begin: how
+        many examples were taken before its first one."""
         if unit >= len(units):
             return None
-        return reading.submit(self._encoded, units[unit : self._buffer_end(units, unit)])
+        return reading.submit(
+            self._encoded, units[unit : self._buffer_end(units, unit)], epoch, unit, share, begin
+        )
 
-    def _order(self, epoch: int, rank: int) -> list[Unit]:
-        units = self.units
-        if self.shuffle:
-            order = _permutation(len(units), self.seed, epoch, -1)
-            units = [units[i] for i in order.tolist()]
-        return units[rank :: self.ranks]
+    def _order(self, epoch: int) -> list[Unit]:
+        if not self.shuffle:
+            return self.units
+        return [self.units[i] for i in _permutation(len(self.units), self.seed, epoch, -1).tolist()]
 
     def _buffer_end(self, units: Sequence[Unit], unit: int) -> int:
         rows = 0
@@ -152,19 +155,72 @@ class Stream(IterableDataset[Batch]):
             unit += 1
         return unit
 
-    def _encoded(self, units: Sequence[Unit]) -> Batch:
-        parts = [
-            self.encoders.encode(self.source.read(unit), unit.origin, labels=self.labels, keys=self.keys)
-            for unit in units
-        ]
-        return parts[0] if len(parts) == 1 else Batch.collate(parts)
+    def _encoded(self, units: Sequence[Unit], epoch: int, unit: int, share: _Share, begin: int) -> Taken:
+        """What gives the examples of a buffer from one to another, in the epoch's order: this rank's."""
+        size = sum(u.rows for u in units)
+        order = _permutation(size, self.seed, epoch, unit) if self.shuffle else None
+        if share.ranks == 1:
+            parts = [self._read(u) for u in units]
+            whole = parts[0] if len(parts) == 1 else Batch.collate(parts)
+            if order is None:
+                return partial(part, whole)
+            return lambda first, end: select(whole, order[first:end])
+        places = share.places(begin, size)
+        rows = places if order is None else order[places]
+        ascending, back = rows.sort()
+        parts, first = [], 0
+        for u in units:
+            own = torch.searchsorted(ascending, torch.tensor([first, first + u.rows], device="cpu"))
+            parts.append(self._read(u, ascending[own[0] : own[1]] - first))
+            first += u.rows
+        chosen = select(Batch.collate(parts), back.argsort())
+        return lambda first, end: part(
+            chosen, *torch.searchsorted(places, torch.tensor([first, end])).tolist()
+        )
 
-    def _in_order(self, whole: Batch, epoch: int, unit: int) -> Callable[[int, int], Batch]:
-        """Gives the examples of a buffer from one to another, in the epoch's order."""
-        if not self.shuffle:
-            return partial(part, whole)
-        order = _permutation(whole.size, self.seed, epoch, unit)
-        return lambda begin, end: select(whole, order[begin:end])
+    def _read(self, unit: Unit, rows: Tensor | None = None) -> Batch:
+        """The examples of a unit, or some of them."""
+        encode = partial(self.encoders.encode, labels=self.labels, keys=self.keys)
+        table = self.source.read(unit)
+        if rows is None:
+            return encode(table, unit.origin)
+        try:
+            return encode(table.take(pa.array(rows.numpy())), unit.origin)
+        except DataError:
+            encode(table, unit.origin)  # which knows the rows by their numbers
+            raise
+
+
+Taken = Callable[[int, int], Batch]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Which examples are a rank's: of every batch a run of them. Examples are counted from where an epoch, or
+    the rest of one, begins, and there are `total`."""
+
+    rank: int
+    ranks: int
+    batch: int
+    total: int
+
+    def size(self, begin: int) -> int:
+        """How many examples the batch that begins with one has, on all ranks."""
+        return min(self.batch, self.total - begin)
+
+    def own(self, begin: int) -> tuple[int, int]:
+        """The first of them that is the rank's, and the one after its last."""
+        size = self.size(begin)
+        return begin + size * self.rank // self.ranks, begin + size * (self.rank + 1) // self.ranks
+
+    def places(self, begin: int, size: int) -> Tensor:
+        """The places of the rank's examples among `size` from one on, int64, ascending. The first ones may
+        lie before the start (begin below 0)."""
+        first = max(begin, 0) // self.batch * self.batch
+        edges = [self.own(at) for at in range(first, min(begin + size, self.total), self.batch)]
+        runs = [torch.arange(max(low, begin, 0), min(high, begin + size), device="cpu") for low, high in edges
+                if max(low, begin, 0) < min(high, begin + size)]  # fmt: skip
+        return torch.cat([torch.zeros(0, dtype=torch.int64, device="cpu"), *runs]) - begin
 
 
 def _permutation(size: int, seed: int, epoch: int, unit: int) -> Tensor:

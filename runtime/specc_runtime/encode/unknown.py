@@ -5,7 +5,7 @@ Promises: counts add up over batches, whatever process they come from: they are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,13 @@ class Unknown:
         for mine, theirs in ((self.values, other.values), (self.unknown, other.unknown)):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
+
+    def join(self, summed: Callable[[list[int]], list[int]]) -> None:
+        """Replace the counts by sums over processes. summed: gives those of a list of numbers."""
+        names = list(self.values)
+        found = summed([*(self.values[n] for n in names), *(self.unknown[n] for n in names)])
+        self.values = dict(zip(names, found[: len(names)], strict=True))
+        self.unknown = dict(zip(names, found[len(names) :], strict=True))
 
     @property
     def shares(self) -> dict[str, float]:

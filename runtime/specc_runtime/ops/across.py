@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from specc_runtime import ranks
 from specc_runtime.batch import NO_KEY
 from specc_runtime.layout import CANDIDATE, Axis, Layout, Rows, in_each
 from specc_runtime.ops.rows import pick
@@ -16,12 +17,13 @@ from specc_runtime.ops.rows import pick
 def across(x: Tensor, dim: int) -> Tensor:
     """Return the values x [examples, ..., width] of all examples as one row, with the examples along
     dimension `dim`."""
-    return x.movedim(0, dim - 1).unsqueeze(0)
+    return ranks.gathered(x).movedim(0, dim - 1).unsqueeze(0)
 
 
 def across_each(x: Tensor, of: Rows, to: Rows, old: tuple[Axis, ...], new: tuple[Axis, ...]) -> Tensor:
     """Return the values x [of.count, ...] of all examples of the batch as rows, [to.count, ...]: for each
     request those of every example. old, new: the axes of `of`, and what they are in each example."""
+    ranks.whole("compares examples along axes of their own")
     return pick(x, to.layout.planned(_each, of.axes, to.axes, old, new))
 
 
@@ -34,6 +36,7 @@ def _each(
 def from_rows(x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
     """Return rows x [of.count, ...], one for each example of the batch, with the examples along dimension
     `dim`. axis: the examples'."""
+    ranks.whole("compares examples along axes of their own")
     examples = of.layout[CANDIDATE].count
     if of.axes == (*to.axes, axis):
         return x.reshape(to.count, examples, *x.shape[1:]).movedim(1, dim)
@@ -50,8 +53,10 @@ def _rows_of(layout: Layout, of: tuple[Axis, ...], to: tuple[Axis, ...], axis: A
 
 
 def own(rows: Rows) -> Tensor:
-    """Return which example of the batch is the row's own, bool [examples, examples, 1]."""
-    return torch.eye(rows.count, dtype=torch.bool, device=rows.layout.device).unsqueeze(-1)
+    """Return which example of the batch is the row's own, bool [rows, examples, 1]."""
+    first, count = ranks.before(rows.count)
+    own = torch.arange(first, first + rows.count, device=rows.layout.device)
+    return (own.unsqueeze(1) == torch.arange(count, device=own.device)).unsqueeze(-1)
 
 
 def log_frequency(counts: Tensor, ids: Tensor) -> Tensor:

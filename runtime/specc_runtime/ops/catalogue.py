@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc_runtime import stale
+from specc_runtime import ranks, stale
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import embed
 from specc_runtime.tracing import untraced
@@ -54,7 +54,7 @@ def _sampled(
     x: Tensor, ids: Tensor, weight: Tensor, counts: Tensor, bias: Tensor | None, first: int, sampled: int
 ) -> Tensor:
     often = counts[first:].double().cumsum(0)
-    place = torch.rand(sampled, dtype=torch.float64, device=counts.device) * often[-1]
+    place = ranks.drawn(lambda: torch.rand(sampled, dtype=torch.float64, device=counts.device)) * often[-1]
     drawn = torch.searchsorted(often, place, right=True).clamp(max=len(often) - 1) + first
     found = embed(weight, torch.cat([ids, drawn]))
     own, others = (x * found[: len(ids)]).sum(-1), x @ found[len(ids) :].t()

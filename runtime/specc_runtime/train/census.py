@@ -138,6 +138,19 @@ def count(model: Model, stream: Stream) -> Baselines:
     )
 
 
+def counts_of(model: Model) -> dict[str, Tensor]:
+    """By table whose penalty goes by it, how often its rows occur: what `count` has told the model, else room
+    for it."""
+    found = {}
+    for entry in model.manifest["weights"]:
+        if entry["l2_by_frequency"]:
+            path, table = entry["path"], model.part(entry["path"].removesuffix(".weight"))
+            if table.counts is None:
+                model.set_row_counts(path, torch.zeros(entry["shape"][0], dtype=torch.int64, device="cpu"))
+            found[path] = table.counts
+    return found
+
+
 def unasked(batch: Batch, prediction: str) -> int:
     """How many of a batch's requests have no candidate that was chosen."""
     assert batch.candidates is not None

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from specc_runtime import stale
+from specc_runtime import ranks, stale
 from specc_runtime.artefact import assign_weights, write_model, write_tensors
 from specc_runtime.data import Place
 from specc_runtime.files import clean, replace_folder
@@ -77,7 +77,11 @@ class Checkpoints:
         self._step = 0  # and its step
 
     def write(self, model: Model, optimizer: Optimizer, state: State) -> None:
-        """Replace the checkpoint by one of now. Raises FileError."""
+        """Replace the checkpoint by one of now; of several processes the first does. Raises FileError."""
+        joined = ranks.now()
+        others = [] if joined is None else _random_of(joined)[1:]
+        if joined is not None and not joined.first:
+            return
         # Rows are written with the steps that they skipped: carried out here, they would be rounded twice.
         with stale.as_it_is(), replace_folder(self.folder, lambda name: True) as fresh:
             known: dict[str, str] = {}
@@ -95,7 +99,7 @@ class Checkpoints:
                 link(self.folder / best, fresh / BEST)
             # Dropout on an accelerator draws from its own generator.
             cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-            random = {"cpu": torch.get_rng_state(), "cuda": cuda}
+            random = {"cpu": torch.get_rng_state(), "cuda": cuda, "others": others}
             text, tensors = pack({"optimizer": optimizer.state_dict(), "random": random})
             write_tensors(tensors, fresh / OPTIMIZER, tree=text)
             (fresh / STATE).write_text(
@@ -123,9 +127,7 @@ class Checkpoints:
             kept = unpack(*_with_text(files.path(OPTIMIZER)))
             assign_weights(model, load_file(files.path(WEIGHTS)))
             optimizer.load_state_dict(kept["optimizer"])
-            torch.set_rng_state(kept["random"]["cpu"])
-            if kept["random"]["cuda"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(kept["random"]["cuda"])
+            _draw_on(kept["random"], state.step)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ArtefactError):
                 raise
@@ -137,6 +139,31 @@ class Checkpoints:
         """The weights of the best epoch, once it is over and a checkpoint was written."""
         files = held(self.folder)
         return load_file(files.path(WEIGHTS if state.best_step == self._step else BEST))
+
+
+def _random_of(joined: ranks.Ranks) -> list[dict[str, Tensor]]:
+    """By process, the state of its random numbers."""
+    kinds = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        kinds["cuda"] = torch.cuda.get_rng_state()
+    parts = {name: joined.each(state) for name, state in kinds.items()}
+    return [{name: found[number] for name, found in parts.items()} for number in range(joined.count)]
+
+
+def _draw_on(random: Mapping[str, Any], step: int) -> None:
+    """Go on with the random numbers of a checkpoint; a process that was not there begins with its own."""
+    joined = ranks.now()
+    if joined is None or joined.first:
+        torch.set_rng_state(random["cpu"])
+        if random["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(random["cuda"])
+    elif joined.number <= len(others := random.get("others", [])):
+        own = others[joined.number - 1]
+        torch.set_rng_state(own["cpu"])
+        if "cuda" in own and torch.cuda.is_available():
+            torch.cuda.set_rng_state(own["cuda"])
+    else:
+        torch.manual_seed((torch.initial_seed() + step * 0x85EBCA77) % 2**63)
 
 
 def opened(directory: Path) -> Path:

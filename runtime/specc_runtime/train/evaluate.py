@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from specc_runtime import ranks
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.catalogue import ranked
 from specc_runtime.encode import KEYS, Unknown
@@ -72,9 +73,13 @@ def evaluate(
         candidates also without, each a group.
     watch: told after each batch how many examples have been seen. at: the k of metrics of the first k.
     slices: what the batches' `labels["@by:COLUMN"]` mean; each has metrics of its own.
+    Of batches in parts (ranks.together) the metrics are those of the whole ones, the same in all processes:
+    the first adds up what all predict.
     Raises NotFinite, FileError (a full disk), and what the batches raise.
     """
-    training = model.training
+    training, parts = model.training, ranks.several()
+    if parts is not None and (baselines is not None or slices):
+        raise ValueError("of parts of batches neither baselines nor slices are known")
     model.eval()
     predictions = {p["name"]: p for p in model.manifest["predictions"]}
     tasks = {name: kind_of(p) for name, p in predictions.items()}
@@ -85,27 +90,56 @@ def evaluate(
                 with torch.no_grad():
                     found = model(read_by(model, batch))
                 outputs = {name: found[name].cpu() for name in tasks}
-                for name, kind in tasks.items():
+                for name, entry in predictions.items():
                     if not bool(torch.isfinite(outputs[name]).all()):
-                        raise NotFinite(_said(model, batch, name, outputs[name], seen))
-                    if predictions[name].get("rows"):
-                        if name in batch.labels:
-                            places = ranked(model, predictions[name], outputs[name], batch.labels[name])
-                            table.add(name, "model", "rows", places, batch)
-                        continue
-                    table.add(name, "model", kind, within(predictions[name], outputs[name]), batch)
-                    if baselines is not None and kind != "class":
+                        first, _ = ranks.before(batch.size)  # what the others ask for, too
+                        with ranks.together(False):
+                            raise NotFinite(_said(model, batch, name, outputs[name], seen + first))
+                    if not entry.get("rows"):
+                        outputs[name] = within(entry, outputs[name])
+                    elif name in batch.labels:
+                        outputs[name] = ranked(model, entry, outputs[name], batch.labels[name])
+                unknown.add(batch)
+                if parts is not None:
+                    outputs, batch = _joined(outputs, batch)
+                for name, kind in tasks.items():
+                    rows = bool(predictions[name].get("rows"))
+                    table.add(name, "model", "rows" if rows else kind, outputs[name], batch)
+                    if baselines is not None and kind != "class" and not rows:
                         _beside(table, name, kind, baselines, batch)
                 seen += batch.size
                 examples += batch.size if batch.candidates is None else int(batch.candidates.sum())
                 table.requests += batch.size
-                unknown.add(batch)
                 watch(seen)
         finally:
             model.train(training)
         whole, by = table.measured()
     asked = seen if of_requests(model.manifest) else None
+    if parts is not None:
+        whole = _said_by_first(parts, whole)
+        unknown.join(lambda numbers: parts.reduced(torch.tensor(numbers, device="cpu")).tolist())
     return Evaluation(examples, whole, by, unknown.shares, asked)
+
+
+def _joined(outputs: dict[str, torch.Tensor], batch: Batch) -> tuple[dict[str, torch.Tensor], Batch]:
+    """What all processes predict for a batch, and its labels."""
+    count = ranks.before(batch.size)[1]
+    labels = {name: ranks.gathered(label) for name, label in batch.labels.items()}
+    candidates = None if batch.candidates is None else ranks.gathered(batch.candidates)
+    whole = replace(batch, size=count, fields={}, lengths={}, labels=labels, candidates=candidates)
+    return {name: ranks.gathered(output) for name, output in outputs.items()}, whole
+
+
+def _said_by_first(parts: ranks.Ranks, whole: Part) -> Part:
+    """The metrics that the first process has found; without curves."""
+    found = {
+        name: {who: (measured.metrics, measured.counts) for who, measured in of.items()}
+        for name, of in whole.items()
+    }
+    return {
+        name: {who: Measured(metrics, counts, None) for who, (metrics, counts) in of.items()}
+        for name, of in parts.say(found).items()
+    }
 
 
 def _beside(table: _Table, name: str, kind: str, baselines: Baselines, batch: Batch) -> None:

@@ -7,6 +7,9 @@ before stays until then. A loss or gradient that is not finite stops training be
 weights, and is traced to where it arose.
 An interrupt (Ctrl-C, or SIGTERM) is taken between two steps: the checkpoint is written, and `Interrupted`
 raised.
+Where several processes have joined (ranks), each learns from its part of every batch, and the weights are
+those that one process would have, up to rounding; what a model draws for its examples (dropout) each draws
+for its own. The first process writes and tells.
 Leaves to others: what is shown (watch), and what data and model are.
 """
 
@@ -18,7 +21,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from specc_runtime import ranks
 from specc_runtime.artefact import assign_weights, save
 from specc_runtime.batch import Batch
 from specc_runtime.data import Place, Stream
@@ -35,11 +39,13 @@ from specc_runtime.devices import transfer
 from specc_runtime.feed import feed, read_by
 from specc_runtime.finite import broken_weights, largest_gradient, where_loss
 from specc_runtime.model import Model
+from specc_runtime.ranks import RankLost
 from specc_runtime.record import RECORD, SPEC, digest
 from specc_runtime.train.checkpoint import Checkpoints, State
 from specc_runtime.train.choice import TrainingError, chosen, first_of, is_better
 from specc_runtime.train.content import identity
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
+from specc_runtime.train.joined import add_up
 from specc_runtime.train.lazy import clip_gradients
 from specc_runtime.train.precision import computing
 from specc_runtime.train.recipe import Recipe
@@ -49,6 +55,7 @@ from specc_runtime.train.trained import write_training
 from specc_runtime.version import __version__
 
 LINES = 100  # in metrics.jsonl, about so many an epoch
+_APART = 0x9E3779B1  # between the seeds of processes
 
 
 class Interrupted(Exception):
@@ -113,34 +120,47 @@ def train(
     Raises TrainingError, Interrupted, FileError, or ArtefactError where there is nothing to resume.
     """
     begun = time.monotonic()
-    torch.manual_seed(recipe.seed)
+    joined = ranks.now()
+    first = joined is None or joined.first
+    # Each process draws for its own part of a batch.
+    torch.manual_seed(recipe.seed if joined is None else recipe.seed + joined.number * _APART)
+    if joined is not None:
+        joined.share(model.state_dict().values())
     optimizer = recipe.build(model)
     about = _about(recipe, about or {})
     checkpoints = Checkpoints(directory, beside)
     state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
     before = len(state.epochs)
-    with telling(_run(model, recipe, directory, about, state), loggers) as tell:
+    run = _run(model, recipe, directory, about, state)
+    told = telling(run, loggers) if first else nullcontext(lambda *_: None)
+    watch = watch if first else lambda progress: None
+    tested = None
+    with told as tell:
         with _interrupts() as interrupted:
             while state.place.epoch < recipe.epochs and not _enough(recipe, state):
                 _epoch(model, optimizer, stream, recipe, checkpoints, state, watch, tell, interrupted)
                 model.eval()
-                results = (
-                    None if valid is None else evaluate(model, valid, at=first_of(recipe.metric)).results
-                )
+                results = None
+                if valid is not None:
+                    with ranks.together():
+                        results = evaluate(model, valid, at=first_of(recipe.metric)).results
                 _close(recipe, state, results, tell)
                 checkpoints.write(model, optimizer, state)
-                _stop(interrupted())
+                number = interrupted() or 0
+                _stop(number if joined is None else max(n for (n,) in joined.numbers(number)))
             best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
-            if state.best_step not in (None, state.step):
-                assign_weights(model, checkpoints.best(state))
-            known = partial(write_training, {**about, **(facts or {})}, state.epochs, best)
-            save(model, directory, (*beside, *last, known))
+            if first:
+                if state.best_step not in (None, state.step):
+                    assign_weights(model, checkpoints.best(state))
+                known = partial(write_training, {**about, **(facts or {})}, state.epochs, best)
+                save(model, directory, (*beside, *last, known))
         model.eval()
         seconds = time.monotonic() - begun
-        own = state.epochs[best - 1].get("valid", {}) if best else {}
-        saved = {"epoch": best, "metrics": own, "folder": str(directory), "hash": digest(directory / RECORD)}
-        tell("saved", state.step, saved)
-        tested = None if test is None else test()
+        if first:
+            own = state.epochs[best - 1].get("valid", {}) if best else {}
+            place = {"folder": str(directory), "hash": digest(directory / RECORD)}
+            tell("saved", state.step, {"epoch": best, "metrics": own, **place})
+            tested = None if test is None else test()
         if tested is not None:
             metrics = {name: of["model"] for name, of in tested.results.items()}
             tell("test", state.step, {"epoch": best, "metrics": metrics})
@@ -174,9 +194,9 @@ def _epoch(
     clock = time.monotonic()
     for batch, place in feed(stream.epoch(state.place), model):
         recipe.at(optimizer, _moment(state, stream, steps, recipe))
-        loss = _step(model, optimizer, batch, recipe, state)
+        loss, size, number = _step(model, optimizer, batch, recipe, state, interrupted)
         state.step, state.place = state.step + 1, place
-        state.total, state.seen = state.total + loss * batch.size, state.seen + batch.size
+        state.total, state.seen = state.total + loss * size, state.seen + size
         clock, before = time.monotonic(), clock
         state.seconds += clock - before
         speed = state.seen / max(state.seconds, 1e-9)
@@ -188,14 +208,13 @@ def _epoch(
             lr = optimizer.param_groups[0]["lr"]
             told = {"epoch": epoch + 1, "loss": since[0] / since[1], "lr": lr, "speed": speed}
             tell("train", state.step, told)
-        number = interrupted()
-        if number is not None or (recipe.every is not None and state.step % recipe.every == 0):
+        if number or (recipe.every is not None and state.step % recipe.every == 0):
             checkpoints.write(model, optimizer, state)
         _stop(number)
 
 
-def _stop(number: int | None) -> None:
-    if number is not None:
+def _stop(number: int) -> None:
+    if number:
         raise Interrupted(number)
 
 
@@ -204,25 +223,49 @@ def _moment(state: State, stream: Stream, steps: int, recipe: Recipe) -> Moment:
     return Moment(state.step, state.place.epoch + done / max(steps, 1), steps, recipe.epochs)
 
 
-def _step(model: Model, optimizer: Optimizer, batch: Batch, recipe: Recipe, state: State) -> float:
+def _step(
+    model: Model,
+    optimizer: Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    state: State,
+    interrupted: Callable[[], int | None],
+) -> tuple[float, int, int]:
+    """Take a step. Returns the loss, of how many examples it is, and the number of the signal that came, 0 if
+    none: all three of the whole batch, where other processes have parts of it."""
     optimizer.zero_grad(set_to_none=True)
-    with computing(model, recipe.precision):
+    with ranks.together(), computing(model, recipe.precision):
         losses = model.losses(read_by(model, batch))
-        first, *others = losses.values()
+        first, *others = _shared(losses).values()
         loss = torch.stack([first, *(transfer(x, first.device) for x in others)]).sum()
-    if loss.requires_grad:
-        loss.backward()
-    value, largest = _read(loss.detach(), largest_gradient(model))
+        if loss.requires_grad:
+            loss.backward()
+    joined, size, number = ranks.now(), batch.size, 0
+    whole = loss.detach()
+    if joined is not None:
+        said = add_up(model.parameters(), joined, size, interrupted() or 0)
+        size, number = sum(n for n, _ in said), max(n for _, n in said)
+        whole = joined.reduced(whole)
+    value, largest = _read(whole, largest_gradient(model))
     if not math.isfinite(value):
         terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
-        raise TrainingError(_not_finite(f"the loss ({terms})", model, batch, recipe, state))
+        raise _not_finite(f"the loss ({terms})", model, batch, recipe, state)
     if not math.isfinite(largest):
-        raise TrainingError(_not_finite("the gradient", model, batch, recipe, state))
+        raise _not_finite("the gradient", model, batch, recipe, state)
     if loss.requires_grad:
         if recipe.clip is not None:
             clip_gradients(model.parameters(), recipe.clip)
         optimizer.step()
-    return value
+    return value, size, number if joined is not None else interrupted() or 0
+
+
+def _shared(losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Losses of a part of a batch, of which the sum over the parts is the whole one's. Penalties are of
+    weights, which every process has, and are shared out."""
+    joined = ranks.now()
+    if joined is None or "l2" not in losses:
+        return losses
+    return {**losses, "l2": losses["l2"] / joined.count}
 
 
 def _read(loss: Tensor, largest: Tensor | None) -> tuple[float, float]:
@@ -271,9 +314,16 @@ def _about(recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: State) -> str:
+def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: State) -> RuntimeError:
+    """What to raise: of several processes one tells it, whose part of the batch it arose in."""
     lines = [f"{what} is not a finite number at step {state.step + 1} (epoch {state.place.epoch + 1})"]
-    lines += where_loss(model, read_by(model, batch))
+    found = where_loss(model, read_by(model, batch))
+    joined = ranks.now()
+    if joined is not None:
+        met = [bool(lines) for (lines,) in joined.numbers(len(found))]
+        if joined.number != (met.index(True) if any(met) else 0):
+            return RankLost("another process tells why")
+    lines += found
     if broken_weights(model):
         lines.append("they were moved by the step before, whose gradient was finite")
     lr = recipe.options.get("lr")
@@ -283,7 +333,7 @@ def _not_finite(what: str, model: Model, batch: Batch, recipe: Recipe, state: St
     if recipe.clip is None:
         lines.append("bound the gradient: `clip = 5` in `train { … }`")
     lines.append("see that number fields are scaled: `number(standard)` or `number(log1p)`")
-    return "\n  ".join(lines)
+    return TrainingError("\n  ".join(lines))
 
 
 @contextmanager

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from specc_runtime import ranks
 from specc_runtime.artefact import is_trained
 from specc_runtime.batch import Batch
 from specc_runtime.data import Column, Dialect, Examples, Stream, columns_of, names_of
@@ -30,7 +32,7 @@ from specc_runtime.files import exclusive
 from specc_runtime.model import Model
 from specc_runtime.record import INDICES, LIBRARIES, ArtefactError, consistent, held
 from specc_runtime.score.prebuilt import write_prebuilt
-from specc_runtime.train.census import Baselines, count
+from specc_runtime.train.census import Baselines, count, counts_of
 from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.choice import check, first_of
 from specc_runtime.train.content import contents
@@ -45,6 +47,7 @@ from specc_runtime.train.trained import period_of
 # The column that prepared examples have for it, where a spec names no field to group by.
 USER = "example_user"
 Paths = str | Path | Sequence[str | Path]
+T = TypeVar("T")
 # Without gradients a batch may be larger than the recipe's, for speed.
 LARGE = 4096
 
@@ -75,6 +78,7 @@ def fit(
     resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
     new one in its place. start_from: a trained model's directory, which may be the same one.
     dialect: how text files are to be read.
+    Of several processes (ranks) the first learns the encodings, holds the directory, and tells.
     say: told what begins. tell: told what there is to know of the data. Raises DataError, TrainingError,
     Interrupted, FileError, or ArtefactError where there is nothing to resume, or the directory has a trained
     model.
@@ -82,7 +86,13 @@ def fit(
     begun = time.monotonic()
     files, valid, test, directory = paths_in(files), paths_in(valid), paths_in(test), Path(directory)
     recipe = recipe or Recipe.of(model.manifest)
-    with exclusive(directory, "specc train"):
+    joined = ranks.now()
+    if joined is None or joined.first:
+        held: AbstractContextManager[None] = exclusive(directory, "specc train")
+    else:
+        held, say, tell, loggers = nullcontext(), _nothing, _nothing, ()
+    rank, many = (0, 1) if joined is None else (joined.number, joined.count)
+    with held:
         if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
             raise ArtefactError(
                 f"{directory} has a trained model; start_from={str(directory)!r} goes on from what it has "
@@ -93,28 +103,39 @@ def fit(
         examples = Examples(files, columns_of(model.manifest), dialect)
         for note in examples.notes:
             tell(note)
-        content = {"data": contents(files), "valid": contents(valid)}
+        content = _of_first(joined, lambda: {"data": contents(files), "valid": contents(valid)})
         if resume:
             encoders = load_encoders(opened(directory), model.manifest)
         else:
             say("learning vocabularies and scales")
-            encoders = Encoders.learn(model.manifest, examples.tables())
-            for note in encoders.notes():
-                tell(note)
-            load_pretrained(model, encoders, beside)
-            if start is not None:
-                encoders = start.settled(encoders)
-                for note in start.give(model, encoders):
+
+            def learnt() -> Encoders:
+                found = Encoders.learn(model.manifest, examples.tables())
+                for note in found.notes():
                     tell(note)
+                load_pretrained(model, found, beside)
+                if start is not None:
+                    found = start.settled(found)
+                    for note in start.give(model, found):
+                        tell(note)
+                return found
+
+            encoders = _learnt(joined, learnt, model)
         say("counting items")
-        baselines = count(model, Stream(examples, encoders, large(model.manifest), shuffle=False))
+        baselines = Baselines(None)
+        if joined is None or joined.first:
+            baselines = count(model, Stream(examples, encoders, large(model.manifest), shuffle=False))
+        if joined is not None:
+            joined.share(counts_of(model).values())
         for note in baselines.notes:
             tell(note)
-        stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed)
+        stream = Stream(examples, encoders, recipe.batch, seed=recipe.seed, rank=rank, ranks=many)
         held_out = _plain(model, valid, encoders, recipe.group, dialect, tell) if valid else None
-        if held_out is not None:
+        if held_out is not None and (joined is None or joined.first):
             grouped = held_out.keys is not None or of_requests(model.manifest)
             check(recipe.metric, model.manifest, grouped, (b.labels for b in held_out))
+        if held_out is not None:
+            held_out.rank, held_out.ranks = rank, many
         say("training")
         own = (lambda folder: write_encoders(encoders, folder), baselines.write)
 
@@ -148,6 +169,29 @@ def fit(
 def paths_in(given: Paths) -> list[Path]:
     """The paths of one file, or of several."""
     return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+
+
+def _nothing(text: str) -> None:
+    """Tell nobody."""
+
+
+def _of_first(joined: ranks.Ranks | None, what: Callable[[], T]) -> T:
+    """What the first process finds, of what JSON has."""
+    if joined is None:
+        return what()
+    found: T = joined.say(what() if joined.first else None)
+    return found
+
+
+def _learnt(joined: ranks.Ranks | None, learn: Callable[[], Encoders], model: Model) -> Encoders:
+    """Encoders that are learnt once, in the first process."""
+    if joined is None:
+        return learn()
+    own = learn() if joined.first else None
+    return joined.folder(
+        lambda folder: write_encoders(own, folder) if own is not None else None,
+        lambda folder: own or load_encoders(folder, model.manifest),
+    )
 
 
 def is_start(start_from: Path | None, directory: Path) -> bool:

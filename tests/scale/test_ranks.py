@@ -1,0 +1,169 @@
+"""Several processes that train one model learn what one process learns from the joined batches."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.scale.pair import learn
+from tests.scale.processes import REPO, ended, free_port, started
+from tests.train.small import SPEC, write_examples
+
+SLOW = "AREC_SLOW_TESTS"  # set, all shipped specs are compared
+SHIPPED = sorted((REPO / "specs").glob("*.arec")) + sorted((REPO / "specs" / "more").glob("*.arec"))
+CHOSEN = ("din", "two_tower", "gru4rec", "xdeepfm", "star")
+
+REQUESTS = """model requests
+table items = vocab(90, 10, l2 = by_frequency(0.1))
+space user from request { id: vocab(50, 1, l2 = 0.01), age: number }
+space ad from candidate { item: items, other: items, price: number }
+space seen[t <= 5] from request { item: items }
+joined = concat(user, ad, mean(seen, over t)) |> mlp([8], act = dice, norm = batch_norm, l2 = 0.1)
+predict clicked: choice(among = request) = joined |> linear(1)
+train { optimizer = sgd(lr = 0.1), metric = auc }
+"""
+NESTED = """model nested
+table items = vocab(90, 18)
+table marks = vocab(40, 18, l2 = 0.02)
+space user from request { id: vocab(50, 1), likes: bag(items) }
+space ad from candidate { item: items, marks: bag(marks) }
+space visits[v <= 4, t <= 5] from request { item: items, mark: marks }
+wide   = concat(user, ad, sum(mean(visits, over t), over v))
+shared = wide |> mlp([8], act = dice) |> batch_norm(statistics = batch)
+predict bought: binary(positive = 3) = shared |> linear(1)
+predict next: class(items, bias = true) = shared |> linear(18)
+loss near = contrast(user |> linear(4), ad |> linear(4))
+loss small = 0.01 * sum(shared ^ 2)
+train { optimizer = sgd(lr = 0.1), metric = auc }
+"""
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """What three processes have found, which were started once: the folder, and what the first two say."""
+    folder = tmp_path_factory.mktemp("ranks")
+    # Without what differs: dropout, and a bias before a softmax, of which Adam makes noise.
+    small = SPEC.replace(", dropout = 0.1", "").replace(
+        "linear(1)\n  weight", "linear(1, bias = false)\n  weight"
+    )
+    named = {"requests": REQUESTS, "nested": NESTED, "small": small}
+    broken = small.replace("id: vocab(50, 4) }", "id: vocab(50, 4), age: number }")
+    named["broken"] = broken.replace("interest(ad, history))", "interest(ad, history), user.age ^ 2)")
+    for name, text in named.items():
+        (folder / f"{name}.arec").write_text(text)
+    write_examples(folder / "data")
+    write_broken(folder)
+    paths = [p for p in SHIPPED if p.stem in CHOSEN or os.environ.get(SLOW)]
+    paths += [folder / "requests.arec", folder / "nested.arec"]
+    rules = ("sgd", "adagrad") if os.environ.get(SLOW) else ("adagrad",)
+    cases = [{"name": f"{p.stem} {rule}", "path": str(p), "rule": rule} for p in paths for rule in rules]
+    cases += [{"name": f"{n} {r}", "path": str(folder / f"{n}.arec"), "rule": r} for n, r in
+              (("requests", "sgd"), ("nested", "adam"))]  # fmt: skip
+    asked = {"cases": cases, "ports": [free_port(), free_port()], "three": True}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    for code, out, err in ended(started(["-m", "tests.scale.pair", str(folder)], 3), 900):
+        assert code == 0, out + err
+    found = [json.loads((folder / f"found-{number}.json").read_text()) for number in range(2)]
+    return folder, found[0], found[1]
+
+
+def write_broken(folder: Path) -> None:
+    """Examples of which one has a number that is too large."""
+    write_examples(folder / "broken")
+    for name in ("train", "test"):
+        table = pq.read_table(folder / "broken" / f"{name}.parquet")
+        ages = [1.0] * (len(table) - 1) + [3e38 if name == "train" else 1.0]
+        pq.write_table(table.append_column("user_age", [ages]), folder / "broken" / f"{name}.parquet")
+
+
+def weights(directory: Path) -> dict[str, Tensor]:
+    return load_file(directory / "weights.safetensors")
+
+
+def same(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float) -> bool:
+    assert found.keys() == wanted.keys()
+    return all(
+        torch.allclose(found[path], value, rtol=0, atol=tolerance * float(value.abs().max() + 1e-6))
+        for path, value in wanted.items()
+    )
+
+
+def test_parts_of_batches_give_the_weights_of_whole_ones(
+    together: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
+    """Of models with counts of candidates, nested axes, two fields on a table, widths 1, 10 and 18, penalties
+    by frequency and of layers, statistics of batches, classes and comparisons across a batch, where a process
+    now and then has no example, and labels lack."""
+    _, found, _ = together
+    assert {name: worst for name, worst in found["cases"].items() if worst > 1e-5} == {}
+    assert len(found["cases"]) >= len(CHOSEN) + 4
+
+
+def test_a_whole_training_is_that_of_one_process(
+    together: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
+    folder, _, _ = together
+    learn(folder / "small.arec", folder / "data", folder / "one")
+    assert same(weights(folder / "two"), weights(folder / "one"), 1e-3)
+    told = [(folder / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(told[0]) == len(told[1])
+    for one, two in zip(*([json.loads(line) for line in lines] for lines in told), strict=True):
+        assert two["step"] == one["step"]
+        if one["kind"] == "valid":
+            for name, value in one["metrics"]["click"].items():
+                assert two["metrics"]["click"][name] == pytest.approx(value, abs=1e-4)
+        else:
+            assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+
+
+def test_what_two_begin_one_or_three_go_on_with(
+    together: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
+    folder, found, other = together
+    assert found["interrupted"] == other["interrupted"] == 15
+    assert same(weights(folder / "begun-3"), weights(folder / "two"), 1e-3)
+    learn(folder / "small.arec", folder / "data", folder / "begun-1", resume=True)
+    assert same(weights(folder / "begun-1"), weights(folder / "two"), 1e-3)
+
+
+def test_a_fault_is_told_by_the_process_that_met_it(
+    together: tuple[Path, dict[str, Any], dict[str, Any]],
+) -> None:
+    _, found, other = together
+    faults = sorted([found["fault"], other["fault"]])
+    assert faults[0] == "RankLost: another process tells why"
+    assert faults[1].startswith("TrainingError: the loss (")
+
+
+def test_a_killed_process_ends_the_others_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "small.arec").write_text(SPEC)
+    data = write_examples(tmp_path / "data")
+    command = ["-m", "specc", "train", "small.arec", str(data / "train.parquet"), "-o", "out", "--every", "1"]
+    first, second = started([*command, "--epochs", "1000"], 2, cwd=tmp_path)
+    state = tmp_path / "out" / "checkpoint" / "state.json"
+    while not state.is_file() and first.poll() is None:
+        pass
+    second.kill()
+    (code, _, err), _ = ended([first, second])
+    assert code == 1
+    assert "another process of this training has ended" in err or "stopped by a signal" in err
+    assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
+    assert "Traceback" not in err
+    from specc_runtime.train import opened
+
+    opened(tmp_path / "out")  # compares every file with its hash
+
+
+def test_what_is_wrong_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "small.arec").write_text(SPEC)
+    found = ended(started(["-m", "specc", "train", "small.arec", "nowhere.parquet"], 2, cwd=tmp_path))
+    assert [code for code, _, _ in found] == [1, 1]
+    assert [err.count("nowhere.parquet") for _, _, err in found] == [1, 0]
