@@ -19,7 +19,7 @@ from specc_runtime import ranks, stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.tracing import untraced
-from specc_runtime.unfilled import fill_later
+from specc_runtime.unfilled import are_bare, fill_later
 
 Init = tuple[Any, ...]
 
@@ -95,7 +95,8 @@ class Table(nn.Module):
 
     def __init__(self, rows: int, width: int, init: Init = ("normal", 0.01)) -> None:
         super().__init__()
-        weight = self.weight = nn.Parameter(torch.empty(rows, width))
+        bare = torch.device("meta") if are_bare() else None
+        weight = self.weight = nn.Parameter(torch.empty(rows, width, device=bare))
         self.register_buffer("counts", None, persistent=False)
         if weight.numel() < LATER or init[0] not in _DRAWN or weight.device.type != "cpu":
             initialize(weight, init)

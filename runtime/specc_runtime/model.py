@@ -228,8 +228,8 @@ class Model(nn.Module):
             self.register_buffer(f"@{name}", torch.empty(0, device=device), persistent=False)
         if self._has_moved(found.values()):
             weights = self.state_dict(keep_vars=True)
-            for path, name in homes.items():
-                weights[path].data = weights[path].data.to(found[name])
+            for path in (path for path in homes if not weights[path].is_meta):
+                weights[path].data = weights[path].data.to(found[homes[path]])
         return self
 
     def _has_moved(self, devices: Iterable[torch.device]) -> bool:
@@ -266,10 +266,9 @@ class Model(nn.Module):
 
     @property
     def home(self) -> torch.device:
-        """Where a model without places is: where its weights are."""
-        for weight in self.parameters():
-            return weight.device
-        return torch.device("cpu")
+        """Where a model without places is: where its weights are, those without storage left out."""
+        first = next((w for w in self.parameters() if not w.is_meta), next(self.parameters(), None))
+        return torch.device("cpu") if first is None else first.device
 
     def numbers(self, values: Tensor) -> Tensor:
         """Positions, lengths or conditions [rows] as values [rows, 1]."""

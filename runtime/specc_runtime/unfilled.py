@@ -4,7 +4,8 @@ Drawing tens of millions of numbers takes longer than compiling a model, and who
 sizes or resizes tables never reads them. Promises: a table draws one number from torch's generator when it is
 made, and its values follow from that number alone: they are the same whenever, and by whichever thread or
 process, they are drawn. Whoever reads a module's parameters, by its attribute, `parameters()`, `state_dict()`
-or otherwise, finds them filled.
+or otherwise, finds them filled. A table that is made without storage has no values, and `Model.place` leaves
+it where it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -55,6 +57,24 @@ __reduce_ex__ get keys values items pop popitem setdefault update clear copy
 """
 for _name in _READING.split():
     setattr(_Waiting, _name, _filling(_name))
+
+
+_bare: list[None] = []
+
+
+@contextmanager
+def bare_tables() -> Iterator[None]:
+    """Make tables without storage (on `meta`): for who keeps their rows elsewhere."""
+    _bare.append(None)
+    try:
+        yield
+    finally:
+        _bare.pop()
+
+
+def are_bare() -> bool:
+    """Return whether tables are made without storage now."""
+    return bool(_bare)
 
 
 def fill_later(module: nn.Module, fill: Callable[[], object]) -> None:

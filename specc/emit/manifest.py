@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from specc.elaborate.encodings import ENCODINGS as OWN_ENCODINGS
 from specc.emit.axes import axis_id
-from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, TableRows, walk
+from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, TableRows, readings, walk
 from specc.ir.inputs import fields_for, fields_of_losses
 from specc.lower.shape import Shapes
 from specc.ops import definition
@@ -149,6 +149,24 @@ class WeightEntry(TypedDict):
     device: str | None
 
 
+class TableEntry(TypedDict):
+    """An embedding table. path: of its weight. init: an initializer call, such as ["normal", 0.01].
+    by_frequency: whether the penalty of a row is divided by its count. fields: the paths of all fields and
+    crosses that are looked up in it, in the order in which the model reads them. whole: whether the model
+    reads all of its rows, too."""
+
+    path: str
+    rows: int
+    width: int
+    dtype: str
+    init: list[Any]
+    l2: float
+    by_frequency: bool
+    frozen: bool
+    fields: list[str]
+    whole: bool
+
+
 class AttentionEntry(TypedDict):
     """The weights of one attention. axes: their axes' names: first the ragged ones, for which
     `Model.attention` returns positions, then the static ones in the order of the tensor's dimensions."""
@@ -192,6 +210,7 @@ class Manifest(TypedDict):
     losses: list[str]
     attentions: list[AttentionEntry]
     weights: list[WeightEntry]
+    tables: list[TableEntry]
     devices: dict[str, str]
     places: dict[str, str]
     train: dict[str, Any]
@@ -253,12 +272,38 @@ def manifest_of(graph: Graph) -> dict[str, Any]:
             )
             for w in graph.weights.values()
         ],
+        tables=_tables(graph),
         devices=dict(graph.devices),
         places=dict(graph.places),
         train=dict(graph.train),
     )
     needed = _packages(graph)
     return {**manifest, **({"packages": needed} if needed else {})}
+
+
+def _tables(graph: Graph) -> list[TableEntry]:
+    nodes = list(walk(graph.nodes))
+    read: dict[str, dict[str, None]] = {}
+    for reading in (r for n in nodes for r in readings(n)):
+        read.setdefault(reading.table, {})[reading.field] = None
+    whole = {path for n in nodes if not readings(n) for path in n.weights}
+    whole |= {p.rows.table for p in graph.predictions if p.rows is not None}
+    return [
+        TableEntry(
+            path=w.path,
+            rows=w.shape[0],
+            width=w.shape[1],
+            dtype="float32",
+            init=list(w.init),
+            l2=float(w.l2),
+            by_frequency=w.l2_by_frequency,
+            frozen=w.frozen,
+            fields=list(read.get(w.path, ())),
+            whole=w.path in whole,
+        )
+        for w in graph.weights.values()
+        if w.kind == "table"
+    ]
 
 
 def _packages(graph: Graph) -> list[PackageEntry]:
