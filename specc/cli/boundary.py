@@ -60,17 +60,25 @@ def _ended(command: Callable[[], Any]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as fault:
-        with suppress(OSError):
-            fault.show()
+        if _speaks():
+            with suppress(OSError):
+                fault.show()
         return fault.exit_code
     except (KeyboardInterrupt, click.Abort):
-        say("interrupted")
+        if _speaks():
+            say("interrupted")
         return INTERRUPTED
     except OSError as fault:
         return _told(fault)
     except RecursionError:
         say("error: this is nested too deeply")
         return FAULTS
+
+
+def _speaks() -> bool:
+    """Return whether this is the one that speaks of processes that torchrun has started with one command."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" or "MASTER_ADDR" not in os.environ
+    return alone or os.environ.get("RANK", "0") == "0"
 
 
 def _told(fault: OSError) -> int:

@@ -162,6 +162,12 @@ def test_a_killed_process_ends_the_others_with_a_sentence(tmp_path: Path) -> Non
     opened(tmp_path / "out")  # compares every file with its hash
 
 
+def test_what_is_wrong_with_flags_is_told_once(tmp_path: Path) -> None:
+    found = ended(started(["-m", "specc", "train", "small.arec", "x.csv", "--epochs", "0"], 2, cwd=tmp_path))
+    assert [code for code, _, _ in found] == [2, 2]
+    assert [bool(err) for _, _, err in found] == [True, False]
+
+
 def test_what_is_wrong_is_told_once(tmp_path: Path) -> None:
     (tmp_path / "small.arec").write_text(SPEC)
     found = ended(started(["-m", "specc", "train", "small.arec", "nowhere.parquet"], 2, cwd=tmp_path))
