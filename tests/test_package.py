@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[1]
 PROJECTS = {"arec": ROOT, "arec-runtime": ROOT / "runtime"}
 TRAINED = ROOT / "tests" / "artefacts" / "format2"
 # What a distribution is called that is imported by another name.
-NAMES = {"yaml": "pyyaml", "faiss": "faiss-cpu", "specc_runtime": "arec-runtime"}
+NAMES = {
+    "yaml": "pyyaml",
+    "faiss": "faiss-cpu",
+    "mlflow": "mlflow-skinny",
+    "specc_runtime": "arec-runtime",
+}
 # Imported where it is there: pytest loads the plugin, Lark makes the shipped table, onnxruntime runs exported
 # files.
 OPTIONAL = {"lark", "onnxruntime", "pytest"}
@@ -296,7 +301,7 @@ reveal_type(specc.__version__)
 reveal_type(specc_runtime.load("fm"))
 reveal_type(Recipe.of(model.manifest).changed(epochs=2))
 specc.check(3)
-fit(model, "train.parquet")
+fit(model, 3)
 """
 
 
