@@ -6,17 +6,14 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from inspect import unwrap
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_dynamo_compiling
 from torch.nn import functional as F
 
 from specc_runtime import ranks
@@ -28,10 +25,11 @@ from specc_runtime.layout import CANDIDATE, Axis, Rows
 from specc_runtime.native.say import wanted
 from specc_runtime.native.scoring import Scoring
 from specc_runtime.ops import segment
-from specc_runtime.pieces import IN_C, Widths, is_surely_small, pieces_of
+from specc_runtime.pieces import Widths
 from specc_runtime.record import SCORING
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import held
+from specc_runtime.wrapped import wrapped
 
 T = TypeVar("T")
 
@@ -95,10 +93,7 @@ class Model(nn.Module):
         shared = ("values", "forward", "request_part", "candidate_part", "losses", "attention")
         for name in list(vars(cls)):
             if name in shared or name.startswith("output_"):
-                method = cited(vars(cls)[name])
-                method = _in_c(method, name) if name in _IN_C else method
-                method = _pieced(method) if name in ("forward", "candidate_part") else method
-                setattr(cls, name, _counting(method))
+                setattr(cls, name, wrapped(cited(vars(cls)[name]), name))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """By prediction: logits [B] (binary), values [B] (real) or logits [B, n] (class); by other result
@@ -277,100 +272,6 @@ class Model(nn.Module):
     def zeros(self, rows: Rows, *shape: int) -> Tensor:
         """Return zeros [rows, *shape] of the model's type, on the rows' device."""
         return torch.zeros(rows.count, *shape, dtype=self.dtype, device=rows.layout.device)
-
-
-def _pieced(method: Callable[..., dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
-    """`forward` or `candidate_part`, which takes the candidates in pieces where there are too many to be
-    computed at once."""
-
-    @wraps(method)
-    def call(self: Model, *given: Any, **named: Any) -> dict[str, Tensor]:
-        if not is_dynamo_compiling() and self.at_once is not None and not torch.is_grad_enabled():
-            batch: Batch = named["batch"] if "batch" in named else given[-1]
-            pieces = None if self.training else _pieces_of(self, batch)
-            if pieces is not None:
-                if len(given) + len(named) == 1:
-                    return self.candidate_part(self.request_part(batch), batch)
-                state = named["state"] if "state" in named else given[0]
-                found = [method(self, state, piece) for piece in pieces]
-                return {name: torch.cat([each[name] for each in found]) for name in found[0]}
-        return method(self, *given, **named)
-
-    return call
-
-
-def _pieces_of(model: Model, batch: Batch) -> Iterator[Batch] | None:
-    """The pieces that the candidates of a batch are computed in, None if that is the batch."""
-    assert model.at_once is not None
-    if batch.candidates is None or batch.candidates.device.type != "cpu":
-        return None
-    most, widths = model.at_once
-    most *= 1 if model._scoring is None else IN_C
-    if is_surely_small(batch, most, widths) or not _on_host(model, batch):
-        return None
-    pieces = pieces_of(batch, most, widths)
-    first = next(pieces, None)
-    return None if first is None else chain([first], pieces)
-
-
-_IN_C = ("forward", "request_part", "candidate_part")
-
-
-def _in_c(method: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """`forward` or one of its parts, computed in C where the model is asked to and the batch is such."""
-
-    @wraps(method)
-    def call(self: Model, *given: Any, **named: Any) -> Any:
-        scoring = self._scoring
-        if scoring is not None and not torch.is_grad_enabled() and not self.training:
-            batch: Batch = named["batch"] if "batch" in named else given[-1]
-            if not is_dynamo_compiling():
-                if name == "forward":
-                    found: Any = scoring.forward(self, batch)
-                elif name == "request_part":
-                    state = scoring.request_part(self, batch)
-                    found = None if state is None else unwrap(method).__globals__["State"](*state)
-                else:
-                    found = scoring.candidate_part(
-                        self, named["state"] if "state" in named else given[0], batch
-                    )
-                if found is not None:
-                    return found
-        return method(self, *given, **named)
-
-    return call
-
-
-def _on_host(model: Model, batch: Batch) -> bool:
-    """Whether a batch and all of a model are on the CPU."""
-    devices = (batch.device, model.home, *map(model.device, model.manifest.get("devices", ())))
-    return all(device.type == "cpu" for device in devices)
-
-
-def _counting(method: Callable[..., T]) -> Callable[..., T]:
-    """A method of a model, of a batch as its last argument, for whose sake torch.compile breaks off but once
-    to see how many rows there are."""
-
-    @wraps(method)
-    def call(self: Model, *given: Any, **named: Any) -> T:
-        batch: Batch = named["batch"] if "batch" in named else given[-1]
-        if is_dynamo_compiling() and "counted" not in batch.__dict__:
-            _count(self, batch)
-        return method(self, *given, **named)
-
-    return call
-
-
-@untraced
-def _count(model: Model, batch: Batch) -> None:
-    """Count the rows that the data gives, where the model reads them; what follows from these is traced."""
-    devices = model.manifest.get("devices", ())
-    layouts = [batch.layout_on(model.device(name)) for name in devices] or [batch.layout]
-    for layout in layouts:
-        for axis in batch.schema.axes.values():
-            if axis.id in layout.given:
-                _ = layout[axis].count
-    batch.__dict__["counted"] = True
 
 
 def binary_loss(
