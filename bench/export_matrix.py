@@ -2,9 +2,10 @@
 
     python -m bench.export_matrix [--specs din,dien] [--formats pt2,onnx,aoti] [--again] [--page FILE]
 
-Each program is written, loaded by its engine and run at several sizes, 0 and 1 among them, as `specc export`
-does. Weights are drawn such that none hides another, and tables cut to a few rows. The page is written after
-each cell, and a run takes up where one before it ended: what is in the table is tried `--again` alone.
+Each program is traced, written, loaded by its engine and run at several sizes, 0 and 1 among them, as
+`specc export` does. Weights are drawn such that none hides another, and tables cut to a few rows. The page is
+written after each cell, and a run takes up where one before it ended: what is in the table is tried `--again`
+alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 
 from specc import resources
 from specc.driver import load
-from specc.export import ExportError
 from specc.export.export import program_of, written
 from specc.export.formats import WRITERS
 from specc.testing.subject import Subject
@@ -43,15 +43,11 @@ def tried(spec: Path, form: str, formats: Sequence[str]) -> Iterator[tuple[str, 
     assert graph is not None, spec
     subject = Subject.of(graph, seed=0)
     model = subject.model.float().eval()
-    try:
-        program = program_of(model, form, written=subject.graph)
-    except ExportError as error:
-        yield from ((name, str(error)) for name in formats)
-        return
     for name in formats:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"model.{name}"
             try:
+                program = program_of(model, form, written=subject.graph)
                 yield name, f"{written(model, program, name, path, threads=1):.0e}"
             except Exception as error:  # exporters and engines raise many kinds
                 yield name, str(error).splitlines()[0]

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
+_LONG = 200  # characters of another's message that are told
+
 
 class ExportError(ValueError):
     """Why a model cannot be exported, in a sentence or more for the user."""
+
+
+def told(error: BaseException) -> str:
+    """What an exporter or an engine says of its failure, short enough to be read."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return textwrap.shorten(line, _LONG, placeholder=" …")

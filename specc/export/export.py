@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
-from specc.export import ExportError
+from specc.export import ExportError, told
 from specc.export.formats import WRITERS, quiet, require
 from specc.export.graph import exported
 from specc.export.signature import signature_of
@@ -61,7 +61,7 @@ def program_of(model: Model, form: str, only: Iterable[str] = (), written: Graph
         with quiet():
             program = traced(module)
     except Exception as error:  # torch.export raises many kinds
-        raise ExportError(f"torch.export cannot trace {graph.name}: {_first_line(error)}") from error
+        raise ExportError(f"torch.export cannot trace {graph.name}: {told(error)}") from error
     return Export(module, program, signature, alone)
 
 
@@ -112,7 +112,8 @@ def export(
 def written(model: Model, found: Export, format: str, path: Path, threads: int | None = None) -> float:
     """Write a program as a format, load it, and hold it against its model: the largest difference.
 
-    threads: as for `engine`. Raises ExportError and OSError.
+    ONNX's exporter leaves symbols in a program that AOTInductor takes for sizes which nothing gives: trace a
+    model again for another format. threads: as for `engine`. Raises ExportError and OSError.
     """
     try:
         with quiet():
@@ -121,7 +122,7 @@ def written(model: Model, found: Export, format: str, path: Path, threads: int |
         raise
     except Exception as error:  # exporters raise many kinds
         name = model.manifest["name"]
-        raise ExportError(f"{name} cannot be written as {format}: {_first_line(error)}") from error
+        raise ExportError(f"{name} cannot be written as {format}: {told(error)}") from error
     with quiet():
         run = engine(format, path, threads, found.signature)
     return furthest(model, run, found.signature, found.alone)
@@ -140,7 +141,3 @@ def _require_own(path: Path) -> None:
 
 def _write(path: Path, entry: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

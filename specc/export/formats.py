@@ -20,6 +20,9 @@ from specc_runtime.engines import WEIGHTS, about
 from specc_runtime.portable.inputs import Signature
 
 OPSET = 20
+# A value that is part of a concatenation lies in its memory. Where its last use overwrites it in place,
+# Inductor (torch 2.13) takes that memory for free, and gives it to others while the new value is read.
+INDUCTOR = {"inplace_buffers": False}
 LARGE = 3 << 29  # bytes of weights beyond which ONNX has them in a file of their own: one holds 2 GB
 
 
@@ -51,7 +54,9 @@ def write_aoti(program: ExportedProgram, signature: Signature, path: Path) -> No
     """Machine code for this kind of processor, as AOTInductor packs it; needs a C++ compiler."""
     package = path.with_name(path.name + ".pt2")
     with torch.no_grad():
-        torch._inductor.aoti_compile_and_package(program, package_path=str(package))
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(package), inductor_configs=INDUCTOR
+        )
     package.rename(path)
 
 

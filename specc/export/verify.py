@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc.export import ExportError
+from specc.export import ExportError, told
 from specc.testing.batches import drawn_batch
 from specc_runtime import Batch, Model
 from specc_runtime.engines import Run
@@ -78,23 +78,23 @@ def furthest(model: Model, run: Run, signature: Signature, alone: str | None) ->
     worst = 0.0
     for batch in batches(model.manifest, signature):
         wanted = _results(model, alone, batch)
-        told = _told(batch)
+        what = _named(batch)
         try:
             found = signature.results(run(signature.tensors(batch)))
         except Exception as error:  # whatever an engine raises
-            raise ExportError(f"the exported program fails on {told}: {_first_line(error)}") from error
+            raise ExportError(f"the exported program fails on {what}: {told(error)}") from error
         for name, value in found.items():
             own = wanted[name]
             if own.shape != value.shape:
                 shapes = f"{list(value.shape)} and not {list(own.shape)}"
-                raise ExportError(f"the exported program gives {name} as {shapes}, of {told}")
+                raise ExportError(f"the exported program gives {name} as {shapes}, of {what}")
             apart = _apart(value, own)
             if not apart <= TOLERANCE:
                 exact = _results(copy.deepcopy(model).double(), alone, batch)[name]
                 rounding = _apart(own, exact)
                 if not _apart(value, exact) <= ROUNDED * rounding:
                     raise ExportError(
-                        f"the exported program's {name} is {apart:.1e} off the model's, of {told}, where "
+                        f"the exported program's {name} is {apart:.1e} off the model's, of {what}, where "
                         f"rounding moves the model by {rounding:.0e}"
                     )
             worst = max(worst, apart)
@@ -114,11 +114,7 @@ def _apart(value: Tensor, right: Tensor) -> float:
     return ((right - value).abs() / right.abs().clamp(min=1)).max().item()
 
 
-def _told(batch: Batch) -> str:
+def _named(batch: Batch) -> str:
     counts = "" if batch.candidates is None else f" with {batch.candidates.tolist()} candidates"
     lengths = {axis: x.tolist() for axis, x in batch.lengths.items()}
     return f"{batch.size} requests{counts}, lengths {lengths}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -29,6 +29,17 @@ space history[t <= 8] from request { item: ids(70, 4) }
 seen = sum(softmax(dot(history, ad), over t) * history, over t)
 predict click: binary = concat(user, ad, offer, seen) |> linear(1)
 """
+# Of what is added to a history a window is read, whose values are a concatenation.
+RESIDUAL = """\
+model residual
+space ad from candidate { item: ids(31, 8) }
+space history[t <= 8] from request { item: ids(31, 8) }
+encoder unit(x[t, d]) -> [t, d] {
+  return x + (x |> conv(size = 2) |> relu)
+}
+wanted = history.item |> unit |> unit |> linear(8)
+predict click: binary = dot(last(wanted, over t), ad.item)
+"""
 LOADING = {
     "pt2": "program = torch.export.load(path).module()",
     "aoti": "program = torch._inductor.aoti_load_package(path)",
@@ -70,6 +81,7 @@ with numpy.load(given) as file:
     }
     numpy.savez(found, **results)
 """
+SMALL = {"small": SPEC, "residual": RESIDUAL}
 HAS_ONNX = all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 LONG = bool(os.environ.get("AREC_LONG"))
 # AOTInductor compiles for half a minute.
@@ -79,9 +91,9 @@ SHIPPED = ("dien", "dsin", "atrank", "two_tower", "caser", "sim", "mind", "star"
 
 
 def subject_of(name: str, form: str) -> tuple[Model, Export]:
-    """The small model or a shipped one, with weights that hide nothing, and its program."""
-    if name == "small":
-        model, found = untrained(SPEC)
+    """A small model or a shipped one, with weights that hide nothing, and its program."""
+    if name in SMALL:
+        model, found = untrained(SMALL[name])
         return model, program_of(model, form, written=found.written)
     folder = resources.specs()
     path = folder / f"{name}.arec"
@@ -94,7 +106,7 @@ def subject_of(name: str, form: str) -> tuple[Model, Export]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["request", "batch"])
-@pytest.mark.parametrize("name", ["small", *(SHIPPED if LONG else ())])
+@pytest.mark.parametrize("name", ["small", *(("residual", *SHIPPED) if LONG else ())])
 def test_a_program_needs_its_engine_alone(name: str, form: str, kind: str, tmp_path: Path) -> None:
     if kind == "onnx" and not HAS_ONNX:
         pytest.skip("the extra onnx is not installed")

@@ -85,3 +85,17 @@ def test_aotinductor_gets_contiguous_tensors(monkeypatch: pytest.MonkeyPatch, tm
     (found,) = engine("aoti", tmp_path)([torch.arange(6.0).reshape(3, 2)[:, :1]])
     assert found.is_contiguous()
     assert found.flatten().tolist() == [0, 2, 4]
+
+
+def test_aotinductor_overwrites_no_value_in_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That it is wrong where it does, `residual` of test_alone shows, which takes a minute."""
+
+    def compiled(program: object, *, package_path: str, inductor_configs: dict[str, object]) -> None:
+        Path(package_path).write_text(str(inductor_configs["inplace_buffers"]))
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compiled)
+    model, found = untrained("model one\nspace ad from candidate { item: ids(7, 4) }\n"
+                             "predict click: binary = ad |> linear(1)\n")  # fmt: skip
+    program = program_of(model, "batch", written=found.written)
+    WRITERS["aoti"](program.program, program.signature, tmp_path / "aoti")
+    assert (tmp_path / "aoti").read_text() == "False"

@@ -88,6 +88,20 @@ def test_a_program_that_is_off_is_not_written(tmp_path: Path, monkeypatch: pytes
     assert sorted(p.name for p in tmp_path.iterdir()) == ["shop.pt2", "shop.pt2.about"]
 
 
+def test_of_what_torch_says_a_sentence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lists every weight of a model."""
+    model, _ = untrained(SPEC)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("Pending symbols {u3} not in " + "FakeTensor(size=(31, 64)), " * 100)
+
+    monkeypatch.setattr(module, "traced", fails)
+    with pytest.raises(ExportError, match=r"Pending symbols \{u3\} not in FakeTensor.* …$") as told:
+        export(model, tmp_path / "shop.pt2")
+    assert len(str(told.value)) < 300
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """torch aborts the process where it cannot write an archive."""
     model, _ = untrained(SPEC)
