@@ -5,6 +5,8 @@ Importing this enters their rules.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from specc.ops import op
 from specc.testing.environment import Ax, Env, Ty, Val, copied, union
 from specc.testing.expressions import a_leaf, axis_made, call, named, rule, static_name, width
@@ -55,8 +57,9 @@ def read_to_the_end(env: Env, body: list[str]) -> Val | None:
         return None
     head, end, n = env.one(heads), env.one(ends), env.number(1, 3)
     (old,) = head.type.axes
-    axis = Ax(("appended", old.id, None), env.fresh("u"), old.bound + 1)
-    u, s = axis.name, env.fresh("s")
+    axis = Ax(("appended", old.id, None), "", old.bound + 1)
+    u, s = env.plain_name(axis) or env.fresh("u"), env.fresh("s")
+    axis = replace(axis, name=u)
     env.register(u, axis)
     env.register(s, copied(axis, s, env.scope))
     x = env.fresh("v")
