@@ -104,7 +104,7 @@ RETRIEVING = (
     Subject("two_tower", fields=AGE),
     Subject("mind"),
     Subject("sasrec", {"dim": 32, "longest": 10}, lr=0.005, every=2, epochs=4, anywhere=True),
-    Subject("bert4rec", {"longest": 10}, lr=0.003, every=2, epochs=4, anywhere=True, clicks=True),
+    Subject("bert4rec", {"longest": 10}, lr=0.003, every=2, epochs=6, anywhere=True, clicks=True),
     Subject("nextitnet", {"longest": 10}, lr=0.003, every=2, epochs=4, anywhere=True, clicks=True),
     Subject("caser", fields={"ad.wanted": ITEM}, anywhere=True),
     Subject("gru4rec", fields={"met.click": {"constant": 1}}, labels={"next": {"how": "item"}}),

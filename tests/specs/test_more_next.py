@@ -195,7 +195,7 @@ def test_bert4rec(masked: float) -> None:
         state = torch.cat([seen, w["mask"][None]]) + w["place"][: len(x) + 1]
         for layer in ("transformer", "transformer_2"):
             state = transformed(state, w, f"read.{layer}", 2)
-        state = F.gelu(dense(state, w, "read.linear"))
+        state = normed(F.gelu(dense(state, w, "read.linear")), w, "read.norm")
         yes = (state * torch.cat([x, end[None]])).sum(1, keepdim=True)
         cost = F.cross_entropy(
             torch.cat([yes, state @ drawn.T], 1), torch.zeros(len(state), dtype=torch.long), reduction="none"
