@@ -148,7 +148,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("", b"[" * 9000, "nested too deeply"),
     ("", [1], "a request is an object of columns, and this is a list"),
     ("", {"other": 1}, "it has none of the model's columns"),
-    ("", {**request(1), "ad_slot": [0, 1, 9]}, "column `ad_slot`: 9 is not one of the ids 0 to 4"),
+    ("", {**request(1), "ad_slot": [0, 1, 9]}, "column `ad_slot`, item 3: 9 is not one of the ids 0 to 4"),
     ("", {**request(1), "ad_slot": [0, 1]}, "ad_slot"),
     ("", {**request(1), "user_age": "old"}, "column `user_age`"),
     ("", {**request(1), "ad_price": 3}, "ad_price"),

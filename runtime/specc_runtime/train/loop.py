@@ -208,6 +208,8 @@ def _epoch(
             lr = optimizer.param_groups[0]["lr"]
             told = {"epoch": epoch + 1, "loss": since[0] / since[1], "lr": lr, "speed": speed}
             tell("train", state.step, told)
+        if ranks.now() is None:
+            number = interrupted() or 0
         if number or (recipe.every is not None and state.step % recipe.every == 0):
             checkpoints.write(model, optimizer, state)
         _stop(number)
@@ -231,8 +233,8 @@ def _step(
     state: State,
     interrupted: Callable[[], int | None],
 ) -> tuple[float, int, int]:
-    """Take a step. Returns the loss, of how many examples it is, and the number of the signal that came, 0 if
-    none: all three of the whole batch, where other processes have parts of it."""
+    """Take a step. Returns the loss, of how many examples it is, and the number of the signal that came to
+    one of several processes, 0 if none: all three of the whole batch, where others have parts of it."""
     optimizer.zero_grad(set_to_none=True)
     with ranks.together(), computing(model, recipe.precision):
         losses = model.losses(read_by(model, batch))
@@ -256,7 +258,7 @@ def _step(
         if recipe.clip is not None:
             clip_gradients(model.parameters(), recipe.clip)
         optimizer.step()
-    return value, size, number if joined is not None else interrupted() or 0
+    return value, size, number
 
 
 def _shared(losses: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
