@@ -60,7 +60,7 @@ class Statements(Documents):
             case tree.Return(values=(value,)):
                 return (("return ", self.value(value)),)
             case tree.Return(values=values):
-                return (("return ", self.separated([(self.expr(v), v) for v in values])),)
+                return (("return ", self.separated([(self.value(v), v) for v in values])),)
             case tree.Predict(ident=ident, kind=kind, value=value, column=column):
                 source: Doc = f" from {text(column.value)}" if column else ""
                 if item.condition is not None:

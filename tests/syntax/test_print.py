@@ -268,3 +268,11 @@ def test_what_cannot_be_read_is_refused_with_its_faults() -> None:
 def test_deep_and_long_expressions(value: str) -> None:
     once = formatted(f"x = {value}")
     assert formatted(once) == once
+
+
+def test_a_result_among_several_is_broken_within_brackets() -> None:
+    """A statement goes on behind a comma, but not before `else`."""
+    chosen = "if a() then (if a then a else a_rather_long_name_of_something) else if [] then 0 else gate"
+    written = format_source(f"model a\n\nblock b() -> [1], [1] {{\n  return a, ({chosen})\n}}\n")
+    assert "return a, (\n" in written
+    assert format_source(written) == written
