@@ -90,20 +90,11 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(
     model_path: Path,
-    data: tuple[Path, ...],
     output: Path | None,
-    params: dict[str, Any],
-    valid: tuple[Path, ...],
-    test: tuple[Path, ...],
-    logs: tuple[str, ...],
-    tensorboard: Path | None,
-    devices: tuple[str, ...],
     resume: bool,
     start_from: Path | None,
     overwrite: bool,
-    as_json: bool,
-    dialect: Dialect,
-    **changes: Any,
+    **options: Any,
 ) -> None:
     """Train MODEL (a spec, or a compiled directory) on the examples DATA.
 
@@ -116,8 +107,7 @@ def command(
     if resume and (overwrite or start_from is not None):
         raise click.UsageError("--resume goes on with what was begun, without --start-from and --overwrite")
     with one_voice(lambda: _left(directory)) as joined:
-        _train(model_path, directory, data, params, valid, test, logs, tensorboard, devices, resume,
-               start_from, overwrite, as_json, dialect, changes, joined)  # fmt: skip
+        _train(model_path, directory, joined, resume, start_from, overwrite, **options)
 
 
 def _left(directory: Path) -> str:
@@ -133,6 +123,11 @@ def _left(directory: Path) -> str:
 def _train(
     model_path: Path,
     directory: Path,
+    joined: Ranks | None,
+    resume: bool,
+    start_from: Path | None,
+    overwrite: bool,
+    *,
     data: tuple[Path, ...],
     params: dict[str, Any],
     valid: tuple[Path, ...],
@@ -140,13 +135,9 @@ def _train(
     logs: tuple[str, ...],
     tensorboard: Path | None,
     devices: tuple[str, ...],
-    resume: bool,
-    start_from: Path | None,
-    overwrite: bool,
     as_json: bool,
     dialect: Dialect,
-    changes: dict[str, Any],
-    joined: Ranks | None,
+    **changes: Any,
 ) -> None:
     """Train in this process. joined: those that it has joined."""
     from specc.cli.results import as_json as in_full
