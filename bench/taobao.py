@@ -6,7 +6,8 @@ catalogue. Each is trained by its own spec's optimizer, briefly, unless `CHANGES
 was measured is not measured again, so that an interrupted run goes on where it was.
 
     python -m bench.taobao                      # what is missing of bench/results/taobao.json, and the page
-    python -m bench.taobao --only din --again
+    python -m bench.taobao --only sasrec --again
+    python -m bench.taobao --only sasrec --eve  # a day earlier, to choose settings by: nothing is written
     python -m bench.taobao --page               # docs/models/taobao.md from the results, nothing measured
 """
 
@@ -221,8 +222,10 @@ def otherwise(subject: Subject) -> list[str]:
     return told + (["negatives from anywhere"] if subject.anywhere else [])
 
 
-def retrieve(subject: Subject, log: Path, folder: Path) -> dict[str, Any]:
-    """Recall of a model that finds items of the whole catalogue, beside popularity's."""
+def retrieve(subject: Subject, log: Path, folder: Path, *, eve: bool = False) -> dict[str, Any]:
+    """Recall of a model that finds items of the whole catalogue, beside popularity's.
+
+    eve: tested is on the eighth day, after a training on the seven before it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -235,6 +238,7 @@ def retrieve(subject: Subject, log: Path, folder: Path) -> dict[str, Any]:
     # What couples a batch's examples makes its own negatives.
     couples = any(p["kind"] == "choice" for p in model.manifest["predictions"])
     more: dict[str, Any] = {"negatives": 0} if couples else {}
+    more |= {"valid": "last-day"} if eve else {}
     data = prepared(subject, model, log, folder, positive=("pv",), **more)
     whole = pq.read_table(data / "train.parquet").to_pylist()
     examples = [row for row in thinned(whole, subject.every) if not subject.clicks or row["click"]]
@@ -251,7 +255,8 @@ def retrieve(subject: Subject, log: Path, folder: Path) -> dict[str, Any]:
         return all(value != 0 for name, value in row.items() if name in labels)
 
     clicks = [row for row in whole if taken(row)]
-    test = [row for row in pq.read_table(data / "test.parquet").to_pylist() if taken(row)]
+    asked = pq.read_table(data / ("valid.parquet" if eve else "test.parquet")).to_pylist()
+    test = [row for row in asked if taken(row)]
     chosen = np.sort(np.random.default_rng(0).permutation(len(test))[:CLICKS])
     test = [test[i] for i in chosen]
     wanted = [row["ad_item"] for row in test]
@@ -372,11 +377,18 @@ def read() -> dict[str, Any]:
 @click.option("--work", type=click.Path(path_type=Path), default=REPO / "build" / "taobao")
 @click.option("--only", multiple=True, help="Only these models.")
 @click.option("--again", is_flag=True, help="Measure also what was measured.")
+@click.option("--eve", is_flag=True, help="Print what models that retrieve find on the eighth day.")
 @click.option("--page", is_flag=True, help="Write the page of what was measured, and measure nothing.")
-def main(data: Path, work: Path, only: tuple[str, ...], again: bool, page: bool) -> None:
+def main(data: Path, work: Path, only: tuple[str, ...], again: bool, eve: bool, page: bool) -> None:
     """Train and test the shipped models on Taobao's log, and write the page."""
     from bench.taobao_page import taobao_page
 
+    if eve:
+        log = log_of(data / "taobao" / "UserBehavior.csv", work / "log.csv")
+        for subject in (s for s in RETRIEVING if not only or s.name in only):
+            found = retrieve(subject, log, work / "eve", eve=True)
+            print(f"{subject.name}: {found['recall']:.4f}, popularity {found['popularity']:.4f}", flush=True)
+        return
     if not page:
         import torch
 

@@ -32,7 +32,8 @@ _ADDRESS = re.compile(r"(https?://\S*[^\s,;.:)]|`[^`]*`)")
 _FILE = re.compile(r"<!-- file: (\S+) -->\n```(\w+)\n")
 _NOTE = re.compile(r"<!-- (?:needs|not run): [^>]*-->\n")
 # Pages about models that are of no single one of the seven.
-_OTHER = {"models/README.md", "models/results.md", "models/taobao.md"}
+_OTHER = {"models/README.md", "models/equations.md", "models/results.md", "models/taobao.md"}
+_EQUATIONS = "docs/models/equations.md"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FAULTS = re.compile(r"^```arec (faulty|repaired|options)$", re.M)
 
@@ -61,7 +62,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
                 "models/results.md",
                 {"The seven": sorted(_pages("docs/models/") - _OTHER)},
                 {"Their specs": [_site()[path] for path in _specs() if path.count("/") == 1]},
-                {"More models": ["models/taobao.md", *_more()]},
+                {"More models": ["models/taobao.md", "models/equations.md", *_more()]},
                 {"Standard library": [_site()[path] for path in _specs() if path.startswith("specs/std/")]},
             ]
     return config
@@ -126,13 +127,25 @@ def _more() -> list[str]:
 
 
 def _spec(path: str) -> str:
-    """The page of a spec: its picture, where it is a model, and its text."""
+    """The page of a spec: its picture, where it is a model, its equations or where they are, and its text."""
     name = Path(path).stem
     text = (ROOT / path).read_text(encoding="utf-8")
     blocks = [f"# {name}", _about(text), *_elsewhere(path)]
     if _picture(path):
         blocks.append(f"![{name}]({name}.svg)")
+    blocks += _equations(path)
     return "\n\n".join(filter(None, [*blocks, f'```arec title="{path}"\n{text}```'])) + "\n"
+
+
+def _equations(path: str) -> list[str]:
+    """A model's part of the page of equations, with what that says of its notation."""
+    title, *parts = re.split(r"^## (\w+)\n", (ROOT / _EQUATIONS).read_text(encoding="utf-8"), flags=re.M)
+    own = dict(zip(parts[::2], parts[1::2], strict=True)).get(Path(path).stem)
+    if own is None:
+        return []
+    to = posixpath.relpath(posixpath.dirname(_EQUATIONS), posixpath.dirname(path))
+    linked = _LINK.sub(lambda found: f"{to}/{found[0]}", own)
+    return ["## Equations", linked.strip(), title[title.index("**Notation.**") :].strip(), "## Spec"]
 
 
 def _about(text: str) -> str:

@@ -92,11 +92,22 @@ def test_every_diagnostic_and_every_spec_has_a_page(site: Path) -> None:
         assert made.with_suffix(".svg").is_file() or "std" in made.parts
 
 
-def test_a_spec_s_page_leads_to_its_equations_or_has_its_results(site: Path) -> None:
+def test_a_spec_s_page_has_its_equations_and_results_or_leads_to_them(site: Path) -> None:
     assert "../models/dsin.html" in (site / "specs" / "dsin_official.html").read_text(encoding="utf-8")
     ranked = (site / "specs" / "more" / "esmm.html").read_text(encoding="utf-8")
     assert ranked.count("<td>esmm, ") == 2
+    assert 'id="equations"' in ranked
     assert 'href="https://arxiv.org/abs/1804.07931"' in ranked
+
+
+def test_every_model_s_page_has_its_equations_or_leads_to_them(site: Path) -> None:
+    for spec in (path for path in (ROOT / "specs").rglob("*.arec") if path.parent.name != "std"):
+        page = (site / spec.relative_to(ROOT).with_suffix(".html")).read_text(encoding="utf-8")
+        own, of = 'id="equations"' in page, f'href="../models/{spec.stem.partition("_")[0]}.html">'
+        assert own or of in page, spec
+    for page in (ROOT / "docs" / "models").glob("*.svg"):
+        made = site / "models" / page.with_suffix(".html").name
+        assert 'id="equations-and-spec"' in made.read_text(encoding="utf-8")
 
 
 def test_code_in_tables_is_as_it_stands(site: Path) -> None:
