@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from specc_runtime.ops import fields
+from specc_runtime.ops import gradients
 from specc_runtime.ranks import Ranks
 
 NONE, DENSE = -1, -2  # beside the number of rows of a gradient by row
@@ -52,9 +52,9 @@ def _distinct(grad: Tensor) -> Tensor:
     """The same gradient with each row once; on an accelerator padded with rows of 0."""
     ids, values = grad._indices()[0], grad._values()
     if ids.device.type == "cpu":
-        rows, sums = fields.summed(ids, values)
+        rows, sums = gradients.summed(ids, values)
     else:
-        rows, sums, _ = fields.summed_in_as_many(ids, values)
+        rows, sums, _ = gradients.summed_in_as_many(ids, values)
     return _sparse(rows, sums, grad.shape)
 
 

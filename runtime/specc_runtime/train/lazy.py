@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from specc_runtime import stale
 from specc_runtime.layers import Table
-from specc_runtime.ops import fields
+from specc_runtime.ops import gradients
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.rules import RowAdadelta, RowAdagrad, RowAdam, RowAdamW, RowRMSprop, RowSGD
 from specc_runtime.train.skipped import without_closed_form
@@ -181,7 +181,7 @@ def _summed(grad: Tensor) -> Tensor:
     """Return a sparse gradient's values, summed by row; on an accelerator padded with rows of 0."""
     if grad.device.type == "cpu":
         return grad.coalesce().values()
-    return fields.summed_in_as_many(grad._indices()[0], grad._values())[1]
+    return gradients.summed_in_as_many(grad._indices()[0], grad._values())[1]
 
 
 def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:

@@ -24,7 +24,7 @@ from specc_runtime import stale
 from specc_runtime.native import pages
 from specc_runtime.native import rows as native_rows
 from specc_runtime.native.rows import Visit
-from specc_runtime.ops import fields
+from specc_runtime.ops import gradients
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
 
 # Elements of each tensor in a block on a CPU, as measured: below it calls dominate, above it cache misses.
@@ -398,10 +398,10 @@ def summed(grad: Tensor) -> tuple[Tensor, Tensor]:
         return torch.arange(len(grad), device=grad.device), grad
     ids, values = grad._indices()[0], grad._values()
     if ids.device.type != "cpu":
-        rows, sums, count = fields.summed_in_as_many(ids, values)
+        rows, sums, count = gradients.summed_in_as_many(ids, values)
         again = torch.arange(len(rows), device=rows.device).remainder_(count.clamp(min=1))
         return rows.index_select(0, again), sums.index_select(0, again)
     # Autograd drops the flag that a gradient is coalesced when it accumulates it.
     if grad.is_coalesced() or bool((ids[1:] > ids[:-1]).all()):
         return ids, values
-    return fields.summed(ids, values)
+    return gradients.summed(ids, values)
