@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from specc.elaborate.devices import TARGET
+from specc.elaborate.sharding import SHARDED, nowhere, shard, shard_all, sharded
 from specc.frozen import dataclass
 from specc.ir.graph import Graph
 from specc.passes.placement import REST, TABLES, check_places, placeable
 from specc.report import Report
 from specc.report.suggest import nearest
-from specc.source import Source, Span
+from specc.source import Span
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Placement:
     """Overrides of a spec's devices and places.
 
     devices: device name -> target ("dense" -> "cuda:1").
-    places: declared name, "tables" (all of them) or "rest" -> device name, or a target such as "cpu".
+    places: declared name, "tables" (all of them) or "rest" -> device name, or a target such as "cpu"; of
+    tables also "sharded".
     everywhere: the target of every device, or None.
     """
 
@@ -116,7 +118,8 @@ def to_yaml(graph: Graph) -> str:
     """A graph's devices and places as a file that `from_yaml` reads."""
     import yaml
 
-    content: dict[str, Any] = {"devices": dict(graph.devices), "places": dict(graph.places)}
+    places = dict.fromkeys(sharded(graph), SHARDED) | dict(graph.places)
+    content: dict[str, Any] = {"devices": dict(graph.devices), "places": places}
     return yaml.safe_dump(content, sort_keys=False)
 
 
@@ -124,7 +127,7 @@ def to_lines(graph: Graph) -> str:
     """A graph's devices and places as lines of a spec."""
     lines = [f'device {name} = "{target}"' for name, target in graph.devices.items()]
     on: dict[str, list[str]] = {}
-    for name, device in graph.places.items():
+    for name, device in (dict.fromkeys(sharded(graph), SHARDED) | dict(graph.places)).items():
         on.setdefault(device, []).append(name)
     for device, names in on.items():
         plain = [name for name in names if name != REST]
@@ -137,7 +140,9 @@ def to_lines(graph: Graph) -> str:
 
 def with_placement(graph: Graph, wanted: Placement, report: Report) -> Graph:
     """The graph with its devices and places overridden and checked; what is wrong is reported."""
-    at = Span(Source(graph.source, ""), 0, 0)
+    at = nowhere(graph)
+    graph = _sharded(graph, wanted, report)
+    wanted = replace(wanted, places={n: d for n, d in wanted.places.items() if d != SHARDED})
     devices = _devices(graph, wanted, at, report)
     places = dict(graph.places)
     if wanted.everywhere not in (None, "cpu") and not places and not wanted.places:
@@ -174,6 +179,24 @@ def with_placement(graph: Graph, wanted: Placement, report: Report) -> Graph:
     if not report.has_errors:
         check_places(placed, report)
     return placed
+
+
+def _sharded(graph: Graph, wanted: Placement, report: Report) -> Graph:
+    """Return a graph whose tables are sharded as is wanted, and which places these nowhere else."""
+    asked = {name for name, device in wanted.places.items() if device == SHARDED}
+    tables = dict.fromkeys(sorted(w.owner for w in graph.weights.values() if w.kind == "table"))
+    for name in sorted(asked - tables.keys() - {TABLES}):
+        close = nearest(name, [*tables, TABLES])
+        text, more = f"`{name}` is no table, and tables alone are sharded", "its tables: " + ", ".join(tables)
+        report.error("E0606", text, nowhere(graph), help=f"did you mean `{close}`?" if close else more)
+    if wanted.places.get(TABLES) == SHARDED:
+        now = set(sharded(shard_all(graph)))
+    else:
+        now = set() if TABLES in wanted.places else set(sharded(graph))
+    now = (now - wanted.places.keys()) | (asked & tables.keys())
+    places = {name: device for name, device in graph.places.items() if name not in now}
+    graph = replace(graph, places=places)
+    return shard(graph, dict.fromkeys(sorted(now), nowhere(graph)), report)
 
 
 def _devices(graph: Graph, wanted: Placement, at: Span, report: Report) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from specc.cli import summary
 from specc.driver import Compiled
+from specc.elaborate.sharding import SHARDED, sharded
 from specc.frozen import dataclass
 from specc.ir.graph import Graph
 from specc.plan.lengths import Lengths
@@ -113,7 +114,10 @@ def _described(side: Side, batch: int) -> dict[str, dict[str, Parts]]:
             **{x.name: ("extra loss", "") for x in written.terms},
         },
         "recipe": dict(_flat("", written.train)),
-        "places": {name: (graph.devices[device],) for name, device in graph.places.items()},
+        "places": {
+            **{name: (graph.devices[device],) for name, device in graph.places.items()},
+            **dict.fromkeys(sharded(graph), (SHARDED, "between processes that train")),
+        },
         "parameters": {name: (f"{count:,}",) for name, count, _ in summary.parts(graph)},
         f"memory of a step, {batch:,} examples at their bounds": _memory(graph, batch),
     }

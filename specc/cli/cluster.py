@@ -126,7 +126,8 @@ def _print(model: str, found: Sharding) -> None:
     for name in ("table", "rows", "width", "bytes", "state", "held", "different rows a batch"):
         tables.add_column(name, justify="left" if name in ("table", "held") else "right")
     for s in found.shards[:SHOWN]:
-        held = f"by rows, 1/{number} each" if s.device is None else f"whole, on device {s.device}"
+        by_rows, whole = f"by rows, 1/{number} each", f"whole, on device {s.device}"
+        held = {"by rows": by_rows, "whole": whole, "copied": "a copy on each"}[s.held]
         cells = (f"{s.count:,}", str(s.width), human(s.bytes), human(s.state), held, f"{s.rows:,.0f}")
         tables.add_row(s.table, *cells)
     console.print(tables)

@@ -219,6 +219,8 @@ def _hand_out(plan: Plan, task: Task, as_json: bool, write: str | None, lines: b
 
 def as_data(plan: Plan, task: Task) -> dict[str, Any]:
     """Return the plan, JSON-able. Sizes are bytes; those of moves are of one example."""
+    from specc.elaborate.sharding import sharded
+
     return {
         "model": plan.graph.name,
         "batch": task.batch,
@@ -230,6 +232,7 @@ def as_data(plan: Plan, task: Task) -> dict[str, Any]:
             for name, target in plan.devices.items()
         },
         "places": dict(plan.places),
+        "sharded": sharded(plan.graph),
         "loads": {
             mode: {
                 name: {
@@ -279,6 +282,8 @@ def _many(plan: Plan, task: Task) -> str:
 def _print(plan: Plan, task: Task) -> None:
     from rich.console import Console
 
+    from specc.elaborate.sharding import sharded
+
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)
@@ -288,6 +293,11 @@ def _print(plan: Plan, task: Task) -> None:
         console.print(_loads(plan, mode, loads))
     for text in _added(plan, task.mode):
         console.print(text)
+    if names := sharded(plan.graph):
+        console.print(
+            f"whole here, and sharded where several processes train: {', '.join(names)} "
+            "(--devices 8x80GB plans that)"
+        )
     if plan.moves:
         console.print(_moves(plan, task))
     _verdict(console, plan)
@@ -387,12 +397,13 @@ def _verdict(console: Console, plan: Plan) -> None:
     from rich.markup import escape
 
     from specc.devices import to_lines
+    from specc.elaborate.sharding import sharded
 
     for problem in plan.problems:
         console.print(f"[red bold]does not fit[/]: {escape(problem.text)}")
         for help_ in problem.helps:
             console.print(f"  · {escape(help_)}")
-    if plan.places:
+    if plan.places or sharded(plan.graph):
         console.print("[bold]places[/bold]" if plan.fits else "[bold]places that come nearest[/bold]")
         for line in to_lines(plan.graph).splitlines():
             console.print(f"  {escape(line)}")

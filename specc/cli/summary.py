@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specc.driver import Compiled
+from specc.elaborate.sharding import sharded
 from specc.ir.graph import FieldSpec, Graph, Prediction, Weight
 from specc.passes.placement import moves
 from specc.plan.lengths import Lengths
@@ -47,6 +48,7 @@ def as_data(found: Compiled) -> dict[str, Any]:
             for mode in ("training", "scoring")
         },
         "devices": dict(graph.devices),
+        "sharded": sharded(graph),
         "moves": [
             {"value": m.value, "from": m.origin, "to": m.destination, "bytes": m.bytes} for m in moves(graph)
         ],
@@ -107,6 +109,9 @@ def as_text(found: Compiled, file: str, directory: Path) -> str:
         loads = predict(graph, batch, Lengths(), mode)
         memory.append((mode, *(human(loads[d].total) if d in loads else "0" for d in memory[0][1:])))
     lines += lines_of(Section(f"Memory of a step, {batch:,} examples at their bounds", (), memory))
+    if names := sharded(graph):
+        rows = [(name, "divided between the processes that train, where there are several") for name in names]
+        lines += lines_of(Section("Sharded", (), rows))
     if graph.places:
         lines += lines_of(Section("Devices", (), list(graph.devices.items())))
         moved = [

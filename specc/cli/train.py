@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +176,7 @@ def _train(
             joined.check(model)
         except DeviceError as error:
             fail(str(error))
+    _tell_sharded(model.manifest, joined)
     recipe = Recipe.of(model.manifest).changed(**changes)
     if (why := recipe.why_whole()) is not None:
         tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
@@ -216,6 +217,18 @@ def _train(
     if outcome.test is not None:
         click.echo(f"\non the test data: {described(outcome.test)}\n")
     click.echo(f"{directory}: trained in {outcome.seconds:.1f} s")
+
+
+def _tell_sharded(manifest: Mapping[str, Any], joined: Ranks | None) -> None:
+    """Tell of tables that are on `sharded` where one process has them whole."""
+    names = [t["path"].removesuffix(".weight") for t in manifest.get("tables", ()) if t.get("sharded")]
+    if names and joined is None:
+        tell(
+            f"{', '.join(names)}: on sharded, between processes that train (torchrun --nproc-per-node 2 -m "
+            "specc train …); this is one, which has all rows"
+        )
+    elif names:
+        tell(f"{', '.join(names)}: on sharded, but as yet each process has all rows")
 
 
 def loggers_of(logs: tuple[str, ...], tensorboard: Path | None) -> list[Unfailing]:

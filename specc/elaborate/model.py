@@ -26,6 +26,7 @@ from specc.elaborate.predictions import (
     output,
     prediction,
 )
+from specc.elaborate.sharding import shard
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import batch_of, training
 from specc.elaborate.unmet import check_unmet
@@ -52,6 +53,7 @@ class _Whole:
     devices: dict[str, str]
     places: dict[str, str]
     place_spans: dict[str, Span]
+    sharded: dict[str, Span]
     settings: dict[str, Any]
 
 
@@ -107,7 +109,8 @@ def elaborate(
     label_inputs(graph, report)
     lint(graph, world, attentions)
     pruned = prune(graph, {use.record.path: use.result for use in attentions})
-    return pruned if only_in_losses(pruned, report) else None
+    pruned = shard(pruned, whole.sharded, report)
+    return pruned if only_in_losses(pruned, report) and not report.has_errors else None
 
 
 def _with_keys(space: SpaceSpec, keys: Mapping[str, FieldSpec]) -> SpaceSpec:
@@ -149,11 +152,11 @@ def _whole(scope: Scope) -> _Whole:
     check_crosses(scope)
     predictions, results, losses = _outputs(scope)
     known = devices(scope)
-    placed, place_spans = places(scope, module.places, known)
+    placed, place_spans, sharded = places(scope, module.places, known)
     settings: dict[str, Any] = {}
     with contextlib.suppress(Fault):
         settings = training(scope, module.trains)
-    return _Whole(predictions, results, losses, known, placed, place_spans, settings)
+    return _Whole(predictions, results, losses, known, placed, place_spans, sharded, settings)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,17 @@ from typing_extensions import TypedDict
 
 from specc.elaborate.encodings import ENCODINGS as OWN_ENCODINGS
 from specc.emit.axes import axis_id
-from specc.ir.graph import FieldSpec, Graph, Node, Output, Prediction, TableRows, readings, walk
+from specc.ir.graph import (
+    FieldSpec,
+    Graph,
+    Node,
+    Output,
+    Prediction,
+    TableRows,
+    read_as_a_whole,
+    readings,
+    walk,
+)
 from specc.ir.inputs import fields_for, fields_of_losses
 from specc.lower.shape import Shapes
 from specc.ops import definition
@@ -153,7 +163,8 @@ class TableEntry(TypedDict):
     """An embedding table. path: of its weight. init: an initializer call, such as ["normal", 0.01].
     by_frequency: whether the penalty of a row is divided by its count. fields: the paths of all fields and
     crosses that are looked up in it, in the order in which the model reads them. whole: whether the model
-    reads all of its rows, too."""
+    reads all of its rows, too. sharded: whether processes that train divide its rows between them, unless
+    they are told otherwise."""
 
     path: str
     rows: int
@@ -165,6 +176,7 @@ class TableEntry(TypedDict):
     frozen: bool
     fields: list[str]
     whole: bool
+    sharded: bool
 
 
 class AttentionEntry(TypedDict):
@@ -286,8 +298,7 @@ def _tables(graph: Graph) -> list[TableEntry]:
     read: dict[str, dict[str, None]] = {}
     for reading in (r for n in nodes for r in readings(n)):
         read.setdefault(reading.table, {})[reading.field] = None
-    whole = {path for n in nodes if not readings(n) for path in n.weights}
-    whole |= {p.rows.table for p in graph.predictions if p.rows is not None}
+    whole = read_as_a_whole(graph)
     return [
         TableEntry(
             path=w.path,
@@ -300,6 +311,7 @@ def _tables(graph: Graph) -> list[TableEntry]:
             frozen=w.frozen,
             fields=list(read.get(w.path, ())),
             whole=w.path in whole,
+            sharded=w.sharded,
         )
         for w in graph.weights.values()
         if w.kind == "table"

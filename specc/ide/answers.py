@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from specc.elaborate.sharding import SHARDED
 from specc.frozen import dataclass
 from specc.ide import calls
 from specc.ide.analysis import Analysis, analyse
@@ -20,6 +21,7 @@ from specc.syntax import tree
 from specc.syntax.print import print_statement
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_ON = re.compile(r"\bplace\s+[\w.,\s]+\son\s+\Z")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
 
 
@@ -40,6 +42,10 @@ def hover(analysis: Analysis, offset: int) -> Hover | None:
     for found in _WORD.finditer(analysis.source.text):
         if found.start() <= offset <= found.end():
             span = Span(analysis.source, *found.span())
+            if found[0] == SHARDED and _ON.search(analysis.source.text, 0, found.start()):
+                return Hover(
+                    span, "tables here are divided between the processes that train, where there are several"
+                )
             known = calls.callable_of(found[0], analysis.program)
             kind = analysis.type_of(span)
             if known is not None:

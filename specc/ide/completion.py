@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from specc.elaborate.encodings import ENCODINGS
 from specc.elaborate.metrics import METRICS
+from specc.elaborate.sharding import SHARDED
 from specc.elaborate.spaces import ROLES
 from specc.elaborate.training import KEYS, OPTIMIZERS
 from specc.frozen import dataclass
@@ -67,6 +68,7 @@ def _at(
         return
     if _ON.search(line):
         yield from _of(known, "device")
+        yield Completion(SHARDED, "keyword", "tables, divided between the processes that train")
         return
     if _PLACE.search(line):
         yield from _of(known, "table", "learned value", "layer", "binding", "space")

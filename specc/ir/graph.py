@@ -32,6 +32,7 @@ class Weight:
     vocabulary: of a table whose rows stand for learned keys, the name of the vocabulary that has them.
     counts: the path of a field, how often each row of whose table the training data have in it.
     owner: the declared table, learned, layer or binding it belongs to; `place` goes by it.
+    sharded: of a table, whether processes that train divide its rows between them.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Weight:
     pretrained: str | None = None
     vocabulary: str | None = None
     counts: str | None = None
+    sharded: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,13 @@ def readings(node: Node) -> tuple[Reading, ...]:
             parts = zip(node.attrs["fields"], node.weights, node.attrs["modes"], strict=True)
             return tuple(Reading(*part) for part in parts)
     return ()
+
+
+def read_as_a_whole(graph: Graph) -> dict[str, Span]:
+    """Return by path, with where, the tables of which a model reads all rows, not only those of fields."""
+    found = {path: n.span for n in walk(graph.nodes) if not readings(n) for path in n.weights}
+    found |= {p.rows.table: graph.node(p.node).span for p in graph.predictions if p.rows is not None}
+    return {path: span for path, span in found.items() if graph.weights[path].kind == "table"}
 
 
 def fields_of(node: Node) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ ones (`distinct`), N devices exchange in a step
     gradients   4 w u        and sends back what they are to change by
 
 of which the share (N - 1) / N leaves a device whose table is held by rows. The owner of a whole table gets
-ids and gradients from N - 1 devices, and sends rows to them. Gradients of D bytes of dense weights are
-reduced in a ring: 2 D (N - 1) / N leave each device.
+ids and gradients from N - 1 devices, and sends rows to them. Where a spec places some tables on `sharded`,
+each device has the others as copies, and gets the ids and gradients of N - 1 batches. Gradients of D bytes of
+dense weights are reduced in a ring: 2 D (N - 1) / N leave each device.
 
 Promises: what a device sends or gets, whichever is more, counts. Times are of bytes at given rates and none
 overlaps; the arithmetic of the dense part is not in them. Rows are as if every id were as likely as any
@@ -36,7 +37,7 @@ from specc.plan.task import Problem, Task
 ID = 8
 MORE = 0.1  # of the wire's bytes that a device may have beyond others, as it owns a table
 _CLUSTER = re.compile(r"\s*(\d+)\s*[x×]\s*(\S+)\s*", re.IGNORECASE)
-Held = Literal["by rows", "whole"]
+Held = Literal["by rows", "whole", "copied"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Cluster:
 @dataclass(frozen=True)
 class Shard:
     """A table in the cluster. bytes: of its rows; state: of the optimizer's. device: its owner, where it is
-    whole. rows: different ones that a device's batch names."""
+    whole. rows: different ones that a device's batch names. learned: whether training changes it."""
 
     table: str
     path: str
@@ -66,21 +67,31 @@ class Shard:
     held: Held
     device: int | None
     rows: float
+    learned: bool
 
     def on(self, device: int, number: int) -> float:
         """Return the share of it that a device holds."""
         if self.held == "whole":
             return float(device == self.device)
-        return 1 / number
+        return 1.0 if self.held == "copied" else 1 / number
 
     def wire(self, device: int, number: int) -> Wire:
         """Return the bytes of it that leave a device in a step, or come to it, whichever is more."""
         ids, values = ID * self.rows, BYTES * self.width * self.rows
+        if self.held == "copied":
+            times = float(number - 1) if self.learned else 0.0
+            return Wire(ids * times, 0.0, values * times)
         if self.held == "by rows":
-            share = (number - 1) / number
-            return Wire(ids * share, values * share, values * share)
-        times = number - 1 if device == self.device else min(number - 1, 1)
-        return Wire(ids * times, values * times, values * times)
+            times = (number - 1) / number
+        else:
+            times = number - 1 if device == self.device else min(number - 1, 1)
+        return Wire(ids * times, values * times, values * times if self.learned else 0.0)
+
+    def beside(self, number: int) -> float:
+        """Return the bytes that a step's rows and their gradients take on a device, with ids beside both."""
+        if self.held == "copied":
+            return number * self.rows * (BYTES * self.width + ID) if self.learned else 0.0
+        return (1 + self.learned) * self.rows * (BYTES * self.width + ID)
 
 
 @dataclass(frozen=True)
@@ -165,28 +176,46 @@ def cluster_of(text: str) -> tuple[int, int] | None:
 def divide(graph: Graph, cluster: Cluster, task: Task) -> Sharding:
     """Divide the tables of a graph between devices, for training with `task.batch` examples on each.
 
-    A table that takes more memory than a device's share of all is held by rows, and so is one whose owner
-    would have a tenth more of the wire than others; any other as a whole, where least is by then.
+    They are those that the spec places on `sharded`, or all where it places none there. A table that takes
+    more memory than a device's share of all is held by rows, and so is one whose owner would have a tenth
+    more of the wire than others; any other as a whole, where least is by then.
     """
-    tables = [w for w in graph.weights.values() if w.kind == "table"]
-    rows = {w.path: _rows(graph, w, task) for w in tables}
-    own = {w.path: BYTES * math.prod(w.shape) for w in tables}
-    full = {w.path: own[w.path] * (1 + _states(graph, w)) for w in tables}
+    every = [w for w in graph.weights.values() if w.kind == "table"]
+    tables = [w for w in every if w.sharded] or every
+    rows = {w.path: _rows(graph, w, task) for w in every}
+    own = {w.path: BYTES * math.prod(w.shape) for w in every}
+    full = {w.path: own[w.path] * (1 + _states(graph, w)) for w in every}
     traffic = {w.path: rows[w.path] * w.shape[1] for w in tables}
     fair = sum(full.values()) / cluster.number, sum(traffic.values())
     load = [0.0] * cluster.number
     shards = []
-    for w in sorted(tables, key=lambda w: -full[w.path]):
+    for w in sorted(every, key=lambda w: -full[w.path]):
+        if w not in tables:
+            shards.append(_shard(w, own, full, rows, "copied", None))
+            continue
         whole = full[w.path] <= fair[0] and traffic[w.path] <= MORE * fair[1] / cluster.number
         device = min(range(cluster.number), key=lambda d: load[d]) if whole else None
         for place in range(cluster.number):
             if device in (None, place):
                 load[place] += full[w.path] / (1 if whole else cluster.number)
         held: Held = "whole" if whole else "by rows"
-        state = full[w.path] - own[w.path]
-        count, width = w.shape[0], w.shape[1]
-        shards.append(Shard(w.owner, w.path, count, width, own[w.path], state, held, device, rows[w.path]))
+        shards.append(_shard(w, own, full, rows, held, device))
     return _sharding(graph, cluster, task, tuple(shards))
+
+
+def _shard(
+    weight: Weight,
+    own: Mapping[str, int],
+    full: Mapping[str, int],
+    rows: Mapping[str, float],
+    held: Held,
+    device: int | None,
+) -> Shard:
+    count, width = weight.shape[0], weight.shape[1]
+    path = weight.path
+    learned = not weight.frozen
+    state = full[path] - own[path]
+    return Shard(weight.owner, path, count, width, own[path], state, held, device, rows[path], learned)
 
 
 def _sharding(graph: Graph, cluster: Cluster, task: Task, shards: tuple[Shard, ...]) -> Sharding:
@@ -195,8 +224,7 @@ def _sharding(graph: Graph, cluster: Cluster, task: Task, shards: tuple[Shard, .
     dense = [w for w in graph.weights.values() if w.kind != "table"]
     weights = sum(BYTES * math.prod(w.shape) for w in dense)
     learnt = sum(BYTES * math.prod(w.shape) for w in dense if w.kind != "buffer" and not w.frozen)
-    # Rows lie on the device that asked for them, and their gradients do, with ids beside both.
-    asked = sum(2 * s.rows * (BYTES * s.width + ID) for s in shards)
+    asked = sum(s.beside(number) for s in shards)
     around = 2 * (number - 1) / number * learnt
     devices, wires, touched = [], [], []
     for device in range(number):
@@ -219,6 +247,8 @@ def _touched(shard: Shard, device: int, number: int) -> float:
     send them, then rows and state once more, and back."""
     value = BYTES * shard.width
     state = value * shard.state / shard.bytes if shard.bytes else 0.0
+    if not shard.learned:
+        return number * shard.rows * shard.on(device, number) * value
     return number * shard.rows * shard.on(device, number) * (3 * value + 2 * state)
 
 
@@ -227,10 +257,14 @@ def _problems(found: Sharding, task: Task) -> tuple[Problem, ...]:
     needs = max(found.devices, key=lambda d: d.total)
     if needs.total <= capacity:
         return ()
-    room = capacity - needs.dense - needs.activations
-    divided = sum(s.bytes + s.state for s in found.shards)
+    copied = sum(s.bytes + s.state for s in found.shards if s.held == "copied")
+    room = capacity - needs.dense - needs.activations - copied
+    divided = sum(s.bytes + s.state for s in found.shards if s.held != "copied")
     helps = []
-    if room > 0:
+    if copied and room <= 0:
+        names = ", ".join(s.table for s in found.shards if s.held == "copied")
+        helps.append(f"place more tables on sharded: every device has a copy of {names}")
+    elif room > 0:
         helps.append(f"about {math.ceil(divided / room)} devices of this size would hold it")
     else:
         helps.append("a smaller batch: what it takes beside the tables leaves them no room")
@@ -252,7 +286,7 @@ def lines_of(found: Sharding) -> Sequence[str]:
     """Return what the plan says, in words."""
     c, seconds = found.cluster, found.seconds
     wire = max(found.wires, key=lambda w: w.total)
-    checkpoint = sum(d.tables for d in found.devices) + sum(s.state for s in found.shards)
+    checkpoint = sum(s.bytes + s.state for s in found.shards)
     return [
         f"over the wire, of the busiest device in a step: {human(wire.total)} "
         f"({human(wire.ids)} ids, {human(wire.rows)} rows, {human(wire.gradients)} gradients, "

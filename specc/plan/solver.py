@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import networkx as nx
 
+from specc.elaborate.sharding import nowhere, shard, sharded
 from specc.ir.graph import Graph
 from specc.passes import after_places
 from specc.passes.placement import REST, moves
@@ -23,6 +24,7 @@ from specc.plan.memory import Load, predict
 from specc.plan.shortage import no_room, overfull
 from specc.plan.sizes import Device
 from specc.plan.task import MODES, Plan, Task, Unit, units
+from specc.report import Report
 
 # The cost of moving a byte: between accelerators, and through the host.
 _BESIDE, _THROUGH_HOST = 1, 4
@@ -258,6 +260,8 @@ def _planned(
     places |= {name: wanted.get(name, rest) for name in graph.places} | {REST: rest}
     used = set(places.values())
     devices = {name: target for target, name in names.items() if name in used}
+    left = [n for n in sharded(graph) if not {n, n.partition(".")[0]} & places.keys()]
+    graph = shard(graph, dict.fromkeys(left, nowhere(graph)), Report())
     placed = after_places(replace(graph, devices=devices, places=places, place_spans={}))
     capacities = {d.target: d.capacity for d in sizes}
     return _plan(placed, {name: capacities.get(target, 0) for name, target in devices.items()}, task)

@@ -6,12 +6,15 @@ it refuses is said in its own words. No table is made: only their sizes count.
 
 from __future__ import annotations
 
+import logging
 import math
+import warnings
 from typing import Any
 
 from specc.plan.cluster import Cluster, Sharding
 
 SPACE = 4  # TorchRec takes widths that are divisible by it
+FREE = 0.15  # of each device, for all that is no table
 
 
 class PlannerError(RuntimeError):
@@ -20,11 +23,19 @@ class PlannerError(RuntimeError):
 
 def propose(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
     """Return for each table how TorchRec would hold it, and on which devices. Raises PlannerError."""
+    logging.getLogger("torchrec").setLevel(logging.ERROR)
+    with warnings.catch_warnings():  # of parts of fbgemm that nothing here uses
+        warnings.simplefilter("ignore")
+        return _proposed(found, cluster)
+
+
+def _proposed(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
     try:
         import torch
         from torchrec import EmbeddingCollection, EmbeddingConfig
         from torchrec.distributed.embedding import EmbeddingCollectionSharder
         from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+        from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
         from torchrec.distributed.planner.types import ParameterConstraints
         from torchrec.distributed.planner.types import PlannerError as Refused
     except (ImportError, OSError) as error:
@@ -32,20 +43,24 @@ def propose(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
             f"--engine torchrec takes torchrec, which cannot be loaded ({error}): "
             "pip install 'arec[torchrec]'"
         ) from None
-    configs = [
-        EmbeddingConfig(
-            num_embeddings=shard.count,
-            embedding_dim=math.ceil(shard.width / SPACE) * SPACE,
-            name=f"table_{number}",
-            feature_names=[f"ids_{number}"],
+    shards = [s for s in found.shards if s.held != "copied"]
+    by_width: dict[int, list[EmbeddingConfig]] = {}  # a collection has tables of one width
+    for number, shard in enumerate(shards):
+        width = math.ceil(shard.width / SPACE) * SPACE
+        by_width.setdefault(width, []).append(
+            EmbeddingConfig(
+                num_embeddings=shard.count,
+                embedding_dim=width,
+                name=f"table_{number}",
+                feature_names=[f"ids_{number}"],
+            )
         )
-        for number, shard in enumerate(found.shards)
-    ]
-    tables = EmbeddingCollection(tables=configs, device=torch.device("meta"))
+    meta = torch.device("meta")
+    tables = torch.nn.ModuleList(EmbeddingCollection(tables=some, device=meta) for some in by_width.values())
     # The planner counts the state of an optimizer that is applied in backward, and takes it from here.
     by_states = {0: torch.optim.SGD, 1: torch.optim.Adagrad, 2: torch.optim.Adam}
     for name, parameter in tables.named_parameters():
-        shard = found.shards[int(name.split(".")[1].removeprefix("table_"))]
+        shard = shards[int(name.split(".")[-2].removeprefix("table_"))]
         states = min(round(shard.state / shard.bytes), 2) if shard.bytes else 0
         parameter._optimizer_classes = [by_states[states]]
     topology = Topology(
@@ -60,9 +75,14 @@ def propose(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
     # One key a table with the different rows of a batch, as training asks for them.
     constraints = {
         f"table_{number}": ParameterConstraints(pooling_factors=[max(shard.rows, 1) / found.batch])
-        for number, shard in enumerate(found.shards)
+        for number, shard in enumerate(shards)
     }
-    planner = EmbeddingShardingPlanner(topology=topology, batch_size=found.batch, constraints=constraints)
+    planner = EmbeddingShardingPlanner(
+        topology=topology,
+        batch_size=found.batch,
+        constraints=constraints,
+        storage_reservation=FixedPercentageStorageReservation(FREE),
+    )
     try:
         plan = planner.plan(tables, [EmbeddingCollectionSharder()])
     except Refused as error:
@@ -71,7 +91,7 @@ def propose(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
     rows = []
     for parameters in plan.plan.values():
         for name, sharding in parameters.items():
-            shard = found.shards[int(name.removeprefix("table_"))]
+            shard = shards[int(name.removeprefix("table_"))]
             rows.append(
                 {
                     "table": shard.table,

@@ -71,7 +71,7 @@ class Report:
     """
 
     variants: int = 1
-    _items: dict[tuple[str, str, int, int], Diagnostic] = field(default_factory=dict)
+    _items: dict[tuple[str, str, int, int, str], Diagnostic] = field(default_factory=dict)
     _allowances: dict[tuple[str, int], Allowance] = field(default_factory=dict)
     _lost: dict[str, list[Span]] = field(default_factory=dict)
     _unread: set[tuple[str, int, int]] = field(default_factory=set)
@@ -111,9 +111,10 @@ class Report:
         self.add(Diagnostic(code, Severity.WARNING, message, span, label, "", "", why, help, secondary, fix))
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Record a diagnostic, unless one of its code is recorded of the same place."""
+        """Record a diagnostic, unless one of its code is recorded of the same place of a text."""
         span = diagnostic.span
-        key = (diagnostic.code, span.source.name, span.start, span.stop)
+        elsewhere = "" if span.source.text else diagnostic.message  # of options: these have no places
+        key = (diagnostic.code, span.source.name, span.start, span.stop, elsewhere)
         self._items.setdefault(key, diagnostic)
         if diagnostic.code in ("E0101", "E0103", "E0104"):
             self._unread.add((span.source.name, span.start, span.stop))

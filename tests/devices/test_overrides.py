@@ -178,3 +178,34 @@ def test_a_placement_is_written_as_it_is_read(tmp_path: Path) -> None:
     assert (again.devices, again.places) == (graph.devices, graph.places)
     lines = graph_of(SPEC + to_lines(graph))
     assert (lines.devices, lines.places) == (graph.devices, graph.places)
+
+
+def sharded_by(wanted: Placement, text: str) -> set[str]:
+    return {w.owner for w in overridden(wanted, text).weights.values() if w.sharded}
+
+
+def test_tables_are_sharded_by_an_override_or_not() -> None:
+    given = SPEC + PLACED.replace("place items, cats on host", "place items on sharded\nplace cats on host")
+    assert sharded_by(Placement(), given) == {"items"}
+    assert sharded_by(from_options(["cats=sharded"], []), given) == {"items", "cats"}
+    assert sharded_by(from_options(["items=host"], []), given) == set()
+    assert sharded_by(from_options(["tables=cpu"], []), given) == set()
+    assert sharded_by(from_options(["tables=sharded"], []), given) == {"items", "cats", "user.id"}
+    assert sharded_by(from_options(["tables=sharded", "items=cpu"], []), given) == {"cats", "user.id"}
+    found = overridden(from_options(["user.id=sharded"], []), given)
+    assert found.places == {"cats": "host", "rest": "dense"}
+    assert "place user.id, items on sharded" in to_lines(found)
+
+
+def test_what_cannot_be_sharded_is_told() -> None:
+    assert faults(from_options(["joined=sharded", "itemz=sharded"], []))[:2] == [
+        ("E0606", "`itemz` is no table, and tables alone are sharded", "did you mean `items`?"),
+        ("E0606", "`joined` is no table, and tables alone are sharded", "its tables: cats, items, user.id"),
+    ]
+
+
+def test_lines_with_sharded_tables_are_those_of_the_spec() -> None:
+    graph = overridden(from_options(["items=sharded"], []))
+    again = graph_of(SPEC + to_lines(graph))
+    assert {w.owner for w in again.weights.values() if w.sharded} == {"items"}
+    assert again.places == graph.places

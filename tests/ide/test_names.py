@@ -98,3 +98,17 @@ def test_a_text_that_ends_anywhere_is_answered(stop: int) -> None:
     assert len(symbols(now)) <= len(symbols(whole))
     assert folds(now) is not None
     assert hints(now) is not None
+
+
+def test_where_sharded_stands_it_is_completed_and_said() -> None:
+    from specc.ide.answers import hover
+    from specc.ide.completion import completions
+
+    text = "model m\ntable a = vocab(9, 2)\nspace s from request { x: a }\npredict y: real = linear(s, 1)\n\n"
+    place = "place a on sharded"
+    analysis = analyse(text + place + "\n", SPECS / "m.arec")
+    found = hover(analysis, len(text) + len(place) - 2)
+    assert found is not None
+    assert "divided between the processes that train" in found.text
+    now = analyse(text + "place a on sh", SPECS / "m.arec")
+    assert "sharded" in {c.label for c in completions(now, analysis, len(now.source.text))}

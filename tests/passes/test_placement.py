@@ -84,6 +84,13 @@ def faults(places: str, spec: str = SPEC) -> list[tuple[str, str]]:
     return [(d.code, d.span.text) for d in report]
 
 
+def messages(places: str, spec: str = SPEC) -> list[tuple[str, str]]:
+    """Code and message of everything that is said about a spec."""
+    report = Report()
+    check_source(Source("placed.arec", spec + DEVICES + places), None, {}, report)
+    return [(d.code, d.message) for d in report]
+
+
 def test_without_places_nothing_changes() -> None:
     graph = prepared(graph_of())
     assert place(graph) is graph
@@ -368,3 +375,68 @@ def test_places_of_a_printed_graph_are_seen() -> None:
 
     text = print_graph(placed("place items on host\nplace rest on one"))
     assert re.search(r"= transfer\(%\d+, device = one\) \[t, 4\]  @one", text)
+
+
+# ------------------------------------------------------------- sharded tables
+
+
+def marked(graph: Graph) -> set[str]:
+    return {path for path, weight in graph.weights.items() if weight.sharded}
+
+
+def test_sharded_tables_are_marked_and_are_with_the_rest() -> None:
+    assert marked(graph_of("place items, user.id on sharded")) == {"items.weight", "user.id.weight"}
+    assert graph_of("place items on sharded").places == {}
+    alone = placed("place items on sharded\nplace user.id on one\nplace rest on host")
+    assert device_of_weight(alone)["items.weight"] == "host"
+    assert device_of_weight(alone)["user.id.weight"] == "one"
+
+
+def test_what_lookup_holds_beside_a_table_is_sharded_with_it() -> None:
+    spec = SPEC + "predict buy: binary = (joined |> linear(1)) + lookup(ad.item)\n"
+    assert marked(graph_of("place cats on sharded", spec)) == {"cats.weight"}
+    found = marked(graph_of("place items on sharded", spec))
+    assert "items.weight" in found
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("place ad on sharded", "`ad` is a space, and tables alone are sharded"),
+        ("place joined on sharded", "`joined` is a binding, and tables alone are sharded"),
+        ("place w_t on sharded", "`w_t` is a learned value, and tables alone are sharded"),
+        ("place walk on sharded", "`walk` is a block, and tables alone are sharded"),
+        ("place rest on sharded", "tables alone are sharded"),
+        ("place still on sharded", "`still` is frozen, so it cannot be sharded"),
+        ("place brands on sharded", "`brands` is read as a whole, so it cannot be sharded"),
+        ('device sharded = "cpu"\nplace items on sharded', "`sharded` is no name for a device"),
+    ],
+)
+def test_what_cannot_be_sharded(place: str, message: str) -> None:
+    more = """table still = vocab(50, 4, frozen = true)
+table brands = vocab(50, 4)
+space page from request { still: still, brand: brands }
+predict brand: class(brands) = concat(joined, page) |> linear(4)
+"""
+    assert ("E0606", message) in messages(place, SPEC + more)
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "message"),
+    [
+        ("place itemz on sharded", "E0602", "there is nothing called `itemz` to place"),
+        ("place user.age on sharded", "E0602", "`user.age` has no table of its own"),
+        ("place ad.item on host", "E0602", "`ad.item` has no table of its own"),
+        ("place user.ip on sharded", "E0602", "`user` has no field `ip` to place"),
+        ("place items on shardet", "E0603", "there is no device `shardet`"),
+        ("place items on sharded\nplace items on one", "E0604", "`items` is placed on two devices"),
+    ],
+)
+def test_other_faults_of_sharded_tables(place: str, code: str, message: str) -> None:
+    assert (code, message) in messages(place)
+
+
+def test_a_sharded_table_that_nothing_reads_is_told() -> None:
+    found = messages("place spare on sharded", SPEC + "table spare = vocab(50, 4)\n")
+    assert ("W0709", "`spare` is placed on sharded, but no value of the model is there") in found

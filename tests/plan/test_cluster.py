@@ -98,6 +98,27 @@ def test_what_makes_no_sense_is_refused(spec: Path, options: tuple[str, ...], er
     assert error in " ".join(result.output.replace("│", " ").split())
 
 
+def test_tables_that_are_not_on_sharded_are_copied(spec: Path) -> None:
+    spec.write_text(SPEC + "place items on sharded\n")
+    asked = (spec, "--devices", "4x80GB", "--rows", "items=100_000_000")
+    plan = json.loads(run(*asked, "--json").output)
+    held = {table["table"]: table["held"] for table in plan["tables"]}
+    assert held == {"items": "by rows", "user.id": "copied", "kinds": "copied"}
+    copied = 4 * (16 * 500_000 + 8 * 40)
+    assert {device["tables"] for device in plan["devices"]} == {4 * 16 * 100_000_000 / 4 + copied}
+    rows = {table["table"]: table["rows"] for table in plan["tables"]}
+    ids = 8 * (rows["items"] * 3 / 4 + 3 * rows["user.id"] + 3 * rows["kinds"])
+    assert all(wire["ids"] == pytest.approx(ids) for wire in plan["wire"])
+    assert "a copy on each" in run(*asked).output
+    assert "every device has a copy of user.id, kinds" in run(spec, "--devices", "4x60MB").output
+    alone = run(spec)
+    assert "whole here, and sharded where several processes train: items" in alone.output
+    assert json.loads(run(spec, "--json").output)["sharded"] == ["items"]
+    proposed = run(spec, "--devices", "cuda:0=50MB,cpu=256GB", "--lines").output
+    assert "place items, user on host" in proposed
+    assert "sharded" not in proposed
+
+
 @pytest.mark.skipif(find_spec("torchrec") is None, reason="torchrec is not installed")
 def test_torchrec_s_planner_divides_what_fits_no_device(spec: Path) -> None:
     given = (spec, "--rows", "items=2_000_000_000", "--devices", "8x80GB", "--engine", "torchrec")
