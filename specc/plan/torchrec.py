@@ -56,7 +56,8 @@ def _proposed(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
             )
         )
     meta = torch.device("meta")
-    tables = torch.nn.ModuleList(EmbeddingCollection(tables=some, device=meta) for some in by_width.values())
+    made = (EmbeddingCollection(tables=some, device=meta) for some in by_width.values())
+    tables: Any = torch.nn.ModuleList(made)
     # The planner counts the state of an optimizer that is applied in backward, and takes it from here.
     by_states = {0: torch.optim.SGD, 1: torch.optim.Adagrad, 2: torch.optim.Adam}
     for name, parameter in tables.named_parameters():

@@ -47,7 +47,7 @@ def test_a_table_says_who_reads_it(tmp_path: Path) -> None:
     assert found["items.weight"] == {
         "path": "items.weight", "rows": 90, "width": 10, "dtype": "float32", "init": ["uniform", 0.1],
         "l2": 0.1, "by_frequency": True, "frozen": True, "fields": ["user.likes", "ad.item", "ad.other"],
-        "whole": True,
+        "whole": True, "sharded": False,
     }  # fmt: skip
     assert found["user.id.weight"]["fields"] == ["user.id"]
     assert not found["user.id.weight"]["whole"]
@@ -63,3 +63,9 @@ def test_tables_without_storage_stay_where_they_are(tmp_path: Path) -> None:
     stored = {path: weight for path, weight in bare.named_parameters() if not weight.is_meta}
     assert {*dict(bare.named_parameters())} - {*stored} == {*tables(tmp_path / "tables.arec")}
     assert bare.home == torch.device("cpu")
+
+
+def test_a_table_says_whether_it_is_sharded(tmp_path: Path) -> None:
+    (tmp_path / "tables.arec").write_text(SPEC + "place user.id on sharded\n")
+    found = tables(tmp_path / "tables.arec")
+    assert {path for path, table in found.items() if table["sharded"]} == {"user.id.weight"}
