@@ -20,6 +20,7 @@ from specc_runtime.batch import Bag, Batch
 from specc_runtime.cite import place_of
 from specc_runtime.devices import transfer
 from specc_runtime.model import Model
+from specc_runtime.ops.handed import held_for, in_grads
 
 
 class NotFinite(RuntimeError):
@@ -46,8 +47,9 @@ def where_loss(model: Model, batch: Batch) -> list[str]:
     found = _given(model, batch) or _labelled(batch)
     if found:
         return found
-    values, losses = _watched(model, batch, model.losses)
-    return _computed(values) or _lost(losses) or _learnt(model, values, losses)
+    with in_grads():
+        values, losses = _watched(model, batch, model.losses)
+        return _computed(values) or _lost(losses) or _learnt(model, values, losses)
 
 
 def broken_weights(model: Model) -> list[str]:
@@ -65,11 +67,12 @@ def largest_gradient(model: Model) -> Tensor | None:
     """The largest absolute value in a gradient, a scalar on one of the devices; NaN or infinite if one is.
     None without gradients. The host does not wait for it."""
     largest: dict[torch.device, list[Tensor]] = {}
-    for weight in model.parameters():
-        if weight.grad is not None:
-            values = weight.grad._values() if weight.grad.is_sparse else weight.grad
-            if values.numel():
-                largest.setdefault(values.device, []).append(torch.linalg.vector_norm(values, float("inf")))
+    weights = list(model.parameters())
+    held = held_for(weights)
+    grads = [weight.grad for weight in weights if weight.grad is not None]
+    for values in (*(g._values() if g.is_sparse else g for g in grads), *held):
+        if values.numel():
+            largest.setdefault(values.device, []).append(torch.linalg.vector_norm(values, float("inf")))
     by_device = [torch.stack(found).amax() for found in largest.values()]
     if not by_device:
         return None

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from specc_runtime import ranks, stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
+from specc_runtime.ops.fields import embed
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import are_bare, fill_later
 
@@ -137,8 +138,8 @@ class Table(nn.Module):
         return squares.sum()
 
     def embedding(self, ids: Tensor) -> Tensor:
-        stale.catch_up(self.weight, ids)
-        return F.embedding(ids, self.weight, sparse=stale.owner_of(self.weight) is not None)
+        """Return rows at ids, int64 [n]: [n, width]."""
+        return embed(self.weight, ids)
 
     def whole(self) -> Tensor:
         """The weight, of which every row is up to date."""

@@ -20,6 +20,9 @@ class Owner(Protocol):
     def catch_up(self, weight: Tensor, rows: Tensor | None) -> None:
         """Bring the rows that an index names (any shape, repeatedly too), or all, up to date, in place."""
 
+    def inbox(self) -> Any:
+        """Where gradients of its tables go (ops.handed.Inbox); None for `weight.grad`."""
+
     @staticmethod
     def catch_up_rows(reads: Sequence[tuple[Any, Tensor, Tensor]]) -> None:
         """Bring rows of several tables, each with its owner, up to date."""

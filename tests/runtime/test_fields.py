@@ -22,6 +22,9 @@ ROWS = (40, 6, 10_000)
 class Owner:
     """Of a table that goes by row, and owes its rows nothing."""
 
+    def inbox(self) -> None:
+        return None
+
     def catch_up(self, weight: Tensor, rows: Tensor | None) -> None:
         pass
 

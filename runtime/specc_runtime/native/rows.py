@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -285,6 +286,10 @@ def library(rule: str, kept: tuple[str, ...], width: int, dtype: torch.dtype) ->
     return found
 
 
+# Numbers of a table in C before its tensors.
+_GIVEN = 7
+
+
 class Visit(NamedTuple):
     """Rows of a table and of its optimizer state to catch up with a history, if given, and then to update by
     a gradient, if given.
@@ -310,6 +315,47 @@ class Visit(NamedTuple):
             if x.dtype is not dtype or not x.is_contiguous():
                 return None
         return weight.shape[1], dtype
+
+
+class Pack:
+    """Tables of one width on the CPU whose rows are visited together, again and again: where they are, as the
+    kernel reads it."""
+
+    def __init__(self, kernel: Any, held: Sequence[tuple[Sequence[Tensor], Tensor]]) -> None:
+        self.kernel, self.held = kernel, held
+        self.given = np.zeros((len(held), _GIVEN + len(held[0][0])), dtype=np.int64)
+        self.given[:, 2] = [tensors[0].shape[0] for tensors, _ in held]
+        self.given[:, 3] = [seen.data_ptr() for _, seen in held]
+        self.given[:, _GIVEN:] = [[x.data_ptr() for x in tensors] for tensors, _ in held]
+
+    @staticmethod
+    def of(rule: str, kept: tuple[str, ...], held: Sequence[tuple[Sequence[Tensor], Tensor]]) -> Pack | None:
+        """Return a pack of tables, each with its states and how far its rows are; None if there is no kernel
+        for them."""
+        kinds = {Visit(seen, tensors).kind() for tensors, seen in held}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is None or not wanted(held[0][0][0].device, kind[1]):
+            return None
+        kernel = library(rule, kept, *kind)
+        return None if kernel is None else Pack(kernel, held)
+
+    def step(self, rows: Tensor, sums: Tensor, counts: Sequence[int], histories: Any, numbers: Any) -> None:
+        """Bring rows up to date, and update them by a gradient.
+
+        rows: those of all tables, int64 [m], each table's distinct and ascending, and one table's after
+        another's; sums: the gradient of each, [m, width]; counts: how many each table has. histories,
+        numbers: addresses of a history, 0 for none, and of the rule's settings: one for all tables, or one
+        for each.
+        """
+        given, many = self.given, np.array(counts, dtype=np.int64)
+        begins = many.cumsum() - many
+        given[:, 0] = many
+        given[:, 1] = begins * 8 + rows.data_ptr()
+        given[:, 4] = histories
+        given[:, 5] = begins * (sums.element_size() * sums.shape[1]) + sums.data_ptr()
+        given[:, 6] = numbers
+        if self.kernel(len(self.held), given.ctypes.data):
+            raise IndexError("a row that is none of its table")
 
 
 def run(rule: str, kept: tuple[str, ...], visits: Sequence[Visit]) -> list[int]:

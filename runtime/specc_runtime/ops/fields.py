@@ -21,7 +21,8 @@ from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
 from specc_runtime.native.gather import gather
 from specc_runtime.ops.autocast import in_single
-from specc_runtime.ops.gradients import MARKS, by_table, distinct
+from specc_runtime.ops.gradients import MARKS, by_row, by_table, distinct
+from specc_runtime.ops.handed import Inbox, inbox_of
 from specc_runtime.ops.use import Use, begins
 from specc_runtime.tracing import untraced
 
@@ -75,8 +76,7 @@ def lookup(*values: Sequence[Part]) -> tuple[Tensor, ...]:
     held = list(tables.values())
     owners = {key: stale.owner_of(table) for key, table in tables.items()}
     stale.catch_up_rows([(held[use.table], use.ids) for of_value in uses for use in of_value], owners)
-    by_row = [owner is not None for owner in owners.values()]
-    found: tuple[Tensor, ...] = _Lookup.apply(uses, by_row, *held)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, ...] = _Lookup.apply(uses, list(owners.values()), *held)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -197,10 +197,11 @@ def _side_by_side(uses: Sequence[Use], tables: Sequence[Tensor]) -> Tensor:
 class _Lookup(Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Sequence[Sequence[Use]], by_row: Sequence[bool], *tables: Tensor
+        ctx: Any, values: Sequence[Sequence[Use]], owners: Sequence[stale.Owner | None], *tables: Tensor
     ) -> tuple[Tensor, ...]:
         ctx.values = values
-        ctx.tables = [(table.shape, own) for table, own in zip(tables, by_row, strict=True)]
+        ctx.tables = [(table.shape, own is not None) for table, own in zip(tables, owners, strict=True)]
+        ctx.held = [(inbox_of(own), table) for table, own in zip(tables, owners, strict=True)]
         ctx.on_host = all(table.is_cpu for table in tables)
         ctx.set_materialize_grads(False)
         return tuple(_side_by_side(uses, [tables[use.table] for use in uses]) for uses in values)
@@ -217,19 +218,23 @@ class _Lookup(Function):
                 parts = [(use, grad) for uses, grad in given for use in uses if use.table == number]
                 found[number] = _gradient_there(parts, *ctx.tables[number])
             return (None, None, *found)
-        for width in {ctx.tables[n][0][1] for n in wanted}:
-            own = [n for n in wanted if ctx.tables[n][0][1] == width]
+        groups: dict[tuple[int, Inbox | None], list[int]] = {}
+        for number in wanted:
+            groups.setdefault((ctx.tables[number][0][1], ctx.held[number][0]), []).append(number)
+        for (width, inbox), own in groups.items():
             sums = by_table(given, own, [ctx.tables[n][0][0] for n in own], width)
+            if inbox is not None:
+                inbox.put([ctx.held[n][1] for n in own], sums)
+                continue
             for number, (named, total) in zip(own, sums.of_each(), strict=True):
                 found[number] = _gradient(named, total, *ctx.tables[number])
         return (None, None, *found)
 
 
-def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, by_row: bool) -> Tensor:
+def _gradient(rows: Tensor, sums: Tensor, shape: torch.Size, goes_by_row: bool) -> Tensor:
     """Return a table's gradient; the rows that are not given are 0."""
-    if by_row:
-        index = rows.unsqueeze(0)
-        return torch.sparse_coo_tensor(index, sums, shape, is_coalesced=True, check_invariants=False)
+    if goes_by_row:
+        return by_row(rows, sums, shape)
     return sums if len(rows) == shape[0] else sums.new_zeros(shape).index_copy_(0, rows, sums)
 
 

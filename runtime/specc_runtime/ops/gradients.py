@@ -77,6 +77,11 @@ def _parted(rows: Tensor, sums: Tensor, bounds: Sequence[int]) -> Sums:
     return Sums(own, sums, counts.tolist())
 
 
+def by_row(rows: Tensor, sums: Tensor, shape: torch.Size) -> Tensor:
+    """Return distinct, ascending rows and their sums as the gradient of a table."""
+    return torch.sparse_coo_tensor(rows.unsqueeze(0), sums, shape, is_coalesced=True, check_invariants=False)
+
+
 def summed_in_as_many(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the sums as `summed` does, without reading the number of distinct rows back from a device:
     (rows int64 [m], sums [m, w], count [1]). The first `count` entries are the distinct rows; the other sums

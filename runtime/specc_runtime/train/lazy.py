@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from specc_runtime import stale
 from specc_runtime.layers import Table
 from specc_runtime.ops import gradients
+from specc_runtime.ops.handed import held_for
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.rules import RowAdadelta, RowAdagrad, RowAdam, RowAdamW, RowRMSprop, RowSGD
 from specc_runtime.train.skipped import without_closed_form
@@ -77,6 +78,13 @@ class Lazy(Optimizer):
         self.layers.step()
         self.tables.step()
         return loss
+
+    def take_gradients(self) -> None:
+        self.tables.take_gradients()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.tables.drop()
+        super().zero_grad(set_to_none)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"layers": self.layers, "tables": self.tables}
@@ -189,13 +197,17 @@ def clip_gradients(weights: Iterable[Tensor], largest: float) -> Tensor:
 
     Returns the norm before, a scalar.
     """
+    weights = list(weights)
+    held = held_for(weights)
     found = [w.grad for w in weights if w.grad is not None]
     # Values of duplicate rows are summed before the norm is taken.
-    values = [_summed(g) if g.is_sparse else g for g in found]
+    values = [*(_summed(g) if g.is_sparse else g for g in found), *held]
     if not values:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values]))
     scale = (largest / (norm + 1e-6)).clamp(max=1.0)
     for grad in found:
         (grad._values() if grad.is_sparse else grad).mul_(scale)
+    for sums in held:
+        sums.mul_(scale)
     return norm

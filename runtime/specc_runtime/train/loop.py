@@ -46,10 +46,11 @@ from specc_runtime.train.choice import TrainingError, chosen, first_of, is_bette
 from specc_runtime.train.content import identity
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
 from specc_runtime.train.joined import add_up
-from specc_runtime.train.lazy import clip_gradients
+from specc_runtime.train.lazy import Lazy, clip_gradients
 from specc_runtime.train.precision import computing
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger, Run, Tell, telling
+from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.schedule import Moment
 from specc_runtime.train.trained import write_training
 from specc_runtime.version import __version__
@@ -131,6 +132,8 @@ def train(
     checkpoints = Checkpoints(directory, beside)
     state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
     before = len(state.epochs)
+    if joined is None and isinstance(optimizer, (Lazy, ByRow)):
+        optimizer.take_gradients()
     run = _run(model, recipe, directory, about, state)
     told = telling(run, loggers) if first else nullcontext(lambda *_: None)
     watch = watch if first else lambda progress: None

@@ -12,6 +12,7 @@ until it is written back, and no copy of all of a batch's rows is made.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
@@ -25,7 +26,9 @@ from specc_runtime.native import pages
 from specc_runtime.native import rows as native_rows
 from specc_runtime.native.rows import Visit
 from specc_runtime.ops import gradients
+from specc_runtime.ops.handed import Handed, Inbox
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
+from specc_runtime.train.together import Together
 
 # Elements of each tensor in a block on a CPU, as measured: below it calls dominate, above it cache misses.
 _PIECE = 2**16
@@ -40,6 +43,7 @@ class Behind:
 
     def __init__(self, rule: str, state: dict[str, Any], kept: tuple[str, ...]) -> None:
         self.rule, self.state, self.kept = rule, state, kept
+        self.inbox: Callable[[], Inbox | None] = _no_inbox
         self.history: History | None = None
         self.seen = torch.zeros(0, dtype=torch.int32, device="cpu")
         self.whole = 0
@@ -116,6 +120,10 @@ class Behind:
         state = self.state
         return [weight, *[state[name] for name in self.kept]]
 
+    def visited(self, weight: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return a table with its states, and how far its rows are."""
+        return self._held(weight), self.seen
+
     def _told(self, told: dict[int, ctypes.Structure]) -> ctypes.Structure | None:
         history = self.history
         if history is None or not self.seen.is_cpu:
@@ -148,6 +156,10 @@ class Behind:
         return rows[last], since[last].long()
 
 
+def _no_inbox() -> None:
+    return None
+
+
 class ByRow(Optimizer):
     """What the update rules have in common.
 
@@ -158,17 +170,45 @@ class ByRow(Optimizer):
 
     name: ClassVar[str]  # as build_optimizer has it
     kept: tuple[str, ...] = ()
+    inbox: Inbox | None = None
 
     def __init__(self, params: Iterable[Tensor], defaults: dict[str, Any], rows: str = "exact") -> None:
         super().__init__(params, {**defaults, "rows": rows})
         self._own()
 
     def _own(self) -> None:
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        # Each table's number of steps is one of these, so that all are counted in one operation.
+        self.steps = torch.zeros(len(weights), dtype=torch.float32, device="cpu")
+        self.step_of = dict(zip(weights, self.steps.unbind(), strict=True))
+        self._together: dict[tuple[int, ...], Together] = {}
         self.behind: dict[Tensor, Behind] = {}
-        for group in self.param_groups:
-            for weight in group["params"]:
-                self.behind[weight] = Behind(self.name, self.state[weight], self.kept)
-                stale.own(weight, self.behind[weight])
+        for weight in weights:
+            state = self.state[weight]
+            if "step" in state:
+                self.step_of[weight].copy_(state["step"])
+                state["step"] = self.step_of[weight]
+            self.behind[weight] = Behind(self.name, state, self.kept)
+            stale.own(weight, self.behind[weight])
+        if self.inbox is not None:
+            self.take_gradients()
+
+    def take_gradients(self) -> None:
+        """Have lookups hand the gradients of tables over, from now on: `weight.grad` stays None (see
+        ops.handed)."""
+        self.inbox = Inbox()
+        for behind in self.behind.values():
+            # A table's owner outlives its optimizer, which would outlive its tables.
+            behind.inbox = weakref.ref(self.inbox)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.drop()
+        super().zero_grad(set_to_none)
+
+    def drop(self) -> None:
+        """Forget the gradients that were handed over."""
+        if self.inbox is not None:
+            self.inbox.handed = []
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update rows by their gradients. Raises ValueError where options were changed to what cannot go by
@@ -179,12 +219,22 @@ class ByRow(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.no_grad():
+            if self.inbox is not None and self.inbox.handed:
+                handed = self.inbox.settle()
+                if handed and self._stepped_together(handed):
+                    self.inbox.handed = []
+                    return loss
+                self.inbox.give_out()
+            self._together = {}  # where rows are may change now
             for group in self.param_groups:
                 found = {w: w.grad for w in group["params"] if w.grad is not None}
                 for weight in found:
                     self._begin(group, weight)
-                if found:
-                    torch._foreach_add_([self.state[weight]["step"] for weight in found], 1)
+                if len(found) == len(self.step_of):
+                    self.steps.add_(1)
+                else:
+                    for weight in found:
+                        self.step_of[weight].add_(1)
                 if group["rows"] == "exact":
                     self._open(group, found)
                 left = self._in_c(group, {w: _entries(g) for w, g in found.items()})
@@ -197,12 +247,24 @@ class ByRow(Optimizer):
                     self._close(group, found)
         return loss
 
+    def _stepped_together(self, handed: Sequence[Handed]) -> bool:
+        """Take the step of all tables in one go, or none and return False."""
+        if any(w.grad is not None for w in self.behind) or len(self.param_groups) > 1:
+            return False
+        key = tuple([id(table) for entry in handed for table in entry.tables])
+        known = self._together.get(key)
+        if known is None or not known.fits():
+            if not all(self.state[table] for entry in handed for table in entry.tables):
+                return False
+            known = self._together[key] = Together(self, self.param_groups[0], handed)
+        return known.step(handed)
+
     def _begin(self, group: dict[str, Any], weight: Tensor) -> None:
         state = self.state[weight]
         if stale.owner_of(weight) is not self.behind[weight]:
             raise ValueError("another optimizer was made for this table since: only the newest can go on")
         if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
+            state["step"] = self.step_of[weight].zero_()
             self._start(group, state, weight)
             for held in (weight, *(state[name] for name in self.kept)):
                 pages.large(held)
