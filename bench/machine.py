@@ -20,6 +20,7 @@ KINDS = (".py", ".arec", ".lark")
 # They write about results, or measure something else.
 APART = frozenset(
     {
+        "bars.py",
         "cells.py",
         "compile_time.py",
         "data.py",

@@ -6,16 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.bars import AT_LEAST, bar, limit, missed
 from bench.cells import USUAL, cells
 from bench.duel import OURS, Result
 from bench.markdown import WORKS, Measured, table, times, wrapped
 from bench.store import all_of
 
 ABOUT = """
-Measured by `python -m bench.cells`: the models at other batches, widths, lengths and bounds, and one request
-of so many candidates. From the size above one thing is varied at a time. The others are the padded module by
-hand, as it is and under `torch.compile` for the batch's own shapes, and, where they have the very model,
-FuxiCTR and torch-rechub; a ratio is to the best of them.
+Measured by `python -m bench.cells`{when}: the models at other batches, widths, lengths and bounds, and one
+request of so many candidates. From the size above one thing is varied at a time. The others are the padded
+module by hand, as it is and under `torch.compile` for the batch's own shapes, and, where they have the very
+model, FuxiCTR and torch-rechub; a ratio is to the best of them.
+"""
+ABOUT_SHORT = """
+Bars are how many times as fast a cell is meant to be (`bench/bars.py`); without one of its own a cell is to
+be no slower than the best. At peak: the ratio if the compiled model took no longer than its matrix products
+alone, at the {peak:.0f} GFLOP a second that this processor does of a product of 12,800 x 128 with 128 x 384.
+What lies between is lookups, what is done value by value, the optimizer, and the fixed cost of a step.
 """
 
 
@@ -27,7 +34,7 @@ def of_cells(folder: Path) -> list[Measured]:
 
 
 def section(found: Sequence[Measured]) -> str:
-    """Each model's worst and best cell, and all of them."""
+    """Each model's worst and best cell, what does not reach its bar, and all cells."""
     if not found:
         return ""
     models: dict[str, list[Measured]] = {}
@@ -51,10 +58,46 @@ def section(found: Sequence[Measured]) -> str:
         rows.append(row)
     head = ["cell", "training ms", "training step", "scoring ms", "scoring"]
     return (
-        f"## Other sizes\n\n{wrapped(ABOUT)}\n"
+        f"## Other sizes\n\n{wrapped(ABOUT.format(when=_when(found)))}\n"
         + table(["model", "", "worst ×", "cell", "best ×", "cell"], extremes)
-        + f"\n{table(head, rows)}"
+        + f"\n{_short(found)}\n{table(head, rows)}"
     )
+
+
+def _when(found: Sequence[Measured]) -> str:
+    """The days, revisions and turns of some results."""
+    machines = [m.found["machine"] for m in found]
+    days, revisions = ({str(machine[key]) for machine in machines} for key in ("date", "revision"))
+    rounds = {m.found["rounds"] for m in found}
+    told = (" and ".join(sorted(map(str, each))) for each in (days, revisions))
+    turns = " or ".join(str(n) for n in sorted(rounds))
+    return f" on {' at revision '.join(told)}, turns: {turns}"
+
+
+def _short(found: Sequence[Measured]) -> str:
+    """Which cells do not reach their bars, and what the arithmetic that is left allows."""
+    rows, peaks = [], []
+    for m in found:
+        for work in missed(m.task, m.result):
+            best = m.result.best(work) or ""
+            at_peak = limit(m.found, m.result.milliseconds(best, work) / 1e3, work)
+            if at_peak is not None:
+                peaks.append(m.found["arithmetic"]["peak"])
+            rows.append([
+                m.task,
+                WORKS[work],
+                f"{times(m.result.ratio(best, work))} × {m.name(best)}",
+                f"{bar(m.task, work):g}",
+                "" if at_peak is None else times(at_peak),
+            ])  # fmt: skip
+    count = sum(len(m.result.seconds[OURS]) for m in found)
+    if not rows:
+        return wrapped(f"All {count} figures reach their bars (`bench/bars.py`); none is below {AT_LEAST:g}.")
+    slower = sum(1 for m in found for work in WORKS if (_ratio(m, work) or AT_LEAST) < 0.995)
+    about = f"Of {count} figures {len(rows)} are short of their bars, {slower} below 1."
+    if peaks:
+        about += ABOUT_SHORT.format(peak=max(peaks) / 1e9)
+    return f"{wrapped(about)}\n{table(['short of the bar', '', 'reached', 'bar', 'at peak'], rows)}"
 
 
 def _ratio(m: Measured, work: str) -> float | None:

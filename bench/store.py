@@ -39,6 +39,11 @@ def write(path: Path, result: Result, task: Task, rounds: int, **more: Any) -> d
     return found
 
 
+def amend(path: Path, **more: Any) -> None:
+    """Add to what was written of a task."""
+    path.write_text(json.dumps({**read(path), **more}, indent=1) + "\n")
+
+
 def read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text())
     return found

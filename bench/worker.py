@@ -2,7 +2,8 @@
 
 Answers are on stdout, one JSON object a line. First what was built, {"version", "differs", "lesser"}, or
 {"absent": why}. Then for the commands on stdin: `train N` and `score N`, {"seconds": the quickest of N};
-`memory train` and `memory score`, {"bytes": peak above what lay there before}.
+`memory train` and `memory score`, {"bytes": peak above what lay there before}; `count train` and `count
+score`, {"operations": multiplications and additions of torch's matrix products}.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from bench.contender import DEVICE, Absent, Contender
 from bench.tasks import Task
@@ -59,6 +61,8 @@ def main(name: str, task: Task, variant: str = "") -> None:
         verb, argument = line.split()
         if verb == "memory":
             answer(bytes=peak_memory(getattr(contender, argument)))
+        elif verb == "count":
+            answer(operations=operations(getattr(contender, argument)))
         else:
             answer(seconds=fastest(getattr(contender, verb), int(argument)))
 
@@ -94,6 +98,16 @@ def peak_memory(work: Any) -> int:
         return max(resident("VmHWM") - before, 0)
     except OSError:
         return 0
+
+
+def operations(work: Callable[[], Any]) -> int:
+    """Multiplications and additions of a run's matrix products, as far as they are calls of torch."""
+    aten = torch.ops.aten
+    # It knows neither of those that add to a matrix in place.
+    more = {aten.addmm_: flop_registry[aten.addmm], aten.baddbmm_: flop_registry[aten.baddbmm]}
+    with FlopCounterMode(display=False, custom_mapping=more) as counter:
+        work()
+    return counter.get_total_flops()
 
 
 def resident(key: str) -> int:

@@ -32,6 +32,8 @@ class Choice:
 
 # Below that to call a kernel, and to compile it once, takes longer than it saves.
 ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
+# Of every position: torch has some calls for each block of sequences of like length.
+SELF_ATTENTION_IN_C = Choice("in C", 2**14, "the keys", "in torch, over sequences of like length")
 PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
 # Below that to go from request to request takes longer than it saves.
 ATTENTION_BY_REQUEST = Choice(

@@ -357,7 +357,9 @@ def _attention(body: Body, node: Node) -> Value:
     options = {}
     if node.attrs["where"] != "all":
         parts.append(node.attrs["where"])
-    elif query_axis is None:
+    if query_axis is not None:
+        options["in_c_from"] = choices.SELF_ATTENTION_IN_C
+    elif node.attrs["where"] == "all":
         options["in_c_from"] = choices.ATTENTION_IN_C
     if node.id in body.fusions.ended:
         options["by_request_from"] = choices.ATTENTION_BY_REQUEST

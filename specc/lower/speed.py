@@ -52,7 +52,7 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
     if kernel.name == "attend":
         how = "in torch's fused kernel, over sequences of like length"
         if choice := kernel.options.get("in_c_from"):
-            how = f"of one query, {choice}"
+            how = f"of {'one query' if kernel.args[5] is None else 'every position'}, {choice}"
         if choice := kernel.options.get("by_request_from"):
             how = f"{choice}; {how}"
         return _said(kernel, True, f"attention {how}")

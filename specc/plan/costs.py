@@ -197,7 +197,7 @@ def _reduction(kind: str, of: str, own: float, every: tuple[Value, ...], sizes: 
 def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> Cost:
     """Return the cost of attention (specc_runtime.ops.attention).
 
-    One query a sequence is computed in C from a size on. Else sequences are padded in blocks. Heads that
+    In C, from a size on, each sequence is computed by itself. Else sequences are padded in blocks. Heads that
     share a key are computed as more queries, and the weights of a block's pairs are materialised; other
     heads by torch's fused attention if values are as wide as queries, else unfused.
     """
@@ -212,8 +212,8 @@ def _attention(kernel: Kernel, result: Value, sizes: Sizes, training: bool) -> C
     heads = float(math.prod(a.size or 1 for a in result.shape.dims))
     choice = kernel.options.get("in_c_from")
     if choice is not None and choice.holds(sizes.value(key) / BYTES):
-        # One query a sequence, in C: it makes the weights and nothing else.
-        weights = BYTES * sizes.rows(key_rows.domain) * heads
+        # Of one query a sequence the weights are kept, of every position they are computed again.
+        weights = BYTES * sizes.rows(key_rows.domain) * heads if query_axis is None else 0.0
         kept = tuple(x for x in kernel.args[:3] if isinstance(x, Value))
         return Cost(kept, beside=weights + made) if training else Cost(during=weights + made)
     sequences = sizes.rows(key_rows.domain.without(key_axis))

@@ -27,13 +27,8 @@ SUBJECTS: dict[str, Callable[[], Graph]] = {
 
 
 def kernels(graph: Graph) -> set[str]:
-    """What in a graph has kernels: recurrences, and attention of one query."""
-    nodes = walk(optimise(graph).nodes)
-    return {
-        n.op
-        for n in nodes
-        if n.op == "recurrence" or (n.op, n.attrs.get("query_axis")) == ("attention", None)
-    }
+    """What in a graph has kernels: recurrences and attention."""
+    return {n.op for n in walk(optimise(graph).nodes) if n.op in ("recurrence", "attention")}
 
 
 NATIVE = {name: found for name, graph in SUBJECTS.items() if (found := kernels(graph()))}
@@ -56,8 +51,15 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         found.add("attention")
         return made
 
-    for name, function in (("STEPS_IN_C", functions), ("ATTENTION_IN_C", attend)):
+    def attend_all(*given: Any) -> Any:
+        made = native.self_attention.attend_all(*given)
+        assert made is not None
+        found.add("attention")
+        return made
+
+    for name in ("STEPS_IN_C", "ATTENTION_IN_C", "SELF_ATTENTION_IN_C"):
         monkeypatch.setattr(choices, name, replace(getattr(choices, name), least=0))
+    for function in (functions, attend, attend_all):
         monkeypatch.setattr(native, function.__name__, function)
     return found
 
@@ -78,7 +80,7 @@ def test_in_single_precision_too(name: str, seen: set[str]) -> None:
     model = compiled(graph, "default")
     # The statistics of a few examples magnify every rounding.
     size, tolerance = (6, 1e-4) if looks_across(graph) else (2, 1e-5)
-    batch = random_batch(model.manifest, size, seed=len(name), longest=3)
+    batch = random_batch(model.manifest, size, seed=len(name), empty=0.0, longest=3)
     expected = Expected.of(graph, model, batch)
     assert not unexpected(model.to(torch.float32), batch, expected, tolerance)
     assert seen == NATIVE[name]

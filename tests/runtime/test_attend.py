@@ -38,20 +38,19 @@ def defined(
 
 
 def check(layout: Layout, t: Axis, where: str, heads: tuple[int, ...]) -> None:
+    """In C and in torch."""
     s = t.renamed("s")
     rows = layout[t]
     torch.manual_seed(0)
     q, k, v = (torch.randn(rows.count, *heads, w, dtype=torch.float64, requires_grad=True) for w in (3, 3, 2))
     expected = defined(q, k, v, rows, t, s, 0.7, where)
-    found = attend(q, k, v, rows, layout[s], t, s, 0.7, where)
-    assert torch.allclose(found, expected, atol=1e-9)
     seed = torch.randn_like(expected)
-    for mine, theirs in zip(
-        torch.autograd.grad(found, (q, k, v), seed, allow_unused=True),
-        torch.autograd.grad(expected, (q, k, v), seed, allow_unused=True),
-        strict=True,
-    ):
-        assert torch.allclose(mine, theirs, atol=1e-9)
+    theirs = torch.autograd.grad(expected, (q, k, v), seed)
+    for least in (0, 2**62):
+        found = attend(q, k, v, rows, layout[s], t, s, 0.7, where, in_c_from=least)
+        assert torch.allclose(found, expected, atol=1e-9)
+        mine = torch.autograd.grad(found, (q, k, v), seed)
+        assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(mine, theirs, strict=True))
 
 
 @pytest.mark.parametrize("where", sorted(KEPT))
@@ -77,9 +76,39 @@ def test_queries_and_keys_of_different_sequences() -> None:
     layout = Layout(3, {"h.t": torch.tensor([2, 0, 9]), "g.u": torch.tensor([1, 5, 0])}, None)
     q = torch.randn(11, 3, dtype=torch.float64)
     k = torch.randn(6, 3, dtype=torch.float64)
-    found = attend(q, k, k, layout[STEP], layout[other], STEP, other, 1.0)
-    assert torch.allclose(found[:2], k[:1].expand(2, 3))
-    assert torch.equal(found[2:], torch.zeros(9, 3, dtype=torch.float64))
+    for least in (0, 2**62):
+        found = attend(q, k, k, layout[STEP], layout[other], STEP, other, 1.0, in_c_from=least)
+        assert torch.allclose(found[:2], k[:1].expand(2, 3))
+        assert torch.equal(found[2:], torch.zeros(9, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("heads", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("one_key", [False, True])
+@pytest.mark.parametrize("value", ["keys", "one", "all"])
+@pytest.mark.parametrize("where", sorted(KEPT))
+def test_every_position_in_c(where: str, value: str, one_key: bool, heads: tuple[int, ...]) -> None:
+    """Heads have keys and values each, or one for all; more queries than are computed at a time."""
+    long = Axis("h.t", bound=120)
+    layout = Layout(4, {"h.t": torch.tensor([3, 0, 101, 1])}, None)
+    rows, keys = layout[long], layout[long.renamed("s")]
+    one = tuple(1 for _ in heads)
+    torch.manual_seed(0)
+    sizes = [
+        (rows.count, *heads, 19),
+        (rows.count, *(one if one_key else heads), 19),
+        (rows.count, *(one if value == "one" else heads), 5),
+    ]
+    given = [torch.randn(*size, dtype=torch.float64, requires_grad=True) for size in sizes]
+    if value == "keys":
+        given.pop()
+    q, k, *v = given
+    expected = defined(q, k, v[0] if v else k, rows, long, long.renamed("s"), 0.3, where)
+    found = attend(q, k, v[0] if v else None, rows, keys, long, long.renamed("s"), 0.3, where, in_c_from=0)
+    torch.testing.assert_close(found, expected)
+    seed = torch.randn_like(expected)
+    mine, theirs = torch.autograd.grad(found, given, seed), torch.autograd.grad(expected, given, seed)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("kernels", ["torch", "C"])
@@ -121,7 +150,7 @@ def test_one_query_for_each_sequence(
         torch.testing.assert_close(a, b)
 
 
-def test_one_query_in_single_precision() -> None:
+def test_single_precision() -> None:
     """Kernels or not, to within rounding; scores may be far apart, and what is no number stays none."""
     layout = Layout(2, {"h.t": torch.tensor([9, 3])}, None)
     rows, queries = layout[STEP], layout[()]
@@ -129,7 +158,13 @@ def test_one_query_in_single_precision() -> None:
     q, k = 8 * torch.randn(2, 4, 16), torch.randn(12, 1, 16)
     found = [attend(q, k, None, queries, rows, None, STEP, 1.0, in_c_from=n) for n in (0, 2**62)]
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+    every = torch.randn(12, 4, 16)
+    both = [attend(every, k, None, rows, layout[COPY], STEP, COPY, 1.0, in_c_from=n) for n in (0, 2**62)]
+    torch.testing.assert_close(*both, rtol=1e-5, atol=1e-6)
     k[10, 0, 3] = float("nan")
+    seen = attend(every, k, None, rows, layout[COPY], STEP, COPY, 1.0, in_c_from=0)
+    assert seen[:9].isfinite().all()
+    assert seen[9:].isnan().all()
     seen = attend(q, k, None, queries, rows, None, STEP, 1.0, in_c_from=0)
     assert seen[0].isfinite().all()
     assert seen[1].isnan().all()

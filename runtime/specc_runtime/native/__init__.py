@@ -4,7 +4,8 @@ One step of a recurrence is short: between two matrix products, a dozen operatio
 rows. Here they are fused into one C function that handles a row at a time; the matrix products stay with
 torch. The compiler wrote that C (`kernels.c` in an artefact): `sources` finds it by its hash, `source` holds
 the text that every C file begins with, and `build` compiles and loads it. `attention` is the attention of a
-single query, which torch supports only for sequences of equal length.
+single query and `self_attention` that of every position, which torch supports only for sequences of equal
+length.
 
 Promises: the values of torch, up to rounding. Without a C compiler, torch computes everything.
 `AREC_NATIVE=0` in the environment switches the kernels off.
@@ -13,7 +14,8 @@ Promises: the values of torch, up to rounding. Without a C compiler, torch compu
 from specc_runtime.native.attention import attend
 from specc_runtime.native.build import loaded, offer
 from specc_runtime.native.say import wanted
+from specc_runtime.native.self_attention import attend_all
 from specc_runtime.native.sources import enter, functions
 from specc_runtime.native.used import used
 
-__all__ = ["attend", "enter", "functions", "loaded", "offer", "used", "wanted"]
+__all__ = ["attend", "attend_all", "enter", "functions", "loaded", "offer", "used", "wanted"]

@@ -3,9 +3,9 @@
 Promises: the packed definition, `sum(softmax(scale * dot(q, k), over s) * v, over s)`; for an empty sequence
 the result is 0. No tensor of the size of all pairs is saved for backward.
 
-Sequences of similar length form a block, padded to the longest of the block, for torch's fused kernel. With
-lengths as in users' histories a tenth of the computation is padding; with one block for all sequences most
-of it would be.
+In C each sequence is computed by itself. Without a kernel in C, sequences of similar length form a block,
+padded to the longest of the block, for torch's fused kernel. With lengths as in users' histories a tenth of
+the computation is padding; with one block for all sequences most of it would be.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def attend(
     if value is None the keys are the values. A `heads` dimension is 1 where all heads share one. The two
     Rows differ only in their axis; with `query_axis` None there is one query for each sequence. `where` says
     which keys a query sees: "all", those "until" or "before" its own position, or all "others". in_c_from:
-    with one query for each sequence, from how many numbers in the keys on the kernel in C is used.
+    from how many numbers in the keys on a kernel in C is used, if there is one.
     by_request_from: of sequences that are not put together, from how many candidates a request on they
     never are.
     """
@@ -148,12 +148,13 @@ def attend(
     if query_rows.count == 0 or key_rows.count == 0:
         empty = query.new_zeros(query_rows.count, *shape, given_of.shape[-1])
         return empty + 0 * (query.sum() + key.sum() + given_of.sum())
-    if query_axis is None and where == "all":
-        if key.numel() >= in_c_from and native.wanted(query.device, query.dtype):
-            lengths = key_rows.without(key_axis).lengths_of(key_axis)
-            found = _by_sequence(query, key, value, shape, lengths, scale)
-            if found is not None:
-                return found
+    # In C the rows of a sequence follow each other.
+    in_a_row = key_rows.axes[-1] == key_axis and (query_axis is None or query_rows.axes[-1] == query_axis)
+    if in_a_row and key.numel() >= in_c_from and native.wanted(query.device, query.dtype):
+        asked = None if query_axis is None else query_rows.lengths
+        found = _by_sequence(query, key, value, shape, asked, key_rows.lengths, scale, where)
+        if found is not None:
+            return found
     layout = query_rows.layout
     blocks = layout.planned(Blocks.of, query_rows.axes, key_rows.axes, query_axis, key_axis)
     sizes = [n * q for n, q, _ in blocks.shapes]
@@ -199,16 +200,27 @@ def attend(
 
 
 def _by_sequence(
-    query: Tensor, key: Tensor, value: Tensor | None, shape: torch.Size, lengths: Tensor, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    shape: torch.Size,
+    asked: Tensor | None,
+    known: Tensor,
+    scale: float,
+    where: str,
 ) -> Tensor | None:
-    """Return the attention of one query for each sequence, in C, or None if there are no kernels."""
+    """Return the attention in C, or None if there are no kernels. asked, known: how many queries and keys
+    each sequence has; one query each, if `asked` is None."""
 
     def heads(x: Tensor) -> Tensor:
         """Return the number of heads along the dimension: all, or 1 where they share one."""
         return _heads(x, x.shape[1:-1] if all(size == 1 for size in x.shape[1:-1]) else shape)
 
-    values = None if value is None else heads(value)
-    found = native.attend(_heads(query, shape), heads(key), values, lengths, scale)
+    given = _heads(query, shape), heads(key), None if value is None else heads(value)
+    if asked is not None:
+        found = native.attend_all(*given, asked, known, scale, where)
+    else:
+        found = native.attend(*given, known, scale) if where == "all" else None
     return None if found is None else found.reshape(len(query), *shape, found.shape[-1])
 
 

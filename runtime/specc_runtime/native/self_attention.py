@@ -1,0 +1,294 @@
+"""Attention of every position over its sequence, in C: sequence by sequence, head by head, without padding.
+
+    w = softmax(scale * dot(q, k)),  out = sum of w v
+
+Promises: the values and first-order gradients of that definition, up to rounding; where a query sees no key
+the result is 0. Saves nothing for backward but what it is given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from specc_runtime.native import build, source
+from specc_runtime.native.say import say
+from specc_runtime.ops.autocast import in_single
+
+# Which keys a query sees: all, those up to its own position, those before it, all but its own.
+SIGHTS = ("all", "until", "before", "others")
+# Queries that are computed at a time.
+_QUERIES = 48
+_WHOLE = 16
+
+# H: the number of heads. HK and HV: those of keys and values, H or 1 (shared). D and E: their widths; DP and
+# EP: these up to whole vectors. A: queries at a time.
+_TEXT = """\
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define LANES PRAGMA(omp simd)
+#define WHOLE(n) (((n) + 15) / 16 * 16)
+#define VECTOR (int64_t)(64 / sizeof(real))
+typedef real vector __attribute__((vector_size(64)));
+
+INLINE vector load_(const real *x)
+{
+    vector found;
+    memcpy(&found, x, sizeof found);
+    return found;
+}
+
+/* A vector of each of some rows: y[r] = (or +=, with `add`) sum over c < k, a[r * ra + c * sa] b[c * sb]. */
+INLINE void some_(int64_t rows, int64_t k, const real *a, int64_t ra, int64_t sa, const real *b, int64_t sb,
+                  real *y, int64_t ry, int add)
+{
+    vector sum[6];
+    for (int64_t r = 0; r < rows; r++) sum[r] = add ? load_(y + r * ry) : (vector){0};
+    for (int64_t c = 0; c < k; c++) {
+        const vector of = load_(b + c * sb);
+        for (int64_t r = 0; r < rows; r++) sum[r] += a[r * ra + c * sa] * of;
+    }
+    for (int64_t r = 0; r < rows; r++) memcpy(y + r * ry, &sum[r], sizeof(vector));
+}
+
+/* The same of n rows and m columns, a multiple of a vector's. */
+INLINE void times_(int64_t n, int64_t k, int64_t m, const real *a, int64_t ra, int64_t sa, const real *b,
+                   int64_t sb, real *y, int64_t ry, int add)
+{
+    for (int64_t r = 0; r < n; r += 6, a += 6 * ra, y += 6 * ry)
+        for (int64_t j = 0; j < m; j += VECTOR)
+            switch (n - r) {
+            case 1: some_(1, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
+            case 2: some_(2, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
+            case 3: some_(3, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
+            case 4: some_(4, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
+            case 5: some_(5, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
+            default: some_(6, k, a, ra, sa, b + j, sb, y + j, ry, add);
+            }
+}
+
+/* n rows of w numbers times `by`, one after another and filled up with 0 to `wide`. */
+INLINE void packed_(int64_t n, int64_t w, int64_t wide, const real *x, int64_t stride, real by, real *y)
+{
+    for (int64_t r = 0; r < n; r++, x += stride, y += wide) {
+        LANES for (int64_t c = 0; c < w; c++) y[c] = x[c] * by;
+        for (int64_t c = w; c < wide; c++) y[c] = 0;
+    }
+}
+
+/* The same turned: w rows of n numbers. */
+INLINE void turned_(int64_t n, int64_t w, int64_t wide, const real *x, int64_t stride, real *y)
+{
+    for (int64_t c = 0; c < w; c++) {
+        for (int64_t r = 0; r < n; r++) y[c * wide + r] = x[r * stride + c];
+        for (int64_t r = n; r < wide; r++) y[c * wide + r] = 0;
+    }
+}
+
+INLINE void added_(int64_t n, int64_t w, int64_t wide, const real *x, real *y, int64_t stride)
+{
+    for (int64_t r = 0; r < n; r++)
+        LANES for (int64_t c = 0; c < w; c++) y[r * stride + c] += x[r * wide + c];
+}
+
+/* How many keys a query sees, of l, or one behind the last that it sees. */
+INLINE int64_t seen_(int64_t own, int64_t l, int64_t sight)
+{
+    const int64_t until = sight == 1 ? own + 1 : sight == 2 ? own : l;
+    return until < l ? until : l;
+}
+
+/* Scores to weights, of n queries from position `first` on, for keys up to m, whole vectors; 0 where a key is
+   not seen. */
+static void softmax_(int64_t n, int64_t first, int64_t l, int64_t m, int64_t stride, int64_t sight, real *s)
+{
+    for (int64_t r = 0; r < n; r++, s += stride) {
+        const int64_t own = first + r, seen = seen_(own, l, sight), hidden = sight == 3 && own < l;
+        real top = -INFINITY, total = 0;
+        for (int64_t j = seen; j < m; j++) s[j] = -INFINITY;
+        if (hidden) s[own] = -INFINITY;
+        if (seen - hidden < 1) {
+            memset(s, 0, m * sizeof(real));
+            continue;
+        }
+        PRAGMA(omp simd reduction(max:top)) for (int64_t j = 0; j < m; j++) top = s[j] > top ? s[j] : top;
+        LANES for (int64_t j = 0; j < m; j++) s[j] = exp_(s[j] - top);
+        /* exp_ of -inf is tiny, not 0. */
+        for (int64_t j = seen; j < m; j++) s[j] = 0;
+        if (hidden) s[own] = 0;
+        PRAGMA(omp simd reduction(+:total)) for (int64_t j = 0; j < m; j++) total += s[j];
+        const real by = 1 / total;
+        LANES for (int64_t j = 0; j < m; j++) s[j] *= by;
+    }
+}
+
+/* begins_q, begins_k [n + 1]: the first query and key of each sequence. */
+void forward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real scale, int64_t sight,
+             const real *q, const real *k, const real *v, real *out, real *room)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t from = begins_q[i], to = begins_q[i + 1], b = begins_k[i], l = begins_k[i + 1] - b;
+        const int64_t wide = WHOLE(l);
+        real *kt = room, *vp = kt + D * wide, *qp = vp + EP * wide, *y = qp + A * DP, *s = y + A * EP;
+        if (!l) memset(out + from * H * E, 0, (to - from) * H * E * sizeof(real));
+        for (int64_t h = 0; l && to > from && h < H; h++) {
+            if (HK > 1 || !h) turned_(l, D, wide, k + (b * HK + h) * D, HK * D, kt);
+            if (HV > 1 || !h) packed_(l, E, EP, v + (b * HV + h) * E, HV * E, 1, vp);
+            for (int64_t r = from; r < to; r += A) {
+                const int64_t m = to - r < A ? to - r : A;
+                const int64_t z = seen_(r + m - 1 - from, l, sight), w = WHOLE(z);
+                packed_(m, D, DP, q + (r * H + h) * D, H * D, scale, qp);
+                times_(m, D, w, qp, DP, 1, kt, wide, s, wide, 0);
+                softmax_(m, r - from, l, w, wide, sight, s);
+                times_(m, z, EP, s, wide, 1, vp, EP, y, EP, 0);
+                for (int64_t j = 0; j < m; j++)
+                    memcpy(out + ((r + j) * H + h) * E, y + j * EP, E * sizeof(real));
+            }
+        }
+    }
+}
+
+/* dk and dv, which may be the same buffer, are 0 on entry. */
+void backward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real scale, int64_t sight,
+              const real *q, const real *k, const real *v, const real *d, real *dq, real *dk, real *dv,
+              real *room)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t from = begins_q[i], to = begins_q[i + 1], b = begins_k[i], l = begins_k[i + 1] - b;
+        const int64_t wide = WHOLE(l);
+        real *kt = room, *vt = kt + D * wide, *kp = vt + E * wide, *dkp = kp + DP * wide;
+        real *dvp = dkp + DP * wide, *qp = dvp + EP * wide, *gp = qp + A * DP, *y = gp + A * EP;
+        real *s = y + A * DP, *ds = s + A * wide;
+        if (!l) memset(dq + from * H * D, 0, (to - from) * H * D * sizeof(real));
+        for (int64_t h = 0; l && to > from && h < H; h++) {
+            const int64_t hk = HK > 1 ? h : 0, hv = HV > 1 ? h : 0;
+            if (HK > 1 || !h) turned_(l, D, wide, k + (b * HK + h) * D, HK * D, kt);
+            if (HK > 1 || !h) packed_(l, D, DP, k + (b * HK + h) * D, HK * D, 1, kp);
+            if (HV > 1 || !h) turned_(l, E, wide, v + (b * HV + h) * E, HV * E, vt);
+            memset(dkp, 0, DP * l * sizeof(real));
+            memset(dvp, 0, EP * l * sizeof(real));
+            for (int64_t r = from; r < to; r += A) {
+                const int64_t m = to - r < A ? to - r : A;
+                const int64_t z = seen_(r + m - 1 - from, l, sight), w = WHOLE(z);
+                packed_(m, D, DP, q + (r * H + h) * D, H * D, scale, qp);
+                packed_(m, E, EP, d + (r * H + h) * E, H * E, 1, gp);
+                times_(m, D, w, qp, DP, 1, kt, wide, s, wide, 0);
+                softmax_(m, r - from, l, w, wide, sight, s);
+                times_(m, E, w, gp, EP, 1, vt, wide, ds, wide, 0);
+                times_(z, m, EP, s, 1, wide, gp, EP, dvp, EP, 1);
+                for (int64_t j = 0; j < m; j++) {
+                    const real *p = s + j * wide;
+                    real *x = ds + j * wide, mean = 0;
+                    PRAGMA(omp simd reduction(+:mean)) for (int64_t c = 0; c < w; c++) mean += p[c] * x[c];
+                    LANES for (int64_t c = 0; c < w; c++) x[c] = p[c] * (x[c] - mean);
+                }
+                times_(z, m, DP, ds, 1, wide, qp, DP, dkp, DP, 1);
+                times_(m, z, DP, ds, wide, 1, kp, DP, y, DP, 0);
+                for (int64_t j = 0; j < m; j++)
+                    LANES for (int64_t c = 0; c < D; c++)
+                        dq[((r + j) * H + h) * D + c] = y[j * DP + c] * scale;
+            }
+            added_(l, D, DP, dkp, dk + (b * HK + hk) * D, HK * D);
+            added_(l, E, EP, dvp, dv + (b * HV + hv) * E, HV * E);
+        }
+    }
+}
+"""
+
+
+@lru_cache(maxsize=64)
+def library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
+    """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
+    sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": _QUERIES}
+    sizes |= {"DP": _whole(width), "EP": _whole(value_width)}
+    text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
+    single = dtype == torch.float32
+    try:
+        library = build.library(source.file([text], single))
+    except build.Failed as e:
+        say(str(e))
+        return None
+    real = ctypes.c_float if single else ctypes.c_double
+    start = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, real, ctypes.c_int64]
+    library.forward.argtypes = [*start, *([ctypes.c_void_p] * 5)]
+    library.backward.argtypes = [*start, *([ctypes.c_void_p] * 8)]
+    library.forward.restype = library.backward.restype = None
+    return library
+
+
+def attend_all(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    asked: Tensor,
+    known: Tensor,
+    scale: float,
+    where: str,
+) -> Tensor | None:
+    """Return the attention of queries over the positions of their sequence: [queries, heads, e].
+
+    query [queries, heads, d], key [positions, heads or 1, d], value [positions, heads or 1, e]; if value is
+    None the keys are the values. asked, known, int64 [n]: how many queries and keys each sequence has; the
+    sequences follow each other. where: one of SIGHTS.
+
+    Returns None if there are no kernels.
+    """
+    values = key if value is None else value
+    kernel = library(
+        query.shape[1], key.shape[1], values.shape[1], query.shape[2], values.shape[2], query.dtype
+    )
+    if kernel is None:
+        return None
+    begins = [torch.nn.functional.pad(x.cumsum(0), (1, 0)) for x in (asked, known)]
+    longest = _whole(int(known.max()))
+    given = (begins, longest, scale, SIGHTS.index(where))
+    found: Tensor = _Attention.apply(kernel, given, query, key, value)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _whole(numbers: int) -> int:
+    """Return numbers up to whole vectors, in single and in double precision."""
+    return -(-numbers // _WHOLE) * _WHOLE
+
+
+def _room(query: Tensor, value: Tensor, longest: int) -> Tensor:
+    """Return memory for one sequence and some of its queries."""
+    d, e = _whole(query.shape[2]), _whole(value.shape[2])
+    return query.new_empty(longest * (3 * d + 2 * e + 2 * _QUERIES) + _QUERIES * (2 * d + 2 * e))
+
+
+@in_single
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, library: Any, given: Any, query: Tensor, key: Tensor, value: Tensor | None
+    ) -> Tensor:
+        (asked, known), longest, scale, sight = given
+        query, key = query.contiguous(), key.contiguous()
+        values = key if value is None else value.contiguous()
+        out = query.new_empty(*query.shape[:2], values.shape[2])
+        tensors = (query, key, values, out, _room(query, values, longest))
+        places = (asked.data_ptr(), known.data_ptr())
+        library.forward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
+        ctx.library, ctx.given, ctx.alone = library, given, value is None
+        ctx.save_for_backward(query, key, values)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        (asked, known), longest, scale, sight = ctx.given
+        query, key, value = ctx.saved_tensors
+        d_query, d_key = torch.empty_like(query), torch.zeros_like(key)
+        d_value = d_key if ctx.alone else torch.zeros_like(value)
+        room = _room(query, value, longest)
+        tensors = (query, key, value, grad.contiguous(), d_query, d_key, d_value, room)
+        places = (asked.data_ptr(), known.data_ptr())
+        ctx.library.backward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
+        return None, None, d_query, d_key, None if ctx.alone else d_value
