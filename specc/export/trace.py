@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._dynamo import config as dynamo_config
 from torch.export import Dim, ExportedProgram
+from torch.utils._sympy import functions
 
 from specc.emit.portable import portable_source_of
 from specc.ir.graph import Graph
@@ -53,7 +56,27 @@ def traced(model: Portable) -> ExportedProgram:
         tensors.append(torch.zeros(shape, dtype=DTYPES[entry.dtype]))
         shapes.append(dynamic)
     # A width differs from loop to loop, and is no symbol for that.
-    with torch.no_grad(), dynamo_config.patch(automatic_dynamic_shapes=False):
+    with torch.no_grad(), squares(), dynamo_config.patch(automatic_dynamic_shapes=False):
         return torch.export.export(
             model, tuple(tensors), dynamic_shapes={"tensors": tuple(shapes)}, strict=False
         )
+
+
+@contextmanager
+def squares() -> Iterator[None]:
+    """Have torch know s * s // s for s: it would leave the division in the program, where s may be 0.
+
+    An axis beside itself has s * s rows, of which a table is s * s // s wide.
+    """
+    symbols: Any = functions
+    known = symbols.simple_floordiv_gcd
+
+    def shared(whole: Any, part: Any) -> Any:
+        found = known(whole, part)
+        return symbols.sympy.gcd(whole, part) if found == 1 and part.is_Symbol else found
+
+    symbols.simple_floordiv_gcd = shared
+    try:
+        yield
+    finally:
+        symbols.simple_floordiv_gcd = known

@@ -75,7 +75,8 @@ DEFINITIONS = (
         Derivative(), replace(_ALONG, keeps_axis=True), along,
     ),
     _reduction(
-        op.LOGSUMEXP, "Logarithm of the sum of exp(x); 0 over nothing.", "{x}.logsumexp(-1, keepdim=True)",
-        "{x}.logsumexp({dim})", Derivative(inputs=True, output=True),
+        op.LOGSUMEXP, "Logarithm of the sum of exp(x); 0 over nothing.",
+        "ops.logsumexp({x}, -1, keepdim=True)", "ops.logsumexp({x}, {dim})",
+        Derivative(inputs=True, output=True),
     ),
 )  # fmt: skip

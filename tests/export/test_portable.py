@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from inspect import isfunction
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from specc.driver import Compiled, compiled
 from specc.export import ExportError
-from specc.export.export import program_of
+from specc.export.export import program_of, written
 from specc.export.graph import exported
 from specc.export.signature import signature_of
 from specc.export.trace import portable
@@ -51,10 +52,11 @@ seen    = last(walked(visits |> linear(4), over step), over step)
 of_each = max(seen, over session)
 longer  = append(history, ad, over t)
 best    = mean(top(history, 2, by dot(history, ad), over t), over t)
-flat    = flatten(history, over t)
+most    = mean(top(history, 2, by sum(history), over t), over t)
+flat    = flatten(history, over t) |> linear(2)
 shares  = sum(softmax(dot(history, ad), over t) * history, over t)
 acted   = sum(join(dot(history, ad |> linear(64) |> split(16, as out)), over out), over t)
-joined  = concat(user, ad, offer, of_each, first(longer, over t), best, flat |> linear(2), shares, acted)
+joined  = concat(user, ad, offer, of_each, acted, first(longer, over t), best, most, shares, flat)
 output taste = user |> linear(3)
 predict click: binary = joined |> dice |> linear(1)
 predict kind: class(3) = joined |> batch_norm |> linear(3)
@@ -159,3 +161,21 @@ predict click: binary = score
             program_of(model, "batch", written=found.written)
     finally:
         OPS["dot"] = known
+
+
+# Positions beside themselves are as many as a square; how many are taken is known once it runs.
+SIZES = """\
+model sizes
+space ad from candidate { item: ids(7, 2) }
+space history[t <= 3] from request { item: ids(7, 2) }
+space visits[session <= 2, step <= 3] from request { item: ids(7, 2) }
+keys  = rename(history |> linear(2), t to s)
+seen  = last(dot(history, keys) * keys, over s where s <= t)
+taken = visits |> take(2, over step as u) |> logsumexp
+predict click: binary = concat(ad, max(seen, over t), sum(sum(taken, over u), over session)) |> linear(1)
+"""
+
+
+def test_sizes_that_depend_on_others_may_be_0(tmp_path: Path) -> None:
+    model, found = untrained(SIZES)
+    assert written(model, program_of(model, "request", written=found.written), "pt2", tmp_path / "p") <= 1e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import warnings
@@ -14,12 +15,13 @@ from click.testing import CliRunner
 import specc
 from specc.cli import main
 from specc.version import INTERFACE
-from specc_runtime import ArtefactError, load, save, version
+from specc_runtime import ArtefactError, layers, load, ops, save, version
 from specc_runtime.record import MANIFEST, RECORD, digest, held
 
 # Said once, in the test of it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was compiled by arec .* for runtime interface")
-EARLIER = Path(__file__).parents[1] / "artefacts" / "format2"
+ARTEFACTS = Path(__file__).parents[1] / "artefacts"
+EARLIER = ARTEFACTS / "format2"
 
 
 @pytest.fixture
@@ -118,3 +120,36 @@ def test_a_folder_names_the_versions_that_made_it(tmp_path: Path) -> None:
 def test_compiler_and_runtime_are_of_one_version() -> None:
     assert specc.__version__ == version.__version__
     assert version.OLDEST_INTERFACE <= INTERFACE == version.INTERFACE
+
+
+def test_what_an_earlier_interface_has_is_there_and_more_has_a_higher_number() -> None:
+    """interface3.txt has a line for each function of interface 3: its name, and its parameters in order."""
+    earlier = {
+        name: parameters
+        for name, *parameters in map(str.split, (ARTEFACTS / "interface3.txt").read_text().splitlines())
+    }
+    found = offered()
+    assert not earlier.keys() - found.keys(), "raise OLDEST_INTERFACE"
+    for name, parameters in earlier.items():
+        assert [*found[name]][: len(parameters)] == parameters, f"{name}: raise OLDEST_INTERFACE"
+        added = [*found[name].values()][len(parameters) :]
+        assert all(p.default is not p.empty for p in added), f"{name}: raise OLDEST_INTERFACE"
+    grown = found.keys() > earlier.keys() or any(len(found[name]) > len(earlier[name]) for name in earlier)
+    assert not grown or INTERFACE > 3, "raise INTERFACE"
+
+
+def offered() -> dict[str, dict[str, inspect.Parameter]]:
+    """By name the parameters of what a `model.py` may call."""
+    own = {
+        f"{prefix}.{name}": value
+        for prefix, module in (("ops.dense", ops.dense), ("ops.segment", ops.segment), ("layers", layers))
+        for name, value in vars(module).items()
+        if name[0] != "_" and getattr(value, "__module__", "") == module.__name__
+    }
+    own |= {f"ops.{name}": getattr(ops, name) for name in ops.__all__}
+    builtin = {"ops.logsumexp"}  # which do not say what they take
+    return {
+        name: {} if name in builtin else dict(inspect.signature(value).parameters)
+        for name, value in own.items()
+        if callable(value)
+    }

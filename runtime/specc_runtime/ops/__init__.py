@@ -1,5 +1,7 @@
 """The functions that compiled models call, one file for each family of operations."""
 
+from torch import logsumexp
+
 from specc_runtime.devices import transfer
 from specc_runtime.native.tile import TileInC
 from specc_runtime.ops import dense, recurrent, rows, segment
@@ -102,6 +104,7 @@ __all__ = [
     "head",
     "heads",
     "log_frequency",
+    "logsumexp",
     "lookup",
     "mse",
     "own",

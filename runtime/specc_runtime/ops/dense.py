@@ -163,7 +163,15 @@ def logsumexp(x: Tensor, dim: int, where: Tensor) -> Tensor:
     there = where.any(dim)
     # If every position is masked it is ignored, and the result replaced: -inf everywhere would give NaN.
     kept = torch.where(where | ~there.unsqueeze(dim), x, -torch.inf)
-    return torch.where(there, kept.logsumexp(dim), 0)
+    return torch.where(there, log_of_sum(kept, dim), 0)
+
+
+def log_of_sum(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
+    """Return what torch.logsumexp does, of functions that ask for no size: torch.export does not know all."""
+    largest = x.detach().amax(dim, keepdim=True)
+    largest = torch.where(largest.isinf(), 0, largest)
+    found = torch.exp(x - largest).sum(dim, keepdim=True).log() + largest
+    return found if keepdim else found.squeeze(dim)
 
 
 def bce(logit: Tensor, target: Tensor) -> Tensor:

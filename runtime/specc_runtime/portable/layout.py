@@ -387,7 +387,7 @@ def arrange(x: Tensor, of: Rows, to: Rows, sources: Sources) -> Tensor:
         index = sources[0][1]
         return x if index is None else x.index_select(0, index)
     rest = x.shape[1:]
-    grid = x.reshape(*of.sizes, *rest)
+    grid = x.reshape((*of.sizes, *rest))  # which may be nothing: one row of a request
     order = [number for number, _ in sources if number is not None]
     if order != sorted(order):
         grid = grid.permute(*order, *range(len(order), grid.dim()))
@@ -396,7 +396,7 @@ def arrange(x: Tensor, of: Rows, to: Rows, sources: Sources) -> Tensor:
             grid = grid.unsqueeze(place)
         elif index is not None:
             grid = grid.index_select(place, index)
-    return merged(grid.expand(*to.sizes, *rest), to.count, *rest)
+    return merged(grid.expand((*to.sizes, *rest)), to.count, *rest)
 
 
 def expand(x: Tensor, of: Rows, to: Rows) -> Tensor:

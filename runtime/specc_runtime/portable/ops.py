@@ -18,6 +18,7 @@ from specc_runtime.layout import Axis
 from specc_runtime.ops import dense
 from specc_runtime.ops.across import log_frequency, same_key
 from specc_runtime.ops.dense import bce, bernoulli, mse
+from specc_runtime.ops.dense import log_of_sum as logsumexp
 from specc_runtime.ops.ended import Ended
 from specc_runtime.ops.reading import windows
 from specc_runtime.portable import segment
@@ -245,7 +246,7 @@ __all__ = [
     "Ended", "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli",
     "chunk", "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot",
     "dot_by_sequence", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads",
-    "log_frequency", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename", "repeat",
-    "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack", "tail",
-    "tails", "top", "unchunk", "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
+    "log_frequency", "logsumexp", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename",
+    "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack",
+    "tail", "tails", "top", "unchunk", "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
 ]  # fmt: skip
