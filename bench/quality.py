@@ -272,7 +272,8 @@ def swept(model: str, log: Log, data: Path, folder: Path, trials: int) -> tuple[
     own = {name: plan.space.defaults[name] for name in plan.space.order}
     same = {name: describe(value) for name, value in own.items()} | {"optimizer": "adam", "batch": str(BATCH)}
     settings = best.user_attrs["settings"]
-    return path, {n: v for n, v in settings.items() if n != "patience" and same.get(n) != v}
+    other = {n: v for n, v in settings.items() if same.get(n.removeprefix("train.")) != v}
+    return path, {n: v for n, v in other.items() if n != "patience"}
 
 
 def tested(spec: Path, model: str, log: Log, data: Path, folder: Path, seed: int) -> Run:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from specc.cli.boundary import INTERRUPTED
 from specc.cli.common import FAULTS, again, fail, set_option, show
 from specc.cli.data_options import data_options, tell
 from specc.cli.numbers import Whole
@@ -29,8 +30,8 @@ PATH = click.Path(path_type=Path)
               help="The folder of the sweep; without it build/NAME_sweep.")  # fmt: skip
 @set_option
 @click.option("--over", multiple=True, metavar="NAME=DOMAIN",
-              help="Try a setting of the recipe, too: lr=1e-4..1e-1, batch={64,128}, "
-              "optimizer={adam,adagrad}. Repeatable.")  # fmt: skip
+              help="Try a setting of the recipe, too: --over lr=1e-4..1e-1 or --over 'batch={64, 128}', "
+              "in quotes. Repeatable.")  # fmt: skip
 @click.option("--trials", type=Whole(1), default=20, show_default=True,
               help="How many trainings, those of earlier runs among them.")  # fmt: skip
 @click.option("--valid", multiple=True, type=PATH, help="Examples that trials are compared on.")
@@ -85,15 +86,20 @@ def command(
     from specc.sweep.study import Sweep, SweepError
     from specc.variants.write import WriteError
     from specc_runtime import ArtefactError
-    from specc_runtime.data import find_files, find_parts
+    from specc_runtime.data import USES, find_files, find_parts
     from specc_runtime.encode import DataError
     from specc_runtime.files import FileError, exclusive
     from specc_runtime.train import Interrupted, TrainingError
 
+    apart = [path for path in data if "=" in path.name and not path.exists()] if over else []
+    if apart:
+        quoted = "a shell takes braces apart unless they are quoted, as in --over 'batch={64, 128}'"
+        raise click.UsageError(f"{apart[0]}: there is no such file; {quoted}")
     spec = located(spec)
     folder = output or Path("build") / f"{spec.stem}_sweep"
     try:
-        parts = find_parts(data)
+        compared = "left alone, as --valid gives others" if valid else "trials are compared on it"
+        parts = find_parts(data, {**USES, "valid": compared, "test": "left alone, to test the winner on"})
         for line in parts.said:
             tell(line)
         held_out = find_files(valid) if valid else parts.valid
@@ -122,9 +128,9 @@ def command(
         fail(str(error))
     except (SweepError, WriteError, ValueError) as error:
         fail(str(error))
-    except Interrupted as stopped:
+    except (Interrupted, KeyboardInterrupt) as stopped:
         click.echo(f"interrupted; go on with:\n  {again(without=['--overwrite'])}", err=True)
-        sys.exit(128 + stopped.number)
+        sys.exit(128 + stopped.number if isinstance(stopped, Interrupted) else INTERRUPTED)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **found.as_data(study, metric)}, indent=2))
         return

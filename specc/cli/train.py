@@ -143,7 +143,7 @@ def _train(
     from specc.cli.results import as_json as in_full
     from specc.cli.results import course, described
     from specc_runtime import ArtefactError, DeviceError
-    from specc_runtime.data import find_parts
+    from specc_runtime.data import USES, find_parts
     from specc_runtime.encode import DataError
     from specc_runtime.files import FileError
     from specc_runtime.finite import NotFinite
@@ -181,7 +181,9 @@ def _train(
     if (why := recipe.why_whole()) is not None:
         tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
     try:
-        parts = find_parts(data)
+        others = {part: f"left alone, as --{part} gives others"
+                  for part, given in (("valid", valid), ("test", test)) if given}  # fmt: skip
+        parts = find_parts(data, {**USES, **others})
         for line in parts.said:
             tell(line)
         if not parts.train:

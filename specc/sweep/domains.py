@@ -37,8 +37,13 @@ class Try:
     recipe: Mapping[str, Any]
 
     def settings(self) -> dict[str, str]:
-        """Return everything that was chosen, as text."""
-        return {**self.variant.settings(), **{name: _text(value) for name, value in self.recipe.items()}}
+        """Return everything that was chosen, as text: a setting of the recipe by its name, as `train.NAME` where
+        the spec has a param of that name."""
+        params = self.variant.settings()
+        of_recipe = {
+            f"train.{name}" if name in params else name: _text(value) for name, value in self.recipe.items()
+        }
+        return params | of_recipe
 
 
 def _text(value: Any) -> str:

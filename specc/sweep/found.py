@@ -55,7 +55,9 @@ def importance(study: optuna.Study) -> dict[str, float]:
         found = optuna.importance.get_param_importances(study, params=params)
     except (ValueError, RuntimeError):  # all trials are alike
         return {}
-    return {name: float(share) for name, share in found.items()}
+    # By the names of the table: a journal has `train.` before every setting of the recipe.
+    named = {name for trial in shown(study) for name in trial.user_attrs["settings"]}
+    return {n if n in named else n.removeprefix("train."): float(share) for n, share in found.items()}
 
 
 def _common(study: optuna.Study) -> list[str]:
@@ -115,10 +117,10 @@ def write_winner(study: optuna.Study, sweep: Sweep, plan: Plan) -> Path | None:
         f"extends {sweep.spec.stem} {{",
     ]
     for name in base.program.main.named:
-        if name in settings:
+        if name in base.order:
             domain = base.param(name).domain
             lines.append(f"  param {name} = {settings[name]}" + (f" in {domain.span.text}" if domain else ""))
-    recipe = {n: text for n, text in settings.items() if n not in base.program.main.named}
+    recipe = {n.removeprefix("train."): text for n, text in settings.items() if n not in base.order}
     if recipe:
         lines.append("  " + _train(recipe, plan))
     path = sweep.folder / f"{sweep.spec.stem}_best.arec"

@@ -216,7 +216,8 @@ def test_two_processes_share_the_trials(folder: Path) -> None:
         (["--over", "optimizer={adamm}"], "there is no adamm", 2),
         (["--over", "lr"], "is not NAME=LOW..HIGH", 2),
         (["--set", "dim=5"], "dim", 1),
-        (["--metric", "aucc"], "there is no metric 'aucc'", 1),
+        (["--metric", "aucc"], "ndcg@k", 1),
+        (["--over", "batch=64", "batch=128"], "unless they are quoted", 2),
     ],
 )
 def test_what_cannot_be_swept_is_told(folder: Path, options: list[str], said: str, code: int) -> None:
@@ -224,6 +225,33 @@ def test_what_cannot_be_swept_is_told(folder: Path, options: list[str], said: st
     assert result.exit_code == code, result.output
     assert said in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_setting_called_like_a_param_is_not_taken_for_it(folder: Path) -> None:
+    spec = folder / "shop.arec"
+    spec.write_text(SPEC.replace("param wide", "param lr = 1 in {1, 2}\nparam wide"), encoding="utf-8")
+    data = found(sweep(folder, "--trials", 4, "--over", "lr=1e-3..1e-1", "--set", "dim=8", "--json"))
+    won = data["trials"][0]["settings"]
+    assert int(won["lr"]) in (1, 2)
+    assert float(won["train.lr"]) <= 0.1
+    assert {"lr", "train.lr"} >= {name for name in data["importance"] if "lr" in name}
+    text = (folder / "out" / "shop_best.arec").read_text(encoding="utf-8")
+    assert f"param lr = {won['lr']} in {{1, 2}}" in text
+    assert f"lr = {won['train.lr']}" in text.partition("train {")[2]
+
+
+def test_test_data_are_left_alone(folder: Path) -> None:
+    data = folder / "data"
+    data.mkdir()
+    for part in ("train", "valid", "test"):
+        rows = (folder / f"{'train' if part == 'train' else 'valid'}.csv").read_text(encoding="utf-8")
+        (data / f"{part}.csv").write_text(rows, encoding="utf-8")
+    command = ["sweep", str(folder / "shop.arec"), str(data), "--trials", "1", "-o", str(folder / "out")]
+    done = CliRunner().invoke(main, command)
+    assert "test.csv: left alone" in done.stderr
+    assert "valid.csv: trials are compared on it" in done.stderr
+    done = CliRunner().invoke(main, [*command, "--overwrite", "--valid", str(folder / "valid.csv")])
+    assert "valid.csv: left alone, as --valid gives others" in done.stderr
 
 
 def test_validation_data_are_needed(folder: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,12 @@ class Parts:
     said: list[str] = field(default_factory=list)
 
 
-def find_parts(paths: Iterable[str | Path]) -> Parts:
-    """The parts that some files and folders are. Raises DataError."""
+# What is said of each part.
+USES = {"train": "learned from", "valid": "the best epoch is chosen by it", "test": "tested on"}
+
+
+def find_parts(paths: Iterable[str | Path], uses: Mapping[str, str] = USES) -> Parts:
+    """The parts that some files and folders are. uses: what is said of each part. Raises DataError."""
     parts: dict[str, list[Path]] = {"train": [], "valid": [], "test": []}
     said: list[str] = []
     faults: list[Fault] = []
@@ -69,10 +73,10 @@ def find_parts(paths: Iterable[str | Path]) -> Parts:
             part = (called[path] or "train") if mixed else "train"
             parts[part].append(path)
             if mixed:
-                said.append(f"{path}: {_FOR[part]}")
+                said.append(f"{path}: {uses[part]}")
             continue
         try:
-            found = _in_folder(path)
+            found = _in_folder(path, uses)
         except DataError as error:
             faults += error.faults
             continue
@@ -82,9 +86,6 @@ def find_parts(paths: Iterable[str | Path]) -> Parts:
     if faults:
         raise DataError(faults)
     return Parts(parts["train"], parts["valid"], parts["test"], said)
-
-
-_FOR = {"train": "learned from", "valid": "the best epoch is chosen by it", "test": "tested on"}
 
 
 def find_files(paths: Iterable[str | Path]) -> list[Path]:
@@ -136,7 +137,7 @@ def _names_parts(folder: Path) -> bool:
     return any(part_of(path) for path in folder.iterdir())
 
 
-def _in_folder(folder: Path) -> Parts:
+def _in_folder(folder: Path, uses: Mapping[str, str] = USES) -> Parts:
     try:
         entries = sorted(p for p in folder.iterdir() if not _LEFT_OUT.fullmatch(p.name))
     except OSError as error:
@@ -181,7 +182,7 @@ def _in_folder(folder: Path) -> Parts:
         _check_formats(folder / part, files)
         names = ", ".join(e.name + "/" * e.is_dir() for e in named[part])
         said.append(
-            f"{folder / names}: {_FOR[part]}" + f", {_counted(files)}" * any(e.is_dir() for e in named[part])
+            f"{folder / names}: {uses[part]}" + f", {_counted(files)}" * any(e.is_dir() for e in named[part])
         )
         said += _hive(folder, files)
     _check_record(folder, [f for files in parts.values() for f in files])
