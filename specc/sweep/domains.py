@@ -37,7 +37,7 @@ class Try:
     recipe: Mapping[str, Any]
 
     def settings(self) -> dict[str, str]:
-        """Return everything that was chosen, as text: a setting of the recipe by its name, as `train.NAME` where
+        """Return everything that was chosen, as text: settings of the recipe by name, as `train.NAME` where
         the spec has a param of that name."""
         params = self.variant.settings()
         of_recipe = {
