@@ -91,9 +91,10 @@ def callable_of(name: str, program: Program | None) -> Callable | None:
 
 def of_block(block: tree.Block) -> Callable:
     """A block's signature, on one line, and its doc."""
-    written = print_statement(block)
-    head = written[: next(i for i, line in enumerate(written) if line.endswith("{")) + 1]
-    text = " ".join(line.strip() for line in head if not line.startswith("#")).removesuffix(" {")
+    written = [line for line in print_statement(block) if not line.startswith("#")]
+    # A block that has nothing in it yet is one line.
+    head = written[: next(i for i, line in enumerate(written) if line.endswith(("{", "{ }"))) + 1]
+    text = re.sub(r" \{( \})?$", "", " ".join(line.strip() for line in head))
     text = re.sub(r"(?<=\() |,? (?=\))", "", text).removeprefix(f"{block.kind} ")
     statics = tuple((s.ident.name, "" if s.default is None else s.default.span.text) for s in block.statics)
     return Callable(block.ident.name, text, block.doc or "", statics)

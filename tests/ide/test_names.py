@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specc.ide import analyse
-from specc.ide.answers import renamed
+from specc.ide.answers import folds, hints, hover, renamed, symbols
 from specc.ide.positions import Positions
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -77,11 +77,20 @@ def test_places_in_utf_16_and_back(text: str, data: st.DataObject) -> None:
     assert places.offset(line + 100, 0) == len(text)
 
 
+def test_a_block_that_is_begun_is_in_the_outline() -> None:
+    text = "model m\n\n# Makes {\nblock half(x[d]; by = 2) -> [d] { }\n"
+    now = analyse(text, SPECS / "m.arec")
+    (found,) = symbols(now)
+    assert (found.name, found.detail) == ("half", "(x[d]; by = 2) -> [d]")
+    told = hover(now, text.index("half"))
+    assert told is not None
+    assert "half(x[d]; by = 2) -> [d]" in told.text
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 3000))
 def test_a_text_that_ends_anywhere_is_answered(stop: int) -> None:
     """As it is while somebody types it."""
-    from specc.ide.answers import folds, hints, hover, symbols
     from specc.ide.calls import call_at
     from specc.ide.completion import completions
     from specc.ide.tokens import colours
