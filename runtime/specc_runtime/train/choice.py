@@ -54,8 +54,8 @@ def check(
     try:
         metric = metric_of(name)
     except KeyError:
-        known = ", ".join(f"{n.removesuffix('@')}@k" if m.at else n for n, m in METRICS.items())
-        raise TrainingError(f"there is no metric {name!r}; there are {known}") from None
+        offered = [f"{n.removesuffix('@')}@k" if m.at else n for n, m in METRICS.items()]
+        raise TrainingError(f"there is no metric {name!r}; there are {', '.join(offered)}") from None
     own = [p["name"] for p in manifest["predictions"] if kind_of(p) in metric.kinds]
     if not own:
         kinds = sorted({p["kind"] for p in manifest["predictions"]})
