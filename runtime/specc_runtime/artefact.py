@@ -49,7 +49,7 @@ from specc_runtime.record import (
 )
 from specc_runtime.record import ArtefactError as ArtefactError
 from specc_runtime.version import INTERFACE, OLDEST_INTERFACE, __version__
-from specc_runtime.weights import read_weights
+from specc_runtime.weights import read_weights, write_pieces
 
 FORMATS = (1, 2)
 _log = logging.getLogger("specc_runtime")
@@ -86,7 +86,11 @@ def write_model(model: Model, folder: Path, weights: Mapping[str, Tensor] | None
     for name, text in model.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
-    write_tensors(model.state_dict() if weights is None else weights, folder / WEIGHTS)
+    if weights is None and model.source is not None:
+        elsewhere = {p: (s, model.source.pieces(p)) for p, s in model.source.shapes.items()}
+        write_pieces(folder / WEIGHTS, model.state_dict(), elsewhere)
+    else:
+        write_tensors(model.state_dict() if weights is None else weights, folder / WEIGHTS)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, **about: str) -> None:

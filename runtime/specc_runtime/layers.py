@@ -7,7 +7,6 @@ same for the same `torch.manual_seed`, also those of large tables, which are dra
 
 from __future__ import annotations
 
-import math
 from typing import Any, Self
 
 import torch
@@ -19,65 +18,9 @@ from specc_runtime import ranks, stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import embed
+from specc_runtime.starting import Init, Start, initialize
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import are_bare, fill_later
-
-Init = tuple[Any, ...]
-
-
-# From this many numbers on, 1 MB in single precision, a table draws starting values when it is first read.
-LATER = 2**18
-
-
-def initialize(weight: Tensor, init: Init, generator: torch.Generator | None = None) -> Tensor:
-    """Fill a tensor with starting values, random ones from a generator or else from torch's own.
-
-    init: ("normal", std), ("uniform", a) in [-a, a], ("xavier",) (Glorot and Bengio 2010, uniform),
-    ("he",) (He et al. 2015, normal, for relu), ("zeros",), ("ones",), ("identity",) (1 where row and
-    column agree, else 0), ("constant", c), ("values", …), all of them in order, or ("sinusoid",), sines and
-    cosines of each position (Vaswani et al. 2017, section 3.5). For xavier and he a weight is (..., out, in).
-    """
-    if weight.is_meta:
-        return weight  # it has no values, and is about to be replaced by one that has
-    with torch.no_grad():
-        match init:
-            case ("normal", std):
-                return weight.normal_(0.0, std, generator=generator)
-            case ("uniform", a):
-                return weight.uniform_(-a, a, generator=generator)
-            case ("xavier",):
-                limit = math.sqrt(6.0 / max(sum(_fans(weight)), 1))
-                return weight.uniform_(-limit, limit, generator=generator)
-            case ("he",):
-                return weight.normal_(0.0, math.sqrt(2.0 / max(_fans(weight)[1], 1)), generator=generator)
-            case ("zeros",):
-                return weight.zero_()
-            case ("ones",):
-                return weight.fill_(1.0)
-            case ("identity",):
-                return weight.copy_(torch.eye(weight.shape[-2], weight.shape[-1]))
-            case ("constant", value):
-                return weight.fill_(value)
-            case ("values", *values):
-                return weight.copy_(torch.tensor(values, dtype=weight.dtype).reshape(weight.shape))
-            case ("sinusoid",):
-                return weight.copy_(_sinusoid(weight.shape[-2], weight.shape[-1]))
-    raise ValueError(f"there is no initializer {init[0]!r}")
-
-
-def _sinusoid(positions: int, width: int) -> Tensor:
-    """[positions, width]: sin and cos, by turns, of the position over 10000 ^ (2 i / width)."""
-    rates = 10_000.0 ** (torch.arange(0, width, 2, dtype=torch.float64) / -width)
-    angles = torch.arange(positions, dtype=torch.float64).unsqueeze(1) * rates
-    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]
-
-
-def _fans(weight: Tensor) -> tuple[int, int]:
-    """(out, in) of a weight; for a vector both are its size."""
-    return (weight.shape[-2] if weight.dim() > 1 else weight.shape[-1]), weight.shape[-1]
-
-
-_DRAWN = ("normal", "uniform", "xavier", "he")
 
 
 def learned(*shape: int, init: Init) -> nn.Parameter:
@@ -89,21 +32,25 @@ class Table(nn.Module):
     """An embedding table, weight [rows, width].
 
     `counts` [rows], how often each row occurs in the training data, is set by training; it is no
-    weight and is not saved.
+    weight and is not saved. `start`: of a table that was made without storage, what it would begin with.
     """
 
     counts: Tensor | None
+    start: Start | None = None
 
     def __init__(self, rows: int, width: int, init: Init = ("normal", 0.01)) -> None:
         super().__init__()
-        bare = torch.device("meta") if are_bare() else None
-        weight = self.weight = nn.Parameter(torch.empty(rows, width, device=bare))
+        bare = are_bare()
+        weight = self.weight = nn.Parameter(torch.empty(rows, width, device="meta" if bare else None))
         self.register_buffer("counts", None, persistent=False)
-        if weight.numel() < LATER or init[0] not in _DRAWN or weight.device.type != "cpu":
+        if bare:
+            self.start = Start.of(rows, width, init)
+        elif weight.device.type != "cpu":
             initialize(weight, init)
+        elif (start := Start.of(rows, width, init)).seed is None:
+            start.fill(weight)
         else:
-            seed = int(torch.randint(2**62, (), device="cpu"))
-            fill_later(self, lambda: initialize(weight, init, torch.Generator().manual_seed(seed)))
+            fill_later(self, lambda: start.fill(weight))
 
     @untraced
     def penalty(self, *ids: Tensor) -> Tensor:

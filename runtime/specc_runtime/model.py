@@ -7,6 +7,7 @@ Leaves to others: the computation (the compiled subclass), files (artefact), lea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from specc_runtime import ranks
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
+from specc_runtime.fetched import Source
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
 from specc_runtime.native.say import wanted
@@ -71,6 +73,7 @@ class Model(nn.Module):
     files: the texts that an artefact directory holds beside the weights, by file name.
     directory: that directory, of a model that was loaded from one or trained into one.
     saved_as: the hash of the weights as they were last saved or loaded, where they were.
+    source: where rows of tables that the model does not hold are fetched from, while it is trained.
     at_once: how many numbers a value of candidates has at most where they are scored on the host without
         gradients, and how many each has a row, by axes; candidates that have more are scored in pieces. None
         for a model whose candidates are always scored at once.
@@ -86,6 +89,7 @@ class Model(nn.Module):
         self.files: dict[str, str] = {}
         self.directory: Path | None = None
         self.saved_as: str | None = None
+        self.source: Source | None = None
         self._scoring: Scoring | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -196,13 +200,30 @@ class Model(nn.Module):
             holder = inner
         return holder._modules[name] if name in holder._modules else holder._parameters[name]
 
+    def put(self, path: str, rows: Tensor | None, values: Tensor) -> None:
+        """Give rows of a weight, int64 [n], other values [n, …]; without rows all of it. On the CPU."""
+        if self.source is not None and path in self.source.shapes:
+            self.source.give(path, rows, values)
+            return
+        weight = self.state_dict(keep_vars=True)[path]
+        with torch.no_grad():
+            given = values.to(weight)
+            weight.copy_(given) if rows is None else weight.index_copy_(0, rows.to(weight.device), given)
+
+    def fetched(self, batch: Batch) -> AbstractContextManager[None]:
+        """Within it, tables have the rows that a batch names: those that the model does not hold, too."""
+        return nullcontext() if self.source is None else self.source.fetched(batch)
+
     def set_row_counts(self, path: str, counts: Tensor) -> None:
         """How often each row of a table ("items.weight") occurs in the training data, [rows]:
         what `l2 = by_frequency(…)` divides by. Raises ValueError for another shape."""
         table = self.part(path.removesuffix(".weight"))
-        if not isinstance(table, Table) or counts.shape != table.weight.shape[:1]:
+        elsewhere = {} if self.source is None else self.source.shapes
+        shape = elsewhere.get(path) or (table.weight.shape if isinstance(table, Table) else ())
+        if not isinstance(table, Table) or counts.shape != shape[:1]:
             raise ValueError(f"{path} is not a table with {tuple(counts.shape)} rows")
-        table.counts = counts.to(table.weight.device)
+        there = table.weight.device if self.source is None or path not in elsewhere else self.source.device
+        table.counts = counts.to(there)
 
     # ------------------------------------------------------------- devices
 
@@ -223,7 +244,7 @@ class Model(nn.Module):
             self.register_buffer(f"@{name}", torch.empty(0, device=device), persistent=False)
         if self._has_moved(found.values()):
             weights = self.state_dict(keep_vars=True)
-            for path in (path for path in homes if not weights[path].is_meta):
+            for path in (path for path in homes if path in weights and not weights[path].is_meta):
                 weights[path].data = weights[path].data.to(found[homes[path]])
         return self
 
@@ -263,7 +284,8 @@ class Model(nn.Module):
     def home(self) -> torch.device:
         """Where a model without places is: where its weights are, those without storage left out."""
         first = next((w for w in self.parameters() if not w.is_meta), next(self.parameters(), None))
-        return torch.device("cpu") if first is None else first.device
+        found = self._buffers.get("@home") if first is None else first
+        return torch.device("cpu") if found is None else found.device
 
     def numbers(self, values: Tensor) -> Tensor:
         """Positions, lengths or conditions [rows] as values [rows, 1]."""

@@ -117,6 +117,11 @@ class Ranks:
         data = json.dumps(value).encode() if self.first else b""
         return json.loads(self._bytes(data))
 
+    def said(self, value: Any) -> list[Any]:
+        """What each process says: anything that JSON has."""
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        return [json.loads(part.numpy().tobytes()) for part in self.parts(data)]
+
     def folder(self, fill: Callable[[Path], None], use: Callable[[Path], T]) -> T:
         """What `use` makes of a folder that the first process has filled, on every process but the first, and
         on that one, too."""

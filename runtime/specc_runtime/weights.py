@@ -1,4 +1,4 @@
-"""Weights read from a file of safetensors (https://github.com/huggingface/safetensors#format).
+"""Weights read from and written to a file of safetensors (https://github.com/huggingface/safetensors#format).
 
 The library maps a file into memory: whoever writes to the file later changes the tensors, so they would have
 to be copied once the hash of the file was compared. Here each tensor is read into memory of its own, once,
@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +51,35 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
                 held: Any = tensor.reshape(-1).view(torch.uint8).numpy()
                 _fill(file, memoryview(held), seen)
     return found, seen.hexdigest()
+
+
+def write_pieces(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    others: Mapping[str, tuple[tuple[int, ...], Iterable[Tensor]]],
+) -> None:
+    """Write a file of safetensors. others: by name, the shape of a tensor in single precision, and its rows,
+    some at a time. Raises ValueError where these are more or fewer, OSError."""
+    kinds = {dtype: name for name, dtype in _DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    shapes = {name: (kinds[x.dtype], tuple(x.shape), x.dtype.itemsize) for name, x in tensors.items()}
+    shapes |= {name: ("F32", shape, 4) for name, (shape, _) in others.items()}
+    for name, (kind, shape, size) in sorted(shapes.items(), key=lambda item: (-item[1][2], item[0])):
+        begin, end = end, end + math.prod(shape) * size
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in list(header)[1:]:
+            first, last = header[name]["data_offsets"]
+            for piece in [tensors[name]] if name in tensors else others[name][1]:
+                if piece.numel():  # else it has no bytes to view
+                    held: Any = piece.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+                    first += file.write(memoryview(held))
+            if first != last:
+                raise ValueError(f"{name} is not as large as its shape says")
 
 
 def _entries(header: bytes) -> tuple[list[tuple[str, torch.dtype, list[int]]], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,42 +78,42 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     return manifest_of(graph)
 
 
-def model_from(
-    path: Path,
-    params: dict[str, Any],
-    devices: Any,
-    seed: int | None = None,
-    anew: bool = False,
+def untrained_from(
+    path: Path, params: dict[str, Any], devices: Any, seed: int | None = None, sharded: bool = False
 ) -> Any:
-    """Return the model of a spec (untrained) or of a compiled directory (with its weights, unless `anew`).
-    seed: of the weights where they are drawn; without it the recipe's.
-    Ends the command where there is none, or a device is lacking."""
+    """Return the untrained model of a spec or of a compiled directory.
+
+    seed: of the weights; without it the recipe's. sharded: whether all tables are to be divided between
+    processes. These, and those that the spec says, have no storage here.
+    Ends the command where there is no model, a device is lacking, or a table cannot be divided."""
     import torch
 
     import specc
-    from specc_runtime import ArtefactError, DeviceError, from_texts, load
+    from specc_runtime import ArtefactError, DeviceError, from_texts
     from specc_runtime.artefact import texts_of
     from specc_runtime.record import consistent
+    from specc_runtime.train import Division, TrainingError, divide
+    from specc_runtime.unfilled import bare_tables
 
-    torch.manual_seed(seed or 0)
     try:
         if path.is_dir():
             if params:
                 fail(f"{path} is compiled already: --set is for specs")
-            if not anew:
-                return load(path, devices)
-            model = from_texts(consistent(path, texts_of), path.name)
+            texts = consistent(path, texts_of)
         else:
-            model = specc.compile(path, **params)
-        own = model.manifest["train"].get("seed", 0) if seed is None else seed
-        if anew and own != (seed or 0):
-            torch.manual_seed(own)
-            model = from_texts(model.files, path.name)
+            with bare_tables():
+                texts = specc.compile(path, **params).files
+        manifest = json.loads(texts["manifest.json"])
+        division = Division.of(manifest, sharded)
+        torch.manual_seed(manifest["train"].get("seed", 0) if seed is None else seed)
+        with bare_tables() if division.paths else nullcontext():
+            model = from_texts(texts, path.name)
+        divide(model, division.paths)
         return model.place(devices)
     except specc.SpecError as error:
         show(error.report)
         sys.exit(FAULTS)
-    except (ArtefactError, DeviceError) as error:
+    except (ArtefactError, DeviceError, TrainingError) as error:
         fail(str(error))
 
 

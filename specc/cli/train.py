@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from specc.cli.common import again, fail, set_option
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, model_from
+from specc.cli.models import device_option, devices_from, untrained_from
 from specc.cli.numbers import Whole
 from specc.cli.processes import one_voice
 
@@ -79,6 +79,13 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 )
 @click.option("--tensorboard", type=PATH, metavar="DIR", help="Deprecated: --log tensorboard=DIR.")
 @device_option
+@click.option(
+    "--tables",
+    type=click.Choice(["replicated", "sharded"]),
+    default="replicated",
+    help="Whether each process holds all tables, or TorchRec divides them between the processes.",
+)
+@click.option("--rowwise", is_flag=True, help="Of divided tables: Adagrad keeps one number a row.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
 @click.option(
     "--start-from",
@@ -135,6 +142,8 @@ def _train(
     logs: tuple[str, ...],
     tensorboard: Path | None,
     devices: tuple[str, ...],
+    tables: Literal["replicated", "sharded"],
+    rowwise: bool,
     as_json: bool,
     dialect: Dialect,
     **changes: Any,
@@ -170,7 +179,9 @@ def _train(
         source = opened(directory) if resume and model_path.is_dir() else model_path
     except ArtefactError as error:
         fail(str(error))
-    model = model_from(source, params, devices_from(devices), changes["seed"], anew=True)
+    model = untrained_from(
+        source, params, devices_from(devices), changes["seed"], sharded=tables == "sharded"
+    )
     if joined is not None:
         try:
             joined.check(model)
@@ -193,7 +204,7 @@ def _train(
         with shown() as (watch, say):
             outcome = fit(model, parts.train, directory, recipe, valid=files_of(valid) or parts.valid,
                           test=files_of(test) or parts.test, resume=resume, overwrite=overwrite,
-                          start_from=start_from, dialect=dialect, tell=tell,
+                          start_from=start_from, dialect=dialect, tell=tell, tables=tables, rowwise=rowwise,
                           beside=[model_path if model_path.is_dir() else model_path.parent, Path()],
                           watch=watch, say=say, loggers=loggers)  # fmt: skip
         if joined is not None and not joined.first:

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 import specc
-from specc_runtime import layers
+from specc_runtime import layers, starting
 from specc_runtime.layers import Table
 from specc_runtime.train.lazy import build_optimizer
+from specc_runtime.unfilled import bare_tables
 
 
 @pytest.fixture(autouse=True)
 def _every_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "LATER", 8)
+    monkeypatch.setattr(starting, "LATER", 8)
 
 
 class Two(nn.Module):
@@ -80,7 +81,8 @@ def test_what_draws_later_is_the_same() -> None:
 
 def test_nothing_is_drawn_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, plain = [], layers.initialize
-    monkeypatch.setattr(layers, "initialize", lambda x, *given: drawn.append(x) or plain(x, *given))
+    for module in (layers, starting):
+        monkeypatch.setattr(module, "initialize", lambda x, *given: drawn.append(x) or plain(x, *given))
     text = """model small
     table items = vocab(500, 4)
     space user from request { id: vocab(300, 4) }
@@ -110,3 +112,20 @@ def test_a_weight_that_is_replaced() -> None:
     other = Two()
     other.load_state_dict({**Two().state_dict(), "a.weight": torch.ones(50, 4)})
     assert torch.equal(other.a.weight, torch.ones(50, 4))
+
+
+@pytest.mark.parametrize("rows", [3, 47, 100, 1000])
+@pytest.mark.parametrize("init", [("normal", 0.5), ("uniform", 0.1), ("xavier",), ("he",), ("constant", 2.0),
+                                  ("zeros",), ("sinusoid",)])  # fmt: skip
+def test_a_piece_at_a_time_values_are_the_same(rows: int, init: tuple[object, ...]) -> None:
+    torch.manual_seed(7)
+    whole = Table(rows, 6, init).weight
+    torch.manual_seed(7)
+    with bare_tables():
+        table = Table(rows, 6, init)
+    assert table.weight.is_meta
+    assert table.start is not None
+    found = torch.zeros(rows, 6)
+    for begin, piece in table.start.pieces(20):
+        found[begin : begin + len(piece)] = piece
+    assert torch.equal(found, whole)

@@ -43,7 +43,7 @@ def load_pretrained(model: Model, encoders: Encoders, folders: Sequence[Path]) -
 
     folders: where files are looked for, in this order. Raises ArtefactError.
     """
-    weights = model.state_dict(keep_vars=True)
+    weights = {**model.state_dict(keep_vars=True), **elsewhere(model)}
     found: dict[str, Rows] = {}
     faults: list[str] = []
     for entry in model.manifest["weights"]:
@@ -57,12 +57,15 @@ def load_pretrained(model: Model, encoders: Encoders, folders: Sequence[Path]) -
             faults.append(f"{path} starts from {name}: {fault}")
     if faults:
         raise ArtefactError("\n".join(faults))
-    with torch.no_grad():
-        for path, (rows, values) in found.items():
-            weight = weights[path]
-            given = values.to(weight)
-            weight.copy_(given) if rows is None else weight.index_copy_(0, rows.to(weight.device), given)
+    for path, (rows, values) in found.items():
+        model.put(path, rows, values)
     return list(found)
+
+
+def elsewhere(model: Model) -> dict[str, Tensor]:
+    """By path, the tables that a model does not hold, without values."""
+    shapes = {} if model.source is None else model.source.shapes
+    return {path: torch.empty(shape, device="meta") for path, shape in shapes.items()}
 
 
 def _file(name: str, folders: Sequence[Path]) -> Path:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from specc_runtime import stale
+from specc_runtime import fetched, stale
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
 from specc_runtime.native.gather import gather
@@ -127,7 +127,9 @@ def _few(use: Use, table: Tensor, work: int) -> Repeated | None:
     count = len(use.ids)
     if count * table.shape[1] * work < _WORTH:
         return None
-    # Only where finding the distinct rows is cheap.
+    # Only where finding the distinct rows is cheap, and they are known by their ids.
+    if fetched.is_fetched(table):
+        return None
     if table.device.type != "cpu" or use.lengths is not None or not count or len(table) > MARKS * count:
         return None
     rows, places = distinct(use.ids, len(table))

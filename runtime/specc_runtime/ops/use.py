@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from specc_runtime import fetched
 from specc_runtime.batch import Bag
 from specc_runtime.devices import transfer
 
@@ -37,8 +38,10 @@ class Use(NamedTuple):
     @staticmethod
     def of(table: int, column: int, weight: Tensor, ids: Tensor | Bag, mode: str = "sum") -> Use:
         if isinstance(ids, Tensor):
-            return Use(table, column, ids if ids.is_cpu and weight.is_cpu else transfer(ids, weight.device))
+            here = ids if ids.is_cpu and weight.is_cpu else transfer(ids, weight.device)
+            return Use(table, column, fetched.places(weight, here))
         named, lengths = transfer(ids.values, weight.device), transfer(ids.lengths, weight.device)
+        named = fetched.places(weight, named)
         if ids.weights is not None:
             shares = transfer(ids.weights, weight.device).to(weight.dtype)
             return Use(table, column, named, lengths, weights=shares)

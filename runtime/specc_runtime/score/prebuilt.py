@@ -35,10 +35,11 @@ def prebuild(directory: str | Path) -> list[str]:
 
 
 def write_prebuilt(model: Model, encoders: Encoders, folder: Path) -> list[str]:
-    """Write them into a folder that is being filled; of a model on another device than the host the indices
-    alone. The model is in evaluation mode afterwards. The names of the files."""
+    """Write them into a folder that is being filled; of a model on another device than the host, or whose
+    tables are elsewhere, the indices alone. The model is in evaluation mode afterwards. The names of the
+    files."""
     names = []
-    if all(weight.device.type == "cpu" for weight in model.parameters()):
+    if model.source is None and all(weight.device.type == "cpu" for weight in model.parameters()):
         with native.used() as libraries:
             Scorer(model, encoders).warm()
         for name, path in libraries.items():

@@ -3,6 +3,7 @@
 from specc_runtime.train.census import Baselines, count
 from specc_runtime.train.checkpoint import opened
 from specc_runtime.train.choice import TrainingError, first_of
+from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
 from specc_runtime.train.lazy import build_optimizer, clip_gradients
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
@@ -13,6 +14,7 @@ from specc_runtime.train.session import evaluate_files, fit, has_trained, is_sta
 
 __all__ = [
     "Baselines",
+    "Division",
     "Evaluation",
     "Interrupted",
     "Logger",
@@ -26,6 +28,7 @@ __all__ = [
     "build_optimizer",
     "clip_gradients",
     "count",
+    "divide",
     "evaluate",
     "evaluate_files",
     "first_of",

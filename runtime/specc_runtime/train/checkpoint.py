@@ -29,10 +29,12 @@ from specc_runtime.files import clean, replace_folder
 from specc_runtime.model import Model
 from specc_runtime.record import RECORD, SPEC, WEIGHTS, ArtefactError, held, link, seal
 from specc_runtime.train.content import changes
+from specc_runtime.train.sharded import Sharded
 from specc_runtime.train.tree import pack, unpack
 
 FOLDER, FORMAT = "checkpoint", 2
 STATE, OPTIMIZER, BEST = "state.json", "optimizer.safetensors", "best.safetensors"
+TABLES, BEST_TABLES = "tables", "best-tables"
 _OWN = (STATE, OPTIMIZER, BEST, WEIGHTS, RECORD)
 
 
@@ -66,11 +68,17 @@ class Checkpoints:
     """The checkpoints of one training, each in place of the one before it.
 
     directory: the model's. beside: each writes files into the folder that it is given, which stay the same
-    throughout the training.
+    throughout the training. tables: what holds those that the model does not; its files are in folders of the
+    checkpoint, which every process sees.
     """
 
-    def __init__(self, directory: Path, beside: Iterable[Callable[[Path], None]] = ()) -> None:
-        self.folder, self.beside = directory / FOLDER, list(beside)
+    def __init__(
+        self,
+        directory: Path,
+        beside: Iterable[Callable[[Path], None]] = (),
+        tables: Sharded | None = None,
+    ) -> None:
+        self.folder, self.beside, self.tables = directory / FOLDER, list(beside), tables
         self._hashes: Mapping[str, str] | None = (
             None  # of the one that stands there, if it is of this training
         )
@@ -81,22 +89,36 @@ class Checkpoints:
         joined = ranks.now()
         others = [] if joined is None else _random_of(joined)[1:]
         if joined is not None and not joined.first:
+            if self.tables is not None:
+                self.tables.save(Path(joined.say()))
+            self._step = state.step
             return
         # Rows are written with the steps that they skipped: carried out here, they would be rounded twice.
         with stale.as_it_is(), replace_folder(self.folder, lambda name: True) as fresh:
             known: dict[str, str] = {}
             if self._hashes is None:
-                write_model(model, fresh)
+                write_model(model, fresh, model.state_dict())
                 for write in self.beside:
                     write(fresh)
             else:
-                known = {name: value for name, value in self._hashes.items() if name not in _OWN}
+                known = {name: value for name, value in self._hashes.items() if not _is_own(name)}
                 for name in known:
                     link(self.folder / name, fresh / name)
                 write_tensors(model.state_dict(), fresh / WEIGHTS)
             if state.best_step not in (None, state.step):
                 best = WEIGHTS if state.best_step == self._step else BEST
                 link(self.folder / best, fresh / BEST)
+                was = TABLES if state.best_step == self._step else BEST_TABLES
+                for name, value in (self._hashes or {}).items():
+                    if name.startswith(f"{was}/"):
+                        linked = f"{BEST_TABLES}/{name.rpartition('/')[2]}"
+                        link(self.folder / name, fresh / linked)
+                        known[linked] = value
+            if self.tables is not None:
+                folder = fresh / TABLES
+                if joined is not None:
+                    joined.say(str(folder.absolute()))
+                known |= {f"{TABLES}/{name}": value for name, value in self.tables.save(folder).items()}
             # Dropout on an accelerator draws from its own generator.
             cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
             random = {"cpu": torch.get_rng_state(), "cuda": cuda, "others": others}
@@ -127,6 +149,8 @@ class Checkpoints:
             kept = unpack(*_with_text(files.path(OPTIMIZER)))
             assign_weights(model, load_file(files.path(WEIGHTS)))
             optimizer.load_state_dict(kept["optimizer"])
+            if self.tables is not None:
+                self.tables.load(folder / TABLES, state.step)
             _draw_on(kept["random"], state.step)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             if isinstance(error, ArtefactError):
@@ -139,6 +163,15 @@ class Checkpoints:
         """The weights of the best epoch, once it is over and a checkpoint was written."""
         files = held(self.folder)
         return load_file(files.path(WEIGHTS if state.best_step == self._step else BEST))
+
+    def best_tables(self, state: State, tables: Sharded) -> None:
+        """Give the tables the rows of the best epoch."""
+        tables.load(self.folder / (TABLES if state.best_step == self._step else BEST_TABLES), state.step)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file is of one checkpoint alone, and not the same throughout the training."""
+    return name in _OWN or name.startswith((f"{TABLES}/", f"{BEST_TABLES}/"))
 
 
 def _random_of(joined: ranks.Ranks) -> list[dict[str, Tensor]]:
@@ -196,10 +229,16 @@ def _different(spec: str, model: Model, before: Mapping[str, Any], now: Mapping[
         shown = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
         more = [f"  … and {len(shown) - 8} lines more"] if len(shown) > 8 else []
         found += ["the checkpoint was trained with another spec:", *(f"  {x}" for x in shown[:8]), *more]
+    divided, asked = ((settings.get("divided") or {}).get("tables", []) for settings in (before, now))
+    if divided != asked:
+        tables = ", ".join(path.removesuffix(".weight") for path in divided) or "no table"
+        found.append(f"the checkpoint was trained with {tables} divided (--tables sharded)")
     for key in now:
         if key in ("data", "valid"):
             what = "training" if key == "data" else "validation"
             found += changes(before.get(key) or [], now[key] or [], what)
+        elif key == "divided" and divided != asked:
+            continue
         elif isinstance(old := before.get(key), dict) and isinstance(now[key], dict):
             names = [n for n in {**old, **now[key]} if old.get(n) != now[key].get(n)]
             found += [_other(f"{key} {n} =", old.get(n), now[key].get(n)) for n in names]

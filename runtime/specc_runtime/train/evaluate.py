@@ -87,14 +87,15 @@ def evaluate(
     with closing(_Table(tasks, at, slices)) as table:
         try:
             for batch, _ in feed(((batch, None) for batch in batches), model):
-                with torch.no_grad():
+                with torch.no_grad(), model.fetched(batch):
                     found = model(read_by(model, batch))
-                outputs = {name: found[name].cpu() for name in tasks}
+                    outputs = {name: found[name].cpu() for name in tasks}
+                    for name in predictions:
+                        if not bool(torch.isfinite(outputs[name]).all()):
+                            first, _ = ranks.before(batch.size)  # what the others ask for, too
+                            with ranks.together(False):
+                                raise NotFinite(_said(model, batch, name, outputs[name], seen + first))
                 for name, entry in predictions.items():
-                    if not bool(torch.isfinite(outputs[name]).all()):
-                        first, _ = ranks.before(batch.size)  # what the others ask for, too
-                        with ranks.together(False):
-                            raise NotFinite(_said(model, batch, name, outputs[name], seen + first))
                     if not entry.get("rows"):
                         outputs[name] = within(entry, outputs[name])
                     elif name in batch.labels:

@@ -146,7 +146,7 @@ def build_optimizer(
         )
     assert isinstance(by_row, ByRow)
     rows = {id(w) for w in found}
-    others = [p for p in _trained(model) if id(p) not in rows]
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in rows]
     if not others:
         return by_row
     return Lazy(_made(DENSE[name], others, options, name), by_row)
@@ -165,7 +165,8 @@ def _tables(model: nn.Module) -> list[Tensor]:
 
 
 def _trained(model: nn.Module) -> list[nn.Parameter]:
-    return [p for p in model.parameters() if p.requires_grad]
+    """Return the weights that are trained; where there are none an empty one, as optimizers ask for some."""
+    return [p for p in model.parameters() if p.requires_grad] or [nn.Parameter(torch.empty(0))]
 
 
 def _made(

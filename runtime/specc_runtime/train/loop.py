@@ -37,6 +37,7 @@ from specc_runtime.batch import Batch
 from specc_runtime.data import Place, Stream
 from specc_runtime.devices import transfer
 from specc_runtime.feed import feed, read_by
+from specc_runtime.fetched import is_fetched
 from specc_runtime.finite import broken_weights, largest_gradient, where_loss
 from specc_runtime.model import Model
 from specc_runtime.ranks import RankLost
@@ -52,6 +53,7 @@ from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger, Run, Tell, telling
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.schedule import Moment
+from specc_runtime.train.sharded import Sharded
 from specc_runtime.train.trained import write_training
 from specc_runtime.version import __version__
 
@@ -108,6 +110,7 @@ def train(
     test: Callable[[], Evaluation] | None = None,
     about: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
+    tables: Sharded | None = None,
     resume: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     loggers: Sequence[Logger] = (),
@@ -115,6 +118,7 @@ def train(
     """Train a model, in place, and save it to a directory. loggers: are told how it goes, beside
     metrics.jsonl in the directory.
 
+    tables: what holds those that the model does not, which is its `source`.
     beside: as in `save`. last: likewise, for the trained model and not for its checkpoints. test: evaluates
     the model once it is saved. about: what must be the same where it is resumed, besides the recipe. facts:
     what else the model's training.json says of its data.
@@ -129,8 +133,10 @@ def train(
         joined.share(model.state_dict().values())
     optimizer = recipe.build(model)
     about = _about(recipe, about or {})
-    checkpoints = Checkpoints(directory, beside)
+    checkpoints = Checkpoints(directory, beside, tables)
     state = checkpoints.read(model, optimizer, about) if resume else State(about=about)
+    if tables is not None and not resume:
+        tables.begin()
     before = len(state.epochs)
     if joined is None and isinstance(optimizer, (Lazy, ByRow)):
         optimizer.take_gradients()
@@ -152,21 +158,30 @@ def train(
                 number = interrupted() or 0
                 _stop(number if joined is None else max(n for (n,) in joined.numbers(number)))
             best = next((e["epoch"] for e in reversed(state.epochs) if e["best"]), len(state.epochs))
-            if first:
-                if state.best_step not in (None, state.step):
+            if state.best_step not in (None, state.step):
+                if first:
                     assign_weights(model, checkpoints.best(state))
+                if tables is not None:
+                    checkpoints.best_tables(state, tables)
+            if first:
                 known = partial(write_training, {**about, **(facts or {})}, state.epochs, best)
-                save(model, directory, (*beside, *last, known))
+                with nullcontext() if tables is None else tables.leading():
+                    save(model, directory, (*beside, *last, known))
+            elif tables is not None:
+                tables.follow()
         model.eval()
         seconds = time.monotonic() - begun
         if first:
             own = state.epochs[best - 1].get("valid", {}) if best else {}
             place = {"folder": str(directory), "hash": digest(directory / RECORD)}
             tell("saved", state.step, {"epoch": best, "metrics": own, **place})
-            tested = None if test is None else test()
-        if tested is not None:
+        if test is not None and first:
+            with nullcontext() if tables is None else tables.leading():
+                tested = test()
             metrics = {name: of["model"] for name, of in tested.results.items()}
             tell("test", state.step, {"epoch": best, "metrics": metrics})
+        elif test is not None and tables is not None:
+            tables.follow()
     return Outcome(state.epochs, best, before, seconds, tested)
 
 
@@ -196,7 +211,10 @@ def _epoch(
     epoch, steps = state.place.epoch, stream.steps(state.place.epoch)
     clock = time.monotonic()
     for batch, place in feed(stream.epoch(state.place), model):
-        recipe.at(optimizer, _moment(state, stream, steps, recipe))
+        moment = _moment(state, stream, steps, recipe)
+        recipe.at(optimizer, moment)
+        if model.source is not None:
+            recipe.at(model.source, moment)
         loss, size, number = _step(model, optimizer, batch, recipe, state, interrupted)
         state.step, state.place = state.step + 1, place
         state.total, state.seen = state.total + loss * size, state.seen + size
@@ -238,6 +256,19 @@ def _step(
 ) -> tuple[float, int, int]:
     """Take a step. Returns the loss, of how many examples it is, and the number of the signal that came to
     one of several processes, 0 if none: all three of the whole batch, where others have parts of it."""
+    with model.fetched(batch):
+        return _learnt(model, optimizer, batch, recipe, state, interrupted)
+
+
+def _learnt(
+    model: Model,
+    optimizer: Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    state: State,
+    interrupted: Callable[[], int | None],
+) -> tuple[float, int, int]:
+    """As `_step`, of a batch whose rows are there."""
     optimizer.zero_grad(set_to_none=True)
     with ranks.together(), computing(model, recipe.precision):
         losses = model.losses(read_by(model, batch))
@@ -248,19 +279,24 @@ def _step(
     joined, size, number = ranks.now(), batch.size, 0
     whole = loss.detach()
     if joined is not None:
-        said = add_up(model.parameters(), joined, size, interrupted() or 0)
+        said = add_up((w for w in model.parameters() if not is_fetched(w)), joined, size, interrupted() or 0)
         size, number = sum(n for n, _ in said), max(n for _, n in said)
         whole = joined.reduced(whole)
-    value, largest = _read(whole, largest_gradient(model))
+    largest = largest_gradient(model)
+    if joined is not None and model.source is not None:  # gradients of fetched rows are of this process alone
+        largest = joined.reduced(whole.new_zeros(()) if largest is None else largest.to(whole))
+    value, largest_value = _read(whole, largest)
     if not math.isfinite(value):
         terms = ", ".join(f"{name} is {float(term.detach())}" for name, term in losses.items())
         raise _not_finite(f"the loss ({terms})", model, batch, recipe, state)
-    if not math.isfinite(largest):
+    if not math.isfinite(largest_value):
         raise _not_finite("the gradient", model, batch, recipe, state)
     if loss.requires_grad:
         if recipe.clip is not None:
             clip_gradients(model.parameters(), recipe.clip)
         optimizer.step()
+    if model.source is not None:
+        model.source.learn()
     return value, size, number
 
 

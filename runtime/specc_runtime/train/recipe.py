@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from specc_runtime.fetched import Source
 from specc_runtime.train.lazy import build_optimizer
 from specc_runtime.train.schedule import Moment, factor
 from specc_runtime.train.skipped import without_closed_form
@@ -97,7 +98,7 @@ class Recipe:
         """Whether a step depends on how many epochs there will be."""
         return self.decay is not None and self.decay["kind"] == "cosine" and self.decay["over"] is None
 
-    def at(self, optimizer: Optimizer, moment: Moment) -> None:
+    def at(self, optimizer: Optimizer | Source, moment: Moment) -> None:
         """Set the learning rate that a step has."""
         if self.decay is None and self.warmup is None:
             return

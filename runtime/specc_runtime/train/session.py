@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -34,12 +34,14 @@ from specc_runtime.record import INDICES, LIBRARIES, ArtefactError, consistent, 
 from specc_runtime.score.prebuilt import write_prebuilt
 from specc_runtime.train.census import Baselines, count, counts_of
 from specc_runtime.train.checkpoint import opened
-from specc_runtime.train.choice import check, first_of
+from specc_runtime.train.choice import TrainingError, check, first_of
 from specc_runtime.train.content import contents
+from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.evaluate import AT, Evaluation, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger
+from specc_runtime.train.sharded import sharded
 from specc_runtime.train.slices import BY, Slices, each_of
 from specc_runtime.train.start import Start
 from specc_runtime.train.trained import period_of
@@ -65,6 +67,8 @@ def fit(
     overwrite: bool = False,
     start_from: Path | None = None,
     dialect: Dialect = PLAIN,
+    tables: Literal["replicated", "sharded"] = "replicated",
+    rowwise: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
     tell: Callable[[str], None] = lambda text: None,
@@ -78,6 +82,9 @@ def fit(
     resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
     new one in its place. start_from: a trained model's directory, which may be the same one.
     dialect: how text files are to be read.
+    tables: "sharded" divides all tables between the processes, with TorchRec; else those are that the spec
+    places on `sharded`. The model has none of their rows afterwards: `specc.load` reads what was saved.
+    rowwise: whether Adagrad keeps one number a row of these, not one a number.
     Of several processes (ranks) the first learns the encodings, holds the directory, and tells.
     say: told what begins. tell: told what there is to know of the data. Raises DataError, TrainingError,
     Interrupted, FileError, or ArtefactError where there is nothing to resume, or the directory has a trained
@@ -92,7 +99,16 @@ def fit(
     else:
         held, say, tell, loggers = nullcontext(), _nothing, _nothing, ()
     rank, many = (0, 1) if joined is None else (joined.number, joined.count)
-    with held:
+    division = Division.of(model.manifest, tables == "sharded")
+    for note in division.said:
+        tell(note)
+    if division.paths:
+        divide(model, division.paths)
+    elif rowwise:
+        raise TrainingError("--rowwise is of tables that are divided between processes, and none is")
+    with held, sharded(model, recipe, rowwise) as source:
+        for note in [] if source is None else source.plan:
+            tell(note)
         if not (resume or overwrite or is_start(start_from, directory)) and has_trained(directory):
             raise ArtefactError(
                 f"{directory} has a trained model; start_from={str(directory)!r} goes on from what it has "
@@ -149,6 +165,8 @@ def fit(
 
         reading: dict[str, Any] = {**asdict(dialect), "integral": sorted(dialect.integral)}
         about = {**content, "reading": reading}
+        if source is not None:
+            about["divided"] = {"tables": list(division.paths), "rowwise": rowwise}
         group, at = recipe.group, first_of(recipe.metric)
 
         def tested() -> Evaluation:
@@ -159,8 +177,8 @@ def fit(
         outcome = train(
             model, stream, recipe, directory,
             valid=held_out, beside=own, last=[prebuilt], test=tested if test else None, about=about,
-            facts={"examples": examples.rows, "period": period_of(files)}, resume=resume, watch=watch,
-            loggers=loggers,
+            facts={"examples": examples.rows, "period": period_of(files)}, tables=source, resume=resume,
+            watch=watch, loggers=loggers,
         )  # fmt: skip
         model.directory = directory
         return replace(outcome, seconds=outcome.seconds + reading_took)

@@ -24,7 +24,7 @@ from torch import Tensor
 from specc_runtime.artefact import is_trained
 from specc_runtime.carry import carried
 from specc_runtime.encode import Encoders
-from specc_runtime.encode.pretrained import vocabulary_of
+from specc_runtime.encode.pretrained import elsewhere, vocabulary_of
 from specc_runtime.encode.store import encoders_of
 from specc_runtime.model import Model
 from specc_runtime.record import MANIFEST, WEIGHTS, ArtefactError, Held, consistent
@@ -83,18 +83,16 @@ class Start:
 
     def give(self, model: Model, encoders: Encoders) -> list[str]:
         """Give a model what was learnt. Returns what was and what was not taken over, a sentence each."""
-        weights = model.state_dict(keep_vars=True)
+        weights = {**model.state_dict(keep_vars=True), **elsewhere(model)}
         entries = {entry["path"]: entry for entry in model.manifest["weights"]}
         whole, told = 0, list[str]()
-        with torch.no_grad():
-            for path, weight in weights.items():
-                given = self.weights.get(path)
-                if given is None:
-                    told.append(f"{path} is new, and begins anew")
-                    continue
-                fits, said = self._into(path, weight, entries.get(path, {}), encoders)
-                whole += fits
-                told += [said] if said else []
+        for path, weight in weights.items():
+            if path not in self.weights:
+                told.append(f"{path} is new, and begins anew")
+                continue
+            fits, said = self._into(model, path, weight, entries.get(path, {}), encoders)
+            whole += fits
+            told += [said] if said else []
         gone = sorted(set(self.weights) - set(weights))
         if gone:
             told.append(
@@ -104,26 +102,26 @@ class Start:
         return [first, *told]
 
     def _into(
-        self, path: str, weight: Tensor, entry: Mapping[str, Any], encoders: Encoders
+        self, model: Model, path: str, weight: Tensor, entry: Mapping[str, Any], encoders: Encoders
     ) -> tuple[bool, str | None]:
         """Give one weight its values. Whether they are all of the trained one's, and what is to be said."""
         given = self.weights[path]
         found = carried(path, self.manifest, encoders.manifest, list(given.shape), list(weight.shape))
         match found.how:
             case "by key":
-                return self._by_key(path, weight, entry, encoders)
+                return self._by_key(model, path, entry, encoders)
             case "by number":
                 rows = min(len(weight), len(given))
-                weight[:rows].copy_(given[:rows])
+                model.put(path, torch.arange(rows), given[:rows])
                 return False, f"{path}: {rows} rows as they were; it had {len(given)}, and has {len(weight)}"
             case "whole":
-                weight.copy_(given)
+                model.put(path, None, given)
                 return True, None
             case "anew":
                 return False, f"{path} {found.why}"
 
     def _by_key(
-        self, path: str, weight: Tensor, entry: Mapping[str, Any], encoders: Encoders
+        self, model: Model, path: str, entry: Mapping[str, Any], encoders: Encoders
     ) -> tuple[bool, str | None]:
         given = self.weights[path]
         theirs = next(w for w in self.manifest["weights"] if w["path"] == path)
@@ -134,7 +132,7 @@ class Start:
         rows = new.rows(old.keys)
         kept = np.flatnonzero(rows > 0)
         # Row 0 is for what neither knows.
-        to = torch.from_numpy(np.concatenate([[0], rows[kept]])).to(weight.device)
-        weight.index_copy_(0, to, given[torch.from_numpy(np.concatenate([[0], kept + 1]))].to(weight))
+        to = torch.from_numpy(np.concatenate([[0], rows[kept]]))
+        model.put(path, to, given[torch.from_numpy(np.concatenate([[0], kept + 1]))])
         fresh, gone = len(new.keys) - len(kept), len(old.keys) - len(kept)
         return not fresh and not gone, f"{path}: {len(kept)} rows by key, {fresh} new keys, {gone} keys gone"

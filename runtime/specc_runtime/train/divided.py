@@ -1,0 +1,114 @@
+"""Which tables of a model are divided between the processes that train it, and what then is not possible.
+
+Promises: a table is divided where the spec places it on `sharded`, or all are where that is asked for, except
+those that are frozen or read as a whole, which stay in every process; of those it is told. What the division
+rules out is said, all of it, before anything is read. Needs no torchrec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from specc_runtime.layers import Table
+from specc_runtime.model import Model
+from specc_runtime.starting import Start
+from specc_runtime.train.choice import TrainingError
+from specc_runtime.train.recipe import Recipe
+
+OPTIMIZERS = ("adagrad", "adam", "sgd")
+_KNOWN = ("lr", "eps", "initial_accumulator_value", "betas")
+
+
+@dataclass(frozen=True)
+class Division:
+    """paths: of the tables that are divided. said: of those that could be asked for and are not, why."""
+
+    paths: tuple[str, ...]
+    said: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(manifest: Mapping[str, Any], every: bool) -> Division:
+        """every: whether all tables are to be divided, not only those that the spec says. Raises
+        TrainingError where the spec asks for what cannot be."""
+        asked = [t for t in manifest.get("tables", ()) if every or t.get("sharded")]
+        paths = tuple(t["path"] for t in asked if not t["frozen"] and not t["whole"])
+        said, faults = [], []
+        for table in asked:
+            name = table["path"].removesuffix(".weight")
+            if table["frozen"] or table["whole"]:
+                why = "is frozen" if table["frozen"] else "is read as a whole, row by row"
+                said.append(f"{name} {why}, and stays in every process")
+                faults += [f"`place {name} on sharded`: {name} {why}"] if table.get("sharded") else []
+        if faults:
+            raise TrainingError("\n".join(faults))
+        if asked and not paths:
+            said.append("no table is divided: every process holds all of them")
+        return Division(paths, tuple(said))
+
+
+def divide(model: Model, paths: Iterable[str]) -> None:
+    """Take the storage of some tables away, and give it to the others that were made without."""
+    apart = set(paths)
+    for name, table in tables_of(model).items():
+        weight = table._parameters["weight"]
+        if weight is None:
+            continue  # it is gone already
+        if f"{name}.weight" in apart:
+            if table.start is None:
+                rows, width = weight.shape
+                table.start = Start(rows, width, ("values",), values=weight.detach().cpu())
+            table._parameters["weight"] = None
+        elif weight.is_meta and table.start is not None:
+            filled = table.start.fill(torch.empty(weight.shape))
+            table.weight = nn.Parameter(filled, requires_grad=weight.requires_grad)
+            table.start = None
+    if apart:
+        # It follows the model's `.to()`, where no weight does.
+        model.register_buffer("@home", torch.empty(0), persistent=False)
+
+
+def tables_of(model: Model) -> dict[str, Table]:
+    """The tables of a model, by the path of each."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, Table)}
+
+
+def are_divided(model: Model) -> tuple[str, ...]:
+    """The paths of tables whose storage was taken away."""
+    return tuple(
+        f"{name}.weight" for name, table in tables_of(model).items() if table._parameters["weight"] is None
+    )
+
+
+def check(model: Model, paths: Iterable[str], recipe: Recipe, rowwise: bool) -> torch.device:
+    """The device that divided tables are on. Raises TrainingError with every reason against it."""
+    homes = {w["path"]: w["device"] for w in model.manifest["weights"]}
+    places = {model.home if homes[path] is None else model.device(homes[path]) for path in paths}
+    faults = []
+    if len(places) > 1:
+        faults.append(f"they are placed on {' and '.join(sorted(map(str, places)))}: place all on one device")
+    if recipe.clip is not None:
+        faults.append(
+            "`clip` needs the norm of the whole gradient, and what several processes add to a row is summed "
+            "where the row is: take a smaller learning rate instead"
+        )
+    options = recipe.torch_options()
+    if recipe.optimizer not in OPTIMIZERS:
+        faults.append(
+            f"their rows are updated by FBGEMM, which has no {recipe.optimizer} as torch defines it: choose "
+            f"{', '.join(OPTIMIZERS[:-1])} or {OPTIMIZERS[-1]}"
+        )
+    elif recipe.optimizer == "adam" and any(p.type == "cpu" for p in places):
+        faults.append("FBGEMM has no Adam on a CPU: choose adagrad or sgd, or train on accelerators")
+    for name, value in options.items():
+        if value and name not in _KNOWN and recipe.optimizer in OPTIMIZERS:
+            faults.append(f"`{name}` moves rows that no process names in a step: leave it out")
+    if rowwise and recipe.optimizer != "adagrad":
+        faults.append(f"--rowwise is of adagrad alone, and the recipe has {recipe.optimizer}")
+    if faults:
+        raise TrainingError("tables that are divided between processes:\n  " + "\n  ".join(faults))
+    return next(iter(places))

@@ -1,0 +1,117 @@
+"""What several processes find of trainings with divided tables, started once for all of them.
+
+`python -m tests.scale.shards FOLDER` in each process, as tests.scale.pair is started.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from specc.driver import load
+from specc.testing.subject import Subject
+from specc_runtime import Model, ranks
+from specc_runtime.train import Interrupted, planned
+from specc_runtime.train.divided import Division, divide
+from specc_runtime.train.sharded import Sharded, sharded
+from tests.scale.pair import RECIPES, batches, counted, cut, learn, off, own, several, trained, until
+
+
+def whole(model: Model, source: Sharded, joined: ranks.Ranks) -> dict[str, Tensor]:
+    """All weights of a model, in the first process; in the others the layers' alone."""
+    found = {path: value.clone() for path, value in model.state_dict().items()}
+    if not joined.first:
+        source.follow()
+        return found
+    with source.leading():
+        return found | {path: torch.cat([*source.pieces(path)]) for path in source.shapes}
+
+
+def compared(case: dict[str, Any], joined: ranks.Ranks) -> dict[str, Any]:
+    """How far weights and losses with divided tables are from those of one process, and how each table was
+    held."""
+    graph, report = load(Path(case["path"]), {})
+    assert graph is not None, report
+    subject = Subject.of(cut(graph), 5)
+    model, recipe = subject.model, RECIPES[case["rule"]]
+    counted(model)
+    twin = copy.deepcopy(model)
+    some = batches(subject.manifest)
+    paths = Division.of(model.manifest, every=True).paths
+    if not paths:
+        return {"off": 0.0, "plan": []}
+    with ranks.apart():
+        wanted, losses = trained(twin, some, recipe)
+    divide(model, paths)
+    kinds = planned._kinds
+    if case.get("kind"):
+        planned._kinds = lambda wide, rowwise: [case["kind"]]
+    try:
+        with sharded(model, recipe) as source:
+            assert source is not None
+            source.begin()
+            mine = [own(batch, step, joined.number) for step, batch in enumerate(some)]
+            _, seen = trained(model, mine, recipe)
+            found = whole(model, source, joined)
+    finally:
+        planned._kinds = kinds
+    far = off({p: w.to(wanted[p]) for p, w in found.items()}, {p: wanted[p] for p in found})
+    assert not joined.first or found.keys() == wanted.keys()
+    worst = max(far, *(abs(a - b) / (1 + abs(b)) for a, b in zip(seen, losses, strict=True)))
+    return {"off": worst, "plan": source.plan}
+
+
+def compare_all(cases: list[dict[str, Any]], joined: ranks.Ranks) -> dict[str, dict[str, Any]]:
+    # What is drawn for an example differs, as each process draws for its own.
+    kept, torch.nn.functional.dropout = torch.nn.functional.dropout, lambda x, *_, **__: x
+    try:
+        return {case["name"]: compared(case, joined) for case in cases}
+    finally:
+        torch.nn.functional.dropout = kept
+
+
+def train_all(folder: Path) -> dict[str, Any]:
+    """Of two processes: a whole training, one that is interrupted, and one that meets a faulty number."""
+    found: dict[str, Any] = {}
+    data = folder / "data"
+    learn(folder / "small.arec", data, folder / "two", tables="sharded", test=[data / "test.parquet"])
+    try:
+        learn(folder / "small.arec", data, folder / "begun-1", until(5), tables="sharded")
+    except Interrupted as stopped:
+        found["interrupted"] = stopped.number
+    if int(os.environ["RANK"]) == 0:
+        shutil.copytree(folder / "begun-1", folder / "begun-3")
+    try:
+        learn(folder / "broken.arec", folder / "broken", folder / "no", tables="sharded")
+    except RuntimeError as error:
+        found["fault"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def main(folder: Path) -> None:
+    asked = json.loads((folder / "asked.json").read_text())
+    found: dict[str, Any] = {}
+    number = int(os.environ["RANK"])
+    with several(2, asked["ports"][0]) as joined:
+        if joined is not None:
+            found["cases"] = compare_all(asked["cases"], joined)
+            found |= train_all(folder) if asked["three"] else {}
+            (folder / f"found-{number}.json").write_text(json.dumps(found))
+    if asked["three"]:
+        while not (folder / "found-0.json").is_file():
+            time.sleep(0.05)
+        with several(3, asked["ports"][1]):
+            learn(folder / "small.arec", folder / "data", folder / "begun-3", resume=True, tables="sharded")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

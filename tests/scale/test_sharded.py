@@ -1,0 +1,127 @@
+"""Tables that TorchRec divides between the processes of a training learn what one process would."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specc_runtime.score import Scorer
+from tests.scale.pair import learn
+from tests.scale.processes import ended, free_port, started
+from tests.scale.test_ranks import NESTED, REQUESTS, SHIPPED, SLOW, same, weights, write_broken
+from tests.train.small import SPEC, write_examples
+
+with_torchrec = pytest.mark.skipif(find_spec("torchrec") is None, reason="torchrec is not installed")
+
+# Tables that are called like something of a module, of widths that 4 does not divide, of few rows, frozen,
+# read by a bag with max and by a cross.
+ODD = """model odd
+table train = vocab(60, 256)
+table state_dict = vocab(2, 3)
+table fixed = vocab(20, 6, frozen = true)
+space user from request { id: train, kind: state_dict, likes: bag(vocab(30, 10, l2 = 0.1), sum) }
+space ad from candidate { item: fixed, best: bag(train, max), day: ids(7, 2), hour: ids(24, 1),
+                          when: cross(day, hour; hash(70, 5)) }
+predict click: binary = concat(user, ad) |> linear(4) |> relu |> linear(1)
+train { optimizer = adagrad(lr = 0.05) }
+"""
+# Without what differs: dropout, and a bias before a softmax, of which nothing is learnt but noise.
+SMALL = (
+    SPEC.replace(", dropout = 0.1", "")
+    .replace("linear(1)\n  weight", "linear(1, bias = false)\n  weight")
+    .replace("adam(lr = 0.02)", "adagrad(lr = 0.05, eps = 1e-3)")
+)
+Found = tuple[Path, dict[str, Any], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What three processes have found, which were started once: the folder, and what the first two say."""
+    folder = tmp_path_factory.mktemp("sharded")
+    named = {"requests": REQUESTS, "nested": NESTED, "odd": ODD, "small": SMALL}
+    broken = SMALL.replace("id: vocab(50, 4) }", "id: vocab(50, 4), age: number }")
+    named["broken"] = broken.replace("interest(ad, history))", "interest(ad, history), user.age ^ 2)")
+    for name, text in named.items():
+        (folder / f"{name}.arec").write_text(text)
+    write_examples(folder / "data")
+    write_broken(folder)
+    slow = bool(os.environ.get(SLOW))
+    paths = [p for p in SHIPPED if slow or p.stem in ("din", "afm")]
+    paths += [folder / "requests.arec", folder / "nested.arec"]
+    rules = ("sgd", "adagrad") if slow else ("adagrad",)
+    cases = [{"name": f"{p.stem} {rule}", "path": str(p), "rule": rule} for p in paths for rule in rules]
+    cases += [
+        {"name": f"odd {kind}", "path": str(folder / "odd.arec"), "rule": rule, "kind": kind}
+        for kind, rule in (("row_wise", "sgd"), ("table_wise", "adagrad"), ("column_wise", "adagrad"))
+    ]
+    asked = {"cases": cases, "ports": [free_port(), free_port()], "three": True}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    for code, out, err in ended(started(["-m", "tests.scale.shards", str(folder)], 3), 3000 if slow else 600):
+        assert code == 0, out + err
+    found = [json.loads((folder / f"found-{number}.json").read_text()) for number in range(2)]
+    return folder, found[0], found[1]
+
+
+@with_torchrec
+def test_divided_tables_learn_what_one_process_learns(together: Found) -> None:
+    """Of models with counts of candidates, nested axes, two fields on a table, widths 1, 3, 10 and 18, bags
+    and crosses, penalties by frequency, statistics of batches, frozen tables, and tables that are read as a
+    whole, where a process now and then has no example, and labels lack."""
+    _, found, _ = together
+    assert {name: case for name, case in found["cases"].items() if case["off"] > 1e-5} == {}
+    assert len(found["cases"]) >= 7
+    for kind in ("row", "table", "column"):
+        plan = " ".join(found["cases"][f"odd {kind}_wise"]["plan"])
+        assert f"train: {kind}-wise" in plan
+        assert "fixed" not in plan
+
+
+@with_torchrec
+def test_a_training_of_two_is_that_of_one_process(together: Found) -> None:
+    folder, _, _ = together
+    learn(folder / "small.arec", folder / "data", folder / "one")
+    assert same(weights(folder / "two"), weights(folder / "one"), 1e-3)
+    # What is saved is a model as any other.
+    Scorer.load(folder / "two")
+
+
+@with_torchrec
+def test_what_two_begin_one_or_three_go_on_with(together: Found) -> None:
+    folder, found, other = together
+    assert found["interrupted"] == other["interrupted"] == 15
+    assert same(weights(folder / "begun-3"), weights(folder / "two"), 1e-4)
+    learn(folder / "small.arec", folder / "data", folder / "begun-1", resume=True, tables="sharded")
+    assert same(weights(folder / "begun-1"), weights(folder / "two"), 1e-4)
+
+
+@with_torchrec
+def test_a_fault_is_told_by_the_process_that_met_it(together: Found) -> None:
+    _, found, other = together
+    faults = sorted([found["fault"], other["fault"]])
+    assert faults[0] == "RankLost: another process tells why"
+    assert faults[1].startswith("TrainingError: the loss (")
+
+
+@with_torchrec
+def test_a_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "small.arec").write_text(SMALL)
+    data = write_examples(tmp_path / "data")
+    command = ["-m", "specc", "train", "small.arec", str(data / "train.parquet"), "-o", "out", "--every", "1"]
+    first, second = started([*command, "--epochs", "1000", "--tables", "sharded"], 2, cwd=tmp_path)
+    state = tmp_path / "out" / "checkpoint" / "state.json"
+    while not state.is_file() and first.poll() is None:
+        pass
+    second.kill()
+    (code, _, err), _ = ended([first, second])
+    assert code == 1
+    assert "another process of this training has ended" in err or "stopped by a signal" in err
+    assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
+    assert "Traceback" not in err
+    from specc_runtime.train import opened
+
+    opened(tmp_path / "out")  # compares every file with its hash
