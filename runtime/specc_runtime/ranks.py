@@ -327,6 +327,47 @@ def _called(what: Callable[[], T]) -> T:
     try:
         return what()
     except RuntimeError as error:
-        raise RankLost(
-            f"another process of this training has ended ({str(error).partition(chr(10))[0][:200]})"
-        ) from None
+        raise _lost(error) from None
+
+
+def _lost(error: BaseException) -> RankLost:
+    return RankLost(f"another process of this training has ended ({str(error).partition(chr(10))[0][:200]})")
+
+
+# ------------------------------------------------------------------ exchanges that others make
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Raise RankLost where a library's exchange fails as another process is gone."""
+    try:
+        yield
+    except RankLost:
+        raise
+    except Exception as error:
+        found = next((cause for cause in causes(error) if _is_lost(cause)), None)
+        if found is None:
+            raise
+        raise _lost(found) from None
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a failure is that another process is gone."""
+    return any(_is_lost(cause) for cause in causes(error))
+
+
+def _is_lost(error: BaseException) -> bool:
+    if isinstance(error, RankLost | _dist().DistError):
+        return True
+    words = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """A failure, and those that it wraps: of torch.distributed.checkpoint one of each process."""
+    found = [error]
+    for wrapping in found:
+        inner = [wrapped[0] for wrapped in getattr(wrapping, "failures", {}).values()]
+        inner += [e for e in (wrapping.__cause__, wrapping.__context__) if e is not None]
+        found += [e for e in inner if all(e is not known for known in found)]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,12 +79,17 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def untrained_from(
-    path: Path, params: dict[str, Any], devices: Any, seed: int | None = None, sharded: bool = False
+    path: Path,
+    params: dict[str, Any],
+    devices: Any,
+    seed: int | None = None,
+    tables: Any = None,
+    before: Sequence[str] | None = None,
 ) -> Any:
     """Return the untrained model of a spec or of a compiled directory.
 
-    seed: of the weights; without it the recipe's. sharded: whether all tables are to be divided between
-    processes. These, and those that the spec says, have no storage here.
+    seed: of the weights; without it the recipe's. tables, before: which are divided between processes (see
+    Division), and have no storage here.
     Ends the command where there is no model, a device is lacking, or a table cannot be divided."""
     import torch
 
@@ -104,7 +109,7 @@ def untrained_from(
             with bare_tables():
                 texts = specc.compile(path, **params).files
         manifest = json.loads(texts["manifest.json"])
-        division = Division.of(manifest, sharded)
+        division = Division.of(manifest, tables, before)
         torch.manual_seed(manifest["train"].get("seed", 0) if seed is None else seed)
         with bare_tables() if division.paths else nullcontext():
             model = from_texts(texts, path.name)

@@ -82,8 +82,7 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 @click.option(
     "--tables",
     type=click.Choice(["replicated", "sharded"]),
-    default="replicated",
-    help="Whether each process holds all tables, or TorchRec divides them between the processes.",
+    help="Whether each process holds all tables, or TorchRec divides them. Without it the spec says.",
 )
 @click.option("--rowwise", is_flag=True, help="Of divided tables: Adagrad keeps one number a row.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an earlier, interrupted run.")
@@ -142,7 +141,7 @@ def _train(
     logs: tuple[str, ...],
     tensorboard: Path | None,
     devices: tuple[str, ...],
-    tables: Literal["replicated", "sharded"],
+    tables: Literal["replicated", "sharded"] | None,
     rowwise: bool,
     as_json: bool,
     dialect: Dialect,
@@ -160,6 +159,7 @@ def _train(
         Interrupted,
         Recipe,
         TrainingError,
+        divided_in,
         fit,
         has_trained,
         is_start,
@@ -177,11 +177,10 @@ def _train(
             )
         # Resuming needs the code of the model that was begun, not that of the spec as it is now.
         source = opened(directory) if resume and model_path.is_dir() else model_path
+        before = divided_in(directory) if resume else None
     except ArtefactError as error:
         fail(str(error))
-    model = untrained_from(
-        source, params, devices_from(devices), changes["seed"], sharded=tables == "sharded"
-    )
+    model = untrained_from(source, params, devices_from(devices), changes["seed"], tables, before)
     if joined is not None:
         try:
             joined.check(model)

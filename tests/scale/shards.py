@@ -46,7 +46,7 @@ def compared(case: dict[str, Any], joined: ranks.Ranks) -> dict[str, Any]:
     counted(model)
     twin = copy.deepcopy(model)
     some = batches(subject.manifest)
-    paths = Division.of(model.manifest, every=True).paths
+    paths = Division.of(model.manifest, "sharded").paths
     if not paths:
         return {"off": 0.0, "plan": []}
     with ranks.apart():

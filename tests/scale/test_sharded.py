@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import specc
 from specc_runtime.score import Scorer
+from specc_runtime.train import Division, Recipe, TrainingError, divide, opened
+from specc_runtime.train.divided import check
+from specc_runtime.weights import read_weights, write_pieces
 from tests.scale.pair import learn
 from tests.scale.processes import ended, free_port, started
 from tests.scale.test_ranks import NESTED, REQUESTS, SHIPPED, SLOW, same, weights, write_broken
@@ -122,6 +128,80 @@ def test_a_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path
     assert "another process of this training has ended" in err or "stopped by a signal" in err
     assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
     assert "Traceback" not in err
-    from specc_runtime.train import opened
-
     opened(tmp_path / "out")  # compares every file with its hash
+
+
+MANIFEST = """model small
+table items = vocab(50, 4)
+table fixed = vocab(50, 4, frozen = true)
+space user from request { id: vocab(50, 4) }
+space ad from candidate { item: items, kind: fixed }
+predict click: binary = concat(user, ad) |> linear(1)
+predict next: class(items) = concat(user, ad) |> linear(4)
+"""
+
+
+def test_what_is_divided_and_what_is_not() -> None:
+    manifest = specc.compile(MANIFEST).manifest
+    found = Division.of(manifest, "sharded")
+    assert found.paths == ("user.id.weight",)
+    assert [said.partition(" ")[0] for said in found.said] == ["items", "fixed"]
+    assert Division.of(manifest, "replicated").paths == Division.of(manifest, None).paths == ()
+    assert Division.of(manifest, None, ["user.id.weight"]).paths == ("user.id.weight",)
+    only = specc.compile(MANIFEST.replace("id: vocab(50, 4)", "id: vocab(50, 4, frozen = true)")).manifest
+    assert Division.of(only, "sharded").said[-1].startswith("no table is divided")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "rowwise", "said"),
+    [
+        (Recipe(optimizer="sgd", options={"lr": 0.1}, clip=1.0), False, ["`clip`"]),
+        (Recipe(optimizer="sgd", options={"lr": 0.1, "momentum": 0.9}), False, ["`momentum`"]),
+        (Recipe(optimizer="rmsprop", options={"weight_decay": 0.1}, clip=1.0), True,
+         ["`clip`", "rmsprop", "--rowwise"]),
+        (Recipe(optimizer="adam"), False, ["no Adam on a CPU"]),
+        (Recipe(optimizer="adagrad", options={"weight_decay": 0.1}), False, ["`weight_decay`"]),
+    ],
+)  # fmt: skip
+def test_what_divided_tables_rule_out_is_said_at_once(recipe: Recipe, rowwise: bool, said: list[str]) -> None:
+    model = specc.compile(MANIFEST)
+    with pytest.raises(TrainingError) as found:
+        check(model, ["user.id.weight"], recipe, rowwise)
+    lines = str(found.value).splitlines()[1:]
+    assert len(lines) == len(said)
+    assert all(word in line for word, line in zip(said, lines, strict=True))
+
+
+def test_a_model_whose_tables_are_apart_has_the_other_weights() -> None:
+    torch.manual_seed(0)
+    model, twin = specc.compile(MANIFEST), specc.compile(MANIFEST)
+    divide(model, ["user.id.weight"])
+    assert model.state_dict().keys() == twin.state_dict().keys() - {"user.id.weight"}
+    assert model.place("cpu") is model
+
+
+def test_without_torchrec_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torchrec"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torchrec", None)
+    (tmp_path / "small.arec").write_text(SMALL)
+    data = write_examples(tmp_path / "data", rows=20)
+    with pytest.raises(TrainingError, match=r"pip install 'arec\[torchrec\]'"):
+        learn(tmp_path / "small.arec", data, tmp_path / "out", tables="sharded")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_is_written_as_its_rows_come(tmp_path: Path) -> None:
+    rows = torch.rand(7, 3)
+    layers = {
+        "a": torch.arange(4),
+        "b": torch.rand(2, 2).half(),
+        "c": torch.tensor(2.0),
+        "d": torch.zeros(0, 2),
+    }
+    write_pieces(tmp_path / "w", layers, {"t": ((7, 3), rows.split(2))})
+    found, _ = read_weights(tmp_path / "w")
+    assert found.keys() == {*layers, "t"}
+    assert all(torch.equal(found[name], value) for name, value in {**layers, "t": rows}.items())
+    with pytest.raises(ValueError, match="t is not as large"):
+        write_pieces(tmp_path / "w", layers, {"t": ((8, 3), rows.split(2))})

@@ -1,7 +1,7 @@
 """Training and evaluation of compiled models."""
 
 from specc_runtime.train.census import Baselines, count
-from specc_runtime.train.checkpoint import opened
+from specc_runtime.train.checkpoint import divided_in, opened
 from specc_runtime.train.choice import TrainingError, first_of
 from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
@@ -29,6 +29,7 @@ __all__ = [
     "clip_gradients",
     "count",
     "divide",
+    "divided_in",
     "evaluate",
     "evaluate_files",
     "first_of",

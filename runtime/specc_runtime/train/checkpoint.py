@@ -199,6 +199,16 @@ def _draw_on(random: Mapping[str, Any], step: int) -> None:
         torch.manual_seed((torch.initial_seed() + step * 0x85EBCA77) % 2**63)
 
 
+def divided_in(directory: Path) -> list[str]:
+    """The paths of the tables that the checkpoint of a directory has apart from the model; none where there
+    is no checkpoint that can be read, which `opened` tells."""
+    try:
+        state = json.loads(held(directory / FOLDER).text(STATE))
+        return [str(path) for path in state["about"]["divided"]["tables"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
 def opened(directory: Path) -> Path:
     """The folder of a directory's checkpoint, all of whose files are whole. Raises ArtefactError."""
     folder = directory / FOLDER
@@ -232,7 +242,9 @@ def _different(spec: str, model: Model, before: Mapping[str, Any], now: Mapping[
     divided, asked = ((settings.get("divided") or {}).get("tables", []) for settings in (before, now))
     if divided != asked:
         tables = ", ".join(path.removesuffix(".weight") for path in divided) or "no table"
-        found.append(f"the checkpoint was trained with {tables} divided (--tables sharded)")
+        found.append(
+            f"the checkpoint was trained with {tables} divided between processes: leave out --tables"
+        )
     for key in now:
         if key in ("data", "valid"):
             what = "training" if key == "data" else "validation"

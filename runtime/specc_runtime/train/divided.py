@@ -1,25 +1,27 @@
 """Which tables of a model are divided between the processes that train it, and what then is not possible.
 
-Promises: a table is divided where the spec places it on `sharded`, or all are where that is asked for, except
-those that are frozen or read as a whole, which stay in every process; of those it is told. What the division
-rules out is said, all of it, before anything is read. Needs no torchrec.
+Promises: several processes divide the tables that the spec places on `sharded`, and any number of them divides
+all where that is asked for, except those that are frozen or read as a whole, which stay in every process: that
+is told. What the division rules out is said, all of it, before anything is read. Needs no torchrec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from specc_runtime import ranks
 from specc_runtime.layers import Table
 from specc_runtime.model import Model
 from specc_runtime.starting import Start
 from specc_runtime.train.choice import TrainingError
 from specc_runtime.train.recipe import Recipe
 
+Tables = Literal["replicated", "sharded"] | None
 OPTIMIZERS = ("adagrad", "adam", "sgd")
 _KNOWN = ("lr", "eps", "initial_accumulator_value", "betas")
 
@@ -32,10 +34,15 @@ class Division:
     said: tuple[str, ...] = ()
 
     @staticmethod
-    def of(manifest: Mapping[str, Any], every: bool) -> Division:
-        """every: whether all tables are to be divided, not only those that the spec says. Raises
-        TrainingError where the spec asks for what cannot be."""
-        asked = [t for t in manifest.get("tables", ()) if every or t.get("sharded")]
+    def of(manifest: Mapping[str, Any], tables: Tables, before: Sequence[str] | None = None) -> Division:
+        """tables: "sharded" divides all that can be, "replicated" none; None goes by the checkpoint that is
+        gone on from, if there is one (before: what it has divided), else by the spec, where several processes
+        have joined. Raises TrainingError where the spec asks for what cannot be."""
+        if tables is None and before is not None:
+            return Division(tuple(before))
+        asked = [] if tables == "replicated" else [*manifest.get("tables", ())]
+        if tables is None:
+            asked = [t for t in asked if t.get("sharded") and ranks.now() is not None]
         paths = tuple(t["path"] for t in asked if not t["frozen"] and not t["whole"])
         said, faults = [], []
         for table in asked:
@@ -43,7 +50,7 @@ class Division:
             if table["frozen"] or table["whole"]:
                 why = "is frozen" if table["frozen"] else "is read as a whole, row by row"
                 said.append(f"{name} {why}, and stays in every process")
-                faults += [f"`place {name} on sharded`: {name} {why}"] if table.get("sharded") else []
+                faults += [f"`place {name} on sharded`: {name} {why}"] if tables is None else []
         if faults:
             raise TrainingError("\n".join(faults))
         if asked and not paths:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,10 +33,10 @@ from specc_runtime.model import Model
 from specc_runtime.record import INDICES, LIBRARIES, ArtefactError, consistent, held
 from specc_runtime.score.prebuilt import write_prebuilt
 from specc_runtime.train.census import Baselines, count, counts_of
-from specc_runtime.train.checkpoint import opened
+from specc_runtime.train.checkpoint import divided_in, opened
 from specc_runtime.train.choice import TrainingError, check, first_of
 from specc_runtime.train.content import contents
-from specc_runtime.train.divided import Division, divide
+from specc_runtime.train.divided import Division, Tables, divide
 from specc_runtime.train.evaluate import AT, Evaluation, evaluate
 from specc_runtime.train.loop import Outcome, Progress, train
 from specc_runtime.train.recipe import Recipe
@@ -67,7 +67,7 @@ def fit(
     overwrite: bool = False,
     start_from: Path | None = None,
     dialect: Dialect = PLAIN,
-    tables: Literal["replicated", "sharded"] = "replicated",
+    tables: Tables = None,
     rowwise: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
@@ -82,8 +82,9 @@ def fit(
     resume: go on from the directory's checkpoint. overwrite: where the directory has a trained model, put the
     new one in its place. start_from: a trained model's directory, which may be the same one.
     dialect: how text files are to be read.
-    tables: "sharded" divides all tables between the processes, with TorchRec; else those are that the spec
-    places on `sharded`. The model has none of their rows afterwards: `specc.load` reads what was saved.
+    tables: "sharded" divides all tables between the processes, with TorchRec; "replicated" none; without it
+    several processes divide those that the spec places on `sharded`. The model has none of their rows
+    afterwards: `specc.load` reads what was saved.
     rowwise: whether Adagrad keeps one number a row of these, not one a number.
     Of several processes (ranks) the first learns the encodings, holds the directory, and tells.
     say: told what begins. tell: told what there is to know of the data. Raises DataError, TrainingError,
@@ -99,7 +100,8 @@ def fit(
     else:
         held, say, tell, loggers = nullcontext(), _nothing, _nothing, ()
     rank, many = (0, 1) if joined is None else (joined.number, joined.count)
-    division = Division.of(model.manifest, tables == "sharded")
+    before = divided_in(directory) if resume and tables is None else None
+    division = Division.of(model.manifest, tables, before)
     for note in division.said:
         tell(note)
     if division.paths:

@@ -1,9 +1,9 @@
 """Tables divided between processes by TorchRec (https://meta-pytorch.org/torchrec), in training.
 
 A process takes the distinct ids that its batch reads of each table, TorchRec fetches these rows from where
-they are, and they are the table's weight for a step. TorchRec takes their gradients back, adds up what several
-processes have of a row, and updates it where it is, with FBGEMM's optimizers. How many examples, candidates
-and positions name a row never reaches it.
+they are, and they are the table's weight for a step. TorchRec takes their gradients back, adds up what
+several processes have of a row, and updates it where it is, with FBGEMM's optimizers. How many examples,
+candidates and positions name a row never reaches it.
 
 Promises: with SGD and Adagrad the rows are those that one process would learn, up to rounding. They begin
 with the values that one process draws. A table's width may be any: TorchRec's is the next that 4 divides, and
@@ -63,7 +63,7 @@ def sharded(model: Model, recipe: Recipe, rowwise: bool = False) -> Iterator[Sha
     exchanges.set_gradient_division(False)
     try:
         with _alone(joined, device):
-            with _unwarned():
+            with _unwarned(), ranks.heard():
                 found = model.source = Sharded(model, paths, recipe, rowwise, device)
             yield found
     finally:
@@ -125,11 +125,11 @@ class Sharded:
     ) -> None:
         held = tables_of(model)
         self.tables = {path: held[path.removesuffix(".weight")] for path in paths}
-        starts = {path: table.start for path, table in self.tables.items()}
-        self.shapes: Mapping[str, tuple[int, int]] = {path: (s.rows, s.width) for path, s in starts.items() if s is not None}
+        starts = {path: table.start for path, table in self.tables.items() if table.start is not None}
+        self.shapes: Mapping[str, tuple[int, int]] = {p: (s.rows, s.width) for p, s in starts.items()}
         self.dtypes = {
-            path: torch.float32 if s is None or s.values is None else s.values.dtype
-            for path, s in starts.items()
+            path: torch.float32 if start.values is None else start.values.dtype
+            for path, start in starts.items()
         }
         self.fields = {t["path"]: t["fields"] for t in model.manifest["tables"] if t["path"] in self.tables}
         self.device, self.adam = device, recipe.optimizer == "adam"
@@ -148,6 +148,7 @@ class Sharded:
         self._later: list[tuple[str, Tensor | None, Tensor]] = []
         self._rows: dict[str, tuple[Tensor, nn.Parameter]] = {}
 
+    @ranks.heard()
     def _looked_up(self, ids: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The rows of some ids of each table [n, wide], in their order; of a table that is not given none."""
         from torchrec import KeyedJaggedTensor
@@ -164,14 +165,17 @@ class Sharded:
             found |= {path: rows[key].values() for path, key in zip(own, keys, strict=True)}
         return found
 
+    @ranks.heard()
     def tensors(self) -> dict[str, Any]:
         """By path, each table's weight, and its optimizer's states as PATH@STATE: torch's ShardedTensors."""
         found: dict[str, Any] = {}
         paths = {name: path for path, name in self.planned.names.items()}
         for group in self.groups.values():
-            for name, weight in group.state_dict().items():
+            with _unwarned():
+                weights, optimizer = group.state_dict(), group.fused_optimizer.state_dict()
+            for name, weight in weights.items():
                 found[paths[name.split(".")[1]]] = weight
-            for name, states in group.fused_optimizer.state_dict()["state"].items():
+            for name, states in optimizer["state"].items():
                 path = paths[name.split(".")[1]]
                 found |= {f"{path}@{state.rpartition('.')[2]}": value for state, value in states.items()
                           if hasattr(value, "local_shards")}  # fmt: skip
@@ -206,6 +210,7 @@ class Sharded:
         every = [transfer(x.values if isinstance(x, Bag) else x, self.device).flatten() for x in read]
         return torch.unique(torch.cat(every)) if every else torch.zeros(0, dtype=torch.int64)
 
+    @ranks.heard()
     def learn(self) -> None:
         rows, gradients = [], []
         for fetched, leaf in self._rows.values():
@@ -294,6 +299,7 @@ class Sharded:
 
     # ------------------------------------------------------------- checkpoints
 
+    @ranks.heard()
     def save(self, folder: Path) -> dict[str, str]:
         """Write the tables and their optimizer's states into a folder, each process what it holds. Returns
         the hashes of the files. Raises FileError."""
@@ -304,7 +310,7 @@ class Sharded:
             with _unwarned():
                 state_dict_saver.save(self.tensors(), storage_writer=writer)
         except Exception as error:
-            cause = next((e for e in _causes(error) if isinstance(e, OSError)), None)
+            cause = next((e for e in ranks.causes(error) if isinstance(e, OSError)), None)
             if cause is None:
                 raise
             raise unwritable(folder, cause) from None
@@ -315,6 +321,7 @@ class Sharded:
         every = [own] if joined is None else joined.said(own)
         return {name: value for some in every for name, value in some.items()}
 
+    @ranks.heard()
     def load(self, folder: Path, step: int) -> None:
         """Read what any number of processes has saved. step: after which it was. Raises ArtefactError."""
         from torch.distributed.checkpoint import hf_storage, state_dict_loader
@@ -324,6 +331,8 @@ class Sharded:
             with _unwarned():
                 state_dict_loader.load(self.tensors(), storage_reader=reader)
         except Exception as error:
+            if ranks.is_lost(error):
+                raise
             raise ArtefactError(f"{folder} cannot be read: {_reason(error)}") from None
         self.steps = step
 
@@ -343,16 +352,6 @@ def _write(held: Any, rows: slice | Tensor, values: Tensor) -> None:
             into[(rows[inside] - row).to(into.device)] = own[inside].to(into)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What a failure of torch.distributed.checkpoint wraps: of each process its own."""
-    seen: list[BaseException] = [error]
-    for found in seen:
-        failures = getattr(found, "failures", {})
-        seen += [wrapped[0] for wrapped in failures.values()]
-        seen += [e for e in (found.__cause__, found.__context__) if e is not None and e not in seen]
-    yield from seen
-
-
 def _reason(error: BaseException) -> str:
-    last = [*_causes(error)][-1]
+    last = [*ranks.causes(error)][-1]
     return f"{type(last).__name__}: {' '.join(str(last).split())[:300]}"
