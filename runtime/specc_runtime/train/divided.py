@@ -1,8 +1,8 @@
 """Which tables of a model are divided between the processes that train it, and what then is not possible.
 
-Promises: several processes divide the tables that the spec places on `sharded`, and any number of them divides
-all where that is asked for, except those that are frozen or read as a whole, which stay in every process: that
-is told. What the division rules out is said, all of it, before anything is read. Needs no torchrec.
+Promises: several processes divide the tables that the spec places on `sharded`, and any number of them
+divides all where that is asked for, except those that are frozen or read as a whole, which stay in every
+process: that is told. What the division rules out is said, all of it, before anything is read. Needs no torchrec.
 """
 
 from __future__ import annotations
