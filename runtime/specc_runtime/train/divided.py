@@ -2,7 +2,8 @@
 
 Promises: several processes divide the tables that the spec places on `sharded`, and any number of them
 divides all where that is asked for, except those that are frozen or read as a whole, which stay in every
-process: that is told. What the division rules out is said, all of it, before anything is read. Needs no torchrec.
+process: that is told. What the division rules out is said, all of it, before anything is read. It needs no
+torchrec.
 """
 
 from __future__ import annotations
