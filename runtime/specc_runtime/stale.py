@@ -27,6 +27,10 @@ class Owner(Protocol):
     def catch_up_rows(reads: Sequence[tuple[Any, Tensor, Tensor]]) -> None:
         """Bring rows of several tables, each with its owner, up to date."""
 
+    @staticmethod
+    def catching(held: Sequence[tuple[Any, Tensor]]) -> Any:
+        """Of several tables, each with its owner, what brings rows up to date (train.together.CatchingUp)."""
+
 
 # By a weight's id(): torch's own dictionary for tensors takes six times as long, for each table of each step.
 _OWNERS: dict[int, tuple[weakref.ref[Tensor], Owner]] = {}

@@ -29,6 +29,10 @@ class Owner:
         pass
 
     @staticmethod
+    def catching(held: Sequence[tuple[stale.Owner, Tensor]]) -> None:
+        pass
+
+    @staticmethod
     def catch_up_rows(reads: Sequence[tuple[stale.Owner, Tensor, Tensor]]) -> None:
         pass
 

@@ -339,6 +339,15 @@ class Pack:
         kernel = library(rule, kept, *kind)
         return None if kernel is None else Pack(kernel, held)
 
+    def catch_up(self, rows: Any, counts: Any, histories: Any) -> None:
+        """Bring rows up to date. rows, counts, histories: of each table, where its rows' numbers are, int64,
+        and how many; where its history is, 0 for none."""
+        given = self.given
+        given[:, 0], given[:, 1], given[:, 4] = counts, rows, histories
+        given[:, 5] = given[:, 6] = 0
+        if self.kernel(len(self.held), given.ctypes.data):
+            raise IndexError("a row that is none of its table")
+
     def step(self, rows: Tensor, sums: Tensor, counts: Sequence[int], histories: Any, numbers: Any) -> None:
         """Bring rows up to date, and update them by a gradient.
 

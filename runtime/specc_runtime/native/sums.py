@@ -13,14 +13,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from specc_runtime.native import build, source
 from specc_runtime.native.say import say, wanted
 
+Ints = npt.NDArray[np.int64]
+
 # More rows, or entries of one table, do not fit in half of a sorted number.
-_MOST = 2**31
+MOST = 2**31
+# In C, of a use.
+NUMBERS = 9
 
 # A use: n ids of rows of a table, and upstream gradients, `next` numbers from one row to the next. lengths
 # [rows], if given: so many ids have the same row of gradients; otherwise each has its own. weights [n], if
@@ -183,10 +188,9 @@ def summed(
 
     Raises IndexError for an id that is not a row of its table.
     """
-    if not reads or not wanted(reads[0].grad.device, dtype) or max(sizes) > _MOST:
+    if not reads or not wanted(reads[0].grad.device, dtype) or max(sizes) > MOST:
         return None
-    kernel = library(dtype)
-    if kernel is None:
+    if library(dtype) is None:
         return None
     given: list[int] = []
     held: list[Tensor] = []
@@ -210,21 +214,38 @@ def summed(
         total += n
         own = own + n if table == before else n
         most, before = max(most, own), table
-    if most > _MOST:
+    if most > MOST:
         return None
+    return run(
+        np.array(given, np.int64).reshape(-1, NUMBERS),
+        np.array(sizes, np.int64),
+        width,
+        dtype,
+        total,
+        most,
+        weighted,
+    )
+
+
+def run(
+    uses: Ints, sizes: Ints, width: int, dtype: torch.dtype, total: int, most: int, weighted: bool
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Return what `summed` does, of reads as the kernel has them, [n, NUMBERS], and tables' sizes. total: how
+    many ids there are; most: how many of one table; weighted: whether any is weighted or averaged."""
+    kernel = library(dtype)
     many = len(sizes)
     room = torch.empty(2 * total + most, dtype=torch.int64, device="cpu")
     share = torch.empty(total if weighted else 0, dtype=dtype, device="cpu")
     found = np.zeros((2, many), dtype=np.int64)  # entries, distinct rows
-    uses, of = np.array(given, dtype=np.int64), np.array(sizes, dtype=np.int64)
     keys, entries = room.data_ptr(), found.ctypes.data
     rest = (keys + 8 * total, share.data_ptr() if weighted else None, entries)
     if kernel.prepare(
-        len(reads), uses.ctypes.data, of.ctypes.data, keys, keys + 16 * total, *rest, entries + 8 * many
+        len(uses), uses.ctypes.data, sizes.ctypes.data, keys, keys + 16 * total, *rest, entries + 8 * many
     ):
         raise IndexError("an id is not a row of its table")
     distinct: list[int] = found[1].tolist()
-    named = torch.empty(sum(distinct), dtype=torch.int64, device="cpu")
-    sums = torch.empty(len(named), width, dtype=dtype, device="cpu")
+    of_all = sum(distinct)
+    named = torch.empty(of_all, dtype=torch.int64, device="cpu")
+    sums = torch.empty(of_all, width, dtype=dtype, device="cpu")
     kernel.add(many, width, keys, *rest, named.data_ptr(), sums.data_ptr())
     return named, sums, distinct

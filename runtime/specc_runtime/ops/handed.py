@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from specc_runtime import stale
 from specc_runtime.ops import gradients
 from specc_runtime.ops.gradients import Sums
 from specc_runtime.ops.use import Use
+
+if TYPE_CHECKING:
+    from specc_runtime.ops.plan import Ids, Plan
 
 
 class Handed(NamedTuple):
@@ -36,6 +39,9 @@ class Inbox:
     def __init__(self) -> None:
         self.anchor = torch.empty(0, device="cpu", requires_grad=True)
         self.handed: list[Handed] = []
+        # What lookups know of their tables (ops.plan), and of the ids that were read last.
+        self.plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self.last: Ids | None = None
 
     def put(self, tables: Sequence[Tensor], sums: Sums) -> None:
         self.handed.append(Handed(tables, sums))

@@ -28,7 +28,7 @@ from specc_runtime.native.rows import Visit
 from specc_runtime.ops import gradients
 from specc_runtime.ops.handed import Handed, Inbox
 from specc_runtime.train.skipped import LENGTH, History, restored, without_closed_form
-from specc_runtime.train.together import Together
+from specc_runtime.train.together import CatchingUp, Together
 
 # Elements of each tensor in a block on a CPU, as measured: below it calls dominate, above it cache misses.
 _PIECE = 2**16
@@ -119,6 +119,11 @@ class Behind:
     def _held(self, weight: Tensor) -> list[Tensor]:
         state = self.state
         return [weight, *[state[name] for name in self.kept]]
+
+    @staticmethod
+    def catching(held: Sequence[tuple[Behind, Tensor]]) -> CatchingUp:
+        """Return what brings rows of tables of one optimizer up to date, again and again."""
+        return CatchingUp(held)
 
     def visited(self, weight: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return a table with its states, and how far its rows are."""
@@ -249,15 +254,15 @@ class ByRow(Optimizer):
 
     def _stepped_together(self, handed: Sequence[Handed]) -> bool:
         """Take the step of all tables in one go, or none and return False."""
-        if any(w.grad is not None for w in self.behind) or len(self.param_groups) > 1:
+        if len(self.param_groups) > 1:
             return False
         key = tuple([id(table) for entry in handed for table in entry.tables])
         known = self._together.get(key)
-        if known is None or not known.fits():
+        if known is None:
             if not all(self.state[table] for entry in handed for table in entry.tables):
                 return False
             known = self._together[key] = Together(self, self.param_groups[0], handed)
-        return known.step(handed)
+        return known.fits() and known.step(handed)
 
     def _begin(self, group: dict[str, Any], weight: Tensor) -> None:
         state = self.state[weight]

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from specc_runtime.native.rows import Pack
 from specc_runtime.ops.handed import Handed
 from specc_runtime.train.skipped import LENGTH, History
 
 if TYPE_CHECKING:
-    from specc_runtime.train.rowwise import ByRow
+    from specc_runtime.train.rowwise import Behind, ByRow
+
+Ints = npt.NDArray[np.int64]
 
 
 class Together:
@@ -29,7 +35,7 @@ class Together:
         self.tables = [table for entry in handed for table in entry.tables]
         mine = {id(table) for table in self.tables}
         self.behind = [optimizer.behind[table] for table in self.tables]
-        self.others = [own for w, own in optimizer.behind.items() if id(w) not in mine]
+        self.others = [(w, own) for w, own in optimizer.behind.items() if id(w) not in mine]
         place = {id(w): n for n, w in enumerate(optimizer.behind)}
         self.places = [place[id(table)] for table in self.tables]
         self.taken = torch.zeros(len(place), device="cpu")
@@ -42,8 +48,8 @@ class Together:
         return [table.data_ptr() for table in self.tables]
 
     def fits(self) -> bool:
-        """Whether all is where it was."""
-        return self._addresses() == self.addresses
+        """Whether all is where it was, and no other table has a gradient."""
+        return self._addresses() == self.addresses and all(w.grad is None for w, _ in self.others)
 
     def step(self, handed: Sequence[Handed]) -> bool:
         """Take a step, or none and return False."""
@@ -95,7 +101,53 @@ class Together:
         if not histories:
             none_needed = self.optimizer._history(self.group, 1, self.tables[0]) is None
             return [] if none_needed else None
-        if len(histories) < len(found) or any(id(own.history) in found for own in self.others):
+        if len(histories) < len(found) or any(id(own.history) in found for _, own in self.others):
             return None
         fit = all(h.steps < LENGTH - 1 and self.optimizer._fits(self.group, h) for h in histories)
         return histories if fit else None
+
+
+class CatchingUp:
+    """Tables that are read together: brings the rows that are read up to date, those of all tables of a width
+    in one call of C."""
+
+    def __init__(self, held: Sequence[tuple[Behind, Tensor]]) -> None:
+        self.held = held
+        self.owners = [own for own, _ in held]
+        self.seen: list[Tensor] = []
+        self.packs: list[tuple[list[int], Pack | None]] = []
+
+    def _prepare(self) -> None:
+        kinds: dict[tuple[int, torch.dtype], list[int]] = {}
+        for number, (own, weight) in enumerate(self.held):
+            if own.history is None:
+                continue  # it owes nothing, and has perhaps no states yet
+            kinds.setdefault((weight.shape[1], weight.dtype), []).append(number)
+        self.seen = [own.seen for own in self.owners]
+        rule, kept = self.owners[0].rule, self.owners[0].kept
+        self.packs = []
+        for of_kind in kinds.values():
+            visited = [own.visited(weight.data) for own, weight in (self.held[n] for n in of_kind)]
+            self.packs.append((of_kind, Pack.of(rule, kept, visited)))
+
+    def catch_up(self, ids: Ints, counts: Sequence[int]) -> bool:
+        """Bring rows up to date. ids, counts: for each table, where its rows' numbers are, int64, and how
+        many. Return False, and change nothing, where there is no kernel."""
+        for own in self.owners:
+            if own.history is not None and own.owes():
+                break
+        else:
+            return True
+        if not all(map(is_, self.seen, [own.seen for own in self.owners])) or not self.packs:
+            self._prepare()
+        if any(pack is None for _, pack in self.packs):
+            return False
+        histories = {id(own.history): own.history for own in self.owners}
+        structures = {key: h.in_c() for key, h in histories.items() if h is not None}
+        told = [ctypes.addressof(structures[id(own.history)]) if own.history is not None else 0
+                for own in self.owners]  # fmt: skip
+        many: Ints = np.array(counts, dtype=np.int64)
+        for of_kind, pack in self.packs:
+            assert pack is not None
+            pack.catch_up(ids[of_kind], many[of_kind], [told[n] for n in of_kind])
+        return True
