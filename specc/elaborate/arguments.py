@@ -14,8 +14,9 @@ from specc.elaborate.binding import Signature, bound, tell, tell_missing
 from specc.elaborate.lookup import axis_of_value
 from specc.elaborate.options import COUNT, is_count, static_or_layer
 from specc.elaborate.results import axis_variables, result_axes
+from specc.elaborate.scope import Entry, Scope
 from specc.elaborate.statics import describe_domain, in_domain, static
-from specc.elaborate.world import Entry, Fault, Given, LayerValue, Scope, Site, World, all_of
+from specc.elaborate.world import Fault, Given, LayerValue, Site, World, all_of
 from specc.ir.graph import Node
 from specc.report import Label
 from specc.source import Span

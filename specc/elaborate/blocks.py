@@ -16,8 +16,9 @@ from specc.elaborate.blame import CallSite, is_standard
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.contracts import check_results, declared_twice, record_attention
 from specc.elaborate.results import bind_results, name_axes
+from specc.elaborate.scope import Entry, Scope
 from specc.elaborate.statics import truth
-from specc.elaborate.world import Entry, Fault, Given, Scope, Site, World, all_of
+from specc.elaborate.world import Fault, Given, Site, World, all_of
 from specc.ir.graph import Node
 from specc.names.program import Module, taken
 from specc.report import Label

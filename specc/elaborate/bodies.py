@@ -6,7 +6,8 @@ signature means the axis that was bound to it, one that only its results have me
 
 from __future__ import annotations
 
-from specc.elaborate.world import Fault, Scope, Site
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import Fault, Site
 from specc.report import Label
 from specc.source import Span
 from specc.types.axis import Axis

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specc.elaborate.encodings import Encoding
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static, truth
-from specc.elaborate.world import Scope, Site, World
+from specc.elaborate.world import Site, World
 from specc.frozen import dataclass
 from specc.ir.graph import Node, TableRows, Weight
 from specc.ops import op

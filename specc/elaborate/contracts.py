@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from specc.elaborate.arguments import declared_width, is_ancestor
-from specc.elaborate.world import AttentionUse, Fault, Given, Scope, Site, World, all_of
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import AttentionUse, Fault, Given, Site, World, all_of
 from specc.ir.graph import AttentionRecord, Node
 from specc.report import Label
 from specc.syntax import tree

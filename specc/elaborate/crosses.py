@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
-from specc.elaborate.world import Fault, Scope
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import Fault
 from specc.ir.graph import FieldSpec
 from specc.source import Span
 from specc.syntax import tree

@@ -18,9 +18,10 @@ from specc.elaborate.lookup import axis_by_name
 from specc.elaborate.makers import made_names
 from specc.elaborate.options import values
 from specc.elaborate.scans import scan_value
+from specc.elaborate.scope import Entry, Scope
 from specc.elaborate.spaces import space_value
 from specc.elaborate.statics import describe_domain, in_domain, is_static, static, symbols_of
-from specc.elaborate.world import Entry, Fault, LayerValue, Scope, Site
+from specc.elaborate.world import Fault, LayerValue, Site
 from specc.elaborate.written import walk
 from specc.ir.graph import Node, Weight
 from specc.names.program import Taken

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
+from specc.elaborate.scope import Scope
 from specc.elaborate.sharding import SHARDED
-from specc.elaborate.world import Scope
 from specc.names.program import KIND_WORDS
 from specc.report import Label
 from specc.report.suggest import nearest

@@ -14,8 +14,9 @@ from typing import Any
 from specc.elaborate.encoding_call import Call, Encoding, read
 from specc.elaborate.encoding_options import OF_FIELDS, OF_TABLES, with_options
 from specc.elaborate.options import choice
+from specc.elaborate.scope import Entry
 from specc.elaborate.statics import static
-from specc.elaborate.world import Entry, Fault, Site
+from specc.elaborate.world import Fault, Site
 from specc.packages import ENCODINGS as OF_PACKAGES
 from specc.packages import offered
 from specc.report import Fix, Label

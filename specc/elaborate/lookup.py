@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import Site
 from specc.ir.graph import Node
 from specc.report import Label
 from specc.report.suggest import nearest

@@ -15,8 +15,9 @@ from specc.elaborate.bodies import static_axis
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.options import is_count
 from specc.elaborate.results import result_axes
+from specc.elaborate.scope import Entry, Scope
 from specc.elaborate.statics import is_static, static
-from specc.elaborate.world import Entry, Fault, Scope, Site
+from specc.elaborate.world import Fault, Site
 from specc.elaborate.written import children, references, walk
 from specc.frozen import dataclass
 from specc.ops import OPS, Effect, op

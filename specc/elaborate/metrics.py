@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.world import Site
 from specc.packages import METRICS as OF_PACKAGES
 from specc.packages import offered
 from specc.report.suggest import nearest

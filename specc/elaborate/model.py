@@ -26,11 +26,12 @@ from specc.elaborate.predictions import (
     output,
     prediction,
 )
+from specc.elaborate.scope import Scope
 from specc.elaborate.sharding import shard
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.training import batch_of, training
 from specc.elaborate.unmet import check_unmet
-from specc.elaborate.world import Fault, Scope, Seen, Site, World
+from specc.elaborate.world import Fault, Seen, Site, World
 from specc.elaborate.written import check_names
 from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, FieldSpec, Graph, Node, Output, Prediction, SpaceSpec

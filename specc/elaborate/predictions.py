@@ -13,8 +13,9 @@ from specc.elaborate.batches import across, among, differs, every_pair, log_freq
 from specc.elaborate.catalogue import Catalogue, catalogue, row_loss
 from specc.elaborate.declarations import LARGEST_WIDTH
 from specc.elaborate.keys import key_field
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static, truth
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.world import Site
 from specc.frozen import dataclass
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction
 from specc.ir.inputs import coupled, fields_of_losses, labels_read

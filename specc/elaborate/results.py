@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specc.elaborate.bodies import tell_clash
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import Site
 from specc.ir.graph import Node
 from specc.report import Label
 from specc.source import Span

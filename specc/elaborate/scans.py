@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from specc.elaborate.blocks import declare_name
 from specc.elaborate.lookup import axis_by_name, unwalked
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Frame, Scope, Site, all_of
+from specc.elaborate.world import Fault, Frame, Site, all_of
 from specc.ir.graph import Node, Region
 from specc.names.program import taken
 from specc.ops import op

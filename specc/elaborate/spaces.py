@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 from specc.elaborate.encodings import Encoding, encoding
 from specc.elaborate.lookup import origins
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Scope, Site, all_of
+from specc.elaborate.world import Fault, Site, all_of
 from specc.ir.graph import FieldSpec, Node, SpaceSpec, Weight
 from specc.ops import op
 from specc.report import Label

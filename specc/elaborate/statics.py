@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from specc.elaborate.lookup import axis_by_name
-from specc.elaborate.world import Aside, Entry, Fault, LayerValue, Scope, Site
+from specc.elaborate.scope import Entry, Scope
+from specc.elaborate.world import Aside, Fault, LayerValue, Site
 from specc.ir.graph import Node
 from specc.report.suggest import nearest
 from specc.syntax import tree

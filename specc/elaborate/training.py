@@ -10,8 +10,9 @@ from typing import Any
 
 from specc.elaborate.metrics import GROUPED, default_metric, metric_of
 from specc.elaborate.schedules import decay, duration
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Scope, Site
+from specc.elaborate.world import Fault, Site
 from specc.report.suggest import nearest, suggestion
 from specc.syntax import tree
 from specc.types.static import describe, is_number, real, whole_between

@@ -15,8 +15,9 @@ from typing import Any
 from specc.elaborate.arguments import declared_width
 from specc.elaborate.blame import is_standard
 from specc.elaborate.blocks import module_scope, results_of
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
-from specc.elaborate.world import Fault, Frame, LayerValue, Scope, Site, World
+from specc.elaborate.world import Fault, Frame, LayerValue, Site, World
 from specc.ir.graph import Node
 from specc.ops import op
 from specc.report import Diagnostic, Report, Severity

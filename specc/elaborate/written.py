@@ -12,8 +12,9 @@ from dataclasses import fields as dataclass_fields
 from specc.elaborate.binding import bound, unknown_option
 from specc.elaborate.builtins.signature import BUILTINS
 from specc.elaborate.options import INITIALIZERS
+from specc.elaborate.scope import Scope
 from specc.elaborate.statics import STATIC_CALLS
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.world import Site
 from specc.ops.plugins import offered
 from specc.syntax import tree
 

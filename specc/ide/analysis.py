@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from specc.driver import check_source
-from specc.elaborate.world import Scope, Site
+from specc.elaborate.scope import Scope
+from specc.elaborate.world import Site
 from specc.frozen import dataclass
 from specc.ide.names import Names, names_of
 from specc.ir.graph import Graph, Node

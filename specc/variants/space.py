@@ -16,9 +16,10 @@ from typing import Any
 
 from specc.elaborate.blocks import module_scope
 from specc.elaborate.meaning import world_of
+from specc.elaborate.scope import Scope
 from specc.elaborate.spaces import declare_axes
 from specc.elaborate.statics import domain_values, truth
-from specc.elaborate.world import Fault, Scope, Site
+from specc.elaborate.world import Fault, Site
 from specc.names.program import Program
 from specc.report import Report
 from specc.syntax import tree
