@@ -8,11 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from specc.cli.plan import command
 from specc.plan.cluster import cluster_of
 from specc.plan.sizes import SizeError
+from tests.plan.asked import run
 
 SPEC = """model small
 table items = vocab(1_000_000, 16)
@@ -31,12 +30,6 @@ def spec(tmp_path: Path) -> Path:
     path = tmp_path / "small.arec"
     path.write_text(SPEC)
     return path
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(command, [str(a) for a in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 @pytest.mark.parametrize("number", [1, 2, 8, 200])

@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from specc.cli.plan import command
 from specc.devices import from_yaml
 from specc.driver import load
+from tests.plan.asked import run
 
 SPEC = """model small
 param n_items = 1_000_000
@@ -35,12 +34,6 @@ def spec(tmp_path: Path) -> Path:
     path = tmp_path / "small.arec"
     path.write_text(SPEC)
     return path
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(command, [str(a) for a in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 def test_a_table_for_people(spec: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,17 @@ predict click: binary = concat(user, ad, interest(ad, history)) |> mlp([8]) |> l
 train { optimizer = adam(lr = 0.02), batch = 32, epochs = 3, metric = auc, group = user.id }
 """
 ITEMS = 20
+
+
+def interrupting(at: int | None) -> Callable[[object], None]:
+    """What interrupts this process, as Ctrl-C does, as a training tells its step `at`."""
+    steps = itertools.count(1)
+
+    def watch(progress: object) -> None:
+        if next(steps) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return watch
 
 
 def write_spec(folder: Path, text: str = SPEC) -> Path:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import struct
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,10 +15,10 @@ from click.testing import CliRunner, Result
 import specc
 from specc.cli import main
 from specc_runtime.record import RECORD, digest
-from specc_runtime.train import Interrupted, Logger, Progress, Recipe, Run, fit, loggers
+from specc_runtime.train import Interrupted, Logger, Recipe, Run, fit, loggers
 from specc_runtime.train.content import identity
 from specc_runtime.train.report import read_lines
-from tests.train.small import write_examples, write_spec
+from tests.train.small import interrupting, write_examples, write_spec
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +53,10 @@ def trained(
     **settings: Any,
 ) -> None:
     """Train for two epochs of 13 steps, each validated."""
-    steps = 0
-
-    def watch(progress: Progress) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == interrupted_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
     model = specc.compile(folder / "small.arec")
     recipe = Recipe.of(model.manifest).changed(epochs=2)
     held = [folder / "test.parquet"]
+    watch = interrupting(interrupted_at)
     fit(
         model, [folder / "train.parquet"], into, recipe, valid=held, loggers=[logger], watch=watch, **settings
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from specc_runtime.train import (
     evaluate_files,
     fit,
 )
-from tests.train.small import write_examples, write_spec
+from tests.train.small import interrupting, write_examples, write_spec
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +100,8 @@ def test_an_interrupted_training_goes_on_exactly(
 ) -> None:
     recipe = {"epochs": 2, "optimizer": optimizer, "lr": 0.05, "clip": 1.0}
     whole, expected = trained(spec, data, tmp_path / "whole", valid=True, **recipe)
-    seen = 0
-
-    def interrupt(progress: Progress) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        trained(spec, data, tmp_path / "part", interrupt, valid=True, **recipe)
+        trained(spec, data, tmp_path / "part", interrupting(step), valid=True, **recipe)
     resumed, done = trained(spec, data, tmp_path / "part", resume=True, valid=True, **recipe)
     assert same(weights(resumed), weights(whole))
     assert [{**e, "seconds": 0} for e in done.epochs] == [{**e, "seconds": 0} for e in expected.epochs]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from specc.cli import main
-from specc_runtime.train import Interrupted, Progress, Run
+from specc_runtime.train import Interrupted, Run
 from specc_runtime.train.report import JsonLines, read_lines
-from tests.train.small import write_examples, write_spec
+from tests.train.small import interrupting, write_examples, write_spec
 from tests.train.test_loop import trained
 
 
@@ -58,16 +56,8 @@ def test_a_training_tells_its_steps_and_epochs(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("step", [3, 13, 20])
 def test_what_was_told_is_told_once(folder: Path, tmp_path: Path, step: int) -> None:
     trained(folder / "small.arec", folder, tmp_path / "whole", epochs=2, valid=True)
-    seen = 0
-
-    def interrupt(progress: Progress) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
     with pytest.raises(Interrupted):
-        trained(folder / "small.arec", folder, tmp_path / "part", interrupt, epochs=2, valid=True)
+        trained(folder / "small.arec", folder, tmp_path / "part", interrupting(step), epochs=2, valid=True)
     with (tmp_path / "part" / "metrics.running.jsonl").open(
         "a"
     ) as file:  # as a kill between checkpoints leaves it
