@@ -69,7 +69,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
               (("requests", "sgd"), ("nested", "adam"))]  # fmt: skip
     asked = {"cases": cases, "ports": [free_port(), free_port()], "three": True}
     (folder / "asked.json").write_text(json.dumps(asked))
-    for code, out, err in ended(started(["-m", "tests.scale.pair", str(folder)], 3), 900):
+    for code, out, err in ended(started(["-m", "tests.scale.pair", str(folder)], 3), 7200):
         assert code == 0, out + err
     found = [json.loads((folder / f"found-{number}.json").read_text()) for number in range(2)]
     return folder, found[0], found[1]
