@@ -24,6 +24,7 @@ from specc.cli.models import manifest_from
 from specc.prepare import Global, PrepareError, Settings, build, events, prepare, scan
 from specc.prepare.mapped import map_all
 from specc.prepare.mapping import columns_alone
+from specc.prepare.run import MEMORY
 from specc.prepare.spark import session
 from specc.prepare.spark.files import find
 from specc.prepare.spark.reading import PATH, START, Told, look, read
@@ -35,8 +36,12 @@ from tests.data.test_prepare_slow import write
 ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("AREC_LONG"))
 SHIPPED = sorted((ROOT / "specs").glob("*.arec")) + sorted((ROOT / "specs/more").glob("*.arec"))
-CHOSEN = [path for path in SHIPPED if LONG or path.stem in ("afm", "dien", "dsin", "hstu", "xdeepfm")]
-WITHOUT_LOG = ("nrms", "gru4rec")  # news of words, and a click of its own: no log of events has them
+# Not of nrms: a log of events has no words of titles.
+OF_LOGS = [path for path in SHIPPED if path.stem != "nrms"]
+CHOSEN = [path for path in OF_LOGS if LONG or path.stem in ("afm", "dien", "dsin", "hstu", "xdeepfm")]
+ON_SPARK = [path for path in OF_LOGS if LONG or path.stem in ("dstn", "sim")]
+# What is drawn, whom it leaves out, and how users come apart.
+OTHERWISE = {"sampling": "popularity", "history_min": 2, "seed": 3, "utc_offset": 5.5}
 
 
 def some_events(count: int, seed: int = 1) -> list[Event]:
@@ -81,8 +86,8 @@ def whole(path: Path) -> pa.Table:
     return pa.concat_tables([pq.read_table(file) for file in files])
 
 
-def same_in_parts(model: Any, log: Path, folder: Path, settings: Settings) -> None:
-    done = prepare(model, log, folder / "data", settings)
+def same_in_parts(model: Any, log: Path, folder: Path, settings: Settings, memory: str = MEMORY) -> None:
+    done = prepare(model, log, folder / "data", settings, memory=memory)
     scan(model, log, settings).save(folder / "known")
     known = Global.load(folder / "known")
     table = pa.concat_tables(events(log, known))
@@ -108,10 +113,11 @@ def test_seven_parts_make_what_one_makes(tmp_path: Path, labelled: bool, samplin
 
 @pytest.mark.parametrize("spec", CHOSEN, ids=lambda path: str(path.stem))
 def test_seven_parts_of_a_shipped_spec(tmp_path: Path, spec: Path) -> None:
-    if spec.stem in WITHOUT_LOG:
-        return
     log = wide_log(tmp_path / "log.csv", 300)
-    same_in_parts(manifest_from(spec, {}), log, tmp_path, Settings(test="0.3", split={"words": "|"}))
+    model, usual = manifest_from(spec, {}), Settings(test="0.3", split={"words": "|"})
+    same_in_parts(model, log, tmp_path, usual)
+    if LONG:
+        same_in_parts(model, log, tmp_path / "otherwise", usual.model_copy(update=OTHERWISE), memory="1MB")
 
 
 TIMES = """model m
@@ -225,7 +231,8 @@ with started(dict(pair.split("=") for pair in conf)):
             files.is_remote = run.is_remote = lambda path: True
         try:
             done = prepare_on_spark(
-                job["manifest"], job["log"], folder / job["out"], Settings(**job["settings"]), True, conf=conf
+                job["manifest"], job["log"], folder / job["out"], Settings(**job["settings"]), True,
+                conf=conf, memory=job.get("memory", "2GB"),
             )
             names = ("name", "requests", "examples", "rows", "positives", "begin", "end")
             parts = [[getattr(f, n) for n in names] for f in done.files]
@@ -237,10 +244,55 @@ with started(dict(pair.split("=") for pair in conf)):
 """
 
 
+def on_spark(folder: Path, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What one session of Spark says of each job."""
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert found.stderr == ""
+    return [json.loads(line) for line in found.stdout.splitlines()]
+
+
+def same_as_here(folder: Path, job: dict[str, Any], about: dict[str, Any]) -> None:
+    """Whether what Spark wrote, and said, is what one machine writes and says."""
+    assert "error" not in about, about
+    out = str(job["out"])
+    done = prepare(
+        job["manifest"],
+        [Path(p) for p in job["log"]],
+        folder / f"{out}-here",
+        Settings(**job["settings"]),
+        True,
+    )
+    assert about["files"] == [
+        [f.name, f.requests, f.examples, f.rows, f.positives, f.begin, f.end] for f in done.files
+    ]
+    assert about["counts"] == [done.users, done.items, done.events]
+    assert about["settings"] == done.settings
+    assert about["times"] == done.times
+    assert about["notes"] == list(done.notes)
+    for part in ("train", "test", "requests"):
+        here, there = whole(folder / f"{out}-here" / f"{part}.parquet"), whole(folder / out / part)
+        assert here.schema.equals(there.schema)
+        assert rows(here) == rows(there)
+
+
+def of_shipped_specs(folder: Path) -> list[dict[str, Any]]:
+    """Jobs in which a task has little memory."""
+    log = wide_log(folder / "wide.csv", 300)
+    usual = {"test": "0.3", "split": {"words": "|"}}
+    return [
+        {"manifest": manifest_from(spec, {}), "log": [str(log)], "out": f"{spec.stem}{len(more)}",
+         "settings": {**usual, **more}, "memory": "1MB"}
+        for spec in ON_SPARK for more in ([{}, OTHERWISE] if LONG else [OTHERWISE])
+    ]  # fmt: skip
+
+
 @spark
 def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
     """One session: a CSV with bad lines, labels of a Parquet log, a fault, a file system that there is not,
-    and files that this machine does not see."""
+    files that this machine does not see, and shipped specs."""
     model, labelled = manifest(SPEC), manifest(LABELLED)
     log = write(tmp_path / "one.csv", some_events(400), False)
     log.write_text(log.read_text() + "u1,i1,x,pv,never,1.0,web\nu1\n")
@@ -261,30 +313,13 @@ def test_spark_makes_what_one_machine_makes(tmp_path: Path) -> None:
         {"manifest": model, "log": ["nowhere://x/y"], "out": "four", "settings": {}},
         {"manifest": model, "log": [f"file://{log}"], "out": "five", "settings": popular, "remote": True},
     ]
-    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert found.stderr == ""
-    said = [json.loads(line) for line in found.stdout.splitlines()]
+    shipped = of_shipped_specs(tmp_path)
+    said = on_spark(tmp_path, jobs + shipped)
+    for job, about in zip(shipped, said[len(jobs) :], strict=True):
+        same_as_here(tmp_path, job, about)
     for job, about in zip(jobs[:2], said[:2], strict=True):
-        assert "error" not in about, about
+        same_as_here(tmp_path, job, about)
         out = str(job["out"])
-        done = prepare(
-            job["manifest"], [Path(p) for p in job["log"]], tmp_path / f"{out}-here",
-            Settings(**job["settings"]), True,
-        )  # fmt: skip
-        assert about["files"] == [
-            [f.name, f.requests, f.examples, f.rows, f.positives, f.begin, f.end] for f in done.files
-        ]
-        assert about["counts"] == [done.users, done.items, done.events]
-        assert about["settings"] == done.settings
-        assert about["times"] == done.times
-        assert about["notes"] == list(done.notes)
-        for part in ("train", "test", "requests"):
-            here, there = whole(tmp_path / f"{out}-here" / f"{part}.parquet"), whole(tmp_path / out / part)
-            assert here.schema.equals(there.schema)
-            assert rows(here) == rows(there)
         listed = json.loads((tmp_path / out / "data.json").read_text())["files"]
         assert sum(entry["rows"] for name, entry in listed.items() if name.startswith("train/")) > 0
         for file in (tmp_path / out / "train").iterdir():
