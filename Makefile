@@ -25,10 +25,14 @@ export OMP_NUM_THREADS ?= 1
 	@touch $@
 
 # What lint, types and tests need beside it: tools, and every extra that runs on a CPU. The tests of Spark take Java
-# 17 as well: without, they are skipped.
+# 17 as well: without, they are skipped. TorchRec asks for the CUDA build of fbgemm and for an old torchmetrics, so what
+# it needs is named here.
 .venv/dev.stamp: .venv/arec.stamp
 	$(BIN)/$(PIP) --editable ./runtime --editable \
 		'.[dev,docs,lightning,lsp,mlflow,notebook,onnx,retrieval,serve,spark,sweep,tensorboard,wandb]'
+	$(BIN)/$(PIP) cloudpickle pyre-extensions 'pyvers<0.3' tqdm
+	$(BIN)/$(PIP) --no-deps tensordict torchrec fbgemm-gpu-cpu \
+		|| echo "TorchRec has no wheels for this machine: what tests it is skipped"
 	@touch $@
 
 install: .venv/arec.stamp

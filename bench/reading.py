@@ -1,11 +1,12 @@
 """Whether reading keeps up with training: rows a second of both, for each of the seven models.
 
-    python -m bench.reading [--rows 100000] [--batch 512] [--only din]
+    python -m bench.reading [--rows 100000] [--batch 512] [--ranks 1] [--only din]
 
 A file of Parquet with the lengths that the bench's tasks have is read by a `Stream`, shuffled, encoded and
 cut into batches; beside it a training step of the same model on such batches. Both are processor seconds of
 one process with one thread of torch: of the reader those of its threads together, the best of three epochs;
-of the step the quickest of some.
+of the step the quickest of some. Of several ranks, rows and steps are those of one: it decodes all rows of a
+file, and encodes its part of them.
 """
 
 from __future__ import annotations
@@ -65,13 +66,14 @@ def lists(values: pa.Array, lengths: torch.Tensor) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
-def read(model: Model, task: Task, rows: int, folder: Path) -> float:
-    """Processor seconds of an epoch of batches of a file with so many rows."""
+def read(model: Model, task: Task, rows: int, ranks: int, folder: Path) -> float:
+    """Processor seconds of a rank's epoch of batches of a file with so many rows."""
     path = folder / f"{task.model}.parquet"
     table = table_of(model, batch_of(model, replace(task, batch=rows)))
     pq.write_table(table, path, row_group_size=1 << 16)
     source = Examples([path], columns_of(model.manifest))
-    stream = Stream(source, Encoders.learn(model.manifest, source.tables()), task.batch)
+    encoders = Encoders.learn(model.manifest, source.tables())
+    stream = Stream(source, encoders, task.batch * ranks, ranks=ranks)
     return min(_seconds(stream) for _ in range(3))
 
 
@@ -95,8 +97,9 @@ def stepped(task: Task) -> float:
 @click.command()
 @click.option("--rows", default=100_000, show_default=True, help="Examples in a file.")
 @click.option("--batch", default=512, show_default=True, help="Examples a step; 512 is a recipe's default.")
+@click.option("--ranks", default=1, show_default=True, help="Processes that train together.")
 @click.option("--only", multiple=True, help="Only these models.")
-def main(rows: int, batch: int, only: tuple[str, ...]) -> None:
+def main(rows: int, batch: int, ranks: int, only: tuple[str, ...]) -> None:
     """Rows a second of reading and of training."""
     torch.set_num_threads(1)
     click.echo(f"{'model':<8}{'reading':>12}{'training':>12}{'reading takes of a step':>26}")
@@ -106,7 +109,7 @@ def main(rows: int, batch: int, only: tuple[str, ...]) -> None:
                 continue
             task = replace(task, batch=batch)
             torch.manual_seed(0)
-            reading = rows / read(compiled(task), task, rows, Path(name))
+            reading = rows / ranks / read(compiled(task), task, rows, ranks, Path(name))
             training = batch / stepped(task)
             share = training / reading
             click.echo(f"{task.model:<8}{reading:>12,.0f}{training:>12,.0f}{share:>26.1%}")

@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from specc.driver import load
 from specc.ir.graph import Graph
 from specc.testing.batches import random_batch
 from specc.testing.subject import ROWS, Subject
-from specc_runtime import Batch, Model, ranks
+from specc_runtime import Batch, Model, ops, ranks
 from specc_runtime.data.select import part
 from specc_runtime.encode.labels import of_requests
 from specc_runtime.train import Interrupted, Progress, Recipe, fit
@@ -125,11 +126,11 @@ def compared(path: Path, rule: str, joined: ranks.Ranks) -> float:
 
 def compare_all(folder: Path, cases: list[dict[str, str]], joined: ranks.Ranks) -> dict[str, float]:
     # What is drawn for an example differs, as each process draws for its own.
-    kept, torch.nn.functional.dropout = torch.nn.functional.dropout, lambda x, *_, **__: x
-    try:
+    with (
+        mock.patch.object(torch.nn.functional, "dropout", lambda x, *_, **__: x),
+        mock.patch.object(ops, "bernoulli", lambda p, training: p.round()),
+    ):
         return {c["name"]: compared(Path(c["path"]), c["rule"], joined) for c in cases}
-    finally:
-        torch.nn.functional.dropout = kept
 
 
 # ------------------------------------------------------------------ whole trainings
