@@ -93,10 +93,13 @@ def map_fields(
     faults: list[str] = []
     fields: dict[str, FieldSource] = {}
     inputs: dict[str, Input] = {}
+    shared: dict[Any, FieldSource] = {}
     paths = {f["path"] for f in manifest["fields"]}
     faults += [f"the spec has no field `{n}`{close(n, paths)}" for n in settings.fields if n not in paths]
     for field in manifest["fields"]:
-        source = settings.fields.get(field["path"]) or _field(field, columns)
+        source = settings.fields.get(field["path"]) or shared.get(_written(field)) or _field(field, columns)
+        if source is not None and source.attribute == "age" and _of_request(field) and "age" in columns.log:
+            source = FieldSource(column="age")  # how long ago an example is, is 0 in all of them
         if source is None:
             faults.append(_unclear(field, columns))
             continue
@@ -106,12 +109,21 @@ def map_fields(
             )
         wrong = _check(field, source, columns)
         faults += wrong
-        fields[field["path"]] = source
+        fields[field["path"]] = shared[_written(field)] = source
         name = source.column or source.attribute
         if not wrong and name is not None and (source.column or name in ("category", "behaviour")):
             inputs[field["path"]] = _input(field, name, columns, settings)
     faults += _one_column_each(manifest, fields, events)
     return fields, inputs, faults
+
+
+def _written(field: Mapping[str, Any]) -> Any:
+    """Return what fields have in common that are read from one column in one way."""
+    return field["column"], field["space"], encoding_of(field)
+
+
+def _of_request(field: Mapping[str, Any]) -> bool:
+    return field["role"] == "request" and not field["axes"]
 
 
 def encoding_of(field: Mapping[str, Any]) -> str:
@@ -153,7 +165,9 @@ def _field(field: Mapping[str, Any], columns: Columns) -> FieldSource | None:
     for meaning in ("user", "item", "category", "behaviour"):
         if is_known(name, meaning):
             return FieldSource(attribute=meaning) if columns.has(meaning) else None
-    placed = bool(field["axes"]) or field["role"] == "candidate"
+    placed = not _of_request(field)
+    if not placed and name == "age" in columns.log:
+        return FieldSource(column=name)
     for meaning, names in _TIMES.items():
         if name in names and (placed or meaning in ("hour", "weekday")):
             return FieldSource(attribute=meaning)
@@ -167,7 +181,7 @@ def _field(field: Mapping[str, Any], columns: Columns) -> FieldSource | None:
 
 
 def _check(field: Mapping[str, Any], source: FieldSource, columns: Columns) -> list[str]:
-    path, of_request = field["path"], field["role"] == "request" and not field["axes"]
+    path, of_request = field["path"], _of_request(field)
     if source.column is not None:
         if source.column not in columns.log and source.column not in columns.items:
             known = {*columns.names, *ATTRIBUTES}
@@ -188,6 +202,8 @@ def _check(field: Mapping[str, Any], source: FieldSource, columns: Columns) -> l
         return [f"`{path}`: the log has no column of {source.attribute}; name it with --columns"]
     if source.attribute == "behaviour" and not field["axes"]:
         return [f"`{path}`: the behaviour of the example itself is what its label says"]
+    if source.attribute == "age" and of_request:
+        return [f"`{path}`: how long ago an example is, is 0 in all of them; a sequence's events have an age"]
     if source.attribute in ("item", "category") and of_request:
         return [f"`{path}`: the {source.attribute} of the example is its candidate's; "
                 "a field of the request would give the label away"]  # fmt: skip

@@ -151,6 +151,32 @@ def test_two_spaces_read_one_column_if_they_take_the_same(tmp_path: Path) -> Non
         made(text.replace("again", "noise"), tmp_path, rows, negatives=1)
 
 
+AGES = """model m
+space user from request { id: vocab(100, 4), age: vocab(100, 4) }
+space ad from candidate { item: vocab(100, 4), other: vocab(100, 4) from "ad_item" }
+predict click: binary = concat(user, ad) |> linear(1)
+"""
+
+
+def test_an_age_of_a_person_is_no_time_that_passed(tmp_path: Path) -> None:
+    lines = [f"u{n % 3},{n % 5},{1_600_000_000 + n},{20 + n % 3}" for n in range(30)]
+    log = tmp_path / "log.csv"
+    log.write_text("\n".join(["user,item,time,age", *lines]) + "\n")
+    for fields in ({}, {"user.age": {"attribute": "age"}}):
+        done = prepare(
+            manifest(AGES), log, tmp_path / "out", Settings(test="0.2", fields=fields), overwrite=True
+        )
+        rows = pq.read_table(done.files[0].path).to_pylist()
+        assert {(row["user_id"], int(row["user_age"])) for row in rows} == {
+            ("u0", 20),
+            ("u1", 21),
+            ("u2", 22),
+        }
+    log.write_text("\n".join(["user,item,time", *(line.rpartition(",")[0] for line in lines)]) + "\n")
+    with pytest.raises(PrepareError, match="`user.age`: how long ago an example is, is 0 in all of them"):
+        prepare(manifest(AGES), log, tmp_path / "out", Settings(fields={"user.age": {"attribute": "age"}}))
+
+
 def test_sessions_that_are_short_are_left_out(tmp_path: Path) -> None:
     rows = [("a", 1, "x", "pv", DAY), ("a", 2, "x", "pv", DAY + HOUR), ("a", 3, "x", "pv", DAY + HOUR + 9),
             ("a", 4, "x", "pv", DAY + 2 * HOUR), ("a", 5, "x", "pv", DAY + 2 * HOUR + 9),
