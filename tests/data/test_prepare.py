@@ -173,7 +173,7 @@ def test_an_age_of_a_person_is_no_time_that_passed(tmp_path: Path) -> None:
             ("u2", 22),
         }
     log.write_text("\n".join(["user,item,time", *(line.rpartition(",")[0] for line in lines)]) + "\n")
-    with pytest.raises(PrepareError, match="`user.age`: how long ago an example is, is 0 in all of them"):
+    with pytest.raises(PrepareError, match=r"`user\.age`: how long ago an example is, is 0 in all of them"):
         prepare(manifest(AGES), log, tmp_path / "out", Settings(fields={"user.age": {"attribute": "age"}}))
 
 
