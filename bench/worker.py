@@ -16,12 +16,13 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from math import prod
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contender import DEVICE, Absent, Contender
 from bench.tasks import Task
@@ -104,10 +105,15 @@ def operations(work: Callable[[], Any]) -> int:
     """Multiplications and additions of a run's matrix products, as far as they are calls of torch."""
     aten = torch.ops.aten
     # It knows neither of those that add to a matrix in place.
-    more = {aten.addmm_: flop_registry[aten.addmm], aten.baddbmm_: flop_registry[aten.baddbmm]}
+    more = {aten.addmm_: added, aten.baddbmm_: added}
     with FlopCounterMode(display=False, custom_mapping=more) as counter:
         work()
     return counter.get_total_flops()
+
+
+def added(_: Any, a: Sequence[int], b: Sequence[int], **__: Any) -> int:
+    """The operations of a product that is added to something, of shapes [..., m, k] and [..., k, n]."""
+    return 2 * prod(a) * b[-1]
 
 
 def resident(key: str) -> int:

@@ -34,6 +34,9 @@ class Choice:
 ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
 # Of every position: torch has some calls for each block of sequences of like length.
 SELF_ATTENTION_IN_C = Choice("in C", 2**14, "the keys", "in torch, over sequences of like length")
+# A matrix for each of the other factor's rows, which is in the way where it is larger than a core's cache.
+PAIRED_IN_C = Choice("in C, a matrix a segment", 2**14, "the rows", "in torch, a few rows at a time")
+LARGEST_OF_A_SEGMENT = 2**15
 PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
 # Below that to go from request to request takes longer than it saves.
 ATTENTION_BY_REQUEST = Choice(

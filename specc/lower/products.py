@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 from specc.ir.graph import Node, axis_of
+from specc.lower import choices
 from specc.lower.body import Body, matrices, with_examples
 from specc.lower.program import Record, Value
 from specc.lower.shape import Shape, whole_shape
@@ -104,4 +106,9 @@ def paired(body: Body, node: Node) -> Value:
         factors.append(Record("Factor", parts, body.looked_up(x) if source.type.axes else {}))
     added = tuple(b for b in biases if b is not None)
     bias_sum = Record("sum", added) if added else None
-    return body.make("paired", *factors, matrix, bias_sum, body.rows(shape.domain, node), like=node)
+    options: dict[str, Any] = {}
+    width = body.nodes[node.inputs[0]].type.width
+    if matrix is not None and width * node.type.width <= choices.LARGEST_OF_A_SEGMENT:
+        options["in_c_from"] = choices.PAIRED_IN_C
+    rows = body.rows(shape.domain, node)
+    return body.make("paired", *factors, matrix, bias_sum, rows, like=node, options=options)

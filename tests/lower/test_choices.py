@@ -37,6 +37,22 @@ def test_attention_of_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
     assert costs[0] != costs[1], "the planner goes by the program's number"
 
 
+def test_products_of_a_candidate_and_a_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "PAIRED_IN_C", replace(choices.PAIRED_IN_C, least=77))
+    assert "the rows have 77 numbers" in print_program(lower(graph_of("din")))
+    assert "in_c_from=77" in emit(graph_of("din"))["model.py"]
+    monkeypatch.setattr(choices, "LARGEST_OF_A_SEGMENT", 3)
+    assert "in_c_from" not in emit(graph_of("din"))["model.py"]
+
+
+def test_attention_of_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "SELF_ATTENTION_IN_C", replace(choices.SELF_ATTENTION_IN_C, least=77))
+    program = lower(graph_of("dsin"))
+    assert "the keys have 77 numbers" in print_program(program)
+    assert any("attention of every position, in C where the keys have 77" in str(s) for s in speeds(program))
+    assert "in_c_from=77" in emit(graph_of("dsin"))["model.py"]
+
+
 def test_steps_of_recurrences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "STEPS_IN_C", replace(choices.STEPS_IN_C, least=77))
     assert "the values of its steps have 77 numbers" in print_program(lower(graph_of("dien")))

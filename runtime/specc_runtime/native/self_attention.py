@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from specc_runtime.native import build, source
+from specc_runtime.native import build, small, source
 from specc_runtime.native.say import say
 from specc_runtime.ops.autocast import in_single
 
@@ -24,73 +24,10 @@ from specc_runtime.ops.autocast import in_single
 SIGHTS = ("all", "until", "before", "others")
 # Queries that are computed at a time.
 _QUERIES = 48
-_WHOLE = 16
 
 # H: the number of heads. HK and HV: those of keys and values, H or 1 (shared). D and E: their widths; DP and
 # EP: these up to whole vectors. A: queries at a time.
 _TEXT = """\
-#include <string.h>
-
-#define INLINE static inline __attribute__((always_inline, unused))
-#define LANES PRAGMA(omp simd)
-#define WHOLE(n) (((n) + 15) / 16 * 16)
-#define VECTOR (int64_t)(64 / sizeof(real))
-typedef real vector __attribute__((vector_size(64)));
-
-INLINE vector load_(const real *x)
-{
-    vector found;
-    memcpy(&found, x, sizeof found);
-    return found;
-}
-
-/* A vector of each of some rows: y[r] = (or +=, with `add`) sum over c < k, a[r * ra + c * sa] b[c * sb]. */
-INLINE void some_(int64_t rows, int64_t k, const real *a, int64_t ra, int64_t sa, const real *b, int64_t sb,
-                  real *y, int64_t ry, int add)
-{
-    vector sum[6];
-    for (int64_t r = 0; r < rows; r++) sum[r] = add ? load_(y + r * ry) : (vector){0};
-    for (int64_t c = 0; c < k; c++) {
-        const vector of = load_(b + c * sb);
-        for (int64_t r = 0; r < rows; r++) sum[r] += a[r * ra + c * sa] * of;
-    }
-    for (int64_t r = 0; r < rows; r++) memcpy(y + r * ry, &sum[r], sizeof(vector));
-}
-
-/* The same of n rows and m columns, a multiple of a vector's. */
-INLINE void times_(int64_t n, int64_t k, int64_t m, const real *a, int64_t ra, int64_t sa, const real *b,
-                   int64_t sb, real *y, int64_t ry, int add)
-{
-    for (int64_t r = 0; r < n; r += 6, a += 6 * ra, y += 6 * ry)
-        for (int64_t j = 0; j < m; j += VECTOR)
-            switch (n - r) {
-            case 1: some_(1, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
-            case 2: some_(2, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
-            case 3: some_(3, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
-            case 4: some_(4, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
-            case 5: some_(5, k, a, ra, sa, b + j, sb, y + j, ry, add); break;
-            default: some_(6, k, a, ra, sa, b + j, sb, y + j, ry, add);
-            }
-}
-
-/* n rows of w numbers times `by`, one after another and filled up with 0 to `wide`. */
-INLINE void packed_(int64_t n, int64_t w, int64_t wide, const real *x, int64_t stride, real by, real *y)
-{
-    for (int64_t r = 0; r < n; r++, x += stride, y += wide) {
-        LANES for (int64_t c = 0; c < w; c++) y[c] = x[c] * by;
-        for (int64_t c = w; c < wide; c++) y[c] = 0;
-    }
-}
-
-/* The same turned: w rows of n numbers. */
-INLINE void turned_(int64_t n, int64_t w, int64_t wide, const real *x, int64_t stride, real *y)
-{
-    for (int64_t c = 0; c < w; c++) {
-        for (int64_t r = 0; r < n; r++) y[c * wide + r] = x[r * stride + c];
-        for (int64_t r = n; r < wide; r++) y[c * wide + r] = 0;
-    }
-}
-
 INLINE void added_(int64_t n, int64_t w, int64_t wide, const real *x, real *y, int64_t stride)
 {
     for (int64_t r = 0; r < n; r++)
@@ -206,11 +143,11 @@ void backward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real 
 def library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": _QUERIES}
-    sizes |= {"DP": _whole(width), "EP": _whole(value_width)}
+    sizes |= {"DP": small.whole(width), "EP": small.whole(value_width)}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
     single = dtype == torch.float32
     try:
-        library = build.library(source.file([text], single))
+        library = build.library(source.file([small.TEXT, text], single))
     except build.Failed as e:
         say(str(e))
         return None
@@ -246,20 +183,15 @@ def attend_all(
     if kernel is None:
         return None
     begins = [torch.nn.functional.pad(x.cumsum(0), (1, 0)) for x in (asked, known)]
-    longest = _whole(int(known.max()))
+    longest = small.whole(int(known.max()))
     given = (begins, longest, scale, SIGHTS.index(where))
     found: Tensor = _Attention.apply(kernel, given, query, key, value)  # type: ignore[no-untyped-call]
     return found
 
 
-def _whole(numbers: int) -> int:
-    """Return numbers up to whole vectors, in single and in double precision."""
-    return -(-numbers // _WHOLE) * _WHOLE
-
-
 def _room(query: Tensor, value: Tensor, longest: int) -> Tensor:
     """Return memory for one sequence and some of its queries."""
-    d, e = _whole(query.shape[2]), _whole(value.shape[2])
+    d, e = small.whole(query.shape[2]), small.whole(value.shape[2])
     return query.new_empty(longest * (3 * d + 2 * e + 2 * _QUERIES) + _QUERIES * (2 * d + 2 * e))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from specc_runtime.native import attention, build, gather, pairs, scoring, self_attention, sources
+from specc_runtime.native import attention, build, gather, paired, pairs, scoring, self_attention, sources
 
 
 @contextmanager
@@ -17,6 +17,7 @@ def used() -> Iterator[dict[str, Path]]:
     sources.functions.cache_clear()
     attention.library.cache_clear()
     gather.library.cache_clear()
+    paired.library.cache_clear()
     pairs.library.cache_clear()
     scoring.library.cache_clear()
     self_attention.library.cache_clear()

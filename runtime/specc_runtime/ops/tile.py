@@ -18,10 +18,15 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows
+from specc_runtime.native import paired as native_paired
+from specc_runtime.native.say import wanted
 from specc_runtime.native.tile import TileInC
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Again, Part
 from specc_runtime.tracing import untraced
+
+# From how many rows of the result on a row of the other factor is worth a matrix of its own.
+_ROWS_EACH = 6
 
 # How many numbers the largest value of a tile has: in single precision a megabyte, which fits in a core's
 # cache. With smaller tiles the calls of torch would take most of the time.
@@ -122,12 +127,25 @@ class Factor(NamedTuple):
 
 
 @untraced
-def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, rows: Rows) -> Tensor:
+def paired(
+    a: Factor,
+    b: Factor,
+    matrix: Tensor | None,
+    bias: Tensor | None,
+    rows: Rows,
+    in_c_from: int | None = None,
+) -> Tensor:
     """Return matrix (a * b) + a.matrix a + b.matrix b + bias at every row, [rows.count, n]; without any
     matrix the sum of a * b over channels, [rows.count, ..., 1], with the dimensions that both have between.
 
-    matrix [n, w], bias [n].
+    matrix [n, w], bias [n]. in_c_from: from how many numbers in the factor that has the rows of the result on
+    the kernel in C is used; None: never.
     """
+    if in_c_from is not None and matrix is not None:
+        for few, many in ((a, b), (b, a)):
+            in_c = _by_segment(few, many, matrix, bias, rows, in_c_from)
+            if in_c is not None:
+                return in_c
     given: list[Tensor | None] = []
     for factor in (a, b):
         places = _places(rows, factor.of, factor.x)
@@ -140,6 +158,23 @@ def paired(a: Factor, b: Factor, matrix: Tensor | None, bias: Tensor | None, row
     again = Again.of(a.x, a.looked_up), Again.of(b.x, b.looked_up)
     found: Tensor = _Paired.apply(again, matrix, *given)  # type: ignore[no-untyped-call]
     return found if bias is None else found + bias
+
+
+def _by_segment(
+    few: Factor, many: Factor, matrix: Tensor, bias: Tensor | None, rows: Rows, least: int
+) -> Tensor | None:
+    """Return the same in C, where each row of one factor has a run of rows in the other, or None."""
+    if many.of is not rows or few.of is not rows.prefix or many.x.numel() < max(least, 1):
+        return None
+    # To make a segment's matrix, and what its gradient gives, is as much work as some of its rows.
+    if rows.count < _ROWS_EACH * few.of.count or many.x.dim() > 2 or not wanted(many.x.device, many.x.dtype):
+        return None
+    if few.x.dtype is not many.x.dtype or torch.is_autocast_enabled("cpu"):
+        return None
+    added = None if few.matrix is None else F.linear(few.x, few.matrix, bias)
+    again = Again.of(many.x, many.looked_up)
+    found = native_paired.paired(many.x, few.x, matrix, many.matrix, added, rows.lengths, again)
+    return found if found is None or added is not None or bias is None else found + bias
 
 
 def _places(rows: Rows, of: Rows | None, x: Tensor) -> Tensor | None:
