@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -38,9 +39,16 @@ from specc.cli.models import ModelFolder, trained_from, trust_option
     metavar="NAME",
     help="A prediction or output that is wanted; else all. Repeatable.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @trust_option
 def command(
-    model_path: Path, output: Path | None, format: str, form: str, only: tuple[str, ...], untrusted: bool
+    model_path: Path,
+    output: Path | None,
+    format: str,
+    form: str,
+    only: tuple[str, ...],
+    as_json: bool,
+    untrusted: bool,
 ) -> None:
     """Write the trained MODEL as a program that needs neither specc nor its runtime.
 
@@ -68,4 +76,8 @@ def command(
         raise SystemExit(FAULTS) from None
     except (ExportError, FileError) as error:
         fail(str(error))
+    if as_json:
+        said = {"output": str(output), "format": format, "form": form, "difference": apart}
+        click.echo(json.dumps(said, indent=2))
+        return
     click.echo(f"{output}: {format}, at most {apart:.1e} off the model", err=True)

@@ -64,13 +64,15 @@ def test_a_file_gives_what_the_model_gives(kind: str, model: Path, tmp_path: Pat
     if kind == "onnx" and not ONNX:
         pytest.skip("the extra onnx is not installed")
     path = tmp_path / f"shop.{kind}"
-    done = run("export", model, "-o", path, "--format", kind)
+    done = run("export", model, "-o", path, "--format", kind, "--json")
     assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["output"], told["format"], told["form"]) == (str(path), kind, "request")
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.about"]
     said = json.loads((about(path) / "export.json").read_text())
     names = [x["name"] for x in said["signature"]["inputs"]]
     assert names == ["user_id", "user_city", "ad_item", "history_item"]
-    assert said["difference"] <= 1e-5
+    assert said["difference"] == told["difference"] <= 1e-5
     loaded, (own, encoders) = load_exported(path, threads=1), load_trained(model)
     requests = [
         {"user_id": 3, "user_city": "a", "ad_item": [1, 2, 3], "history_item": [4, 5]},

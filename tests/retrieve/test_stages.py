@@ -35,7 +35,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 
 def asked(service: Service, request: Any, wish: Wish) -> dict[str, Any]:
-    return service.answer(service.scorer, json.dumps(request).encode(), wish)
+    return service.answer(service.scorer, json.dumps(request).encode(), wish).row
 
 
 def test_a_served_answer_is_a_line_of_the_command(

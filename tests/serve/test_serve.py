@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import re
@@ -140,17 +141,19 @@ def test_an_answer_is_a_line_of_specc_score(served: Served, tmp_path: Path) -> N
                     assert found[name] == wanted[name]
 
 
+PATHS = "there are POST /score, GET /health, GET /metrics, POST /reload, GET /openapi.json"
 BAD: list[tuple[str, Any, str]] = [
     ("", b"{", "the request is not JSON"),
     ("", b'{"user_id": "u1",\n "ad_item": x}', "(line 2, column 13)"),
     ("", b"\xff", "not UTF-8: byte 1"),
     ("", b'{"user_age": NaN}', "NaN is no number"),
+    ("", b'{"user_age": 3, "user_id": "u1", "user_age": 4}', "`user_age` is there twice"),
     ("", b"[" * 9000, "nested too deeply"),
     ("", [1], "a request is an object of columns, and this is a list"),
     ("", {"other": 1}, "it has none of the model's columns"),
     ("", {**request(1), "ad_slot": [0, 1, 9]}, "column `ad_slot`, item 3: 9 is not one of the ids 0 to 4"),
     ("", {**request(1), "ad_slot": [0, 1]}, "ad_slot"),
-    ("", {**request(1), "user_age": "old"}, "column `user_age`"),
+    ("", {**request(1), "user_age": "old"}, "request, row 1, column `user_age`"),
     ("", {**request(1), "ad_price": 3}, "ad_price"),
     ("", request(1, 51), "51 candidates; at most 50"),
     ("?top=0", request(1), "`top`"),
@@ -242,6 +245,7 @@ def test_health_metrics_and_schema(served: Served) -> None:
     counts = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
     assert float(counts['arec_requests_total{status="200"}']) >= 2
     assert float(counts["arec_states_hits"]) >= 1
+    assert float(counts["arec_candidates_total"]) >= 2 * len(request(77)["ad_price"]) > 0
     assert 0 < float(counts["arec_states_bytes"]) < 64 << 20
     assert float(counts["arec_score_seconds_count"]) >= 2
     schema = served.ask("GET", "/openapi.json")[1]["paths"]["/score"]["post"]
@@ -249,6 +253,18 @@ def test_health_metrics_and_schema(served: Served) -> None:
     assert set(columns) == set(request(0))
     assert columns["ad_price"]["type"] == ["array", "null"]
     assert columns["user_age"]["type"] == ["number", "string", "null"]
+
+
+def test_what_is_not_there_and_what_is_packed_is_told(served: Served) -> None:
+    assert served.ask("GET", "/score") == (405, {"error": f"there is no GET /score; {PATHS}"})
+    assert served.ask("GET", "/scores") == (404, {"error": f"there is no GET /scores; {PATHS}"})
+    connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
+    packed = gzip.compress(json.dumps(request(1)).encode())
+    connection.request("POST", "/score", packed, {"content-encoding": "gzip"})
+    answer = connection.getresponse()
+    told = json.loads(answer.read())["error"]
+    connection.close()
+    assert (answer.status, told) == (400, "the request is packed (gzip): send it as it is")
 
 
 def test_many_clients_get_their_own_answers(served: Served) -> None:

@@ -25,6 +25,7 @@ from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, consistent
 
 PLAIN = Dialect()
+_ORIGIN = Origin("data")
 # By model the encoders that were saved with it, and the hash of the weights that it had then.
 _KNOWN: WeakKeyDictionary[Model, tuple[str | None, Encoders]] = WeakKeyDictionary()
 
@@ -50,7 +51,7 @@ def encoded(
         labels = all(p["column"] in names for p in encoders.manifest["predictions"])
     columns = columns_of(encoders.manifest, candidates=candidates, labels=labels)
     table = table_in(data, columns, Typing(dialect))
-    return encoders.encode(table, Origin("data"), candidates=candidates, labels=labels)
+    return encoders.encode(table, _ORIGIN, candidates=candidates, labels=labels)
 
 
 def encoders_of(source: Encoders | Model | str | Path) -> Encoders:
@@ -86,9 +87,8 @@ def column_names(data: Any) -> list[str]:
     )
 
 
-def table_in(data: Any, columns: Mapping[str, Column], typing: Typing) -> pa.Table:
+def table_in(data: Any, columns: Mapping[str, Column], typing: Typing, origin: Origin = _ORIGIN) -> pa.Table:
     """The wanted columns of data in memory, typed. Raises DataError with every fault."""
-    origin = Origin("data")
     names = column_names(data)
     twice = [n for n in dict.fromkeys(names) if names.count(n) > 1 and n in columns]
     if twice:

@@ -91,7 +91,7 @@ class Retriever:
         try:
             batch = self._quick.batch(request)
         except Unusual:
-            return self.of_table(table_in([request], self._columns, Typing(PLAIN)), _ORIGIN, k)
+            return self.of_table(table_in([request], self._columns, Typing(PLAIN), _ORIGIN), _ORIGIN, k)
         return self._nearest(batch, _ORIGIN, k)
 
     def of_table(self, table: pa.Table, origin: Origin, k: int) -> Found:

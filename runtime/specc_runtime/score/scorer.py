@@ -153,7 +153,7 @@ class Scorer:
         try:
             return self._quick.batch(request)
         except Unusual:
-            table = table_in([request], self._columns, Typing(PLAIN))
+            table = table_in([request], self._columns, Typing(PLAIN), _ORIGIN)
             return self.encoders.encode(table, _ORIGIN, candidates=self.candidates, labels=False)
 
     def _outputs(self, batch: Batch) -> Mapping[str, Tensor]:

@@ -25,6 +25,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from specc_runtime.devices import DeviceError
@@ -32,10 +33,13 @@ from specc_runtime.files import FileError
 from specc_runtime.record import ArtefactError
 from specc_runtime.retrieval import RetrievalError, Stages
 from specc_runtime.serve.schema import answer_schema, found_schema, request_schema
-from specc_runtime.serve.service import BadRequest, Service, Wish
+from specc_runtime.serve.service import Answer, BadRequest, Service, Wish
 
 T = TypeVar("T")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+_PATHS = ("POST /score", "GET /health", "GET /metrics", "POST /reload", "GET /openapi.json")
 
 
 class _TooLarge(Exception):
@@ -104,10 +108,15 @@ def application(service: Service, threads: int) -> FastAPI:
         try:
             async with asyncio.timeout(limits.seconds):
                 body = await _body(request, limits.body)
+            if (packed := request.headers.get("content-encoding", "identity")) != "identity":
+                raise BadRequest(f"the request is packed ({packed}): send it as it is")
             begin = time.perf_counter()
             wish = _wish(request, top, by, seed)
-            found = await _within(app.state.scoring, lambda: _json(service.answer(scorer, body, wish)))
+            found, number = await _within(
+                app.state.scoring, lambda: _written(service.answer(scorer, body, wish))
+            )
             metrics.seconds.observe(time.perf_counter() - begin)
+            metrics.candidates.inc(number)
             response = Response(found, media_type="application/json")
         except TimeoutError:
             what = f"the request did not arrive within {limits.seconds:g} seconds"
@@ -129,6 +138,11 @@ def application(service: Service, threads: int) -> FastAPI:
         metrics.requests.labels("400").inc()
         what = "; ".join(f"`{name}`: {message}" for name, message in faults)
         return _fault(400, {"error": what, "parameter": faults[0][0]})
+
+    @app.exception_handler(HTTPException)
+    async def tell(request: Request, error: HTTPException) -> Response:
+        what = f"there is no {request.method} {request.url.path}; there are {', '.join(_PATHS)}"
+        return _fault(error.status_code, {"error": what})
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -192,6 +206,11 @@ def _who(service: Service) -> dict[str, Any]:
     if engine.milliseconds:
         found["milliseconds"] = {name: round(ms, 3) for name, ms in engine.milliseconds.items()}
     return found | ({"left_out": dict(engine.left_out)} if engine.left_out else {})
+
+
+def _written(answer: Answer) -> tuple[bytes, int]:
+    """An answer in JSON, and how many candidates got scores."""
+    return _json(answer.row), answer.candidates
 
 
 def _json(value: Any) -> bytes:

@@ -40,6 +40,14 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """row: as `specc score` writes it. candidates: how many got scores."""
+
+    row: dict[str, Any]
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Wish:
     """top: only the best so many candidates, the best first, by a prediction or output; without `by` by the
     first. seed: for the order of equal scores."""
@@ -66,7 +74,7 @@ class Service:
             self.scorer = scorer
         return scorer
 
-    def answer(self, scorer: Scorer | Stages, body: bytes, wish: Wish) -> dict[str, Any]:
+    def answer(self, scorer: Scorer | Stages, body: bytes, wish: Wish) -> Answer:
         """The answer to a request in JSON. Raises BadRequest."""
         request = _parsed(body)
         try:
@@ -82,7 +90,7 @@ class Service:
             ]
             about = [{name: value for name, value in fault.items() if value is not None} for fault in faults]
             raise BadRequest(str(error), faults=about) from None
-        return answered(scorer, scores, by, wish)
+        return Answer(answered(scorer, scores, by, wish), scores.number)
 
     def _check_size(self, scorer: Scorer, request: Mapping[str, Any]) -> None:
         if not scorer.candidates:
@@ -98,7 +106,7 @@ class Service:
                     )
 
 
-def _retrieved(stages: Stages, request: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
+def _retrieved(stages: Stages, request: Mapping[str, Any], wish: Wish) -> Answer:
     """The answer of stages. Raises BadRequest, DataError."""
     for entry in stages.candidate_fields:
         if entry["column"] in request:
@@ -110,9 +118,11 @@ def _retrieved(stages: Stages, request: Mapping[str, Any], wish: Wish) -> dict[s
     if stages.ranker is None:
         if wish.by is not None:
             raise BadRequest("nothing ranks the candidates: they go by their similarity", parameter="by")
-        return stages.answer(request, wish.top)
+        row = stages.answer(request, wish.top)
+        return Answer(row, len(row["candidate"]))
     by = _goes_by(stages.ranker, Wish(wish.top or stages.nearest, wish.by))
-    return stages.answer(request, wish.top, by, wish.seed)
+    row = stages.answer(request, wish.top, by, wish.seed)
+    return Answer(row, min(stages.nearest, stages.retriever.index.items.num_rows))
 
 
 def answered(scorer: Scorer, scores: Scores, by: str | None, wish: Wish) -> dict[str, Any]:
@@ -155,7 +165,7 @@ def _goes_by(scorer: Scorer, wish: Wish) -> str | None:
 def _parsed(body: bytes) -> dict[str, Any]:
     """A request in JSON. Raises BadRequest with line and column."""
     try:
-        found = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+        found = json.loads(body.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise BadRequest(f"the request is not UTF-8: byte {error.start + 1}", byte=error.start + 1) from None
     except json.JSONDecodeError as error:
@@ -167,6 +177,16 @@ def _parsed(body: bytes) -> dict[str, Any]:
         raise BadRequest("the request is nested too deeply") from None
     if not isinstance(found, dict):
         raise BadRequest(f"a request is an object of columns, and this is {_kind(found)}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises BadRequest where a name is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"`{twice}` is there twice", column=twice)
     return found
 
 
