@@ -57,11 +57,12 @@ def write_pieces(
     path: Path,
     tensors: Mapping[str, Tensor],
     others: Mapping[str, tuple[tuple[int, ...], Iterable[Tensor]]],
+    **about: str,
 ) -> None:
     """Write a file of safetensors. others: by name, the shape of a tensor in single precision, and its rows,
-    some at a time. Raises ValueError where these are more or fewer, OSError."""
+    some at a time. about: texts that go along. Raises ValueError where rows are more or fewer, OSError."""
     kinds = {dtype: name for name, dtype in _DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **about}}
     end = 0
     shapes = {name: (kinds[x.dtype], tuple(x.shape), x.dtype.itemsize) for name, x in tensors.items()}
     shapes |= {name: ("F32", shape, 4) for name, (shape, _) in others.items()}

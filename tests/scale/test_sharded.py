@@ -14,8 +14,10 @@ import torch
 
 import specc
 from specc_runtime.score import Scorer
-from specc_runtime.train import Division, Recipe, TrainingError, divide, opened
+from specc_runtime.train import Division, Recipe, TrainingError, divide, opened, planned
+from specc_runtime.train import sharded as shards_of
 from specc_runtime.train.divided import check
+from specc_runtime.train.sharded import sharded
 from specc_runtime.weights import read_weights, write_pieces
 from tests.scale.pair import learn
 from tests.scale.processes import ended, free_port, started
@@ -129,6 +131,38 @@ def test_a_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path
     assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
     assert "Traceback" not in err
     opened(tmp_path / "out")  # compares every file with its hash
+
+
+@with_torchrec
+def test_what_is_saved_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one process holds several shards of a table, in several files each."""
+    monkeypatch.setattr(planned, "_kinds", lambda wide, rowwise: ["column_wise"])
+    monkeypatch.setattr(shards_of, "_FILE", 2000)
+    monkeypatch.setattr(shards_of, "_PIECE", 300)
+    model, twin = specc.compile(ODD), specc.compile(ODD)
+    for path, weight in twin.state_dict().items():
+        weight.copy_(model.state_dict()[path])
+    paths = Division.of(model.manifest, "sharded").paths
+    divide(model, paths)
+    with sharded(model, Recipe.of(model.manifest)) as source:
+        assert source is not None
+        source.begin()
+        for path in paths:
+            assert torch.equal(torch.cat([*source.pieces(path)]), twin.state_dict()[path])
+        held = {name: [s.tensor for s in x.local_shards()] for name, x in source.tensors().items()}
+        assert len(held["train.weight"]) == 2
+        before = {name: [torch.rand_like(x) for x in some] for name, some in held.items()}
+        for name, some in held.items():
+            for x, value in zip(some, before[name], strict=True):
+                x.copy_(value)
+        files = source.save(tmp_path / "tables")
+        assert {path.name for path in (tmp_path / "tables").iterdir()} == files.keys()
+        for x in (x for some in held.values() for x in some):
+            x.zero_()
+        source.load(tmp_path / "tables", 3)
+        for name, some in held.items():
+            assert all(torch.equal(x, y) for x, y in zip(some, before[name], strict=True))
+    assert model.source is None
 
 
 MANIFEST = """model small

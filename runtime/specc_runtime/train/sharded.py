@@ -14,6 +14,7 @@ Leaves to others: what lies where (planned), which tables are divided at all (di
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,7 @@ from specc_runtime import ranks
 from specc_runtime.batch import Bag, Batch
 from specc_runtime.devices import transfer
 from specc_runtime.fetched import hold
-from specc_runtime.files import unwritable
+from specc_runtime.files import sync, unwritable
 from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, digest
 from specc_runtime.train.choice import TrainingError
@@ -38,8 +39,10 @@ from specc_runtime.train.divided import are_divided, check, tables_of
 from specc_runtime.train.lazy import DENSE
 from specc_runtime.train.planned import Asked, feature, planned, reads_of, wide
 from specc_runtime.train.recipe import Recipe
+from specc_runtime.weights import write_pieces
 
 _PIECE = 2**20  # numbers of a table that are moved at once
+_FILE = 2**26  # and that are in a file of a checkpoint
 
 
 @contextmanager
@@ -299,25 +302,28 @@ class Sharded:
 
     # ------------------------------------------------------------- checkpoints
 
-    @ranks.heard()
     def save(self, folder: Path) -> dict[str, str]:
-        """Write the tables and their optimizer's states into a folder, each process what it holds. Returns
-        the hashes of the files. Raises FileError."""
-        from torch.distributed.checkpoint import hf_storage, state_dict_saver
-
-        writer = hf_storage.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        try:
-            with _unwarned():
-                state_dict_saver.save(self.tensors(), storage_writer=writer)
-        except Exception as error:
-            cause = next((e for e in ranks.causes(error) if isinstance(e, OSError)), None)
-            if cause is None:
-                raise
-            raise unwritable(folder, cause) from None
+        """Write the tables and their optimizer's states into a folder, each process what it holds, in files
+        that torch.distributed.checkpoint reads. Returns the hashes of all. Raises FileError."""
         joined = ranks.now()
-        number, count = (0, 1) if joined is None else (joined.number, joined.count)
-        names = sorted(path.name for path in folder.iterdir())
-        own = {name: digest(folder / name) for name in names[number::count]}
+        number = 0 if joined is None else joined.number
+        own: dict[str, str] = {}
+        try:
+            folder.mkdir(exist_ok=True)
+            for name, held in self.tensors().items():
+                for shard in held.local_shards():
+                    # Of itself torch would copy all that a process holds before it writes.
+                    for begin, part in _parts(shard.tensor):
+                        first, *others = shard.metadata.shard_offsets
+                        where = {name: {"saved_offsets": [first + begin, *others]}}
+                        file = folder / f"{number:05}-{len(own):05}.safetensors"
+                        pieces = part.split(max(_PIECE // max(part[0].numel(), 1), 1))
+                        about = json.dumps(where)
+                        write_pieces(file, {}, {name: (tuple(part.shape), pieces)}, DCP_SHARDING_INFO=about)
+                        sync(file)
+                        own[file.name] = digest(file)
+        except OSError as error:
+            raise unwritable(folder, error) from None
         every = [own] if joined is None else joined.said(own)
         return {name: value for some in every for name, value in some.items()}
 
@@ -350,6 +356,13 @@ def _write(held: Any, rows: slice | Tensor, values: Tensor) -> None:
         else:
             inside = (rows >= row) & (rows < row + count)
             into[(rows[inside] - row).to(into.device)] = own[inside].to(into)
+
+
+def _parts(held: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the rows of a tensor as it is written: so many to a file that reading it needs little memory."""
+    if len(held):
+        size = max(_FILE // max(held[0].numel(), 1), 1)
+        yield from zip(range(0, len(held), size), held.split(size), strict=True)
 
 
 def _reason(error: BaseException) -> str:
