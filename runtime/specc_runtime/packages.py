@@ -78,5 +78,17 @@ def _object(point: EntryPoint) -> object:
         raise PackageError(f"`{point.name}` of {_owner(point)} cannot be loaded: {told}") from error
 
 
+def torchrec_from() -> str:
+    """The commands that install TorchRec beside this torch: what it asks for itself is fbgemm with CUDA."""
+    import torch
+
+    if torch.version.cuda is not None:
+        return "pip install 'arec[torchrec]'"
+    return (
+        "pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0 tensordict\n"
+        "  pip install cloudpickle pyre-extensions 'pyvers<0.3' tqdm"
+    )
+
+
 def _owner(point: EntryPoint) -> str:
     return "a package" if point.dist is None else f"the package {point.dist.name} {point.dist.version}"

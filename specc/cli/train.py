@@ -186,7 +186,8 @@ def _train(
             joined.check(model)
         except DeviceError as error:
             fail(str(error))
-    _tell_sharded(model.manifest, joined)
+    if joined is None and tables is None and before is None:
+        _tell_sharded(model.manifest)
     recipe = Recipe.of(model.manifest).changed(**changes)
     if (why := recipe.why_whole()) is not None:
         tell(f"{why}: tables are trained as a whole, at a cost that grows with their rows")
@@ -231,16 +232,14 @@ def _train(
     click.echo(f"{directory}: trained in {outcome.seconds:.1f} s")
 
 
-def _tell_sharded(manifest: Mapping[str, Any], joined: Ranks | None) -> None:
+def _tell_sharded(manifest: Mapping[str, Any]) -> None:
     """Tell of tables that are on `sharded` where one process has them whole."""
     names = [t["path"].removesuffix(".weight") for t in manifest.get("tables", ()) if t.get("sharded")]
-    if names and joined is None:
+    if names:
         tell(
             f"{', '.join(names)}: on sharded, between processes that train (torchrun --nproc-per-node 2 -m "
             "specc train …); this is one, which has all rows"
         )
-    elif names:
-        tell(f"{', '.join(names)}: on sharded, but as yet each process has all rows")
 
 
 def loggers_of(logs: tuple[str, ...], tensorboard: Path | None) -> list[Unfailing]:

@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 from specc.plan.cluster import Cluster, Sharding
+from specc_runtime.packages import torchrec_from
 
 SPACE = 4  # TorchRec takes widths that are divisible by it
 FREE = 0.15  # of each device, for all that is no table
@@ -40,8 +41,7 @@ def _proposed(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
         from torchrec.distributed.planner.types import PlannerError as Refused
     except (ImportError, OSError) as error:
         raise PlannerError(
-            f"--engine torchrec takes torchrec, which cannot be loaded ({error}): "
-            "pip install 'arec[torchrec]'"
+            f"--engine torchrec takes torchrec, which cannot be loaded ({error}):\n  {torchrec_from()}"
         ) from None
     shards = [s for s in found.shards if s.held != "copied"]
     by_width: dict[int, list[EmbeddingConfig]] = {}  # a collection has tables of one width

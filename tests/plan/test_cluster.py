@@ -127,6 +127,7 @@ def test_without_torchrec_that_is_said(spec: Path, monkeypatch: pytest.MonkeyPat
     result = run(spec, "--devices", "8x80GB", "--engine", "torchrec")
     assert result.exit_code == 1
     assert "takes torchrec, which cannot be loaded" in result.output
+    assert "pip install" in result.output
 
 
 def test_clusters_are_numbers_of_devices() -> None:

@@ -17,7 +17,7 @@ from tests.scale.pair import learn
 from tests.scale.processes import REPO, ended, free_port, started
 from tests.train.small import SPEC, write_examples
 
-SLOW = "AREC_SLOW_TESTS"  # set, all shipped specs are compared
+SLOW = "AREC_LONG"  # set, all shipped specs are compared
 SHIPPED = sorted((REPO / "specs").glob("*.arec")) + sorted((REPO / "specs" / "more").glob("*.arec"))
 CHOSEN = ("din", "two_tower", "gru4rec", "xdeepfm", "star")
 

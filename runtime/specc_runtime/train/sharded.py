@@ -33,6 +33,7 @@ from specc_runtime.devices import transfer
 from specc_runtime.fetched import hold
 from specc_runtime.files import sync, unwritable
 from specc_runtime.model import Model
+from specc_runtime.packages import torchrec_from
 from specc_runtime.record import ArtefactError, digest
 from specc_runtime.train.choice import TrainingError
 from specc_runtime.train.divided import are_divided, check, tables_of
@@ -91,8 +92,8 @@ def _exchanges() -> Any:
             from torchrec.distributed import comm_ops
     except (ImportError, OSError) as error:
         raise TrainingError(
-            f"tables that are divided between processes take torchrec, which cannot be loaded ({error}): "
-            "pip install 'arec[torchrec]'"
+            f"tables that are divided between processes take torchrec, which cannot be loaded ({error}):\n"
+            f"  {torchrec_from()}"
         ) from None
     return comm_ops
 
