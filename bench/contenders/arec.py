@@ -26,8 +26,7 @@ from specc.devices import Placement
 from specc.passes import DEFAULT
 from specc_runtime import Bag, Batch, Model, Schema
 from specc_runtime.feed import feed
-from specc_runtime.train.lazy import Lazy, build_optimizer
-from specc_runtime.train.rowwise import ByRow
+from specc_runtime.train.lazy import build_optimizer, take_gradients
 
 SPECS = Path(__file__).parents[1] / "specs"
 ADAM = {"lr": 1e-3}
@@ -47,8 +46,7 @@ def build(task: Task, variant: str = "") -> Contender:
     turn = feed(((fresh(batch), None) for batch in cycle(batches)), model)
     scored = feed(((fresh(batches[0]), None) for _ in count()), served)
     optimizer = build_optimizer(model, "adam", ADAM, tables=TABLES.get(variant, "lazy"))
-    if isinstance(optimizer, (Lazy, ByRow)):
-        optimizer.take_gradients()  # as in `specc train`
+    take_gradients(optimizer)  # as in `specc train`
     if variant == "compile":
         for each in (model, served):
             each.values = torch.compile(each.values, dynamic=True)  # type: ignore[method-assign, operator]

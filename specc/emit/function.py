@@ -6,6 +6,7 @@ name; any other value is written inside of the expression that reads it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from specc.emit.axes import Axes
 from specc.emit.cell import KERNELS
 from specc.emit.code import Expr, Line, number, quoted, target, tuple_text
 from specc.emit.kernels import written
-from specc.emit.names import Names, attribute, identifier
+from specc.emit.names import Names, attribute, by_path, identifier
 from specc.emit.products import bias_text, heads_text, matrix_text
 from specc.emit.tile import room_of
 from specc.ir.graph import Graph
@@ -179,7 +180,7 @@ class Writer:
             case str():
                 return Expr(quoted(arg))
             case list():
-                return Expr(f"[{', '.join(self._arg(a).text for a in arg)}]")
+                return Expr(f"[{', '.join(self._each(arg))}]")
             case tuple():
                 return Expr(tuple_text([self._arg(a).text for a in arg]))
             case Rows():
@@ -220,6 +221,16 @@ class Writer:
                 sizes = tuple_text([str(size) for size in sizes_of(arg.function.results[0])])
                 return Expr(f"ops.TileInC({KERNELS}, {quoted(name)}, {weights}, {sizes}, {room})")
         raise AssertionError(arg)
+
+    def _each(self, args: list[Any]) -> Iterator[str]:
+        """Return the expressions of several arguments. Of many tables each attribute on the way to one would
+        take as long as all that is done with it."""
+        for arg in args:
+            match arg:
+                case (Parameter() as weight, *others) if len(args) >= MANY:
+                    yield tuple_text([by_path(weight.path), *(self._arg(a).text for a in others)])
+                case _:
+                    yield self._arg(arg).text
 
     def _record(self, record: Record) -> Expr:
         args = [self._arg(a).text for a in record.args]
@@ -311,6 +322,9 @@ def _ranked(kernel: Kernel) -> tuple[Ranking, ...]:
             found |= dict.fromkeys(rows.ranked)
     return tuple(sorted(found, key=lambda ranking: ranking.value.id))
 
+
+# From so many tables of one lookup on, they are read by their paths.
+MANY = 6
 
 # Kernels that return a tuple, even for a single result.
 SEVERAL = frozenset({"recur", "scan", "scan_along", "scan_together", "lookup"})

@@ -91,6 +91,22 @@ def test_the_source_of_a_small_model() -> None:
     assert source == path.read_text()
 
 
+def test_many_tables_of_a_lookup_are_read_by_their_paths(tmp_path: Path) -> None:
+    fields = ", ".join(f"f{n}: ids(9, 2)" for n in range(7))
+    spec = tmp_path / "many.arec"
+    spec.write_text(
+        f"model many\nspace all from request {{ {fields} }}\npredict click: binary = all |> linear(1)\n"
+    )
+    text = texts(spec)["model.py"]
+    assert text.count('self.part("all.f3.weight")') >= 1
+    assert "self.all.f3.weight" not in text
+    model = specc.compile(spec).double()
+    batch = random_batch(model.manifest, 5, 0)
+    columns = [model.part(f"all.f{n}.weight")[batch.column(f"all.f{n}")] for n in range(7)]
+    expected = model.part("click.linear")(torch.cat(columns, 1)).squeeze(-1)
+    assert torch.allclose(model(batch)["click"], expected)
+
+
 def test_what_was_compiled_compiles_to_the_same(tmp_path: Path) -> None:
     for spec in (SPECS / "dien_official.arec", SPECS / "dsin.arec"):
         first = texts(spec)

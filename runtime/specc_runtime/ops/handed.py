@@ -52,7 +52,7 @@ class Inbox:
         held = [table for entry in self.handed for table in entry.tables]
         if any(table.grad is not None for table in held):
             self.give_out()
-        elif len({id(table) for table in held}) != len(held):
+        elif len(set(map(id, held))) != len(held):
             kinds: dict[tuple[int, torch.dtype], list[Handed]] = {}
             for entry in self.handed:
                 values = entry.sums.values

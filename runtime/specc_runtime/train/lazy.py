@@ -76,7 +76,7 @@ class Lazy(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self.layers.step()
-        self.tables.step()
+        self.tables.advance()
         return loss
 
     def take_gradients(self) -> None:
@@ -150,6 +150,14 @@ def build_optimizer(
     if not others:
         return by_row
     return Lazy(_made(DENSE[name], others, options, name), by_row)
+
+
+def take_gradients(optimizer: Optimizer) -> None:
+    """Have tables by row hand their gradients to the optimizer from now on, those of all tables of a lookup
+    at once: `weight.grad` stays None (see ops.handed). For loops that look at gradients with `clip_gradients`
+    and `largest_gradient` alone."""
+    if isinstance(optimizer, (Lazy, ByRow)):
+        optimizer.take_gradients()
 
 
 def _tables(model: nn.Module) -> list[Tensor]:

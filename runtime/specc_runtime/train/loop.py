@@ -47,11 +47,10 @@ from specc_runtime.train.choice import TrainingError, chosen, first_of, is_bette
 from specc_runtime.train.content import identity
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
 from specc_runtime.train.joined import add_up
-from specc_runtime.train.lazy import Lazy, clip_gradients
+from specc_runtime.train.lazy import clip_gradients, take_gradients
 from specc_runtime.train.precision import computing
 from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger, Run, Tell, telling
-from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.schedule import Moment
 from specc_runtime.train.sharded import Sharded
 from specc_runtime.train.trained import write_training
@@ -138,8 +137,8 @@ def train(
     if tables is not None and not resume:
         tables.begin()
     before = len(state.epochs)
-    if joined is None and isinstance(optimizer, (Lazy, ByRow)):
-        optimizer.take_gradients()
+    if joined is None:
+        take_gradients(optimizer)
     run = _run(model, recipe, directory, about, state)
     told = telling(run, loggers) if first else nullcontext(lambda *_: None)
     watch = watch if first else lambda progress: None

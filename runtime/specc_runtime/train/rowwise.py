@@ -223,12 +223,17 @@ class ByRow(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.advance()
+        return loss
+
+    def advance(self) -> None:
+        """Take a step, as a part of an optimizer whose own `step` has hooks and profile."""
         with torch.no_grad():
             if self.inbox is not None and self.inbox.handed:
                 handed = self.inbox.settle()
                 if handed and self._stepped_together(handed):
                     self.inbox.handed = []
-                    return loss
+                    return
                 self.inbox.give_out()
             self._together = {}  # where rows are may change now
             for group in self.param_groups:
@@ -250,13 +255,12 @@ class ByRow(Optimizer):
                         self._step(group, weight, *distinct[weight])
                 if group["rows"] == "exact":
                     self._close(group, found)
-        return loss
 
     def _stepped_together(self, handed: Sequence[Handed]) -> bool:
         """Take the step of all tables in one go, or none and return False."""
         if len(self.param_groups) > 1:
             return False
-        key = tuple([id(table) for entry in handed for table in entry.tables])
+        key = tuple([table for entry in handed for table in map(id, entry.tables)])
         known = self._together.get(key)
         if known is None:
             if not all(self.state[table] for entry in handed for table in entry.tables):

@@ -58,15 +58,14 @@ class Together:
         if histories is None or any(pack is None for pack in self.packs):
             return False
         steps = optimizer.steps
-        now = (steps + self.taken).tolist()
+        of_all = (steps + self.taken).tolist()
+        now = [of_all[place] for place in self.places]
         settings: dict[float, Any] = {}
-        for place in self.places:
-            number = now[place]
-            if number not in settings:
-                numbers = optimizer._numbers(group, int(number))
-                if numbers is None:
-                    return False
-                settings[number] = (ctypes.c_double * len(numbers))(*numbers)
+        for number in set(now):
+            numbers = optimizer._numbers(group, int(number))
+            if numbers is None:
+                return False
+            settings[number] = (ctypes.c_double * len(numbers))(*numbers)
         structures = {id(h): h.in_c() for h in histories}
         begin = 0
         for pack, entry in zip(self.packs, handed, strict=True):
@@ -81,14 +80,12 @@ class Together:
                     ctypes.addressof(structures[id(self.behind[n].history)]) if structures else 0
                     for n in some
                 ]
-                of = [ctypes.addressof(settings[now[self.places[n]]]) for n in some]
+                of = [ctypes.addressof(settings[now[n]]) for n in some]
             pack.step(entry.sums.rows, entry.sums.values, entry.sums.counts, told, of)
         steps.add_(self.taken)
         torch.autograd.graph.increment_version(self.tables)
         for history in histories:
-            number = next(
-                now[p] for p, b in zip(self.places, self.behind, strict=True) if b.history is history
-            )
+            number = next(n for n, own in zip(now, self.behind, strict=True) if own.history is history)
             optimizer._note(group, history, int(number))
         return True
 
