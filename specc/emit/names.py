@@ -25,15 +25,15 @@ IMPORTED = frozenset(
 TAKEN = frozenset(
     """
     T_destination add add_module apply at_once attention bfloat16 buffers call_super_init candidate_part
-    children compile constant cpu cuda device directory saved_as double dtype dump_patches eval extra_repr
+    children compile constant cpu cuda device directory double dtype dump_patches eval extra_repr fetched
     files float forward get_buffer get_extra_state get_parameter get_submodule half home indices ipu label
     load_state_dict loss losses manifest modules mtia named_buffers named_children named_modules
-    named_parameters numbers output parameters part place positions register_backward_hook register_buffer
-    register_forward_hook register_forward_pre_hook register_full_backward_hook
+    named_parameters numbers output parameters part place positions put register_backward_hook
+    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
     register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
     register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook
-    request_part requires_grad_ score_in_c set_extra_state set_row_counts set_submodule share_memory shows
-    state_dict to to_empty train training type values xpu zero_grad zeros
+    request_part requires_grad_ saved_as score_in_c set_extra_state set_row_counts set_submodule
+    share_memory shows source state_dict to to_empty train training type values xpu zero_grad zeros
     """.split()
 )
 
