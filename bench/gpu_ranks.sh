@@ -3,6 +3,7 @@
 # under torchrun with as many processes as there are GPUs (and with 2), at the same number of examples a process.
 #
 #   bench/gpu_ranks.sh                 on a machine with several GPUs, in the project's folder
+#   TABLES=sharded bench/gpu_ranks.sh  with tables that TorchRec divides (it takes fbgemm-gpu, not its CPU build)
 #   DEVICE=cpu STEPS=20 bench/gpu_ranks.sh    shows that it runs: two processes on a CPU
 #
 # Prints a line of JSON a training: {"model", "processes", "batch", "examples_per_second"}, the median of what
@@ -24,7 +25,7 @@ for model in din bst; do
         batch=$((EACH * count))
         "$PYTHON" -m bench.ranks_data "$model" "$folder/$model.parquet" $((EACH * STEPS))
         run="-m specc train specs/$model.arec $folder/$model.parquet -o $folder/$model-$count
-             --batch $batch --epochs 1 --device $DEVICE --overwrite"
+             --batch $batch --epochs 1 --device $DEVICE --overwrite ${TABLES:+--tables $TABLES}"
         if [ "$count" = 1 ]; then
             "$PYTHON" $run >/dev/null
         else

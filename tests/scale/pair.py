@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -124,12 +124,18 @@ def compared(path: Path, rule: str, joined: ranks.Ranks) -> float:
     return max(off(found, wanted), *(abs(a - b) / (1 + abs(b)) for a, b in zip(seen, losses, strict=True)))
 
 
-def compare_all(folder: Path, cases: list[dict[str, str]], joined: ranks.Ranks) -> dict[str, float]:
-    # What is drawn for an example differs, as each process draws for its own.
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Draw nothing for an example: that differs, as each process draws for its own."""
     with (
         mock.patch.object(torch.nn.functional, "dropout", lambda x, *_, **__: x),
         mock.patch.object(ops, "bernoulli", lambda p, training: p.round()),
     ):
+        yield
+
+
+def compare_all(folder: Path, cases: list[dict[str, str]], joined: ranks.Ranks) -> dict[str, float]:
+    with undrawn():
         return {c["name"]: compared(Path(c["path"]), c["rule"], joined) for c in cases}
 
 

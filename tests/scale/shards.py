@@ -23,7 +23,7 @@ from specc_runtime import Model, ranks
 from specc_runtime.train import Interrupted, planned
 from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.sharded import Sharded, sharded
-from tests.scale.pair import RECIPES, batches, counted, cut, learn, off, own, several, trained, until
+from tests.scale.pair import RECIPES, batches, counted, cut, learn, off, own, several, trained, undrawn, until
 
 
 def whole(model: Model, source: Sharded, joined: ranks.Ranks) -> dict[str, Tensor]:
@@ -71,12 +71,8 @@ def compared(case: dict[str, Any], joined: ranks.Ranks) -> dict[str, Any]:
 
 
 def compare_all(cases: list[dict[str, Any]], joined: ranks.Ranks) -> dict[str, dict[str, Any]]:
-    # What is drawn for an example differs, as each process draws for its own.
-    kept, torch.nn.functional.dropout = torch.nn.functional.dropout, lambda x, *_, **__: x
-    try:
+    with undrawn():
         return {case["name"]: compared(case, joined) for case in cases}
-    finally:
-        torch.nn.functional.dropout = kept
 
 
 def train_all(folder: Path) -> dict[str, Any]:
@@ -88,6 +84,9 @@ def train_all(folder: Path) -> dict[str, Any]:
         learn(folder / "small.arec", data, folder / "begun-1", until(5), tables="sharded")
     except Interrupted as stopped:
         found["interrupted"] = stopped.number
+    said: list[str] = []
+    learn(folder / "placed.arec", data, folder / "placed", tell=said.append)
+    found["placed"] = said
     if int(os.environ["RANK"]) == 0:
         shutil.copytree(folder / "begun-1", folder / "begun-3")
     try:

@@ -54,6 +54,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What three processes have found, which were started once: the folder, and what the first two say."""
     folder = tmp_path_factory.mktemp("sharded")
     named = {"requests": REQUESTS, "nested": NESTED, "odd": ODD, "small": SMALL}
+    named["placed"] = SMALL.replace("epochs = 3", "epochs = 1") + "place items on sharded\n"
     broken = SMALL.replace("id: vocab(50, 4) }", "id: vocab(50, 4), age: number }")
     named["broken"] = broken.replace("interest(ad, history))", "interest(ad, history), user.age ^ 2)")
     for name, text in named.items():
@@ -96,8 +97,20 @@ def test_a_training_of_two_is_that_of_one_process(together: Found) -> None:
     folder, _, _ = together
     learn(folder / "small.arec", folder / "data", folder / "one")
     assert same(weights(folder / "two"), weights(folder / "one"), 1e-3)
+    told = [(folder / name / "metrics.jsonl").read_text().splitlines() for name in ("one", "two")]
+    for one, two in zip(*([json.loads(line) for line in lines] for lines in told), strict=True):
+        assert two["step"] == one["step"]
+        if one["kind"] == "valid":
+            assert two["metrics"]["click"] == pytest.approx(one["metrics"]["click"], abs=1e-4)
     # What is saved is a model as any other.
     Scorer.load(folder / "two")
+
+
+@with_torchrec
+def test_a_spec_says_which_tables_are_divided(together: Found) -> None:
+    folder, found, _ = together
+    assert [said for said in found["placed"] if "-wise" in said] == ["items: row-wise, processes 0 to 1"]
+    assert "items.weight" in weights(folder / "placed")
 
 
 @with_torchrec
