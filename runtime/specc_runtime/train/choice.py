@@ -13,7 +13,9 @@ from torch import Tensor
 
 from specc_runtime.batch import labelled
 from specc_runtime.train.evaluate import AT, Results
-from specc_runtime.train.metrics import METRICS, kind_of, metric_of
+from specc_runtime.train.metrics import METRICS, Metric, kind_of, metric_of
+
+MOST = 1000  # the largest k
 
 
 class TrainingError(RuntimeError):
@@ -43,6 +45,25 @@ def first_of(name: str) -> tuple[int, ...]:
     return tuple(sorted({*AT, int(k)})) if k else AT
 
 
+def _asked(name: str) -> Metric:
+    """The metric of a name that somebody has typed. Raises TrainingError."""
+    # A mean prediction over the mean label is best at 1, neither the more nor the less.
+    known = {n: m for n, m in METRICS.items() if n != "ratio"}
+    base, at, k = name.partition("@")
+    try:
+        metric = metric_of(name) if name != "ratio" else None
+    except KeyError:
+        metric = None
+    if metric is None or bool(at) > metric.at:
+        spelt = [f"{n.removesuffix('@')}@k" if m.at else n for n, m in known.items()]
+        raise TrainingError(f"there is no metric {name!r} to go by; there are {', '.join(spelt)}")
+    if metric.at and not (k.isdecimal() and 1 <= int(k) <= MOST):
+        raise TrainingError(
+            f"the metric {name!r} is of the best k, from 1 to {MOST:,}: it is written as {base}@10"
+        )
+    return metric
+
+
 def check(
     name: str, manifest: Mapping[str, Any], grouped: bool, labels: Iterable[Mapping[str, Tensor]] | None
 ) -> None:
@@ -51,11 +72,7 @@ def check(
     labels: of some examples after others, by prediction, as a batch has them, which are read until it is
     known; None where labels are not looked at. Raises TrainingError.
     """
-    try:
-        metric = metric_of(name)
-    except KeyError:
-        offered = [f"{n.removesuffix('@')}@k" if m.at else n for n, m in METRICS.items()]
-        raise TrainingError(f"there is no metric {name!r}; there are {', '.join(offered)}") from None
+    metric = _asked(name)
     own = [p["name"] for p in manifest["predictions"] if kind_of(p) in metric.kinds]
     if not own:
         kinds = sorted({p["kind"] for p in manifest["predictions"]})
