@@ -94,7 +94,7 @@ def _short(found: Sequence[Measured]) -> str:
     if not rows:
         return wrapped(f"All {count} figures reach their bars (`bench/bars.py`); none is below {AT_LEAST:g}.")
     slower = sum(1 for m in found for work in WORKS if (_ratio(m, work) or AT_LEAST) < 0.995)
-    about = f"Of {count} figures {len(rows)} are short of their bars, {slower} below 1."
+    about = f"Of {count} figures {len(rows)} are short of their bars, {slower or 'none'} below 1."
     if peaks:
         about += ABOUT_SHORT.format(peak=max(peaks) / 1e9)
     return f"{wrapped(about)}\n{table(['short of the bar', '', 'reached', 'bar', 'at peak'], rows)}"
