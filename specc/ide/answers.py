@@ -20,7 +20,7 @@ from specc.source import Span
 from specc.syntax import tree
 from specc.syntax.print import print_statement
 
-_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ON = re.compile(r"\bplace\s+[\w.,\s]+\son\s+\Z")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
 
@@ -91,7 +91,7 @@ def _about(analysis: Analysis, declared: Declared, span: Span) -> str:
 def _begin(analysis: Analysis, span: Span) -> int:
     """Where the attribute begins whose last part is at a span."""
     before = analysis.source.text[: span.start]
-    found = re.search(r"[a-z_]\w*\.$", before)
+    found = re.search(r"[A-Za-z_]\w*\.$", before)
     return span.start if found is None else found.start()
 
 
@@ -152,7 +152,7 @@ def renamed(
     if declared.span.text != declared.name or found.span.text != declared.name:
         raise ValueError(f"`{found.span.text}` is another name for `{declared.name}`: change its `use`")
     if not _NAME.fullmatch(name):
-        raise ValueError(f"`{name}` is no name: small letters, digits and `_`, and no digit first")
+        raise ValueError(f"`{name}` is no name: letters, digits and `_`, and no digit first")
     texts = list(among)
     spans = references(texts, declared)
     for text in texts:

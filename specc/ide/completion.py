@@ -21,7 +21,7 @@ from specc.syntax.misplaced import HERE
 _LISTS = {"file": ":_item", "body": ":_statement", "scan": ":_step"}
 KINDS = ("binary", "real", "class", "choice")
 _AFTER_AXIS_WORD = re.compile(r"\b(?:over|like)\s+\w*$")
-_MEMBER = re.compile(r"\b([a-z_]\w*)\.\w*$")
+_MEMBER = re.compile(r"\b([A-Za-z_]\w*)\.\w*$")
 _ROLE = re.compile(r"\bspace\s+\w+\s*(?:\[[^\]]*\])?\s*from\s+\w*$")
 _KIND = re.compile(r"\bpredict\s+\w+\s*:\s*\w*$")
 _PLACE = re.compile(r"\bplace\s+(?:[\w.]+\s*,\s*)*[\w.]*$")

@@ -27,14 +27,14 @@ def _rules() -> Iterator[Any]:
     yield (r"\d[\d_]*(?:\.\d[\d_]*)?(?:[eE][+-]?\d+)?", Number)
     yield (words(("request", "candidate"), prefix=r"(?<=from )", suffix=r"\b"), Keyword.Type)
     yield (
-        rf"\b({'|'.join(_DECLARING)})(\s+)([a-z_]\w*)",
+        rf"\b({'|'.join(_DECLARING)})(\s+)([A-Za-z_]\w*)",
         bygroups(Keyword.Declaration, Text.Whitespace, Name.Variable),
     )
     yield (words(constants, prefix=r"\b", suffix=r"\b"), Keyword.Constant)
     yield (words([w for w in known if w not in constants], prefix=r"\b", suffix=r"\b(?!\s*=[^=])"), Keyword)
-    yield (r"([a-z_]\w*)(\s*)(=)(?!=)", bygroups(Name.Attribute, Text.Whitespace, Operator))
+    yield (r"([A-Za-z_]\w*)(\s*)(=)(?!=)", bygroups(Name.Attribute, Text.Whitespace, Operator))
     yield (words((*BUILTINS, *ENCODINGS), prefix=r"\b", suffix=r"\b"), Name.Builtin)
-    yield (r"([a-z_]\w*)(?=\()", Name.Function)
+    yield (r"([A-Za-z_]\w*)(?=\()", Name.Function)
     yield (r"[^\W\d]\w*", Name)
     yield (r"\|>|->|==|!=|<=|>=|\.\.|[-+*/%^<>=]", Operator)
     yield (r"[()\[\]{},.:;]", Punctuation)

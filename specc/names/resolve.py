@@ -21,7 +21,7 @@ from specc.syntax import tree
 from specc.syntax.beside import notice_comments
 from specc.syntax.parse import parse
 
-_DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([a-z_][a-z0-9_]*)", re.MULTILINE)
+_DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE)
 
 
 # Trees of files without faults, by name and text: a run over many specs reads the standard library once.

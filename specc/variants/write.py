@@ -111,5 +111,5 @@ def _extended(main: Module) -> list[str]:
     too."""
     source = main.ident.span.source
     folder = Path(source.name).parent
-    found = re.findall(r"^\s*extends\s+([a-z_][a-z0-9_]*)", source.text, re.MULTILINE)
+    found = re.findall(r"^\s*extends\s+([A-Za-z_][A-Za-z0-9_]*)", source.text, re.MULTILINE)
     return [str(folder / f"{name}.arec") for name in found]

@@ -47,6 +47,7 @@ def test_one_name_is_changed_without_the_others_of_its_text() -> None:
         "score",
         "return",
     ]
+    assert renamed(analysis, [analysis], offset, "Clicked", [str(path)]) == spans  # names may have capitals
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_one_name_is_changed_without_the_others_of_its_text() -> None:
     [
         ("transformer(heads", "x", "not yours to change"),
         ("joined    = c", "interests", "is a binding already"),
-        ("joined    = c", "Joined", "is no name"),
+        ("joined    = c", "2joined", "is no name"),
         ("# Deep Session", "x", "no name here"),
     ],
 )
