@@ -145,7 +145,9 @@ def _own_table(scope: Scope, ident: tree.Ident, space: tree.Space) -> bool:
         return field in fields
     if field in fields:
         text = f"`{ident.name}` has no table of its own"
-        more = f"place `{space.ident.name}` as a whole, or the table that the field reads"
+        read = next(f.table for f in scope.world.spaces[space.ident.name].fields if f.path == ident.name)
+        table = scope.world.weights[read].owner if read is not None else None
+        more = f"place `{table}`, which it reads" if table else f"place `{space.ident.name}` as a whole"
     else:
         close = nearest(field, fields)
         text = f"`{space.ident.name}` has no field `{field}` to place"

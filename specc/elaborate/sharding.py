@@ -38,7 +38,7 @@ def shard(graph: Graph, names: Mapping[str, Span], report: Report) -> Graph:
                 f"`{name}` is frozen, so it cannot be sharded",
                 span,
                 why="rows that training changes are sharded; of others each process has all",
-                help=f"write `{name}` without `frozen`, or place it on a device",
+                help=f"write `{name}` without `frozen`, or leave it out of `place`",
             )
         elif path in whole:
             report.error(
@@ -46,7 +46,7 @@ def shard(graph: Graph, names: Mapping[str, Span], report: Report) -> Graph:
                 f"`{name}` is read as a whole, so it cannot be sharded",
                 span,
                 why="of a sharded table a process has the rows that its batch names, and no others",
-                help=f"place `{name}` on a device",
+                help=f"leave `{name}` out of `place`: each process then has it whole",
                 secondary=(Label(whole[path], "all of its rows are read here"),),
             )
     return _marked(graph, {paths[name] for name in names if name in paths})
