@@ -64,9 +64,18 @@ def save(model: Model, directory: str | Path, beside: Iterable[Callable[[Path], 
     beside: each writes further files that belong to them into the folder it is given, such as
         `lambda folder: write_encoders(encoders, folder)`. Those of an earlier save stay if the model is the
         one that was saved or loaded there; those of another model are removed.
-    Raises FileError where the directory cannot be written.
+    Raises FileError where the directory cannot be written, ArtefactError where tables were divided between
+    processes, and the model has none of their rows.
     """
     directory = Path(directory)
+    if model.source is None:
+        held_here = model.state_dict().keys()
+        gone = [w["path"] for w in model.manifest.get("weights", ()) if w["path"] not in held_here]
+        if gone:
+            raise ArtefactError(
+                f"the model has no rows of {', '.join(gone)}, which were divided between processes in its "
+                "training: load what that has saved"
+            )
     settle(directory)
     before = held(directory)
     saved = directory / WEIGHTS if before.has(WEIGHTS) else None

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.sharded import Sharded, sharded
 from tests.scale.pair import RECIPES, batches, counted, cut, learn, off, own, several, trained, undrawn, until
 
+# Divided tables are in single precision, the rest of these models is not: where a training diverges, rounding
+# grows with it.
+OWN = {"adagrad": replace(RECIPES["adagrad"], options={"lr": 0.005, "eps": 1e-3})}
+
 
 def whole(model: Model, source: Sharded, joined: ranks.Ranks) -> dict[str, Tensor]:
     """All weights of a model, in the first process; in the others the layers' alone."""
@@ -37,18 +42,18 @@ def whole(model: Model, source: Sharded, joined: ranks.Ranks) -> dict[str, Tenso
 
 
 def compared(case: dict[str, Any], joined: ranks.Ranks) -> dict[str, Any]:
-    """How far weights and losses with divided tables are from those of one process, and how each table was
+    """How far weights, and losses, with divided tables are from those of one process, and how each table was
     held."""
     graph, report = load(Path(case["path"]), {})
     assert graph is not None, report
     subject = Subject.of(cut(graph), 5)
-    model, recipe = subject.model, RECIPES[case["rule"]]
+    model, recipe = subject.model, OWN.get(case["rule"], RECIPES[case["rule"]])
     counted(model)
     twin = copy.deepcopy(model)
     some = batches(subject.manifest)
     paths = Division.of(model.manifest, "sharded").paths
     if not paths:
-        return {"off": 0.0, "plan": []}
+        return {"weights": 0.0, "losses": 0.0, "plan": []}
     with ranks.apart():
         wanted, losses = trained(twin, some, recipe)
     divide(model, paths)
@@ -66,8 +71,8 @@ def compared(case: dict[str, Any], joined: ranks.Ranks) -> dict[str, Any]:
         planned._kinds = kinds
     far = off({p: w.to(wanted[p]) for p, w in found.items()}, {p: wanted[p] for p in found})
     assert not joined.first or found.keys() == wanted.keys()
-    worst = max(far, *(abs(a - b) / (1 + abs(b)) for a, b in zip(seen, losses, strict=True)))
-    return {"off": worst, "plan": source.plan}
+    apart = max(abs(a - b) / (1 + abs(b)) for a, b in zip(seen, losses, strict=True))
+    return {"weights": far, "losses": apart, "plan": source.plan}
 
 
 def compare_all(cases: list[dict[str, Any]], joined: ranks.Ranks) -> dict[str, dict[str, Any]]:

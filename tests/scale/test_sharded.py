@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import specc
+from specc_runtime import ArtefactError, save
 from specc_runtime.packages import torchrec_from
 from specc_runtime.score import Scorer
 from specc_runtime.train import Division, Recipe, TrainingError, divide, opened, planned
@@ -84,7 +85,11 @@ def test_divided_tables_learn_what_one_process_learns(together: Found) -> None:
     and crosses, penalties by frequency, statistics of batches, frozen tables, and tables that are read as a
     whole, where a process now and then has no example, and labels lack."""
     _, found, _ = together
-    assert {name: case for name, case in found["cases"].items() if case["off"] > 1e-5} == {}
+    cases = found["cases"].items()
+    assert {name: case for name, case in cases if case["losses"] > 1e-5} == {}
+    # Of all shipped specs there is one in which Adagrad divides by hardly more than rounding.
+    limit = {"adagrad": 1e-3 if os.environ.get(SLOW) else 1e-5}
+    assert {n: case for n, case in cases if case["weights"] > limit.get(n.split()[-1], 1e-5)} == {}
     assert len(found["cases"]) >= 7
     for kind in ("row", "table", "column"):
         plan = " ".join(found["cases"][f"odd {kind}_wise"]["plan"])
@@ -221,12 +226,15 @@ def test_what_divided_tables_rule_out_is_said_at_once(recipe: Recipe, rowwise: b
     assert all(word in line for word, line in zip(said, lines, strict=True))
 
 
-def test_a_model_whose_tables_are_apart_has_the_other_weights() -> None:
+def test_a_model_whose_tables_are_apart_has_the_other_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, twin = specc.compile(MANIFEST), specc.compile(MANIFEST)
     divide(model, ["user.id.weight"])
     assert model.state_dict().keys() == twin.state_dict().keys() - {"user.id.weight"}
     assert model.place("cpu") is model
+    with pytest.raises(ArtefactError, match=r"has no rows of user\.id\.weight"):
+        save(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_torchrec_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
