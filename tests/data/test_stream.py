@@ -106,6 +106,14 @@ def test_keys_go_along(files: list[Path]) -> None:
     assert all((groups[i] == groups[j]) == (i % 7 == j % 7) for i in range(20) for j in range(20))
 
 
+@pytest.mark.parametrize("keys", ["x", "s_x"])
+def test_a_field_that_is_the_key_is_missed_once(keys: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"y": [0.0]}), tmp_path / "f.parquet")
+    with pytest.raises(DataError) as found:
+        list(stream([tmp_path / "f.parquet"], keys=keys))
+    assert len(found.value.faults) == 1
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as found:

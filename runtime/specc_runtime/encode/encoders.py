@@ -196,7 +196,7 @@ class Encoders:
                             found[prediction["name"]] = torch.from_numpy(rows)
                             continue
                         found[prediction["name"]] = labels_of(prediction, values.values, names)
-        if keys is not None:
+        if keys is not None and not read.told(keys):
             with read.noting({"column": keys}, None):
                 values = keys_of(read.keys(keys))
                 if values.null_count:

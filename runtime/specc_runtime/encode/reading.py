@@ -168,6 +168,14 @@ class Reading:
                 return torch.from_numpy(numbers_of(filled(found.values, None)).astype(np.float32))
         return None
 
+    def told(self, column: str) -> bool:
+        """Return whether a column is not there, as was told of a field that would be read from it."""
+        if column in self.names:
+            return False
+        known = {fault.column for fault in self.faults}
+        fields = (f for f in self.manifest["fields"] if column in (f["column"], f["fallback"]))
+        return any(None in known or f["column"] in known for f in fields)  # None: of all columns
+
     def noting(self, entry: Mapping[str, Any], packed: Packed | None) -> _Noting:
         return _Noting(self, entry, packed)
 
