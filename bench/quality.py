@@ -33,7 +33,7 @@ ROWS = 70_000
 TRAIN, VALID, BATCH = 30_000, 5_000, 128
 # Of each sweep: trials, the first of them the spec's own params; how many are confirmed; epochs at most.
 TRIALS, CONFIRM, EPOCHS = 12, 2, 4
-RATES = "1e-3..3e-2"
+RATES = "3e-4..3e-2"
 # The runs that are tested have seeds from here on: a sweep has others.
 SEED = 100
 SPREADS = ("auc", "gauc", "logloss")

@@ -31,7 +31,7 @@ PATH = click.Path(path_type=Path)
 @set_option
 @click.option("--over", multiple=True, metavar="NAME=DOMAIN",
               help="Try a setting of the recipe, too: --over lr=1e-4..1e-1 or --over 'batch={64, 128}', "
-              "in quotes. Repeatable.")  # fmt: skip
+              "in quotes. A range from a power of ten on is drawn by its logarithm. Repeatable.")  # fmt: skip
 @click.option("--trials", type=Whole(1), default=20, show_default=True,
               help="How many trainings, those of earlier runs among them.")  # fmt: skip
 @click.option("--valid", multiple=True, type=PATH, help="Examples that trials are compared on.")

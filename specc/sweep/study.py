@@ -123,6 +123,7 @@ def open_study(sweep: Sweep, plan: Plan, overwrite: bool = False) -> optuna.Stud
         "over": list(sweep.over),
         "metric": plan.recipe.metric,
         "epochs": plan.recipe.epochs,
+        "ranges": "by their logarithm from a power of ten on",  # Optuna mixes no two ways in one study
         "train": contents(sweep.train),
         "valid": contents(sweep.valid),
     }

@@ -33,7 +33,8 @@ PATIENCE = 20_000
 class Interval:
     """`lo .. hi` with an end that is not an integer: every number between.
 
-    A range of some powers of ten, such as `1e-5 .. 1e-1`, is looked at by its logarithm.
+    A range over a power of ten or more, such as `1e-3 .. 3e-2`, is looked at by its logarithm: drawn evenly,
+    nine of ten numbers would be above its first tenth.
     """
 
     low: float
@@ -41,7 +42,7 @@ class Interval:
 
     @property
     def logarithmic(self) -> bool:
-        return self.low > 0 and self.high / self.low >= 100
+        return self.low > 0 and self.high / self.low >= 10
 
     def points(self, count: int) -> tuple[float, ...]:
         """Return that many numbers, both ends among them, evenly apart (for one: the middle)."""

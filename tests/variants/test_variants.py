@@ -144,6 +144,8 @@ def test_a_written_variant_is_what_set_gives(tmp_path: Path, form: Any) -> None:
 def test_points_of_an_interval() -> None:
     assert Interval(0.0, 0.5).points(3) == (0.0, 0.25, 0.5)
     assert Interval(1e-5, 1e-1).points(3) == (1e-5, 1e-3, 1e-1)
+    assert Interval(1e-3, 1e-2).points(3) == (1e-3, 0.003162, 1e-2)
+    assert Interval(1e-3, 9e-3).points(3) == (1e-3, 5e-3, 9e-3)
     assert Interval(0.5, 0.5).points(3) == (0.5,)
     assert Interval(0.0, 1.0).points(1) == (0.5,)
 
