@@ -56,7 +56,7 @@ def traced(model: Portable) -> ExportedProgram:
         tensors.append(torch.zeros(shape, dtype=DTYPES[entry.dtype]))
         shapes.append(dynamic)
     # A width differs from loop to loop, and is no symbol for that.
-    with torch.no_grad(), squares(), dynamo_config.patch(automatic_dynamic_shapes=False):
+    with torch.no_grad(), squares(), apart(model), dynamo_config.patch(automatic_dynamic_shapes=False):
         return torch.export.export(
             model, tuple(tensors), dynamic_shapes={"tensors": tuple(shapes)}, strict=False
         )
@@ -66,10 +66,14 @@ def traced(model: Portable) -> ExportedProgram:
 def squares() -> Iterator[None]:
     """Have torch know s * s // s for s: it would leave the division in the program, where s may be 0.
 
-    An axis beside itself has s * s rows, of which a table is s * s // s wide.
+    An axis beside itself has s * s rows, of which a table is s * s // s wide. A torch without the
+    function that this extends is left as it is.
     """
     symbols: Any = functions
-    known = symbols.simple_floordiv_gcd
+    known = getattr(symbols, "simple_floordiv_gcd", None)
+    if known is None:
+        yield
+        return
 
     def shared(whole: Any, part: Any) -> Any:
         found = known(whole, part)
@@ -80,3 +84,24 @@ def squares() -> Iterator[None]:
         yield
     finally:
         symbols.simple_floordiv_gcd = known
+
+
+@contextmanager
+def apart(model: Portable) -> Iterator[None]:
+    """Have torch number the sizes that tensors say (u0, u1, ...) from a thousand on.
+
+    The body of a loop is traced by dynamo, which numbers the sizes there from 0 again, and takes the size u1
+    of the program around it for its own u1 where it has one by then.
+    """
+
+    def ahead(_: Any, tensors: tuple[Tensor, ...]) -> None:
+        sizes: list[Any] = [size for x in tensors for size in x.shape]
+        known: Any = next((size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)), None)
+        if hasattr(known, "unbacked_symint_counter"):
+            known.unbacked_symint_counter += 1000
+
+    hook = model.register_forward_pre_hook(ahead)
+    try:
+        yield
+    finally:
+        hook.remove()

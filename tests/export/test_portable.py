@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from inspect import isfunction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +13,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from specc.driver import Compiled, compiled
-from specc.export import ExportError
+from specc.export import ExportError, trace
 from specc.export.export import program_of, written
 from specc.export.graph import exported
 from specc.export.signature import signature_of
-from specc.export.trace import portable
+from specc.export.trace import portable, squares
 from specc.export.verify import furthest
 from specc.ops import OPS
 from specc.ops.definition import OpDef
@@ -179,3 +180,35 @@ predict click: binary = concat(ad, max(seen, over t), sum(sum(taken, over u), ov
 def test_sizes_that_depend_on_others_may_be_0(tmp_path: Path) -> None:
     model, found = untrained(SIZES)
     assert written(model, program_of(model, "request", written=found.written), "pt2", tmp_path / "p") <= 1e-5
+
+
+# A state has as many rows as a tensor says, the second that does; as many steps as a third are taken.
+LOOPED = """\
+model looped
+space ad from candidate { item: ids(7, 2) }
+space clicked[c <= 2] from request { item: ids(7, 2) }
+space history[t <= 3] from request { item: ids(7, 2) }
+
+encoder walked(x[t, d]; n = d) -> [t, n] {
+  scan h[n] over t {
+    next h = tanh((x |> linear(n)) + (h |> linear(n)))
+  }
+  return h
+}
+
+flat   = flatten(clicked, over c)
+walks  = walked(dot(clicked, ad) * history, over t)
+joined = concat(max(clicked, over c), flat, max(last(walks, over t), over c))
+predict click: binary = joined |> linear(1)
+"""
+
+
+def test_a_loop_has_sizes_of_its_own(tmp_path: Path) -> None:
+    model, found = untrained(LOOPED)
+    assert written(model, program_of(model, "batch", written=found.written), "pt2", tmp_path / "p") <= 1e-5
+
+
+def test_a_torch_without_what_is_extended_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "functions", SimpleNamespace())
+    with squares():
+        assert not vars(trace.functions)
