@@ -129,7 +129,7 @@ def _print(model: str, found: Sharding) -> None:
         by_rows, whole = f"by rows, 1/{number} each", f"whole, on device {s.device}"
         held = {"by rows": by_rows, "whole": whole, "copied": "a copy on each"}[s.held]
         cells = (f"{s.count:,}", str(s.width), human(s.bytes), human(s.state), held, f"{s.rows:,.0f}")
-        tables.add_row(s.table, *cells)
+        tables.add_row(s.path.removesuffix(".weight"), *cells)
     console.print(tables)
     if len(found.shards) > SHOWN:
         console.print(f"and {len(found.shards) - SHOWN} smaller tables")

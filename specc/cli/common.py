@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -128,16 +128,18 @@ def again(changes: Iterable[str] = (), without: Iterable[str] = ()) -> str:
             skip = True
         elif text not in flags and text.partition("=")[0] not in valued:
             kept.append(text)
-    return shlex.join([*_program(), *kept, *changes])
+    return shlex.join([*_program(kept), *kept, *changes])
 
 
-def _program() -> list[str]:
+def _program(kept: Sequence[str]) -> list[str]:
     """Return what the command line begins with: specc, or torchrun where that has started this process."""
     here, machines = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("GROUP_WORLD_SIZE", "1")
     if here is None or os.environ.get("WORLD_SIZE", "1") == "1":
         return ["specc"]
     more = [] if machines == "1" else ["--nnodes", machines]
-    return ["torchrun", *more, "--nproc-per-node", here, "-m", "specc"]
+    # torchrun takes a --log behind the program for the beginning of an option of its own.
+    ends = ["--"] if any(text.partition("=")[0] == "--log" for text in kept) else []
+    return ["torchrun", *more, "--nproc-per-node", here, "-m", *ends, "specc"]
 
 
 def fail(message: str) -> NoReturn:

@@ -19,7 +19,7 @@ import click
 from specc.cli.common import FAULTS
 
 if TYPE_CHECKING:
-    from specc_runtime.ranks import Ranks
+    from specc_runtime.ranks import RankLost, Ranks
 
 _SOON, _LATER = 1.0, 4.0  # seconds in which another process may tell why
 
@@ -36,14 +36,18 @@ def one_voice(lost: Callable[[], str]) -> Iterator[Ranks | None]:
                 yield None
                 return
             heard = io.StringIO()
-            with _quiet(heard, found.first), _stoppable():
+            with _stoppable() as stop:
                 try:
-                    yield found
-                except (SystemExit, RankLost) as fault:
-                    error = fault
-                else:
-                    return
-            _end(found, error, heard.getvalue(), lost)
+                    with _quiet(heard, found.first):
+                        yield found
+                except (SystemExit, Exception) as fault:
+                    # torchrun ends those that are left, also while they tell why.
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    # What a library makes of a signal in the middle of its import is anything.
+                    error = next(iter(stop), fault)
+                    if not isinstance(error, SystemExit | RankLost):
+                        raise
+                    _end(found, error, heard.getvalue(), lost)
     except RankLost as error:
         own = started()
         if own is None or own[0] == 0:
@@ -61,17 +65,22 @@ def _quiet(heard: io.StringIO, first: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Have SIGTERM, which torchrun sends to those that are left, end what is waited for."""
+def _stoppable() -> Iterator[list[RankLost]]:
+    """Have SIGTERM, which torchrun sends to those that are left, end what is waited for. Yields what it has
+    raised, if it has come."""
+    from specc_runtime.ranks import RankLost
+
+    came: list[RankLost] = []
 
     def stopped(number: int, frame: Any) -> None:
-        from specc_runtime.ranks import RankLost
-
-        raise RankLost("this training was stopped by a signal, as where another of its processes has ended")
+        came.append(
+            RankLost("this training was stopped by a signal, as where another of its processes has ended")
+        )
+        raise came[-1]
 
     before = signal.signal(signal.SIGTERM, stopped)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 

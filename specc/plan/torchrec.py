@@ -24,10 +24,14 @@ class PlannerError(RuntimeError):
 
 def propose(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
     """Return for each table how TorchRec would hold it, and on which devices. Raises PlannerError."""
-    logging.getLogger("torchrec").setLevel(logging.ERROR)
-    with warnings.catch_warnings():  # of parts of fbgemm that nothing here uses
-        warnings.simplefilter("ignore")
-        return _proposed(found, cluster)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # such as that a table which every device has is not divided
+    try:
+        with warnings.catch_warnings():  # of parts of fbgemm that nothing here uses
+            warnings.simplefilter("ignore")
+            return _proposed(found, cluster)
+    finally:
+        logging.disable(before)
 
 
 def _proposed(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
@@ -95,7 +99,7 @@ def _proposed(found: Sharding, cluster: Cluster) -> list[dict[str, Any]]:
             shard = shards[int(name.removeprefix("table_"))]
             rows.append(
                 {
-                    "table": shard.table,
+                    "table": shard.path.removesuffix(".weight"),
                     "sharding": sharding.sharding_type,
                     "kernel": sharding.compute_kernel,
                     "devices": list(sharding.ranks or ()),

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.run import get_args_parser
 
+from specc.cli import processes
+from specc.cli.common import again
+from specc_runtime import ranks
 from tests.scale.pair import learn
 from tests.scale.processes import REPO, ended, free_port, started
 from tests.train.small import SPEC, write_examples
@@ -152,6 +160,9 @@ def test_a_killed_process_ends_the_others_with_a_sentence(tmp_path: Path) -> Non
     while not state.is_file() and first.poll() is None:
         pass
     second.kill()
+    second.wait()
+    time.sleep(0.3)
+    first.terminate()  # as torchrun does, while the first waits whether another process tells why
     (code, _, err), _ = ended([first, second])
     assert code == 1
     assert "another process of this training has ended" in err or "stopped by a signal" in err
@@ -173,3 +184,44 @@ def test_what_is_wrong_is_told_once(tmp_path: Path) -> None:
     found = ended(started(["-m", "specc", "train", "small.arec", "nowhere.parquet"], 2, cwd=tmp_path))
     assert [code for code, _, _ in found] == [1, 1]
     assert [err.count("nowhere.parquet") for _, _, err in found] == [1, 0]
+
+
+def test_a_signal_in_the_middle_of_an_import_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a library, which is left half imported, makes of it."""
+    notes = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    monkeypatch.setattr(ranks, "joined", lambda: nullcontext(ranks.Ranks(0, 2, 2, notes)))
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(processes, "_LATER", 0.0)
+
+    def interrupted() -> None:
+        with processes.one_voice(lambda: "no checkpoint"):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except RuntimeError:
+                raise AttributeError("module has no attribute") from None
+
+    with pytest.raises(SystemExit) as ended_by:
+        interrupted()
+    assert ended_by.value.code == 1
+    told = capsys.readouterr().err
+    assert "stopped by a signal" in told
+    assert "no checkpoint" in told
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(AttributeError), processes.one_voice(str):  # a defect stays one
+        raise AttributeError("ours")
+
+
+@pytest.mark.parametrize("option", ["--log=tensorboard", "--every=5"])
+def test_what_to_go_on_with_is_a_command_that_torchrun_takes(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with click.Context(click.Command("specc")) as context:
+        context.meta["arguments"] = ["train", "shop.arec", option]
+        program, *given = again(["--resume"]).split()
+    found = get_args_parser().parse_args(given)
+    assert (program, found.module, found.training_script) == ("torchrun", True, "specc")
+    assert found.training_script_args == ["train", "shop.arec", option, "--resume"]

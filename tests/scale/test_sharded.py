@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,9 @@ def test_a_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path
     while not state.is_file() and first.poll() is None:
         pass
     second.kill()
+    second.wait()
+    time.sleep(0.3)
+    first.terminate()  # as torchrun does, while the first waits whether another process tells why
     (code, _, err), _ = ended([first, second])
     assert code == 1
     assert "another process of this training has ended" in err or "stopped by a signal" in err
