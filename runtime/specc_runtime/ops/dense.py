@@ -163,11 +163,13 @@ def logsumexp(x: Tensor, dim: int, where: Tensor) -> Tensor:
     there = where.any(dim)
     # If every position is masked it is ignored, and the result replaced: -inf everywhere would give NaN.
     kept = torch.where(where | ~there.unsqueeze(dim), x, -torch.inf)
-    return torch.where(there, log_of_sum(kept, dim), 0)
+    found = log_of_sum(kept, dim) if torch.compiler.is_exporting() else torch.logsumexp(kept, dim)
+    return torch.where(there, found, 0)
 
 
 def log_of_sum(x: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """Return what torch.logsumexp does, of functions that ask for no size: torch.export does not know all."""
+    """Return what torch.logsumexp does of a dimension that is not empty, by functions that ask for no size:
+    torch.export does not know all."""
     largest = x.detach().amax(dim, keepdim=True)
     largest = torch.where(largest.isinf(), 0, largest)
     found = torch.exp(x - largest).sum(dim, keepdim=True).log() + largest
