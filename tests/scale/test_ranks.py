@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch.distributed.run import get_args_parser
 from specc.cli import processes
 from specc.cli.common import again
 from specc_runtime import ranks
+from tests.scale.killed import one_is_killed
 from tests.scale.pair import learn
 from tests.scale.processes import REPO, ended, free_port, started
 from tests.train.small import SPEC, write_examples
@@ -152,25 +152,7 @@ def test_a_fault_is_told_by_the_process_that_met_it(
 
 
 def test_a_killed_process_ends_the_others_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "small.arec").write_text(SPEC)
-    data = write_examples(tmp_path / "data")
-    command = ["-m", "specc", "train", "small.arec", str(data / "train.parquet"), "-o", "out", "--every", "1"]
-    first, second = started([*command, "--epochs", "1000"], 2, cwd=tmp_path)
-    state = tmp_path / "out" / "checkpoint" / "state.json"
-    while not state.is_file() and first.poll() is None:
-        pass
-    second.kill()
-    second.wait()
-    time.sleep(0.3)
-    first.terminate()  # as torchrun does, while the first waits whether another process tells why
-    (code, _, err), _ = ended([first, second])
-    assert code == 1
-    assert "another process of this training has ended" in err or "stopped by a signal" in err
-    assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
-    assert "Traceback" not in err
-    from specc_runtime.train import opened
-
-    opened(tmp_path / "out")  # compares every file with its hash
+    one_is_killed(tmp_path, SPEC)
 
 
 def test_what_is_wrong_with_flags_is_told_once(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ import specc
 from specc_runtime import ArtefactError, save
 from specc_runtime.packages import torchrec_from
 from specc_runtime.score import Scorer
-from specc_runtime.train import Division, Recipe, TrainingError, divide, opened, planned
+from specc_runtime.train import Division, Recipe, TrainingError, divide, planned
 from specc_runtime.train import sharded as shards_of
 from specc_runtime.train.divided import check
 from specc_runtime.train.sharded import sharded
 from specc_runtime.weights import read_weights, write_pieces
+from tests.scale.killed import one_is_killed
 from tests.scale.pair import learn
 from tests.scale.processes import ended, free_port, started
 from tests.scale.test_ranks import NESTED, REQUESTS, SHIPPED, SLOW, same, weights, write_broken
@@ -138,23 +138,7 @@ def test_a_fault_is_told_by_the_process_that_met_it(together: Found) -> None:
 
 @with_torchrec
 def test_a_killed_process_ends_the_others_and_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "small.arec").write_text(SMALL)
-    data = write_examples(tmp_path / "data")
-    command = ["-m", "specc", "train", "small.arec", str(data / "train.parquet"), "-o", "out", "--every", "1"]
-    first, second = started([*command, "--epochs", "1000", "--tables", "sharded"], 2, cwd=tmp_path)
-    state = tmp_path / "out" / "checkpoint" / "state.json"
-    while not state.is_file() and first.poll() is None:
-        pass
-    second.kill()
-    second.wait()
-    time.sleep(0.3)
-    first.terminate()  # as torchrun does, while the first waits whether another process tells why
-    (code, _, err), _ = ended([first, second])
-    assert code == 1
-    assert "another process of this training has ended" in err or "stopped by a signal" in err
-    assert "is whole. Go on with:\n  torchrun --nproc-per-node 2 -m specc train small.arec" in err
-    assert "Traceback" not in err
-    opened(tmp_path / "out")  # compares every file with its hash
+    one_is_killed(tmp_path, SMALL, "--tables", "sharded")
 
 
 @with_torchrec
