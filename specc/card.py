@@ -23,9 +23,10 @@ from specc_runtime.record import (
     Held,
     consistent,
     digest,
+    models_in,
 )
 from specc_runtime.train.content import identity
-from specc_runtime.train.trained import read_training
+from specc_runtime.trained import read_training
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 WHO = {"model": "this model", "popularity": "popularity of the item", "mean": "always the mean"}
@@ -73,7 +74,8 @@ def read(folder: Path) -> Known:
     def known(files: Held) -> Known:
         if files.record is None or not files.record.trained:
             why = "it was only compiled" if files.has("manifest.json") else "it is no model's"
-            raise ArtefactError(f"{folder} has no trained model: {why}; `specc train` makes one")
+            advice = models_in(folder) or "; `specc train` makes one"
+            raise ArtefactError(f"{folder} has no trained model: {why}{advice}")
         files.check([WEIGHTS])
         return Known(
             json.loads(files.text("manifest.json")),

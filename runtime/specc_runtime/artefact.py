@@ -44,6 +44,7 @@ from specc_runtime.record import (
     digest,
     held,
     is_text,
+    models_in,
     replace_recorded,
     settle,
 )
@@ -155,7 +156,8 @@ def _texts(files: Held) -> dict[str, str]:
     if missing:
         what = f"it has no {' and no '.join(missing)}" if files.folder.exists() else "there is no such folder"
         raise ArtefactError(
-            f"{files.folder} is not a compiled model: {what}; `specc compile FILE -o DIRECTORY` makes one"
+            f"{files.folder} is not a compiled model: {what}"
+            + (models_in(files.folder) or "; `specc compile FILE -o DIRECTORY` makes one")
         )
     texts = {name: files.text(name) for name in files.names() if is_text(name)}
     try:

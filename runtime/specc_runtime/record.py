@@ -145,6 +145,17 @@ def consistent(folder: str | Path, read: Callable[[Held], T]) -> T:
             return found
 
 
+def models_in(folder: Path) -> str:
+    """Say which folders in a folder that is no model are some, such as the `best` of a sweep; "" if none."""
+    try:
+        found = sorted(str(p.parent) for p in folder.glob(f"*/{MANIFEST}"))
+    except OSError:
+        return ""
+    if not found:
+        return ""
+    return f"; {', '.join(found[:3])}{', …' * (len(found) > 3)} {'is one' if len(found) == 1 else 'are'}"
+
+
 def damaged(folder: Path, faults: list[str]) -> ArtefactError:
     return ArtefactError(
         f"{folder} is damaged ({len(faults)} fault{'s' if len(faults) > 1 else ''}):\n"

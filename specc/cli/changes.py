@@ -1,7 +1,7 @@
 """What differs between two models: params, inputs, types, predictions, recipe, memory, and their weights.
 
-Promises: compares what is declared and what the compiler makes of it; no torch is loaded. Of values the types
-are compared, not the expressions.
+Promises: compares what is declared and what the compiler makes of it; no torch is loaded. Of a value that is
+computed otherwise the first operation that differs is told, not each.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from specc.cli import summary
+from specc.cli.computed import computed_otherwise
 from specc.driver import Compiled
 from specc.elaborate.sharding import SHARDED, sharded
 from specc.frozen import dataclass
-from specc.ir.graph import Graph
+from specc.ir.graph import Graph, Prediction, Weight
 from specc.plan.lengths import Lengths
 from specc.plan.memory import predict
 from specc.plan.sizes import human
@@ -23,11 +24,13 @@ from specc_runtime.carry import carried
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its compiled spec, and the manifest of the folder that it is from, or of the spec."""
+    """One of the two: its compiled spec, and the manifest of the folder that it is from, or of the spec.
+    training: what a trained model's folder says of how it was trained."""
 
     name: str
     found: Compiled
     manifest: Mapping[str, Any]
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,14 @@ def changes(before: Side, after: Side) -> Changes:
     """Return what differs between two models, in the order in which they are declared."""
     batch = int(after.found.graph.train.get("batch") or 512)
     then, now = _described(before, batch), _described(after, batch)
-    return Changes({name: _differing(then[name], now[name]) for name in then}, _weights(before, after))
+    sections = {name: _differing(then[name], now[name]) for name in then}
+    otherwise = computed_otherwise(before.found.written, after.found.written)
+    sections["computed otherwise"] = [Change(name, *pair) for name, pair in otherwise.items()]
+    # Weights that one side alone has are told with what carries over.
+    sections["initial weights and penalties"] = [
+        x for x in sections["initial weights and penalties"] if None not in (x.before, x.after)
+    ]
+    return Changes(sections, _weights(before, after))
 
 
 # What a side has under a name: in several parts, of which those that differ are shown.
@@ -109,22 +119,56 @@ def _described(side: Side, batch: int) -> dict[str, dict[str, Parts]]:
         },
         "values": {name: (str(written.node(id).type),) for name, id in written.bindings.items()},
         "predictions": {
-            **{p.name: (p.kind, f"label in {summary.label(p)}") for p in written.predictions},
+            **{p.name: (p.kind, f"label in {summary.label(p)}", *_options(p)) for p in written.predictions},
             **{r.name: ("output", str(written.node(r.node).type)) for r in written.results},
             **{x.name: ("extra loss", "") for x in written.terms},
         },
-        "recipe": dict(_flat("", written.train)),
+        "recipe": _recipe(written.train, side.training or {}),
         "places": {
             **{name: (graph.devices[device],) for name, device in graph.places.items()},
             **dict.fromkeys(sharded(graph), (SHARDED, "between processes that train")),
         },
+        "initial weights and penalties": {path: _start(weight) for path, weight in written.weights.items()},
         "parameters": {name: (f"{count:,}",) for name, count, _ in summary.parts(graph)},
         f"memory of a step, {batch:,} examples at their bounds": _memory(graph, batch),
     }
 
 
+def _options(prediction: Prediction) -> Parts:
+    """What is said of a prediction's labels and loss, in as many parts for each."""
+    return (
+        f"{prediction.classes} classes" if prediction.classes else "any number of classes",
+        f"positive = {summary.value(prediction.positive)}",
+        f"range {summary.value(prediction.range)}" if prediction.range else "any range",
+        f"loss {summary.call(prediction.loss)}",
+        f"among {prediction.among}" if prediction.among else "",
+    )
+
+
+def _start(weight: Weight) -> Parts:
+    """What weights are before a training, and what holds them back in it."""
+    per = ", by frequency" if weight.l2_by_frequency else ""
+    return (
+        summary.call(weight.init),
+        f"l2 = {summary.value(weight.l2)}{per}" if weight.l2 else "no l2",
+        "frozen" if weight.frozen else "trained",
+        f"from {weight.pretrained}" if weight.pretrained else "from no file",
+    )
+
+
+def _recipe(declared: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Parts]:
+    """Return the settings of a recipe, defaults among them, those of its optimizer as `optimizer.lr`; what is
+    not set is left out. trained: those that a training had, which go before what is declared."""
+    # A folder says the optimizer's settings beside the others, and of its epochs what each has given.
+    known = {name: setting for name, setting in trained.items() if name not in ("optimizer", "epochs")}
+    optimizer = {name: known.get(name, setting) for name, setting in declared["optimizer"].items()}
+    others = {name: known.get(name, setting) for name, setting in declared.items() if name != "optimizer"}
+    options = optimizer.pop("options")
+    name = trained.get("optimizer", optimizer.pop("name"))
+    return {"optimizer": (name,), **dict(_flat("", {"optimizer": {**options, **optimizer}, **others}))}
+
+
 def _flat(start: str, found: Mapping[str, Any]) -> Iterator[tuple[str, Parts]]:
-    """The settings of a recipe, those of its optimizer as `optimizer.lr`; what is not set is left out."""
     for name, setting in found.items():
         if isinstance(setting, Mapping):
             yield from _flat(f"{start}{name}.", setting)

@@ -36,9 +36,10 @@ def command(before: str, after: str, params: dict[str, Any], as_json: bool) -> N
         sys.exit(FAULTS)
     first, second = (side for side in sides if side is not None)
     found = changes(first, second)
-    click.echo(
-        json.dumps(found.as_data(), indent=1, ensure_ascii=False) if as_json else _text(found, before, after)
-    )
+    if as_json:
+        click.echo(json.dumps(found.as_data(), indent=1, ensure_ascii=False))
+    else:
+        click.echo(_text(found, first, second))
 
 
 def _side(path: Path, params: dict[str, Any]) -> Side | None:
@@ -48,29 +49,37 @@ def _side(path: Path, params: dict[str, Any]) -> Side | None:
     from specc.driver import compiled
     from specc.emit.manifest import manifest_of
     from specc.report import Report
-    from specc_runtime.record import SPEC
+    from specc_runtime.record import SPEC, ArtefactError, consistent
+    from specc_runtime.trained import read_training
 
-    manifest = None
+    manifest = training = None
     spec, chosen = path, params
     if path.is_dir():
         manifest = manifest_from(path, {})
         spec, chosen = path / SPEC, manifest["params"]
         if not spec.is_file():
             fail(f"{path} has no {SPEC}: a folder that specc wrote has one")
+        try:
+            training = consistent(path, read_training)
+        except ArtefactError as fault:
+            fail(str(fault))
     report = Report()
     found = compiled(spec, "default", None, chosen, report)
     show(report)
     if found is None:
         return None
-    return Side(str(path), found, manifest or manifest_of(found.graph))
+    return Side(str(path), found, manifest or manifest_of(found.graph), training)
 
 
-def _text(found: Changes, before: str, after: str) -> str:
+def _text(found: Changes, first: Side, second: Side) -> str:
+    before, after = first.name, second.name
     lines = [f"{before} -> {after}"]
+    trained = " and ".join(side.name for side in (first, second) if side.training)
     for name, changed in found.sections.items():
-        lines += ["", name.capitalize(), *_rows(changed)] if changed else []
+        head = name.capitalize() + (f", {trained} as trained" if trained and name == "recipe" else "")
+        lines += ["", head, *_rows(changed)] if changed else []
     if len(lines) == 1:
-        lines += ["", "nothing declared differs"]
+        lines += ["", "nothing differs"]
     weights = found.weights
     kept = sum(map(len, weights.kept.values()))
     of = kept + len(weights.anew)

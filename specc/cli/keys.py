@@ -63,12 +63,14 @@ def command(model_path: Path, table: str | None, given: tuple[str, ...], rows: b
 
 def _manifest(directory: Path) -> Mapping[str, Any]:
     from specc_runtime import ArtefactError
+    from specc_runtime.record import models_in
 
     path = directory / "manifest.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ArtefactError(f"{directory} is not a compiled model: it has no {path.name}") from None
+        what = f"{directory} is not a compiled model: it has no {path.name}{models_in(directory)}"
+        raise ArtefactError(what) from None
     except ValueError as error:
         raise ArtefactError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("fields"), list):

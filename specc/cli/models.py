@@ -56,7 +56,7 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
     if path.is_dir():
         if params:
             fail(f"{path} is compiled already: --set is for specs")
-        from specc_runtime.record import ArtefactError, consistent
+        from specc_runtime.record import ArtefactError, consistent, models_in
 
         try:
             found = json.loads(consistent(path, lambda files: files.text("manifest.json")))
@@ -67,7 +67,7 @@ def manifest_from(path: Path, params: dict[str, Any]) -> dict[str, Any]:
                 fail(str(fault))
         except (ValueError, AssertionError):
             pass
-        fail(f"{path} is not a compiled model: it has no manifest.json that can be read")
+        fail(f"{path} is not a compiled model: it has no manifest.json that can be read{models_in(path)}")
     from specc.driver import load
     from specc.emit.manifest import manifest_of
 

@@ -89,12 +89,13 @@ class Rows:
         return table
 
     def _tell_absent(self, columns: Mapping[str, Column]) -> None:
-        """Say which columns of the model no row had: what is absent is null."""
+        """Say which columns of the model no row had: what is absent is null, or refused when it is read."""
         from specc.report.suggest import nearest
 
         for entry in self.manifest["fields"]:
             names = [n for n in (entry["column"], entry["fallback"]) if n is not None]
-            if entry.get("training") or any(name in self._seen for name in names):
+            needed = names[0] in columns and columns[names[0]].needed
+            if entry.get("training") or needed or any(name in self._seen for name in names):
                 continue
             close = nearest(names[0], self._others(columns))
             also = f" (did you mean `{close}`?)" if close else ""

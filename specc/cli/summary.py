@@ -158,6 +158,12 @@ def type_of(field: FieldSpec) -> str:
     return "[" + ", ".join([*(f"{a.name} <= {a.bound}" for a in field.axes), str(field.width)]) + "]"
 
 
+def call(given: Sequence[Any]) -> str:
+    """An initializer or a loss, such as ("normal", 0.01), as a spec writes it."""
+    name, *arguments = given
+    return f"{name}({', '.join(map(value, arguments))})" if arguments else str(name)
+
+
 def value(given: Any) -> str:
     """A static value as a spec writes it."""
     if isinstance(given, bool):

@@ -38,7 +38,7 @@ def in_files(
     columns = columns_of(manifest, labels=labels)
     keys = groups_by(manifest, files, manifest["train"]["group"], dialect)
     if keys is not None:
-        columns.setdefault(keys, Column("key"))
+        columns.setdefault(keys, Column("key", needed=True))
     return Rows(Examples(files, columns, dialect), labels, keys, ", ".join(map(str, files)))
 
 

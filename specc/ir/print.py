@@ -51,7 +51,7 @@ def _lines(nodes: tuple[Node, ...], indent: str) -> list[str]:
 
 def _call(node: Node) -> str:
     parts = [f"%{i}" for i in node.inputs]
-    parts += [f"{key} = {_text(value)}" for key, value in node.attrs.items() if value is not None]
+    parts += [f"{key} = {text_of(value)}" for key, value in node.attrs.items() if value is not None]
     parts += [f'"{path}"' for path in node.weights]
     return f"{node.op}({', '.join(parts)})"
 
@@ -74,14 +74,15 @@ def _own_name(node: Node) -> str:
     return node.name
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return an attribute of a node as the graph's text has it."""
     match value:
         case Axis():
             return value.name
         case tuple() | list():
-            return "[" + ", ".join(_text(v) for v in value) + "]"
+            return "[" + ", ".join(text_of(v) for v in value) + "]"
         case Mapping():
-            return "{" + ", ".join(f"{k} = {_text(v)}" for k, v in value.items()) + "}"
+            return "{" + ", ".join(f"{k} = {text_of(v)}" for k, v in value.items()) + "}"
         case bool():
             return str(value).lower()
         case _:

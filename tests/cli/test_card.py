@@ -16,7 +16,7 @@ import specc
 from specc.cli import main
 from specc_runtime import load, save
 from specc_runtime.record import RECORD, digest
-from specc_runtime.train.trained import period_of
+from specc_runtime.trained import period_of
 from tests.train.small import write_examples, write_spec
 
 

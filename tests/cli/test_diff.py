@@ -65,9 +65,17 @@ def test_a_model_differs_from_itself_in_nothing(spec: Path) -> None:
         ("width = 8 in", "width = 4 in", "params", "width", "8", "4"),
         ("number(log1p)", "vector(2)", "inputs", "ad.price", "number(log1p) [1]", "vector(2) [2]"),
         ("log1p)", 'log1p) from "cost"', "inputs", "ad.price", "column ad_price", "column cost"),
-        ("lr = 0.01", "lr = 0.1", "recipe", "optimizer.options.lr", "0.01", "0.1"),
+        ("lr = 0.01", "lr = 0.1", "recipe", "optimizer.lr", "0.01", "0.1"),
         ("click: binary", "click: real", "predictions", "click", "binary", "real"),
         (JOINED, NAMED, "values", "both", None, "[17]"),
+        ("click: binary", "click: binary(positive = 2)", "predictions", "click",
+         "positive = 1.0", "positive = 2.0"),
+        ("vocab(50, 8)", "vocab(50, 8, init = normal(1))", "initial weights and penalties", "items.weight",
+         "normal(0.01)", "normal(1.0)"),
+        ("act = relu", "act = dice", "computed otherwise", "click",
+         "relu shop.arec:10", "dice changed.arec:10"),
+        ("concat(user, ad)", "concat(ad, user)", "computed otherwise", "click",
+         "embed shop.arec:7", "concat changed.arec:8"),
     ],
 )  # fmt: skip
 def test_what_differs_is_told(
@@ -77,14 +85,20 @@ def test_what_differs_is_told(
     assert {"name": name, "before": before, "after": after} in told
 
 
+def test_a_name_for_what_was_there_is_not_computed_otherwise(spec: Path) -> None:
+    assert diff(spec, changed(spec, JOINED, NAMED))["computed otherwise"] == []
+
+
 def test_weights_carry_over_as_a_training_has_it(spec: Path) -> None:
     rows = ["user_id,ad_item,ad_price,click"]
     rows += [f"{i % 30},i{i % 20},{i % 7},{i % 2}" for i in range(200)]
     data = spec.with_name("data.csv")
     data.write_text("\n".join(rows), encoding="utf-8")
     trained = spec.with_name("trained")
-    run = CliRunner().invoke(main, ["train", str(spec), str(data), "-o", str(trained)])
+    run = CliRunner().invoke(main, ["train", str(spec), str(data), "-o", str(trained), "--lr", "0.02"])
     assert run.exit_code == 0, run.output
+    # A recipe is the one that the model was trained by, also where the spec beside it says otherwise.
+    assert diff(trained, spec)["recipe"] == [{"name": "optimizer.lr", "before": "0.02", "after": "0.01"}]
     text = SPEC.replace("ids(40, 8)", "ids(60, 8)").replace("[width]", "[width, 4]")
     wider = spec.with_name("wider.arec")
     wider.write_text(text.replace("price: number(log1p)", "price: bucket([1, 2], 3)"), encoding="utf-8")

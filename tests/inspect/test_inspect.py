@@ -197,7 +197,7 @@ def test_groups_are_those_of_the_spec_and_one_shuffle_has_no_spread(folder: Path
         (["--importance", "--metric", "ndcg@x"], True, "it is written as ndcg@10", 1),
         (["--importance", "--metric", "ndcg@0"], True, "it is written as ndcg@10", 1),
         (["--importance", "--metric", "ndcg@9999999"], True, "from 1 to 1,000", 1),
-        (["--importance", "--metric", "rmse"], True, "is of real predictions", 1),
+        (["--importance", "--metric", "rmse"], True, "choose another, such as logloss", 1),
         (["--calibration", "ad_itm"], True, "did you mean `ad_item`?", 1),
         (["--calibration", "visits_item"], True, "it has lists", 1),
     ],

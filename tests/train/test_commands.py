@@ -210,13 +210,32 @@ def test_a_metric_that_cannot_be_had_is_told_before_the_first_step(folder: Path,
     [
         (("--by", "nowhere"), "there is no such column to slice by"),
         (("--by", "history_item"), "slices are by one value a row"),
-        (("--group", "nowhere"), "column `nowhere`"),
+        (("--group", "nowhere"), "there is no such column to group by"),
+        (("--group", "user.idd"), "did you mean `user_id`?"),
     ],
 )
 def test_columns_that_are_not_there(folder: Path, options: tuple[str, ...], said: str) -> None:
     done = run("evaluate", folder / "model", folder / "data", *options)
     assert done.exit_code == 1, (done.output, done.exception)
     assert said in done.output
+
+
+def test_what_is_refused_without_a_column_does_not_note_it(folder: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(folder / "data" / "test.parquet")
+    pq.write_table(rows.drop_columns(["user_id"]), tmp_path / "bare.parquet")
+    done = run("evaluate", folder / "model", tmp_path / "bare.parquet")
+    assert (done.exit_code, done.output.count("`user_id`")) == (1, 1), done.output
+    # A request may lack what scoring takes for an unknown key.
+    done = run("predict", folder / "model", tmp_path / "bare.parquet")
+    assert (done.exit_code, done.stderr.count("`user_id`")) == (0, 1), done.output
+
+
+def test_a_folder_of_models_says_which(folder: Path) -> None:
+    for command in ("evaluate", "inspect", "predict"):
+        options = ("--example", "1") if command == "inspect" else ()
+        done = run(command, folder, folder / "data", *options)
+        assert done.exit_code == 1
+        assert f"{folder / 'model'} is one" in done.output
 
 
 def test_examples_without_labels_are_told(folder: Path, tmp_path: Path) -> None:

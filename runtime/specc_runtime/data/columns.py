@@ -27,6 +27,7 @@ from specc_runtime.encode.keys import canonical, is_text
 from specc_runtime.encode.kinds import doubles
 from specc_runtime.encode.labels import of_requests
 from specc_runtime.encode.numbers import numbers_in, short
+from specc_runtime.encode.reading import refuses_null
 
 Kind = Literal["key", "number", "label", "time", "as it is"]
 
@@ -35,13 +36,15 @@ Kind = Literal["key", "number", "label", "time", "as it is"]
 class Column:
     """depth: levels of lists around each value. split: for lists that are written as texts, the separators,
     outermost first. instead: it is read only where one of these columns is absent. apart: what stands between
-    the candidates of a request, in a column that is read for one candidate a row."""
+    the candidates of a request, in a column that is read for one candidate a row. needed: who reads it
+    refuses data without it."""
 
     kind: Kind
     depth: int = 0
     split: tuple[str, ...] = ()
     instead: frozenset[str] = frozenset()
     apart: str | None = None
+    needed: bool = False
 
 
 def columns_of(
@@ -64,14 +67,17 @@ def columns_of(
         split: list[str] = entry.get("split") or []
         apart = split[0] if len(split) > depth else None
         inner = tuple(split if apart is None else split[1:])
-        column = Column(_kind_of(encoding, options), depth, inner, apart=apart)
+        # A list that is not there is empty.
+        needed = not depth and refuses_null(entry, labels)
+        column = Column(_kind_of(encoding, options), depth, inner, apart=apart, needed=needed)
         _add(found, entry["column"], column)
         if entry["fallback"] is not None:
             _add(found, entry["fallback"], replace(column, instead=frozenset([entry["column"]])))
         if options.get("weight") is not None:
             _add(found, options["weight"], replace(column, kind="number"))
     for prediction in manifest["predictions"] if labels else ():
-        column = Column(_kind_of_label(prediction), int(listed), _between(manifest) if listed else ())
+        between = _between(manifest) if listed else ()
+        column = Column(_kind_of_label(prediction), int(listed), between, needed=True)
         _add(found, prediction["column"], column)
     return found
 
@@ -108,7 +114,8 @@ def _add(found: dict[str, Column], name: str, column: Column) -> None:
     kind = before.kind if column.kind != "key" else "key"
     # Columns that are always read are not there instead of any.
     instead = before.instead | column.instead if before.instead and column.instead else frozenset()
-    found[name] = replace(before, kind=kind, split=before.split or column.split, instead=instead)
+    split, needed = before.split or column.split, before.needed or column.needed
+    found[name] = replace(before, kind=kind, split=split, instead=instead, needed=needed)
 
 
 def present(columns: Mapping[str, Column], names: Iterable[str]) -> dict[str, Column]:

@@ -92,12 +92,12 @@ class Examples:
         self._spills = True
 
     def _absent(self) -> list[str]:
-        """What there is to say of wanted columns that no file has, and no other column stands for."""
+        """What there is to say of columns that no file has, no other stands for, and nobody needs."""
         stood_for = {name for other in self.names for name in self._instead(other)}
         return [
             f"there is no column `{name}`: it is null everywhere"
             for name, column in self.columns.items()
-            if not column.instead and name not in self.names and name not in stood_for
+            if not column.needed and not column.instead and name not in self.names and name not in stood_for
         ]
 
     def _instead(self, name: str) -> frozenset[str]:

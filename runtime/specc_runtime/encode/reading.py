@@ -73,7 +73,11 @@ class Reading:
                     self.lengths[axis] = lengths
             with self.noting(entry, along.packed):
                 packed = self.all_axes.agreed(along)
-                if column_of(entry, self.names) is None and len(packed.values) and self._refuses(entry):
+                if (
+                    column_of(entry, self.names) is None
+                    and len(packed.values)
+                    and refuses_null(entry, self.training)
+                ):
                     raise self._missing(entry["column"], entry["fallback"])
                 yield entry, packed
 
@@ -116,12 +120,6 @@ class Reading:
             return self.all_axes.agreed(Along(name, (CANDIDATES,), unpack(column, (None,)))).values
         rows = np.repeat(np.arange(len(self.table)), self.candidates)
         return unpack(column, ()).values.take(pa.array(rows))
-
-    def _refuses(self, entry: Mapping[str, Any]) -> bool:
-        """Return whether a field's column must be there: it has no default, and is no vocabulary's, whose
-        null is the unknown key when scoring.
-        """
-        return default_of(entry) is None and (self.training or encoding_of(entry)[0] != "vocab")
 
     @property
     def _has_candidates(self) -> bool:
@@ -237,6 +235,12 @@ def column_of(entry: Mapping[str, Any], names: set[str]) -> str | None:
 def default_of(entry: Mapping[str, Any]) -> Any:
     """What a field's null is, or None."""
     return encoding_of(entry)[1].get("default", entry["options"].get("default"))
+
+
+def refuses_null(entry: Mapping[str, Any], training: bool) -> bool:
+    """Whether a field's column must be there: it has no default, and is no vocabulary's, whose null is the
+    unknown key when scoring."""
+    return default_of(entry) is None and (training or encoding_of(entry)[0] != "vocab")
 
 
 def encoding_of(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -16,6 +16,8 @@ from specc_runtime.train.evaluate import AT, Results
 from specc_runtime.train.metrics import METRICS, Metric, kind_of, metric_of
 
 MOST = 1000  # the largest k
+# A mean prediction over the mean label is best at 1, neither the more nor the less.
+_KNOWN = {name: metric for name, metric in METRICS.items() if name != "ratio"}
 
 
 class TrainingError(RuntimeError):
@@ -47,15 +49,13 @@ def first_of(name: str) -> tuple[int, ...]:
 
 def _asked(name: str) -> Metric:
     """The metric of a name that somebody has typed. Raises TrainingError."""
-    # A mean prediction over the mean label is best at 1, neither the more nor the less.
-    known = {n: m for n, m in METRICS.items() if n != "ratio"}
     base, at, k = name.partition("@")
     try:
         metric = metric_of(name) if name != "ratio" else None
     except KeyError:
         metric = None
     if metric is None or bool(at) > metric.at:
-        spelt = [f"{n.removesuffix('@')}@k" if m.at else n for n, m in known.items()]
+        spelt = [f"{n.removesuffix('@')}@k" if m.at else n for n, m in _KNOWN.items()]
         raise TrainingError(f"there is no metric {name!r} to go by; there are {', '.join(spelt)}")
     if metric.at and not (k.isdecimal() and 1 <= int(k) <= MOST):
         raise TrainingError(
@@ -78,7 +78,7 @@ def check(
         kinds = sorted({p["kind"] for p in manifest["predictions"]})
         raise TrainingError(
             f"the metric {name} is of {' or '.join(_known(metric.kinds))} predictions, and "
-            f"the model has {' and '.join(kinds)} ones: choose another `metric` in `train {{ … }}`"
+            f"the model has {' and '.join(kinds)} ones: choose another, such as {_usual(manifest)}"
         )
     if metric.grouped and not grouped:
         raise TrainingError(
@@ -104,6 +104,12 @@ def check(
         f"the validation data have {said} for {', '.join(own)}, so that there is no {name}: hold out "
         "examples of both labels, or choose another `metric`, such as logloss"
     )
+
+
+def _usual(manifest: Mapping[str, Any]) -> str:
+    """The first metric without groups that a prediction of a model has."""
+    kinds = {kind_of(p) for p in manifest["predictions"]}
+    return next((n for n, m in _KNOWN.items() if not m.grouped and kinds & {*m.kinds}), "logloss")
 
 
 def _known(kinds: tuple[str, ...]) -> list[str]:

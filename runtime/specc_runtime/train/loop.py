@@ -53,7 +53,7 @@ from specc_runtime.train.recipe import Recipe
 from specc_runtime.train.report import Logger, Run, Tell, telling
 from specc_runtime.train.schedule import Moment
 from specc_runtime.train.sharded import Sharded
-from specc_runtime.train.trained import write_training
+from specc_runtime.trained import write_training
 from specc_runtime.version import __version__
 
 LINES = 100  # in metrics.jsonl, about so many an epoch

@@ -44,7 +44,7 @@ from specc_runtime.train.report import Logger
 from specc_runtime.train.sharded import sharded
 from specc_runtime.train.slices import BY, Slices, each_of
 from specc_runtime.train.start import Start
-from specc_runtime.train.trained import period_of
+from specc_runtime.trained import period_of
 
 # The column that prepared examples have for it, where a spec names no field to group by.
 USER = "example_user"
@@ -252,7 +252,9 @@ def evaluate_files(
     )
     slices = [Slices(column) for column in dict.fromkeys(by)]
     columns = {s.column: column_of_field(model.manifest, files, s.column, dialect) for s in slices}
-    _look_for(columns.values(), files, dialect)
+    fields = {f["path"] for f in model.manifest["fields"]}
+    grouping = {group: "group"} if group is not None and group not in fields else {}
+    _look_for({**dict.fromkeys(columns.values(), "slice"), **grouping}, files, dialect)
     stream = _plain(
         model, files, encoders, group or model.manifest["train"]["group"], dialect, tell, columns.values()
     )
@@ -260,16 +262,17 @@ def evaluate_files(
     return evaluate(model, batches, baselines, watch, at=at, slices=slices)
 
 
-def _look_for(columns: Iterable[str], files: Sequence[Path], dialect: Dialect) -> None:
-    """Look whether some file has each of some columns. Raises DataError."""
+def _look_for(columns: Mapping[str, str], files: Sequence[Path], dialect: Dialect) -> None:
+    """Look whether some file has each of some columns. columns: by name, what it is there to do. Raises
+    DataError."""
     there = {name: None for file in files for name in names_of(file, dialect)}
     where = ", ".join(map(str, files))
     faults = []
-    for column in columns:
+    for column, use in columns.items():
         if there and column not in there:
             close = get_close_matches(column, there, 1)
             advice = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(there)}"
-            faults.append(Fault(where, "there is no such column to slice by", column, help=advice))
+            faults.append(Fault(where, f"there is no such column to {use} by", column, help=advice))
     if faults:
         raise DataError(faults)
 
@@ -303,7 +306,7 @@ def _plain(
     columns = columns_of(model.manifest)
     keys = groups_by(model.manifest, files, group, dialect)
     for other in (*others, *(() if keys is None else (keys,))):
-        columns.setdefault(other, Column("key"))
+        columns.setdefault(other, Column("key", needed=True))
     examples = Examples(files, columns, dialect)
     for note in examples.notes:
         tell(note)
