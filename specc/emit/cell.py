@@ -1,4 +1,4 @@
-"""Print cells: a recurrence's step and its derivative, as functions of the module and of C."""
+"""Print cells: a recurrence's step and its derivative, as functions of the module, and all steps in C."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import hashlib
 from specc.emit.c import function_text
 from specc.emit.code import Line
 from specc.emit.rows import function_lines
+from specc.emit.steps import PRODUCT, rooms, steps_text
 from specc.lower.cell import Cell
-from specc.lower.native import Run
+from specc.lower.native import Native, Run
 
 KERNELS = "KERNELS"  # the constant that says which C the model's functions are in
 _STEP = ("values", "constants", "matrices", "biases", "states", "nexts")
@@ -31,17 +32,10 @@ def cell_lines(names: tuple[str, ...], cell: Cell) -> list[Line]:
         backward, _BACK, f"The derivative of `{forward}`.", function_lines(cell.back, {}), cell
     )
     native = cell.native
-    if not isinstance(native, str):
-        runs = {run: f"c.{text}" for run, text in run_names(forward, cell).items()}
-        for function, plain, parameters in (
-            (native.step, forward, _STEP),
-            (native.back, backward, _BACK),
-        ):
-            about_it = f"`{plain}` with all but its matrix products in C."
-            body = function_lines(function, runs, "c")
-            lines += _function(f"{plain}_in_c", ("c", *parameters), about_it, body, cell)
-        parts = f"{KERNELS}, {forward}_in_c, {backward}_in_c, {native.choice.least}"
-        about.append(f"in_c=ops.InC({parts})")
+    if isinstance(native, Native):
+        sizes = ", ".join(map(repr, rooms(native)))
+        parts = f'"{called_in_c(forward)}", {sizes}, {native.choice.least}'
+        about.append(f"in_c=ops.StepsInC({KERNELS}, {parts})")
     else:
         lines += [Line(f"# No kernels in C: {native}.")]
     return [*lines, Line(f"{name} = ops.Cell({', '.join([forward, backward, *about])})"), Line(""), Line("")]
@@ -57,21 +51,25 @@ def _function(name: str, parameters: tuple[str, ...], about: str, body: list[str
     ]
 
 
-def run_names(forward: str, cell: Cell) -> dict[Run, str]:
-    """Return the names of a cell's C functions."""
-    native = cell.native
-    runs = [] if isinstance(native, str) else native.runs
-    return {run: f"{forward}_{number}" for number, run in enumerate(runs)}
+def called_in_c(forward: str) -> str:
+    """Return what the names of a cell's C functions begin with."""
+    return forward.removesuffix("_step")
+
+
+def run_names(forward: str, native: Native) -> dict[Run, str]:
+    """Return the names of the C functions of a cell's runs."""
+    return {run: f"{forward}_{number}" for number, run in enumerate(native.runs)}
 
 
 def kernels_text(cells: list[tuple[tuple[str, ...], Cell]]) -> str:
     """Return the C of all cells; empty if none has any."""
-    texts = [
-        function_text(name, run)
-        for (forward, *_), cell in cells
-        for run, name in run_names(forward, cell).items()
-    ]
-    return "\n".join(texts)
+    texts = []
+    for (forward, *_), cell in cells:
+        if isinstance(cell.native, Native):
+            runs = run_names(forward, cell.native)
+            texts += [function_text(name, run) for run, name in runs.items()]
+            texts.append(steps_text(called_in_c(forward), cell, runs))
+    return "\n".join([PRODUCT, *texts]) if texts else ""
 
 
 def key_of(text: str) -> str:

@@ -42,7 +42,7 @@ PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
 ATTENTION_BY_REQUEST = Choice(
     "of the history once a request", 4, "requests", "of each candidate's sequence", of="candidates each"
 )
-STEPS_IN_C = Choice("in C between its products", 2**17, "the values of its steps", "in torch")
+STEPS_IN_C = Choice("in C", 2**17, "the values of its steps", "in torch")
 
 # What is computed of a request's candidates grows with how many they are. In pieces of this size (in single
 # precision 8 megabytes) calling torch takes next to no time, and some values of a piece are in the cache.

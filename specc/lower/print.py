@@ -99,7 +99,7 @@ class _Printer:
             self.lines.append(f"{indent}  not in C: {cell.native}")
         else:
             sizes = ", ".join(str(len(run.kernels)) for run in cell.native.runs)
-            self.lines.append(f"{indent}  {cell.native.choice}: {sizes} kernels")
+            self.lines.append(f"{indent}  {cell.native.choice}: {sizes} kernels between products")
 
     def _kernel(self, kernel: Kernel, indent: str) -> None:
         results = ", ".join("_" if r is None else self._declared(r) for r in kernel.results)

@@ -16,9 +16,11 @@ from torch import Tensor
 from specc.emit.c import function_text
 from specc.emit.cell import key_of
 from specc.emit.rows import function_lines
+from specc.emit.steps import PRODUCT, rooms, steps_text
 from specc.ir.graph import Node, Region
 from specc.lower.cell import Cell as Lowered
 from specc.lower.cell import cell_of
+from specc.lower.native import Native
 from specc.ops.products import Columns, Product
 from specc.source import Source, Span
 from specc.types.axis import Type
@@ -26,6 +28,7 @@ from specc_runtime import native as native_runtime
 from specc_runtime.layout import Axis, Layout
 from specc_runtime.ops.cell import Cell, recur
 from specc_runtime.ops.recurrent import scan
+from specc_runtime.ops.steps_in_c import StepsInC
 
 SPAN = Span(Source("test.arec", ""), 0, 0)
 T = Axis("h.t", bound=7)
@@ -91,13 +94,16 @@ def lowered(region: Region, varying: tuple[bool, ...]) -> Lowered:
 
 
 def cells(cell: Lowered, folder: Path) -> list[Cell]:
-    """A cell in Python alone, and with C between its products."""
+    """A cell in Python alone, with C between its products, and with all steps in C; few at a time, too."""
     module = loaded(cell, folder)
     plain = Cell(module.step, module.back, cell.sloped, cell.places, cell.biased)
+    assert isinstance(cell.native, Native)
+    whole = replace(plain, in_c=StepsInC(module.KEY, "cell", *rooms(cell.native), least=0))
     functions = native_runtime.functions(module.KEY, torch.float64)
     assert functions is not None
     step, back = partial(module.step_in_c, functions), partial(module.back_in_c, functions)
-    return [plain, replace(plain, step=step, back=back)]
+    by_step = replace(plain, step=step, back=back)
+    return [plain, by_step, whole, replace(plain, at_once=2), replace(whole, at_once=2)]
 
 
 def loaded(cell: Lowered, folder: Path) -> ModuleType:
@@ -116,7 +122,8 @@ def loaded(cell: Lowered, folder: Path) -> ModuleType:
         ("back_in_c", f"c, {back}", function_lines(native.back, calls, "c")),
     ):
         lines += ["", f"def {name}({parameters}):", *(f"    {x}" for x in texts)]
-    text = "\n".join(function_text(name, run) for run, name in runs.items())
+    texts = [PRODUCT, *(function_text(name, run) for run, name in runs.items())]
+    text = "\n".join([*texts, steps_text("cell", cell, runs)])
     native_runtime.enter(text)
     lines += ["", f"KEY = {key_of(text)!r}"]
     path = folder / "generated.py"

@@ -56,7 +56,7 @@ def test_attention_of_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_steps_of_recurrences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choices, "STEPS_IN_C", replace(choices.STEPS_IN_C, least=77))
     assert "the values of its steps have 77 numbers" in print_program(lower(graph_of("dien")))
-    assert "evolved_augru_back_in_c, 77)" in emit(graph_of("dien"))["model.py"]
+    assert '"evolved_augru", (36, 36), (), (36,), (0, 0), 77)' in emit(graph_of("dien"))["model.py"]
 
 
 def test_tiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
 """Kernels in C, for work that takes torch many small operations.
 
 One step of a recurrence is short: between two matrix products, a dozen operations pass over the same few
-rows. Here they are fused into one C function that handles a row at a time; the matrix products stay with
-torch. The compiler wrote that C (`kernels.c` in an artefact): `sources` finds it by its hash, `source` holds
-the text that every C file begins with, and `build` compiles and loads it. `attention` is the attention of a
-single query and `self_attention` that of every position, which torch supports only for sequences of equal
-length.
+rows. Here they are fused into C that handles a row at a time, and all steps are one call; the matrix products
+are those of the BLAS that torch calls (`blas`). The compiler wrote that C (`kernels.c` in an artefact):
+`sources` finds it by its hash, `source` holds the text that every C file begins with, and `build` compiles
+and loads it. `attention` is the attention of a single query and `self_attention` that of every position,
+which torch supports only for sequences of equal length.
 
 Promises: the values of torch, up to rounding. Without a C compiler, torch computes everything.
 `AREC_NATIVE=0` in the environment switches the kernels off.

@@ -19,7 +19,6 @@ from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import is_
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from specc_runtime import stale
 from specc_runtime.batch import Bag, Batch
-from specc_runtime.native import build, source
+from specc_runtime.native import blas, build, source
 from specc_runtime.native.kit import KIT
 from specc_runtime.native.say import say, wanted
 from specc_runtime.tracing import untraced
@@ -52,23 +51,12 @@ def library(text: str, dtype: torch.dtype) -> Any:
         say(str(e))
         return None
     found.use_blas.argtypes = [ctypes.c_void_p]
-    found.use_blas(_blas("sgemm_" if single else "dgemm_"))
+    found.use_blas(blas.product(dtype))
     for name in ("forward", "request_part", "candidate_part"):
         getattr(found, name).argtypes = [ctypes.c_void_p] * 3
     found.release.argtypes = [ctypes.c_int64]
     found.release.restype = None
     return found
-
-
-@lru_cache(maxsize=2)
-def _blas(name: str) -> int | None:
-    """The address of the matrix product that torch itself calls, if it can be found."""
-    for path in sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*")):
-        try:
-            return ctypes.cast(getattr(ctypes.CDLL(str(path)), name), ctypes.c_void_p).value
-        except (OSError, AttributeError):
-            continue
-    return None
 
 
 class Scoring:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc_runtime.native import build, source
+from specc_runtime.native import blas, build, source
 from specc_runtime.native.say import say
 
 _TEXTS: dict[str, str] = {}
@@ -31,6 +31,22 @@ class Functions:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+
+    def multiplies(self, dtype: torch.dtype) -> bool:
+        """Give the functions the matrix product that they call; return whether there is one."""
+        found = blas.product(dtype)
+        if found is not None:
+            self._library.use_blas.argtypes = [ctypes.c_void_p]
+            self._library.use_blas(found)
+        return found is not None
+
+    def walk(self, name: str) -> Any:
+        """A function of several steps of a recurrence: the first one, and the one after the last, rows before
+        them, and the addresses of how many rows each step has, of addresses and of strides."""
+        entry = getattr(self._library, name)
+        entry.restype = None
+        entry.argtypes = [*[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3]
+        return entry
 
     def at(self, name: str) -> Any:
         """A function as it is, of addresses and a first number."""

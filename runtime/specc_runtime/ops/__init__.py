@@ -59,6 +59,7 @@ from specc_runtime.ops.rows import (
     unroll,
 )
 from specc_runtime.ops.slopes import relu_back, sigmoid_back, silu_back, tanh_, tanh_back
+from specc_runtime.ops.steps_in_c import StepsInC
 from specc_runtime.ops.tile import Factor, by_tile, paired, tiled, weighted_sum
 from specc_runtime.ranked import with_ranked
 
@@ -72,6 +73,7 @@ __all__ = [
     "Factor",
     "InC",
     "Projected",
+    "StepsInC",
     "TileInC",
     "across",
     "across_each",

@@ -23,11 +23,13 @@ from torch.nn import functional as F
 from specc_runtime import native
 from specc_runtime.layout import Axis, Rows, Steps
 from specc_runtime.native import say
+from specc_runtime.native.sources import Functions
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Part
 from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
+from specc_runtime.ops.steps_in_c import Chunk, InOneCall, StepsInC
 from specc_runtime.tracing import untraced
 
 # Which values of a state are wanted: at all positions; those, and again in the order of steps; only after
@@ -40,7 +42,8 @@ Perhaps = tuple[Tensor | None, ...]
 
 @dataclass(frozen=True)
 class InC:
-    """The step and derivative of a cell with everything between their matrix products in C.
+    """The step and derivative of a cell with everything between their matrix products in C, of models of an
+    interface before 5.
 
     source: the hash of the C text (native.sources). step, back: as a cell's, with the C functions as an
     additional first argument. least: from how many numbers in all steps together on they are used.
@@ -69,7 +72,7 @@ class Cell:
         stop) for these channels of that value's gradient, None for a buffer of its own; empty if
         all have their own.
     biased: for each bias [out] the number of the matrix whose product it is added to.
-    in_c: the same step and derivative with everything between their products in C.
+    in_c: the same in C.
     at_once: the least number of rows of a value that are multiplied by its matrix at a time.
     """
 
@@ -81,7 +84,7 @@ class Cell:
     sloped: tuple[bool, ...] = ()
     places: tuple[tuple[int, int, int] | None, ...] = ()
     biased: tuple[int, ...] = ()
-    in_c: InC | None = None
+    in_c: InC | StepsInC | None = None
     at_once: int = 1024
 
     def d_products(self, matrices: Tensors, d_values: Sequence[Tensor | None], rows: int) -> Tensors:
@@ -183,31 +186,6 @@ def recur(
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Steps first .. stop, with rows begin .. end, whose products are computed together. They are few enough
-    to be in the processor's cache still when the steps read them."""
-
-    first: int
-    stop: int
-    begin: int
-    end: int
-
-    def of(self, whole: Tensor) -> Tensor:
-        return whole[self.begin : self.end]
-
-    @staticmethod
-    def all(active: tuple[int, ...], at_once: int) -> list[_Chunk]:
-        found: list[_Chunk] = []
-        first = begin = end = 0
-        for number, running in enumerate(active):
-            end += running
-            if end - begin >= at_once or number == len(active) - 1:
-                found.append(_Chunk(first, number + 1, begin, end))
-                first, begin = number + 1, end
-        return found
-
-
 @in_single
 class _Walk(torch.autograd.Function):
     """The loop, over rows in the order of steps. For each state it returns [rows, w], [sequences, w]
@@ -224,8 +202,8 @@ class _Walk(torch.autograd.Function):
     ) -> Tensors:
         flat, constants, matrices, biases, states = _split(given, sizes)
         active, sources = steps.active, _sources(flat)
-        cell = _fitted(cell, sources, states, sum(active))
-        chunks = _Chunk.all(active, cell.at_once)
+        cell, functions = _fitted(cell, sources, states[0], sum(active))
+        chunks = Chunk.all(active, cell.at_once)
         traces = tuple(s.new_empty(sum(active), s.shape[1]) for s in states)
         keeps = any(ctx.needs_input_grad)
         # The derivative reads the products of all chunks; if there is none, chunks share one buffer.
@@ -234,14 +212,20 @@ class _Walk(torch.autograd.Function):
         turned = tuple(m.t() for m in matrices)
         kept: list[Tensors] = []
         current = states
+        whole = None
+        if functions is not None and isinstance(cell.in_c, StepsInC):
+            whole = InOneCall(cell.in_c, functions, active, states, matrices, rows, keeps)
         for chunk in chunks:
             seen = []
-            for source, whole in zip(sources, values, strict=True):
+            for source, made in zip(sources, values, strict=True):
                 if source.matrix is None:
-                    seen.append(chunk.of(whole))
+                    seen.append(chunk.of(made))
                     continue
-                seen.append(chunk.of(whole) if keeps else whole[: chunk.end - chunk.begin])
+                seen.append(chunk.of(made) if keeps else made[: chunk.end - chunk.begin])
                 source.product(chunk.begin, chunk.end, seen[-1])
+            if whole is not None:
+                whole.forward(chunk, seen, constants, biases, traces)
+                continue
             running = active[chunk.first : chunk.stop]
             traced = [chunk.of(t) for t in traces]
             for n, now, nexts in zip(
@@ -253,7 +237,7 @@ class _Walk(torch.autograd.Function):
                     kept.append(saved)
                 current = nexts
         ctx.cell, ctx.steps, ctx.wanted, ctx.sizes = cell, steps, wanted, sizes
-        ctx.kept, ctx.values = kept, values
+        ctx.kept, ctx.values, ctx.whole = kept, values, whole
         ctx.columns = [x if isinstance(x, slice) else None for x in given]
         ctx.save_for_backward(*(None if isinstance(x, slice) else x for x in given), *traces)
         ends = steps.ends.to(states[0].device) if FINAL in wanted else None
@@ -284,100 +268,138 @@ class _Walk(torch.autograd.Function):
         d_constants, d_matrices, d_biases = (
             tuple(torch.zeros_like(x) for x in xs) for xs in (constants, matrices, biases)
         )
-        chunks = _Chunk.all(active, cell.at_once)
+        chunks = Chunk.all(active, cell.at_once)
         rows = max(c.end - c.begin for c in chunks)
         # Gradients of products are needed for one chunk at a time; those of other values for all rows.
         places = [
             None if not slope else d.x if s.matrix is None else s.x.new_empty(rows, len(s.matrix))
             for s, d, slope in zip(sources, d_sources, sloped, strict=True)
         ]
-        seen, traced = _by_step(ctx.values, active), _by_step(traces, active)
         given_back = iter(d_found)
-        outer = [_Outer(want, active, None if want == NONE else next(given_back)) for want in wanted]
-        carried: Perhaps = (None,) * count
+        d_states = [None if want == NONE else next(given_back) for want in wanted]
+        walk: InOneCall | _BySteps = ctx.whole or _BySteps(cell, active, starts, matrices, ctx.kept)
+        walk.begin(
+            [d if want in (ALL, BOTH) else None for d, want in zip(d_states, wanted, strict=True)],
+            [d if want == FINAL else None for d, want in zip(d_states, wanted, strict=True)],
+        )
         for chunk in reversed(chunks):
             size = chunk.end - chunk.begin
-            for state in outer:
-                state.enter(chunk)
             d_values = [
                 None if place is None else chunk.of(place) if source.matrix is None else place[:size]
                 for place, source in zip(places, sources, strict=True)
             ]
             d_products = cell.d_products(matrices, d_values, size)
-            running = active[chunk.first : chunk.stop]
-            into_values, into_products = _by_step(d_values, running), _by_step(d_products, running)
-            factors: list[Tensors] = []
-            for number in reversed(range(chunk.first, chunk.stop)):
-                n = active[number]
-                before = traced[number - 1] if number else starts
-                d_held, carried, multiplied = cell.back(
-                    seen[number],
-                    tuple(c[:n] for c in constants),
-                    matrices,
-                    tuple(s[:n] for s in before),
-                    ctx.kept[number],
-                    tuple(
-                        o.met(number, more, s[:n]) for o, more, s in zip(outer, carried, starts, strict=True)
-                    ),
-                    into_values[number - chunk.first],
-                    into_products[number - chunk.first],
-                )
-                for total, part in zip(d_constants, d_held, strict=True):
-                    if part is not None:
-                        total[:n].add_(part)
-                factors.append(multiplied)
-            joined = _Joined()
-            of_matrices = zip(d_matrices, d_products, zip(*factors, strict=True), strict=True)
-            for total, d_product, parts in of_matrices:
-                total.addmm_(d_product.t(), joined(parts))
+            factors = walk.backward(chunk, ctx.values, constants, traces, d_values, d_products, d_constants)
+            for total, d_product, factor in zip(d_matrices, d_products, factors, strict=True):
+                total.addmm_(d_product.t(), factor)
             for total, number in zip(d_biases, cell.biased, strict=True):
                 total.add_(d_products[number].sum(0))
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
                 if d is not None and source.matrix is not None:
                     source.back(chunk.begin, chunk.end, d, d_source)
         d_starts = [torch.zeros_like(s) for s in starts]
-        for whole, part in zip(d_starts, carried, strict=True):
+        for whole, part in zip(d_starts, walk.carried, strict=True):
             if part is not None:
                 whole[: len(part)] = part
         d_given = (d if isinstance(d, Tensor) else None for source in d_sources for d in source)
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
 
 
-def _fitted(cell: Cell, sources: Sequence[Source], states: Tensors, rows: int) -> Cell:
-    """Return the cell, with its kernels in C if there are enough rows to be worth compiling them."""
+def _fitted(cell: Cell, sources: Sequence[Source], like: Tensor, rows: int) -> tuple[Cell, Functions | None]:
+    """Return the cell and the C of all its steps, if it has any and there are enough rows to be worth
+    compiling it. A cell with C between its products has its functions in that form."""
+    in_c = cell.in_c
     widths = sum(s.x.shape[1] if s.matrix is None else len(s.matrix) for s in sources)
-    if cell.in_c is None or rows * widths < cell.in_c.least:
-        return cell
-    if not native.wanted(states[0].device, states[0].dtype):
-        return cell
-    functions = native.functions(cell.in_c.source, states[0].dtype)
+    if in_c is None or rows * widths < in_c.least:
+        return cell, None
+    if isinstance(in_c, StepsInC):
+        return cell, in_c.functions(like)
+    functions = native.functions(in_c.source, like.dtype) if native.wanted(like.device, like.dtype) else None
     if functions is None:
-        return cell
-    return replace(cell, step=partial(cell.in_c.step, functions), back=partial(cell.in_c.back, functions))
+        return cell, None
+    return replace(cell, step=partial(in_c.step, functions), back=partial(in_c.back, functions)), None
+
+
+class _BySteps:
+    """The way back of a cell, a step at a time."""
+
+    def __init__(
+        self, cell: Cell, active: tuple[int, ...], starts: Tensors, matrices: Tensors, kept: Sequence[Tensors]
+    ) -> None:
+        self.cell, self.active, self.starts, self.matrices, self.kept = cell, active, starts, matrices, kept
+        self.carried: Perhaps = (None,) * len(starts)
+
+    def begin(self, each: Sequence[Tensor | None], last: Sequence[Tensor | None]) -> None:
+        """each, last: by state the upstream gradient of every position, and of the last one."""
+        self.outer = [_Outer(self.active, e, d) for e, d in zip(each, last, strict=True)]
+
+    def backward(
+        self,
+        chunk: Chunk,
+        values: Sequence[Tensor],
+        constants: Tensors,
+        traces: Tensors,
+        d_values: Sequence[Tensor | None],
+        d_products: Tensors,
+        d_constants: Tensors,
+    ) -> list[Tensor]:
+        """Go back through a chunk: write the gradients of its values and products, and add to those of
+        constants. Return what each matrix was multiplied by, [end - begin, in]."""
+        for state in self.outer:
+            state.enter(chunk)
+        running = self.active[chunk.first : chunk.stop]
+        seen = _by_step([chunk.of(x) for x in values], running)
+        # The states before a step: the starts, or those after the one before it.
+        ahead = self.active[chunk.first - 1 : chunk.first] if chunk.first else ()
+        earlier = [x[chunk.begin - sum(ahead) : chunk.end] for x in traces]
+        befores = [*([] if ahead else [self.starts]), *_by_step(earlier, (*ahead, *running))]
+        into_values, into_products = _by_step(d_values, running), _by_step(d_products, running)
+        factors: list[Tensors] = []
+        for number in reversed(range(chunk.first, chunk.stop)):
+            n = self.active[number]
+            before = befores[number - chunk.first]
+            met = zip(self.outer, self.carried, self.starts, strict=True)
+            d_held, self.carried, multiplied = self.cell.back(
+                seen[number - chunk.first],
+                tuple(c[:n] for c in constants),
+                self.matrices,
+                tuple(s[:n] for s in before),
+                self.kept[number],
+                tuple(o.met(number, more, s[:n]) for o, more, s in met),
+                into_values[number - chunk.first],
+                into_products[number - chunk.first],
+            )
+            for total, part in zip(d_constants, d_held, strict=True):
+                if part is not None:
+                    total[:n].add_(part)
+            factors.append(multiplied)
+        joined = _Joined()
+        return [joined(parts) for parts in zip(*factors, strict=True)]
 
 
 class _Outer:
-    """The upstream gradient of a state, from what reads it after the loop."""
+    """The upstream gradient of a state, from what reads it after the loop: of every position, or of the last
+    one."""
 
-    def __init__(self, want: str, active: tuple[int, ...], d: Tensor | None) -> None:
-        self.want = want
+    def __init__(self, active: tuple[int, ...], each: Tensor | None, last: Tensor | None) -> None:
         self.active = active
         # Kernels in C need contiguous channels.
-        self.d = None if d is None else d.contiguous()
+        self.each = None if each is None else each.contiguous()
+        self.last = None if last is None else last.contiguous()
         self.first = 0
         self.parts: tuple[Tensor, ...] = ()
 
-    def enter(self, chunk: _Chunk) -> None:
+    def enter(self, chunk: Chunk) -> None:
         """Begin a chunk, the last one first."""
-        if self.want in (ALL, BOTH) and self.d is not None:
+        if self.each is not None:
             self.first = chunk.first
             # A copy, because the upstream gradient must not be written over.
-            self.parts = chunk.of(self.d).clone().split(self.active[chunk.first : chunk.stop])
+            self.parts = chunk.of(self.each).clone().split(self.active[chunk.first : chunk.stop])
 
     def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
         """Return the upstream gradient of a step's states, [n, w], plus `more`, the gradient from the
         following step for the first of these rows. The result must not be written over."""
-        if self.want in (ALL, BOTH):
+        if self.each is not None:
             whole = self.parts[number - self.first]
             if more is not None:
                 whole[: len(more)] += more
@@ -388,7 +410,7 @@ class _Outer:
         if following == len(like):
             return more
         # The sequences that end at this step.
-        ended = torch.zeros_like(like[following:]) if self.d is None else self.d[following : len(like)]
+        ended = torch.zeros_like(like[following:]) if self.last is None else self.last[following : len(like)]
         return torch.cat([more, ended]) if following else ended
 
 
