@@ -16,7 +16,7 @@ from specc.export import ExportError, told
 from specc.export.formats import WRITERS, quiet, require
 from specc.export.graph import exported
 from specc.export.signature import signature_of
-from specc.export.trace import portable, squares, traced
+from specc.export.trace import portable, traced, views
 from specc.export.verify import furthest
 from specc.ir.graph import Graph
 from specc.untrusted import compiled_from
@@ -116,7 +116,7 @@ def written(model: Model, found: Export, format: str, path: Path, threads: int |
     model again for another format. threads: as for `engine`. Raises ExportError and OSError.
     """
     try:
-        with quiet(), squares():
+        with quiet(), views():
             WRITERS[format](found.program, found.signature, path)
     except OSError:
         raise

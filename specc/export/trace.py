@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo import config as dynamo_config
+from torch._subclasses import fake_impls
 from torch.export import Dim, ExportedProgram
-from torch.utils._sympy import functions
 
 from specc.emit.portable import portable_source_of
 from specc.ir.graph import Graph
@@ -56,34 +56,31 @@ def traced(model: Portable) -> ExportedProgram:
         tensors.append(torch.zeros(shape, dtype=DTYPES[entry.dtype]))
         shapes.append(dynamic)
     # A width differs from loop to loop, and is no symbol for that.
-    with torch.no_grad(), squares(), apart(model), dynamo_config.patch(automatic_dynamic_shapes=False):
+    with torch.no_grad(), views(), apart(model), dynamo_config.patch(automatic_dynamic_shapes=False):
         return torch.export.export(
             model, tuple(tensors), dynamic_shapes={"tensors": tuple(shapes)}, strict=False
         )
 
 
 @contextmanager
-def squares() -> Iterator[None]:
-    """Have torch know s * s // s for s: it would leave the division in the program, where s may be 0.
+def views() -> Iterator[None]:
+    """Have torch say the strides of a contiguous tensor's views by their sizes alone.
 
-    An axis beside itself has s * s rows, of which a table is s * s // s wide. A torch without the
-    function that this extends is left as it is.
+    For sizes that inputs say it merges and parts dimensions one by one: of what it merges it leaves the
+    lesser of two strides in the program, min(t, s * t), and takes s not to be 0; of what it parts a division,
+    s * s // s. Of sizes that tensors say it knows better, and this has it take all sizes for such. A torch
+    without the function that this replaces is left as it is.
     """
-    symbols: Any = functions
-    known = getattr(symbols, "simple_floordiv_gcd", None)
+    name = "_view_has_unbacked_input"
+    known = getattr(fake_impls, name, None)
     if known is None:
         yield
         return
-
-    def shared(whole: Any, part: Any) -> Any:
-        found = known(whole, part)
-        return symbols.sympy.gcd(whole, part) if found == 1 and part.is_Symbol else found
-
-    symbols.simple_floordiv_gcd = shared
+    setattr(fake_impls, name, lambda *_: True)
     try:
         yield
     finally:
-        symbols.simple_floordiv_gcd = known
+        setattr(fake_impls, name, known)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from specc.export import ExportError, trace
 from specc.export.export import program_of, written
 from specc.export.graph import exported
 from specc.export.signature import signature_of
-from specc.export.trace import portable, squares
+from specc.export.trace import portable, views
 from specc.export.verify import furthest
 from specc.ops import OPS
 from specc.ops.definition import OpDef
@@ -209,6 +209,6 @@ def test_a_loop_has_sizes_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_torch_without_what_is_extended_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace, "functions", SimpleNamespace())
-    with squares():
-        assert not vars(trace.functions)
+    monkeypatch.setattr(trace, "fake_impls", SimpleNamespace())
+    with views():
+        assert not vars(trace.fake_impls)

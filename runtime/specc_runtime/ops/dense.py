@@ -86,13 +86,19 @@ def top(x: Tensor, score: Tensor, dim: int, k: int) -> Tensor:
     """Return the k positions of highest score along a dimension, best first; of equal scores the earlier
     position."""
     order = torch.argsort(score.detach(), dim=dim, descending=True, stable=True)
-    return torch.take_along_dim(x, order.narrow(dim, 0, k), dim)
+    x, order = _sharing(x, order.narrow(dim, 0, k), dim)
+    return x.gather(dim, order)
 
 
 def append(x: Tensor, y: Tensor, dim: int) -> Tensor:
     """Return y after x along a dimension; the others broadcast."""
+    return torch.cat(_sharing(x, y, dim), dim)
+
+
+def _sharing(x: Tensor, y: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return both with all dimensions broadcast but one."""
     shape = list(torch.broadcast_shapes(_without(x, dim), _without(y, dim)))
-    return torch.cat([_over(x, shape, dim), _over(y, shape, dim)], dim)
+    return _over(x, shape, dim), _over(y, shape, dim)
 
 
 def _without(x: Tensor, dim: int) -> torch.Size:
@@ -132,7 +138,7 @@ def first(x: Tensor, dim: int, where: Tensor) -> Tensor:
 
 
 def _at(x: Tensor, dim: int, where: Tensor, position: Tensor) -> Tensor:
-    return torch.where(where.any(dim), torch.take_along_dim(x, position, dim).squeeze(dim), 0)
+    return torch.where(where.any(dim), x.gather(dim, position).squeeze(dim), 0)
 
 
 def softmax(x: Tensor, dim: int, where: Tensor | None = None) -> Tensor:
