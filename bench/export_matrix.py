@@ -3,9 +3,9 @@
     python -m bench.export_matrix [--specs din,dien] [--formats pt2,onnx,aoti] [--again] [--page FILE]
 
 Each program is traced, written, loaded by its engine and run at several sizes, 0 and 1 among them, as
-`specc export` does. Weights are drawn such that none hides another, and tables cut to a few rows. The page is
-written after each cell, and a run takes up where one before it ended: what is in the table is tried `--again`
-alone.
+`specc export` does, and once more in a process that has the engine alone. Weights are drawn such that none
+hides another, and tables cut to a few rows. The page is written after each cell, and a run takes up where one
+before it ended: what is in the table is tried `--again` alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bench.alone import furthest_alone
 from specc import resources
 from specc.driver import load
 from specc.export.export import program_of, written
@@ -48,7 +49,8 @@ def tried(spec: Path, form: str, formats: Sequence[str]) -> Iterator[tuple[str, 
             path = Path(folder) / f"model.{name}"
             try:
                 program = program_of(model, form, written=subject.graph)
-                yield name, f"{written(model, program, name, path, threads=1):.0e}"
+                here = written(model, program, name, path, threads=1)
+                yield name, f"{max(here, furthest_alone(model, program, name, path, Path(folder))):.0e}"
             except Exception as error:  # exporters and engines raise many kinds
                 yield name, str(error).splitlines()[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from inspect import isfunction
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.export import Dim
 
 from specc.driver import Compiled, compiled
 from specc.export import ExportError, trace
@@ -164,22 +167,42 @@ predict click: binary = score
         OPS["dot"] = known
 
 
-# Positions beside themselves are as many as a square; how many are taken is known once it runs.
+# Positions beside themselves are as many as a square; how many are taken is known once it runs; one of these
+# parts is chosen for each candidate.
 SIZES = """\
 model sizes
-space ad from candidate { item: ids(7, 2) }
+space ad from candidate { item: ids(7, 2), hour: time(hour, 4) }
 space history[t <= 3] from request { item: ids(7, 2) }
 space visits[session <= 2, step <= 3] from request { item: ids(7, 2) }
 keys  = rename(history |> linear(2), t to s)
 seen  = last(dot(history, keys) * keys, over s where s <= t)
 taken = visits |> take(2, over step as u) |> logsumexp
-predict click: binary = concat(ad, max(seen, over t), sum(sum(taken, over u), over session)) |> linear(1)
+wide  = (ad.hour |> fan(3, linear(2), as part)) |> last(over part where part != 2)
+joined = concat(ad.item, wide, max(seen, over t), sum(sum(taken, over u), over session))
+predict click: binary = joined |> linear(1)
 """
 
 
 def test_sizes_that_depend_on_others_may_be_0(tmp_path: Path) -> None:
     model, found = untrained(SIZES)
     assert written(model, program_of(model, "request", written=found.written), "pt2", tmp_path / "p") <= 1e-5
+
+
+class Viewed(nn.Module):
+    """Dimensions merged, of which any may be 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, third, width = x.shape
+        merged = x.clone().reshape(first * second, third, width)
+        return merged.clone().reshape(first * second * third, width)
+
+
+def test_views_guard_against_no_size() -> None:
+    free = {dim: Dim(f"size{dim}", min=0) for dim in range(3)}
+    with views():
+        found = torch.export.export(Viewed(), (torch.zeros(5, 7, 11, 2),), dynamic_shapes={"x": free})
+    for sizes in ((3, 0, 2), (0, 2, 2), (2, 3, 0), (1, 1, 1)):
+        assert found.module()(torch.zeros(*sizes, 2)).shape == (math.prod(sizes), 2)
 
 
 # A state has as many rows as a tensor says, the second that does; as many steps as a third are taken.
