@@ -8,6 +8,7 @@ Assumes: the graph went through `passes.prepared`.
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from specc.emit.cell import KERNELS, cell_lines, kernels_text, key_of
@@ -23,6 +24,14 @@ from specc.lower import lower
 from specc.lower.program import Derived, Function, Parts, Program, Value, walk
 from specc.lower.shape import Domain
 from specc.ops import OPS
+
+# What a module says of how it is computed, which no line of a spec asks for.
+CHOICES = {
+    "at_once": "candidates with more numbers are scored in pieces; by axes, how many each row has",
+    "looked_up": "where a value was looked up: gradients read it there again, so that it is not kept",
+    "in_c_from": "from so many numbers on a kernel in C computes it",
+    "by_request_from": "from so many candidates a request on, what its own positions need is computed once",
+}
 
 
 def source_of(graph: Graph) -> str:
@@ -49,8 +58,7 @@ def printed(program: Program) -> tuple[str, str, str]:
     head = _head(graph, unit, emitter, functions)
     if kernels:
         head += [f'{KERNELS} = "{key_of(kernels)}"', "", ""]
-    text = [
-        *head,
+    body = [
         *rendered(functions),
         f"class {class_name(graph.name)}(Model):",
         *([f'    """{_sentence(graph)}"""', ""] if graph.doc else []),
@@ -60,6 +68,7 @@ def printed(program: Program) -> tuple[str, str, str]:
         *(line for path, call in layers_of(graph) for line in broken(f"self.add({quoted(path)}, {call})", 8)),
         *methods,
     ]
+    text = [*_about(graph, "\n".join(body)), *head, *body]
     return "\n".join(text).rstrip() + "\n", kernels, scoring_text(program, unit)
 
 
@@ -69,8 +78,17 @@ def _sentence(graph: Graph) -> str:
     return first.replace("\\", "/").replace('"', "'")
 
 
+def _about(graph: Graph, body: str) -> list[str]:
+    """Return the module's docstring: where it is from, and what the choices in it mean that have no line of
+    the spec."""
+    first = f'"""Compiled from {comment(PurePath(graph.source).name)}: edit that, not this.'
+    used = {word: means for word, means in CHOICES.items() if re.search(rf"\b{word} ?=", body)}
+    told = [f"{word}: {means}" for word, means in used.items()]
+    return [first, "", *told, '"""', ""] if told else [f'{first}"""', ""]
+
+
 def _head(graph: Graph, unit: Unit, emitter: _Module, functions: list[Line]) -> list[str]:
-    lines = [f'"""Compiled from {comment(PurePath(graph.source).name)}: edit that, not this."""', ""]
+    lines: list[str] = []
     if emitter.keeps or emitter.program.parts is not None:
         lines += ["from typing import NamedTuple", ""]
     body = "\n".join(line.text for line in functions) + emitter.text
