@@ -8,7 +8,6 @@ result is 0.
 
 from __future__ import annotations
 
-import ctypes
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from specc_runtime.native import build, source
-from specc_runtime.native.say import say
+from specc_runtime.native.load import AT, NUMBER, load, real
 from specc_runtime.ops.autocast import in_single
 
 # H: the number of heads. HK and HV: those of keys and values, H or 1 (shared). D and E: their widths.
@@ -93,17 +91,8 @@ def library(heads: int, keys: int, values: int, width: int, value_width: int, dt
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
-    single = dtype == torch.float32
-    try:
-        library = build.library(source.file([text], single))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    start = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_float if single else ctypes.c_double]
-    library.forward.argtypes = [*start, *([ctypes.c_void_p] * 5)]
-    library.backward.argtypes = [*start, *([ctypes.c_void_p] * 8)]
-    library.forward.restype = library.backward.restype = None
-    return library
+    start = [NUMBER, AT, real(dtype)]
+    return load([text], dtype, forward=[*start, *[AT] * 5], backward=[*start, *[AT] * 8])
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor | None, lengths: Tensor, scale: float) -> Tensor | None:

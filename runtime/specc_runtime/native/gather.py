@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc_runtime.native import build, source
-from specc_runtime.native.say import say, wanted
+from specc_runtime.native.load import AT, NUMBER, load
+from specc_runtime.native.say import wanted
 
 # Of fewer tables one call of torch for each is as quick, as measured.
 FROM = 3
@@ -54,14 +54,8 @@ int gather(int64_t count, const part *parts, int64_t rows, int64_t next)
 @cache
 def library() -> Any:
     """Return the C function, or None if it cannot be built."""
-    try:
-        found = build.library(source.file([_TEXT], single=True)).gather
-    except build.Failed as e:
-        say(str(e))
-        return None
-    found.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-    found.restype = ctypes.c_int
-    return found
+    found = load([_TEXT], torch.float32, gather=[NUMBER, AT, NUMBER, NUMBER])
+    return None if found is None else found.gather
 
 
 def gather(tables: Sequence[Tensor], ids: Sequence[Tensor], columns: Sequence[int], into: Tensor) -> bool:

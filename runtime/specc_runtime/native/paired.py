@@ -9,7 +9,6 @@ made once for all of its rows; neither products nor matrices are saved for backw
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -19,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from specc_runtime.native import build, small, source
-from specc_runtime.native.say import say
+from specc_runtime.native import small
+from specc_runtime.native.load import AT, NUMBER, load
 from specc_runtime.ops.autocast import in_single
 
 # Rows that are computed at a time, and numbers of x that backward reads again at a time.
@@ -122,15 +121,7 @@ def library(width: int, outputs: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"W": width, "N": outputs, "WP": small.whole(width), "NP": small.whole(outputs), "A": _ROWS}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
-    try:
-        library = build.library(source.file([small.TEXT, text], dtype == torch.float32))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    library.forward.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 8]
-    library.backward.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 12]
-    library.forward.restype = library.backward.restype = None
-    return library
+    return load([small.TEXT, text], dtype, forward=[NUMBER, *[AT] * 8], backward=[NUMBER, *[AT] * 12])
 
 
 def paired(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import lru_cache
 from typing import Any
 
@@ -10,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from specc_runtime.native import build, source
-from specc_runtime.native.say import say
+from specc_runtime.native.load import AT, NUMBER, load
 from specc_runtime.ops.autocast import in_single
 
 # x [outer, N, W], out [outer, pairs, W], in the order (0, 1), (0, 2), ..., (1, 2), ...
@@ -48,15 +46,7 @@ void backward(int64_t outer, const real *restrict x, const real *restrict d, rea
 def library(count: int, width: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     text = f"#define N {count}\n#define W {width}\n{_TEXT}"
-    try:
-        found = build.library(source.file([text], dtype == torch.float32))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    found.forward.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 2]
-    found.backward.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3]
-    found.forward.restype = found.backward.restype = None
-    return found
+    return load([text], dtype, forward=[NUMBER, *[AT] * 2], backward=[NUMBER, *[AT] * 3])
 
 
 def pairs(x: Tensor, dim: int) -> Tensor | None:

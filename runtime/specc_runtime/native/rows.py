@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specc_runtime.native import build, source
-from specc_runtime.native.say import say, wanted
+from specc_runtime.native.load import AT, NUMBER, load
+from specc_runtime.native.say import wanted
 
 # In all texts W is the width and S the number of tensors x [rows, W], the weight and its optimizer
 # states. VELOCITY: the first state is a velocity. CENTRED: the last state is the mean of the gradients.
@@ -276,14 +276,8 @@ def library(rule: str, kept: tuple[str, ...], width: int, dtype: torch.dtype) ->
     }
     defined = "".join(f"#define {name} {value}\n" for name, value in given.items())
     moved = "static void move(const double *o, const real *g, real *const *x)\n{\n" + move + "}\n"
-    try:
-        found = build.library(source.file([defined + _START, history, moved, _RUN], single)).run
-    except build.Failed as e:
-        say(str(e))
-        return None
-    found.argtypes = [ctypes.c_int64, ctypes.c_void_p]
-    found.restype = ctypes.c_int
-    return found
+    found = load([defined + _START, history, moved, _RUN], dtype, run=[NUMBER, AT])
+    return None if found is None else found.run
 
 
 # Numbers of a table in C before its tensors.

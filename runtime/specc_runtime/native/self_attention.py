@@ -8,7 +8,6 @@ the result is 0. Saves nothing for backward but what it is given.
 
 from __future__ import annotations
 
-import ctypes
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from specc_runtime.native import build, small, source
-from specc_runtime.native.say import say
+from specc_runtime.native import small
+from specc_runtime.native.load import AT, NUMBER, load, real
 from specc_runtime.ops.autocast import in_single
 
 # Which keys a query sees: all, those up to its own position, those before it, all but its own.
@@ -145,18 +144,8 @@ def library(heads: int, keys: int, values: int, width: int, value_width: int, dt
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": _QUERIES}
     sizes |= {"DP": small.whole(width), "EP": small.whole(value_width)}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
-    single = dtype == torch.float32
-    try:
-        library = build.library(source.file([small.TEXT, text], single))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    real = ctypes.c_float if single else ctypes.c_double
-    start = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, real, ctypes.c_int64]
-    library.forward.argtypes = [*start, *([ctypes.c_void_p] * 5)]
-    library.backward.argtypes = [*start, *([ctypes.c_void_p] * 8)]
-    library.forward.restype = library.backward.restype = None
-    return library
+    start = [NUMBER, AT, AT, real(dtype), NUMBER]
+    return load([small.TEXT, text], dtype, forward=[*start, *[AT] * 5], backward=[*start, *[AT] * 8])
 
 
 def attend_all(

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from specc_runtime.native import blas, build, source
-from specc_runtime.native.say import say
+from specc_runtime.native import blas
+from specc_runtime.native.load import load
 
 _TEXTS: dict[str, str] = {}
 
@@ -84,8 +84,5 @@ def functions(key: str, dtype: torch.dtype) -> Functions | None:
     that was never registered gives none."""
     if key not in _TEXTS:
         return None
-    try:
-        return Functions(build.library(source.file([_TEXTS[key]], single=dtype == torch.float32)))
-    except build.Failed as e:
-        say(str(e))
-        return None
+    found = load([_TEXTS[key]], dtype)
+    return None if found is None else Functions(found)

@@ -7,7 +7,6 @@ entries are weighted.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from specc_runtime.native import build, source
-from specc_runtime.native.say import say, wanted
+from specc_runtime.native.load import AT, NUMBER, load
+from specc_runtime.native.say import wanted
 
 Ints = npt.NDArray[np.int64]
 
@@ -166,17 +165,7 @@ class Read(NamedTuple):
 @lru_cache(maxsize=2)
 def library(dtype: torch.dtype) -> Any:
     """Return the C functions, or None if they cannot be built."""
-    try:
-        found = build.library(source.file([_TEXT], dtype == torch.float32))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    number, at = ctypes.c_int64, ctypes.c_void_p
-    found.prepare.argtypes = [number, *[at] * 8]
-    found.prepare.restype = ctypes.c_int
-    found.add.argtypes = [number, number, *[at] * 6]
-    found.add.restype = None
-    return found
+    return load([_TEXT], dtype, prepare=[NUMBER, *[AT] * 8], add=[NUMBER, NUMBER, *[AT] * 6])
 
 
 def summed(
