@@ -12,6 +12,7 @@ from specc.elaborate.scope import Scope
 from specc.elaborate.statics import static
 from specc.elaborate.world import Fault, Frame, Site, all_of
 from specc.ir.graph import Node, Region
+from specc.ir.prune import pruned_region
 from specc.names.program import taken
 from specc.ops import op
 from specc.report import Fix, Label
@@ -53,7 +54,18 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
             break
         # A next value has more axes than its state: each of those has a state of its own.
         axes = grown
-    for captured in frame.order:
+    outer_inits = [i for i in inits if i is not None]
+    starts = iter(range(len(frame.order), len(frame.order) + len(outer_inits)))
+    region = Region(
+        tuple(frame.nodes),
+        tuple(frame.captured[n.id].id for n in frame.order),
+        tuple(s.id for s in states),
+        tuple(None if i is None else next(starts) for i in inits),
+        tuple(v.id for v in values),
+    )
+    region, kept = pruned_region(region)  # a size may have been asked of what no step reads
+    inputs = [[*frame.order, *outer_inits][i] for i in kept]
+    for captured in inputs[: len(region.captures)]:
         child = next((a for a in captured.type.axes if a.parent == axis), None)
         if child is not None:
             raise world.fault(
@@ -64,16 +76,7 @@ def _scan(scope: Scope, scan: tree.Scan) -> tuple[Node, ...]:
                 secondary=(Label(captured.span, "used in the scan, defined here"),),
                 help=f"reduce over `{child.name}` before the scan",
             )
-    outer_inits = [i for i in inits if i is not None]
-    starts = iter(range(len(frame.order), len(frame.order) + len(outer_inits)))
-    region = Region(
-        tuple(frame.nodes),
-        tuple(frame.captured[n.id].id for n in frame.order),
-        tuple(s.id for s in states),
-        tuple(None if i is None else next(starts) for i in inits),
-        tuple(v.id for v in values),
-    )
-    return _finish(scope, scan, axis, region, [*frame.order, *outer_inits], types)
+    return _finish(scope, scan, axis, region, inputs, types)
 
 
 def _finish(

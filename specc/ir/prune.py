@@ -56,8 +56,14 @@ def _closure(roots: Iterable[int], index: Mapping[int, Node]) -> set[int]:
 
 def _prune_region(node: Node) -> Node:
     """Return a scan that captures only what its body reads."""
-    region = node.region
-    assert region is not None
+    assert node.region is not None
+    region, kept = pruned_region(node.region)
+    return replace(node, inputs=tuple(node.inputs[i] for i in kept), region=region)
+
+
+def pruned_region(region: Region) -> tuple[Region, list[int]]:
+    """Return a region without what its next states do not depend on, and the numbers of the inputs that its
+    scan keeps."""
     inner = tuple(_prune_region(n) if n.region else n for n in region.nodes)
     alive = _closure(region.nexts, {n.id: n for n in inner})
     alive.update(region.states)
@@ -77,4 +83,4 @@ def _prune_region(node: Node) -> Node:
         tuple(None if i is None else place[i] for i in region.inits),
         region.nexts,
     )
-    return replace(node, inputs=tuple(node.inputs[i] for i in place), region=pruned)
+    return pruned, [*place]
