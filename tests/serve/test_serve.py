@@ -178,7 +178,19 @@ def test_faults_are_data_too(served: Served) -> None:
     assert {fault["column"] for fault in found["faults"]} == {"ad_slot", "ad_price"}
     slot = next(fault for fault in found["faults"] if fault["column"] == "ad_slot")
     assert slot["what"].startswith("7 is not one of the ids")
-    assert slot["more"] == 1
+    assert (slot["items"], slot["more"]) == ([2], 1)
+
+
+def test_advice_is_for_who_asks_and_not_for_a_file(served: Served) -> None:
+    one = {**request(1), "user_age": "old", "history_item": "i3"}
+    _, found = served.ask("POST", "/score", one)
+    help = {fault["column"]: fault["help"] for fault in found["faults"]}
+    assert help["user_age"] == "give a number, or null where there is no value"
+    assert help["history_item"].startswith("give a list, or ")
+    one |= {"user_age": None, "history_item": ["i3"]}
+    assert served.ask("POST", "/score", one)[0] == 200
+    _, found = served.ask("POST", "/score", {"user_id": "u1"})
+    assert found["faults"][0]["help"].startswith("what is given has user_id; add the column")
 
 
 def test_a_body_beyond_the_bound_is_not_read(served: Served) -> None:

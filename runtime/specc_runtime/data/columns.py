@@ -311,4 +311,6 @@ def _unsplit(values: pa.Array) -> Unfit:
         index,
         help="if it is a list, say what separates its values in the field's encoding in the spec: "
         f'`split = "{marks[0] if marks else "|"}"`',
+        of_given="give a list, or say in the field's encoding in the spec what separates a text's values: "
+        f'`split = "{marks[0] if marks else "|"}"`',
     )

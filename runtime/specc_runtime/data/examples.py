@@ -114,7 +114,7 @@ class Examples:
         found.names.update(names_in(table))
         for at in range(0, len(table), ROWS):
             some = table.slice(at, ROWS)
-            origin = Origin("data", 1 + at)
+            origin = Origin("data", 1 + at, given=True)
             found.units.append(Unit(Part(Path("data"), len(some), origin), origin, len(some), table=some))
         found.rows = len(table)
         found.notes += [*found._typing.notes, *found._absent()]

@@ -25,7 +25,7 @@ from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, consistent
 
 PLAIN = Dialect()
-_ORIGIN = Origin("data")
+_ORIGIN = Origin("data", given=True)
 # By model the encoders that were saved with it, and the hash of the weights that it had then.
 _KNOWN: WeakKeyDictionary[Model, tuple[str | None, Encoders]] = WeakKeyDictionary()
 

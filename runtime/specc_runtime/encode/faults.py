@@ -23,13 +23,14 @@ class Origin:
     """Where a table's rows come from: a file, and the number there of the first of them.
 
     line: in a text file, that row's line. lines: how many lines after it each row begins, where that is not
-    just one line a row.
+    just one line a row. given: whether no file has the rows, but a program gives them.
     """
 
     file: str
     first: int = 1
     line: int | None = None
     lines: npt.NDArray[np.int32] | None = field(default=None, compare=False, repr=False)
+    given: bool = False
 
     def row(self, index: int) -> int:
         """The number of a row, by its place in the table."""
@@ -44,7 +45,7 @@ class Origin:
     def after(self, rows: int) -> Origin:
         """Where the rows from a place in the table on come from."""
         if self.line is None:
-            return Origin(self.file, self.first + rows)
+            return replace(self, first=self.first + rows)
         if self.lines is None:
             return Origin(self.file, self.first + rows, self.line + rows)
         return Origin(self.file, self.first + rows, self.line, self.lines[rows:])
@@ -107,14 +108,21 @@ class Unfit(Exception):
     """Values that an encoding cannot take.
 
     index: the first of them, or None for the whole column; level: by how many levels of lists it is counted,
-    None for the innermost values.
+    None for the innermost values. help: what to do; of_given: what instead, where a program gives the values.
     """
 
     def __init__(
-        self, what: str, index: int | None = None, more: int = 0, help: str = "", level: int | None = None
+        self,
+        what: str,
+        index: int | None = None,
+        more: int = 0,
+        help: str = "",
+        level: int | None = None,
+        of_given: str | None = None,
     ) -> None:
         super().__init__(what)
-        self.what, self.index, self.more, self.help, self.level = what, index, more, help, level
+        self.what, self.index, self.more, self.level = what, index, more, level
+        self.help, self.of_given = help, help if of_given is None else of_given
 
 
 def fault_of(
@@ -124,7 +132,8 @@ def fault_of(
     numbers = tuple(number + 1 for number in items)
     at = None if row is None else origin.row(row)
     line = None if row is None else origin.line_of(row)
-    return Fault(origin.file, unfit.what, column, at, unfit.help, unfit.more, line, numbers)
+    help = unfit.of_given if origin.given else unfit.help
+    return Fault(origin.file, unfit.what, column, at, help, unfit.more, line, numbers)
 
 
 def together(faults: Iterable[Fault]) -> list[Fault]:

@@ -45,6 +45,7 @@ def numbers_in(values: pa.Array) -> pa.Array:
         first,
         int(bad.sum()) - 1,
         f"correct it; if it stands for no value, say so: `--null '{short(text)}'`",
+        of_given="give a number, or null where there is no value",
     )
 
 

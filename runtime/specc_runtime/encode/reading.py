@@ -186,8 +186,9 @@ class Reading:
         lower = {n.lower(): n for n in has}
         near = [lower[n] for w in wanted if w for n in get_close_matches(w.lower(), lower, 1, 0.75)]
         help = f"did you mean `{near[0]}`? " if near else ""
+        where = "what is given" if self.origin.given else "the file"
         return (
-            f"{help}the file has {', '.join(has) or 'none'}; add the column, name another one in the "
+            f"{help}{where} has {', '.join(has) or 'none'}; add the column, name another one in the "
             'spec with `from "…"`, or give the field a `default = …`'
         )
 

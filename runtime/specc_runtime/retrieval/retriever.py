@@ -35,7 +35,7 @@ from specc_runtime.score.rows import lists
 from specc_runtime.score.sample import sample
 from specc_runtime.score.values import Unusual
 
-_ORIGIN = Origin("request")
+_ORIGIN = Origin("request", given=True)
 OWN = ("request", "candidate", "similarity")  # what answers have of their own
 
 

@@ -41,7 +41,7 @@ from specc_runtime.score.states import States
 from specc_runtime.score.values import Unusual
 
 MEGABYTE = 1 << 20
-_ORIGIN = Origin("request")
+_ORIGIN = Origin("request", given=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,13 @@ class Service:
             scores = scorer.score(request)
         except DataError as error:
             faults = [
-                {"column": f.column, "what": f.what, "help": f.help or None, "more": f.more or None}
+                {
+                    "column": f.column,
+                    "items": list(f.items) or None,
+                    "what": f.what,
+                    "help": f.help or None,
+                    "more": f.more or None,
+                }
                 for f in error.faults
             ]
             about = [{name: value for name, value in fault.items() if value is not None} for fault in faults]
