@@ -134,7 +134,7 @@ def undrawn() -> Iterator[None]:
         yield
 
 
-def compare_all(folder: Path, cases: list[dict[str, str]], joined: ranks.Ranks) -> dict[str, float]:
+def compare_all(cases: list[dict[str, str]], joined: ranks.Ranks) -> dict[str, float]:
     with undrawn():
         return {c["name"]: compared(Path(c["path"]), c["rule"], joined) for c in cases}
 
@@ -163,21 +163,26 @@ def until(step: int) -> Callable[[Progress], None]:
     return watch
 
 
-def train_all(folder: Path) -> dict[str, Any]:
-    """Of two processes: a whole training, one that is interrupted, and one that meets a faulty number."""
+def stopped(folder: Path, **more: Any) -> dict[str, Any]:
+    """Of two processes: a training that is interrupted, one that meets a faulty number. more: of `fit`."""
     found: dict[str, Any] = {}
-    learn(folder / "small.arec", folder / "data", folder / "two")
     try:
-        learn(folder / "small.arec", folder / "data", folder / "begun-1", until(5))
-    except Interrupted as stopped:
-        found["interrupted"] = stopped.number
+        learn(folder / "small.arec", folder / "data", folder / "begun-1", until(5), **more)
+    except Interrupted as interrupted:
+        found["interrupted"] = interrupted.number
     if int(os.environ["RANK"]) == 0:
         shutil.copytree(folder / "begun-1", folder / "begun-3")
     try:
-        learn(folder / "broken.arec", folder / "broken", folder / "no")
+        learn(folder / "broken.arec", folder / "broken", folder / "no", **more)
     except RuntimeError as error:
         found["fault"] = f"{type(error).__name__}: {error}"
     return found
+
+
+def train_all(folder: Path) -> dict[str, Any]:
+    """Of two processes: a whole training, and those that stop."""
+    learn(folder / "small.arec", folder / "data", folder / "two")
+    return stopped(folder)
 
 
 # ------------------------------------------------------------------ the processes
@@ -191,21 +196,24 @@ def several(count: int, port: int) -> Any:
         yield joined
 
 
-def main(folder: Path) -> None:
+def answer(
+    folder: Path,
+    compare: Callable[[list[dict[str, Any]], ranks.Ranks], dict[str, Any]],
+    train: Callable[[Path], dict[str, Any]],
+    **more: Any,
+) -> None:
+    """Compare and train what is asked in two processes, and go on in three. more: of `fit`, there."""
     asked = json.loads((folder / "asked.json").read_text())
-    found: dict[str, Any] = {}
     number = int(os.environ["RANK"])
     with several(2, asked["ports"][0]) as joined:
         if joined is not None:
-            found["cases"] = compare_all(folder, asked["cases"], joined)
-            found |= train_all(folder)
+            found = {"cases": compare(asked["cases"], joined), **train(folder)}
             (folder / f"found-{number}.json").write_text(json.dumps(found))
-    if asked["three"]:
-        while not (folder / "found-0.json").is_file():
-            time.sleep(0.05)
-        with several(3, asked["ports"][1]):
-            learn(folder / "small.arec", folder / "data", folder / "begun-3", resume=True)
+    while not (folder / "found-0.json").is_file():
+        time.sleep(0.05)
+    with several(3, asked["ports"][1]):
+        learn(folder / "small.arec", folder / "data", folder / "begun-3", resume=True, **more)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    answer(Path(sys.argv[1]), compare_all, train_all)

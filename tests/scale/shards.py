@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
-import shutil
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +17,22 @@ from torch import Tensor
 from specc.driver import load
 from specc.testing.subject import Subject
 from specc_runtime import Model, ranks
-from specc_runtime.train import Interrupted, planned
+from specc_runtime.train import planned
 from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.sharded import Sharded, sharded
-from tests.scale.pair import RECIPES, batches, counted, cut, learn, off, own, several, trained, undrawn, until
+from tests.scale.pair import (
+    RECIPES,
+    answer,
+    batches,
+    counted,
+    cut,
+    learn,
+    off,
+    own,
+    stopped,
+    trained,
+    undrawn,
+)
 
 # Divided tables are in single precision, the rest of these models is not: where a training diverges, rounding
 # grows with it.
@@ -81,41 +89,13 @@ def compare_all(cases: list[dict[str, Any]], joined: ranks.Ranks) -> dict[str, d
 
 
 def train_all(folder: Path) -> dict[str, Any]:
-    """Of two processes: a whole training, one that is interrupted, and one that meets a faulty number."""
-    found: dict[str, Any] = {}
+    """Of two processes: a whole training, one whose spec divides its table, and those that stop."""
     data = folder / "data"
     learn(folder / "small.arec", data, folder / "two", tables="sharded", test=[data / "test.parquet"])
-    try:
-        learn(folder / "small.arec", data, folder / "begun-1", until(5), tables="sharded")
-    except Interrupted as stopped:
-        found["interrupted"] = stopped.number
     said: list[str] = []
     learn(folder / "placed.arec", data, folder / "placed", tell=said.append)
-    found["placed"] = said
-    if int(os.environ["RANK"]) == 0:
-        shutil.copytree(folder / "begun-1", folder / "begun-3")
-    try:
-        learn(folder / "broken.arec", folder / "broken", folder / "no", tables="sharded")
-    except RuntimeError as error:
-        found["fault"] = f"{type(error).__name__}: {error}"
-    return found
-
-
-def main(folder: Path) -> None:
-    asked = json.loads((folder / "asked.json").read_text())
-    found: dict[str, Any] = {}
-    number = int(os.environ["RANK"])
-    with several(2, asked["ports"][0]) as joined:
-        if joined is not None:
-            found["cases"] = compare_all(asked["cases"], joined)
-            found |= train_all(folder) if asked["three"] else {}
-            (folder / f"found-{number}.json").write_text(json.dumps(found))
-    if asked["three"]:
-        while not (folder / "found-0.json").is_file():
-            time.sleep(0.05)
-        with several(3, asked["ports"][1]):
-            learn(folder / "small.arec", folder / "data", folder / "begun-3", resume=True, tables="sharded")
+    return {"placed": said, **stopped(folder, tables="sharded")}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    answer(Path(sys.argv[1]), compare_all, train_all, tables="sharded")

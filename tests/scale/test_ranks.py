@@ -75,7 +75,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     cases = [{"name": f"{p.stem} {rule}", "path": str(p), "rule": rule} for p in paths for rule in rules]
     cases += [{"name": f"{n} {r}", "path": str(folder / f"{n}.arec"), "rule": r} for n, r in
               (("requests", "sgd"), ("nested", "adam"))]  # fmt: skip
-    asked = {"cases": cases, "ports": [free_port(), free_port()], "three": True}
+    asked = {"cases": cases, "ports": [free_port(), free_port()]}
     (folder / "asked.json").write_text(json.dumps(asked))
     for code, out, err in ended(started(["-m", "tests.scale.pair", str(folder)], 3), 7200):
         assert code == 0, out + err

@@ -72,7 +72,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Found:
         {"name": f"odd {kind}", "path": str(folder / "odd.arec"), "rule": rule, "kind": kind}
         for kind, rule in (("row_wise", "sgd"), ("table_wise", "adagrad"), ("column_wise", "adagrad"))
     ]
-    asked = {"cases": cases, "ports": [free_port(), free_port()], "three": True}
+    asked = {"cases": cases, "ports": [free_port(), free_port()]}
     (folder / "asked.json").write_text(json.dumps(asked))
     for code, out, err in ended(started(["-m", "tests.scale.shards", str(folder)], 3), 3000 if slow else 600):
         assert code == 0, out + err
