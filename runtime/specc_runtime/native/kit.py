@@ -6,35 +6,47 @@ names these functions, so that what one of them does never changes; another need
 
 from __future__ import annotations
 
+from specc_runtime.native import self_attention, small
+from specc_runtime.native.kit_products import PRODUCTS
 from specc_runtime.native.kit_rows import ROWS
 
 _MEMORY = """\
 #include <stdlib.h>
-#include <string.h>
 
 /* Compiled once, however many call it. */
 #define KIT static __attribute__((noinline, unused))
 
-/* Memory of one call, freed at once. */
+/* Memory of one call, freed at once. What a call has needed is kept for the next one, up to MOST_KEPT bytes:
+   the system hands out pages by setting them to 0. */
+#define MOST_KEPT ((size_t)1 << 27)
 typedef struct block { struct block *next; } block;
-typedef struct { block *blocks; char *free; size_t left; } memory;
+typedef struct { block *blocks; char *free; size_t left, whole; } memory;
+static memory *kept_;
 
 /* A value that a function made: its rows, and how many there are. */
 typedef struct { const real *x; int64_t n; } made;
 
-KIT memory *memory_(void) { return calloc(1, sizeof(memory)); }
+KIT memory *memory_(void)
+{
+    memory *m = __atomic_exchange_n(&kept_, (memory *)0, __ATOMIC_ACQ_REL);
+    return m ? m : calloc(1, sizeof(memory));
+}
+
+KIT char *start_(block *b) { return (char *)(((uintptr_t)b + 127) / 64 * 64); }
 
 KIT void *take_(memory *m, int64_t numbers, size_t size)
 {
     size_t bytes = ((size_t)(numbers > 0 ? numbers : 1) * size + 127) / 64 * 64;
     if (bytes > m->left) {
-        size_t whole = bytes > (1 << 20) ? bytes : (1 << 20);
-        block *b = malloc(whole + 128);
+        size_t least = m->blocks || m->whole < (1 << 20) ? 1 << 20 : m->whole;
+        size_t room = bytes > least ? bytes : least;
+        block *b = malloc(room + 128);
         if (!b) return 0;
+        m->whole = m->blocks ? m->whole + room : room;
         b->next = m->blocks;
         m->blocks = b;
-        m->free = (char *)(((uintptr_t)b + 127) / 64 * 64);
-        m->left = whole;
+        m->free = start_(b);
+        m->left = room;
     }
     void *found = m->free;
     m->free += bytes;
@@ -42,9 +54,20 @@ KIT void *take_(memory *m, int64_t numbers, size_t size)
     return found;
 }
 
+/* Free all memory; of the next call that needs as much it is one block. */
 KIT void release_(memory *m)
 {
-    for (block *b = m->blocks, *next; b; b = next) {
+    const int one = m->blocks && !m->blocks->next;
+    for (block *b = m->blocks, *next; b && !(one && m->whole <= MOST_KEPT); b = next) {
+        next = b->next;
+        free(b);
+        m->blocks = next;
+    }
+    if (m->whole > MOST_KEPT) m->whole = 0;
+    m->free = m->blocks ? start_(m->blocks) : 0;
+    m->left = m->blocks ? m->whole : 0;
+    m = __atomic_exchange_n(&kept_, m, __ATOMIC_ACQ_REL);
+    for (block *b = m ? m->blocks : 0, *next; b; b = next) {
         next = b->next;
         free(b);
     }
@@ -53,63 +76,7 @@ KIT void release_(memory *m)
 
 #define REALS(name, n) real *name = take_(m, n, sizeof(real)); if (!name) return 2
 #define INTS(name, n) int32_t *name = take_(m, n, sizeof(int32_t)); if (!name) return 2
-#define LANES PRAGMA(omp simd)
 #define SUMMED(x) PRAGMA(omp simd reduction(+:x))
-"""
-
-_PRODUCTS = """\
-/* BLAS as Fortran calls it, if the process has one. */
-typedef void gemm(const char *, const char *, const int *, const int *, const int *, const real *,
-                  const real *, const int *, const real *, const int *, const real *, real *, const int *);
-static gemm *blas_;
-void use_blas(void *found) { blas_ = (gemm *)found; }
-
-static inline real dot_(const real *x, const real *y, int64_t k)
-{
-    real sum = 0;
-    SUMMED(sum) for (int64_t c = 0; c < k; c++) sum += x[c] * y[c];
-    return sum;
-}
-
-/* y [n, m] = (or +=, with `add`) x [n, k] times w, whose number for output j of channel c is
-   w[j * sj + c * sc], of which one stride is 1; plus a bias [m], if there is one. lx, ly: strides of rows. */
-KIT void product_(int64_t n, int64_t k, int64_t m, const real *x, int64_t lx, const real *w, int64_t sj,
-                     int64_t sc, const real *bias, real *y, int64_t ly, int add)
-{
-    const int by_blas = blas_ && n > 3 && m > 1 && k > 1;
-    if (by_blas && bias)
-        for (int64_t i = 0; i < n; i++)
-            if (!add) memcpy(y + i * ly, bias, m * sizeof(real));
-            else LANES for (int64_t j = 0; j < m; j++) y[i * ly + j] += bias[j];
-    if (by_blas) {
-        const int n_ = n, k_ = k, m_ = m, x_ = lx, w_ = sc == 1 ? sj : sc, y_ = ly;
-        const real one = 1, keep = add || bias;
-        blas_(sc == 1 ? "T" : "N", "N", &m_, &n_, &k_, &one, w, &w_, x, &x_, &keep, y, &y_);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++, x += lx, y += ly) {
-        if (sc == 1) {
-            int64_t j = 0;
-            for (; j + 4 <= m; j += 4) {
-                const real *a = w + j * sj, *b = a + sj, *c = b + sj, *d = c + sj;
-                real p = 0, q = 0, r = 0, s = 0;
-                PRAGMA(omp simd reduction(+:p,q,r,s)) for (int64_t l = 0; l < k; l++)
-                    p += x[l] * a[l], q += x[l] * b[l], r += x[l] * c[l], s += x[l] * d[l];
-                const real found[4] = {p, q, r, s};
-                for (int64_t l = 0; l < 4; l++)
-                    y[j + l] = found[l] + (add ? y[j + l] : 0) + (bias ? bias[j + l] : 0);
-            }
-            for (; j < m; j++) y[j] = dot_(x, w + j * sj, k) + (add ? y[j] : 0) + (bias ? bias[j] : 0);
-            continue;
-        }
-        if (!add) memset(y, 0, m * sizeof(real));
-        for (int64_t c = 0; c < k; c++) {
-            const real a = x[c], *b = w + c * sc;
-            LANES for (int64_t j = 0; j < m; j++) y[j] += a * b[j];
-        }
-        if (bias) LANES for (int64_t j = 0; j < m; j++) y[j] += bias[j];
-    }
-}
 """
 
 _LAYERS = """\
@@ -211,19 +178,16 @@ KIT int64_t run_(const int32_t *index, int64_t first, int64_t n)
 
 /* Attention by sequence: of n, with queries begins_q[i] .. begins_q[i + 1] (one each, if it is null), over
    keys begins_k[i] .. begins_k[i + 1]. at_k, at_v: the rows of keys and values, if they are repeated.
-   Sequences of one query each that share their keys are a group. most: the keys of the longest; all: of a
-   group's queries. */
-KIT int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32_t *begins_k, int64_t h,
+   Sequences of one query each that share their keys are a group. */
+INLINE int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32_t *begins_k, int64_t h,
                       int64_t hk, int64_t hv, int64_t d, int64_t e, real scale, int sight, const real *q,
                       const real *k, const int32_t *at_k, const real *v, const int32_t *at_v, real *y)
 {
-    int64_t most = 0, asked = 1;
-    for (int64_t i = 0; i < n; i++) {
-        const int64_t l = begins_k[i + 1] - begins_k[i], a = begins_q ? begins_q[i + 1] - begins_q[i] : 1;
-        most = l > most ? l : most;
-        asked = a > asked ? a : asked;
-    }
-    const int64_t room = (asked * h * most + (1 << 15));
+    int64_t most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = begins_k[i + 1] - begins_k[i] > most ? begins_k[i + 1] - begins_k[i] : most;
+    const int64_t own = (d + WHOLE(e) + QUERIES) * most + QUERIES * (d + WHOLE(e) + 1);
+    const int64_t room = begins_q ? own : h * most + (1 << 15);
     REALS(s, room);
     REALS(own_k, most * hk * d);
     REALS(own_v, most * hv * e);
@@ -245,13 +209,18 @@ KIT int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32_t 
                 memcpy(own_v + j * hv * e, v + at_v[b + j] * hv * e, hv * e * sizeof(real));
             values = own_v;
         }
-        const int64_t from = begins_q ? begins_q[i] : i, to = begins_q ? begins_q[i + 1] : end;
-        attend_(to - from, l, h, hk, hv, d, e, scale, sight, q + from * h * d, keys, values, s,
-                y + from * h * e);
+        if (begins_q)
+            of_sequence_(h, hk, hv, d, e, QUERIES, begins_q[i + 1] - begins_q[i], l, scale, sight,
+                         q + begins_q[i] * h * d, keys, values, y + begins_q[i] * h * e, s);
+        else
+            attend_(end - i, l, h, hk, hv, d, e, scale, sight, q + i * h * d, keys, values, s, y + i * h * e);
         i = end;
     }
     return 0;
 }
 """
 
-KIT = "\n".join([_MEMORY, ROWS, _PRODUCTS, _LAYERS, _ATTENTION])
+KIT = "\n".join([
+    small.TEXT, self_attention.SEQUENCE, _MEMORY, ROWS, PRODUCTS, _LAYERS,
+    f"#define QUERIES {self_attention.QUERIES}", _ATTENTION,
+])  # fmt: skip

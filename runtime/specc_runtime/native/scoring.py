@@ -52,6 +52,8 @@ def library(text: str, dtype: torch.dtype) -> Any:
         return None
     found.use_blas.argtypes = [ctypes.c_void_p]
     found.use_blas(blas.product(dtype))
+    found.use_threads.argtypes = [ctypes.c_void_p]
+    found.use_threads(blas.threads())
     for name in ("forward", "request_part", "candidate_part"):
         getattr(found, name).argtypes = [ctypes.c_void_p] * 3
     found.release.argtypes = [ctypes.c_int64]

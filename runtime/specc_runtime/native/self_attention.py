@@ -22,17 +22,12 @@ from specc_runtime.ops.autocast import in_single
 # Which keys a query sees: all, those up to its own position, those before it, all but its own.
 SIGHTS = ("all", "until", "before", "others")
 # Queries that are computed at a time.
-_QUERIES = 48
+QUERIES = 48
 
-# H: the number of heads. HK and HV: those of keys and values, H or 1 (shared). D and E: their widths; DP and
-# EP: these up to whole vectors. A: queries at a time.
-_TEXT = """\
-INLINE void added_(int64_t n, int64_t w, int64_t wide, const real *x, real *y, int64_t stride)
-{
-    for (int64_t r = 0; r < n; r++)
-        LANES for (int64_t c = 0; c < w; c++) y[r * stride + c] += x[r * wide + c];
-}
-
+# One sequence forward, as scoring in C (specc_runtime.native.kit) has it, too. H: the number of heads. HK and
+# HV: those of keys and values, H or 1 (shared). D and E: their widths. A: queries at a time, whole vectors.
+# These are known where it is called.
+SEQUENCE = """\
 /* How many keys a query sees, of l, or one behind the last that it sees. */
 INLINE int64_t seen_(int64_t own, int64_t l, int64_t sight)
 {
@@ -40,9 +35,69 @@ INLINE int64_t seen_(int64_t own, int64_t l, int64_t sight)
     return until < l ? until : l;
 }
 
+/* Whether a query does not see a key. */
+INLINE int hides_(int64_t key, int64_t own, int64_t sight)
+{
+    return sight == 1 ? key > own : sight == 2 ? key >= own : sight == 3 ? key == own : 0;
+}
+
+/* Scores s [z, w] of z keys by w queries, whole vectors, the first of which is at `first`: to their exp, up
+   to a factor of each query; 0 where a key is not seen. by [w]: 1 / a query's sum, or 0 if it sees none. */
+INLINE void shared_out_(int64_t z, int64_t w, int64_t first, int64_t sight, real *s, real *by)
+{
+    for (int64_t c = 0; c < w; c += VECTOR, first += VECTOR) {
+        real top[VECTOR], total[VECTOR];
+        LANES for (int64_t i = 0; i < VECTOR; i++) top[i] = -INFINITY, total[i] = 0;
+        for (int64_t j = 0; j < z; j++)
+            LANES for (int64_t i = 0; i < VECTOR; i++) {
+                const real x = hides_(j, first + i, sight) ? -INFINITY : s[j * w + c + i];
+                top[i] = x > top[i] ? x : top[i];
+            }
+        LANES for (int64_t i = 0; i < VECTOR; i++) top[i] = top[i] == -INFINITY ? 0 : top[i];
+        for (int64_t j = 0; j < z; j++)
+            LANES for (int64_t i = 0; i < VECTOR; i++) {
+                const real x = exp_(s[j * w + c + i] - top[i]), p = hides_(j, first + i, sight) ? 0 : x;
+                s[j * w + c + i] = p;
+                total[i] += p;
+            }
+        LANES for (int64_t i = 0; i < VECTOR; i++) by[c + i] = total[i] == 0 ? 0 : 1 / total[i];
+    }
+}
+
+/* q [n, H, D], k [l, HK, D], v [l, HV, E]; out [n, H, E]. Keys are rows, and queries lanes. room: numbers,
+   (D + E' + A) * l + A * (D + E' + 1) with E' whole vectors. */
+INLINE void of_sequence_(int64_t H, int64_t HK, int64_t HV, int64_t D, int64_t E, int64_t A, int64_t n,
+                         int64_t l, real scale, int64_t sight, const real *q, const real *k, const real *v,
+                         real *out, real *room)
+{
+    const int64_t EP = WHOLE(E);
+    real *qt = room, *by = qt + D * A, *y = by + A, *s = y + A * EP, *vp = s + A * l, *kp = vp + EP * l;
+    if (!l) memset(out, 0, n * H * E * sizeof(real));
+    for (int64_t h = 0; l && n && h < H; h++) {
+        /* Rows of one head are a page's size apart, which a cache has few places for. */
+        if (HK > 1 || !h) packed_(l, D, D, k + h * D, HK * D, 1, kp);
+        if (HV > 1 || !h) packed_(l, E, EP, v + h * E, HV * E, 1, vp);
+        for (int64_t r = 0; r < n; r += A) {
+            const int64_t m = n - r < A ? n - r : A, w = WHOLE(m), z = seen_(r + m - 1, l, sight);
+            for (int64_t c = 0; c < D; c++)
+                for (int64_t j = m; j < w; j++) qt[c * w + j] = 0;
+            for (int64_t j = 0; j < m; j++)
+                for (int64_t c = 0; c < D; c++) qt[c * w + j] = q[((r + j) * H + h) * D + c] * scale;
+            times_(z, D, w, kp, D, 1, qt, w, s, w, 0);
+            shared_out_(z, w, r, sight, s, by);
+            times_(m, z, EP, s, 1, w, vp, EP, y, EP, 0);
+            for (int64_t j = 0; j < m; j++)
+                for (int64_t c = 0; c < E; c++) out[((r + j) * H + h) * E + c] = y[j * EP + c] * by[j];
+        }
+    }
+}
+"""
+
+# The same sizes; DP and EP: D and E up to whole vectors.
+_TEXT = """\
 /* Scores to weights, of n queries from position `first` on, for keys up to m, whole vectors; 0 where a key is
    not seen. */
-static void softmax_(int64_t n, int64_t first, int64_t l, int64_t m, int64_t stride, int64_t sight, real *s)
+static void shares_(int64_t n, int64_t first, int64_t l, int64_t m, int64_t stride, int64_t sight, real *s)
 {
     for (int64_t r = 0; r < n; r++, s += stride) {
         const int64_t own = first + r, seen = seen_(own, l, sight), hidden = sight == 3 && own < l;
@@ -64,29 +119,20 @@ static void softmax_(int64_t n, int64_t first, int64_t l, int64_t m, int64_t str
     }
 }
 
+INLINE void added_(int64_t n, int64_t w, int64_t wide, const real *x, real *y, int64_t stride)
+{
+    for (int64_t r = 0; r < n; r++)
+        LANES for (int64_t c = 0; c < w; c++) y[r * stride + c] += x[r * wide + c];
+}
+
 /* begins_q, begins_k [n + 1]: the first query and key of each sequence. */
 void forward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real scale, int64_t sight,
              const real *q, const real *k, const real *v, real *out, real *room)
 {
     for (int64_t i = 0; i < n; i++) {
-        const int64_t from = begins_q[i], to = begins_q[i + 1], b = begins_k[i], l = begins_k[i + 1] - b;
-        const int64_t wide = WHOLE(l);
-        real *kt = room, *vp = kt + D * wide, *qp = vp + EP * wide, *y = qp + A * DP, *s = y + A * EP;
-        if (!l) memset(out + from * H * E, 0, (to - from) * H * E * sizeof(real));
-        for (int64_t h = 0; l && to > from && h < H; h++) {
-            if (HK > 1 || !h) turned_(l, D, wide, k + (b * HK + h) * D, HK * D, kt);
-            if (HV > 1 || !h) packed_(l, E, EP, v + (b * HV + h) * E, HV * E, 1, vp);
-            for (int64_t r = from; r < to; r += A) {
-                const int64_t m = to - r < A ? to - r : A;
-                const int64_t z = seen_(r + m - 1 - from, l, sight), w = WHOLE(z);
-                packed_(m, D, DP, q + (r * H + h) * D, H * D, scale, qp);
-                times_(m, D, w, qp, DP, 1, kt, wide, s, wide, 0);
-                softmax_(m, r - from, l, w, wide, sight, s);
-                times_(m, z, EP, s, wide, 1, vp, EP, y, EP, 0);
-                for (int64_t j = 0; j < m; j++)
-                    memcpy(out + ((r + j) * H + h) * E, y + j * EP, E * sizeof(real));
-            }
-        }
+        const int64_t from = begins_q[i], b = begins_k[i];
+        of_sequence_(H, HK, HV, D, E, A, begins_q[i + 1] - from, begins_k[i + 1] - b, scale, sight,
+                     q + from * H * D, k + b * HK * D, v + b * HV * E, out + from * H * E, room);
     }
 }
 
@@ -115,7 +161,7 @@ void backward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real 
                 packed_(m, D, DP, q + (r * H + h) * D, H * D, scale, qp);
                 packed_(m, E, EP, d + (r * H + h) * E, H * E, 1, gp);
                 times_(m, D, w, qp, DP, 1, kt, wide, s, wide, 0);
-                softmax_(m, r - from, l, w, wide, sight, s);
+                shares_(m, r - from, l, w, wide, sight, s);
                 times_(m, E, w, gp, EP, 1, vt, wide, ds, wide, 0);
                 times_(z, m, EP, s, 1, wide, gp, EP, dvp, EP, 1);
                 for (int64_t j = 0; j < m; j++) {
@@ -141,11 +187,13 @@ void backward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real 
 @lru_cache(maxsize=64)
 def library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
-    sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": _QUERIES}
+    sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": QUERIES}
     sizes |= {"DP": small.whole(width), "EP": small.whole(value_width)}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
     start = [NUMBER, AT, AT, real(dtype), NUMBER]
-    return load([small.TEXT, text], dtype, forward=[*start, *[AT] * 5], backward=[*start, *[AT] * 8])
+    return load(
+        [small.TEXT, SEQUENCE, text], dtype, forward=[*start, *[AT] * 5], backward=[*start, *[AT] * 8]
+    )
 
 
 def attend_all(
@@ -181,7 +229,7 @@ def attend_all(
 def _room(query: Tensor, value: Tensor, longest: int) -> Tensor:
     """Return memory for one sequence and some of its queries."""
     d, e = small.whole(query.shape[2]), small.whole(value.shape[2])
-    return query.new_empty(longest * (3 * d + 2 * e + 2 * _QUERIES) + _QUERIES * (2 * d + 2 * e))
+    return query.new_empty(longest * (3 * d + 2 * e + 2 * QUERIES) + QUERIES * (2 * d + 2 * e))
 
 
 @in_single

@@ -141,6 +141,16 @@ class Writer:
         """Copy numbers; in a loop, if there is a `head`."""
         self.say(f"{head} memcpy({into}, {of}, {numbers} * sizeof(real));".strip())
 
+    def multiply(
+        self, n: str, k: int, m: int, x: str, lx: int | str, matrix: str, strides: str, bias: str, y: str,
+        ly: int | str, add: int,
+    ) -> None:  # fmt: skip
+        """Multiply n rows of k channels by a matrix of m outputs (`multiply_` of the kit)."""
+        name = self.name("p")
+        self.prepare(f"panels {name} = {{0}};")
+        given = f"{n}, {k}, {m}, {x}, {lx}, {matrix}, {strides}, {bias}, {y}, {ly}, {add}"
+        self.say(f"if (multiply_(m, &{name}, {given})) return 2;")
+
     # ------------------------------------------------------------------ what is given
 
     def slot(self, kind: str, *name: Any, slots: int = 2) -> int:

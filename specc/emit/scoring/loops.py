@@ -238,7 +238,4 @@ class _Step:
                     f"{out} * sizeof(real));"
                 )
             add = 1
-        self.w.say(
-            f"product_(n, {width}, {out}, {of}, {far}, {weight}, {width}, 1, {bias}, "
-            f"{into}, {stride}, {add});"
-        )
+        self.w.multiply("n", width, out, of, far, weight, f"{width}, 1", bias, into, stride, add)

@@ -46,10 +46,8 @@ def multiply(
         for out, width, column, begin, matrix, stride, known in parts:
             into = f"{y} + {column}" if column else y
             of = f"{x} + {begin}" if begin else x
-            w.say(
-                f"product_({n}, {width}, {out}, {of}, {ldx}, {matrix}, {stride}, 1, {known}, "
-                f"{into}, {ldy}, {int(add or begin > 0)});"
-            )
+            strides, over = f"{stride}, 1", int(add or begin > 0)
+            w.multiply(n, width, out, of, ldx, matrix, strides, known, into, ldy, over)
 
 
 def times(
@@ -108,11 +106,12 @@ def _once_a_row(
                 if not own:
                     found[key] = w.name("t")
                     w.say(f"REALS({found[key]}, {many} * {out});")
-                w.say(
-                    f"product_({many}, {last - first}, {out}, {part.pointer} + {first - start}, {part.size}, "
-                    f"{matrix} + {first - begin}, {stride}, 1, {'0' if own else known}, {found[key]}, {out}, "
-                    f"{int(own)});"
-                )
+                of, columns = f"{part.pointer} + {first - start}", f"{matrix} + {first - begin}"
+                first_bias, strides = "0" if own else known, f"{stride}, 1"
+                w.multiply(
+                    many, last - first, out, of, part.size, columns, strides, first_bias, found[key], out,
+                    int(own),
+                )  # fmt: skip
                 known = "0"
             at = last
         begin = end
@@ -124,10 +123,8 @@ def _once_a_row(
         w.say(f"real *o = {y} + i * {ldy};")
         w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] {sign} {terms};")
     for at, width, matrix, stride in others:
-        w.say(
-            f"product_({n}, {width}, {out}, {x.pointer} + {at}, {x.sizes[-1]}, {matrix}, {stride}, 1, "
-            f"{known}, {y}, {ldy}, 1);"
-        )
+        of, far = f"{x.pointer} + {at}", x.sizes[-1]
+        w.multiply(n, width, out, of, far, matrix, f"{stride}, 1", known, y, ldy, 1)
 
 
 def _at_once(
@@ -156,10 +153,7 @@ def _at_once(
             if biases != "0" and not begin:
                 given = f"memcpy({biases} + {row}, {known}" if known != "0" else f"memset({biases} + {row}, 0"
                 w.say(f"{given}, {rows} * sizeof(real));")
-        w.say(
-            f"product_({n}, {width}, {out}, {x}, {ldx}, {name}, {width}, 1, {biases}, "
-            f"{y}, {ldy}, {int(add)});"
-        )
+        w.multiply(n, width, out, x, ldx, name, f"{width}, 1", biases, y, ldy, int(add))
 
 
 def block_of(w: Writer, product: Product, block: tuple[Columns, ...]) -> tuple[str, int]:

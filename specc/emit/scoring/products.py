@@ -67,19 +67,13 @@ def heads(w: Writer, kernel: Kernel, number: int) -> None:
         strides = f"1, {columns}" if heads.transposed else f"{columns}, 1"
         if not dim:
             rows = f"{count} * {prod(place.sizes[:-1])}"
-            w.say(
-                f"product_({rows}, {width}, {out}, {place.pointer}, {width}, {text}, {strides}, 0, "
-                f"{result.pointer}, {out}, 0);"
-            )
+            w.multiply(rows, width, out, place.pointer, width, text, strides, "0", result.pointer, out, 0)
             return
         of, far = (
             (f"{place.pointer} + {n * width}", len(heads.slabs) * width) if own else (place.pointer, width)
         )
         into = f"{result.pointer} + {n * out}"
-        w.say(
-            f"product_({count}, {width}, {out}, {of}, {far}, {text}, {strides}, 0, "
-            f"{into}, {len(heads.slabs) * out}, 0);"
-        )
+        w.multiply(count, width, out, of, far, text, strides, "0", into, len(heads.slabs) * out, 0)
 
 
 def dot(w: Writer, kernel: Kernel, number: int) -> None:
