@@ -5,6 +5,7 @@ it, and the pictures of the specs.
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,8 +41,12 @@ A model of which no trials were confirmed was searched otherwise, before there w
 the spec's defaults at a rate of 0.001, and two draws from its domains at 0.003 and 0.01, each with one seed,
 which is one of the three that the best of them was tested with.
 
-One sampled negative for each event, item and category 16 channels each for all. Histories know nothing of
-what came later. This is no reproduction of the papers' figures, which come from other data and sizes.
+One sampled negative for each event, an item of that day or the one before; item and category 16 channels
+each for all. Histories know nothing of what came later. This is no reproduction of the papers' figures, which
+come from other data and sizes.
+
+Trials are chosen by AUC, so that a winner may rank well and still be too sure of itself: always saying one
+half has a logloss of 0.693.
 
 `pooling` is a perceptron on the plain sum of the history, `fm` a factorisation machine. Parameters are those
 beside the tables; seconds are of one epoch on one core of a machine with other work, so they compare only
@@ -49,9 +54,9 @@ roughly, and where that work was too much there are none."""
 # What there is to say of a log's rows.
 NOTES = {
     "taobao": """\
-AFM, DIN, DIEN, DSIN and DSTN were swept over `lr=1e-3..3e-2`, drawn evenly; BST since ranges are drawn by
-their logarithm. Drawn evenly, no trial of BST's had a rate below 0.0035, and with such rates it learns next
-to nothing here: an AUC of 0.542 at best on the validation day."""
+AFM, DIN, DIEN, DSIN and DSTN were swept over `lr=1e-3..3e-2`, drawn evenly; the others since ranges are
+drawn by their logarithm. Drawn evenly, no trial of BST's had a rate below 0.0035, and with such rates it
+learns next to nothing here: an AUC of 0.542 at best on the validation day."""
 }
 MARKS = re.compile(r"(<!-- results -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -117,9 +122,26 @@ def results_page(found: Sequence[Result]) -> str:
             for r in own
         ]
         lines += ["", NOTES[log]] if log in NOTES else []
+        lines += ["", *remarks(own)]
         lines += ["", "Settings that won, where they are not the spec's:", ""]
         lines += [f"- {r.model}: {_settings(r)}" for r in own]
     return "\n".join([*lines, *_codes(found)]) + "\n"
+
+
+def remarks(own: Sequence[Result]) -> list[str]:
+    """What a log's figures say against themselves: learning that did not happen, and searches that end where
+    they were bounded."""
+    chance = [r.model for r in own if r.auc.mean - 2 * r.auc.deviation <= max(0.5, r.popularity)]
+    last = [r.model for r in own if statistics.median(r.epochs or (0,)) == EPOCHS]
+    low, high = map(float, RATES.split(".."))
+    rates = {r.model: float(r.settings["lr"]) for r in own if r.confirmed and "lr" in (r.settings or {})}
+    edge = [model for model, rate in rates.items() if not 1.25 * low < rate < high / 1.25]
+    said = {
+        "No better than chance, or than the popularity of items alone": chance,
+        f"Best in the last of {EPOCHS} epochs, so that more of them might give more": last,
+        "Best at a rate near an end of its range": edge,
+    }
+    return [f"- {what}: {', '.join(models)}." for what, models in said.items() if models]
 
 
 def _search(result: Result) -> str:
