@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from specc.collector import uncollected
 from specc.version import __version__
 
-with uncollected():
+if TYPE_CHECKING:
+    from specc.devices import Placement
     from specc.driver import SpecError, check, compile
+    from specc.passes import PassError
     from specc.report import Diagnostic, Fix, Label, Report, Severity
     from specc.source import Source, Span
     from specc.untrusted import load
-
-if TYPE_CHECKING:
-    from specc.devices import Placement
-    from specc.passes import PassError
 
 __all__ = [
     "Diagnostic",
@@ -40,14 +38,24 @@ __all__ = [
     "load",
     "load_ipython_extension",
 ]
-# `specc check` needs neither: their modules are imported when they are asked for.
-_HOME = {"PassError": "passes", "Placement": "devices"}
+# A name's module is imported when the name is first asked for: `specc.__main__` tells of an interrupt while
+# modules are read, and is itself read after this.
+_HOMES = {
+    "devices": ("Placement",),
+    "driver": ("SpecError", "check", "compile"),
+    "passes": ("PassError",),
+    "report": ("Diagnostic", "Fix", "Label", "Report", "Severity"),
+    "source": ("Source", "Span"),
+    "untrusted": ("load",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    with uncollected():
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     return found
 
 

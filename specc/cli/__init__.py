@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from specc.collector import uncollected
 from specc.version import __version__
 
 # By command its section in the help, and its one line there.
@@ -54,7 +55,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = import_module(f"specc.cli.{name}").command
+        with uncollected():
+            command = import_module(f"specc.cli.{name}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -240,6 +240,7 @@ def test_an_interrupt_while_modules_are_read_is_told(tmp_path: Path) -> None:
         "    if name == 'specc.cli': raise KeyboardInterrupt\n"
         "    return real(name, *a, **k)\n"
         "from specc.__main__ import start\n"
+        "assert 'specc.driver' not in sys.modules\n"  # before that nobody catches an interrupt
         "builtins.__import__ = imports\n"
         "start()\n"
     )
