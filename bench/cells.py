@@ -25,7 +25,7 @@ import click
 
 from bench.bars import arithmetic, bar, missed
 from bench.duel import OURS, WORK, Result, duel
-from bench.models import RESULTS, pythons
+from bench.models import HAND, RESULTS, pythons
 from bench.store import amend, once, read
 from bench.tasks import Task
 
@@ -46,7 +46,6 @@ USUAL = {
     "atrank": Task("atrank"),
 }
 OF_ANY_BOUND = ("din", "dien", "bst", "bst-mean")
-HAND = ("handwritten", "handwritten:compile")
 PEERS = ("fuxictr", "rechub")
 
 

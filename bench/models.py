@@ -3,6 +3,8 @@
     python -m bench.models --peers .venv-peers/bin/python --rounds 9
     python -m bench.models --only din --rounds 3 --json
 
+The contenders are the module by hand, as it is and under `torch.compile` (of the batch's own shapes, compiled
+before it is timed), and the libraries' own models; all with torch's fused Adam.
 Writes bench/results/models/TASK.json after each task; what was measured of the same code is not measured
 again, so that a run that was interrupted goes on where it was.
 """
@@ -33,6 +35,8 @@ TASKS = (
     Task("dstn", bound=5, small_head=True),
     Task("atrank"),
 )
+# The module by hand as it is, and under torch.compile for the shapes of its batch.
+HAND = ("handwritten", "handwritten:compile")
 PEERS = ("deepctr", "fuxictr", "rechub", "recbole")
 RESULTS = Path(__file__).parent / "results"
 
@@ -46,7 +50,9 @@ def pythons(peers: str | None) -> dict[str, str]:
 @click.option("--peers", type=click.Path(exists=True), help="Python of the environment that has the peers.")
 @click.option("--only", multiple=True, help="Only the tasks of these models.")
 @click.option("--rounds", default=9, show_default=True, help="Turns that each contender gets.")
-@click.option("--against", multiple=True, help="Only these contenders.")
+@click.option(
+    "--against", multiple=True, help=f"Only these contenders of {', '.join((*HAND, *PEERS))}. Repeatable."
+)
 @click.option("--again", is_flag=True, help="Measure also what was measured of the same code.")
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON, one a line.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, show_default="bench/results")
@@ -63,7 +69,7 @@ def main(
     for task in TASKS:
         if only and task.model not in only:
             continue
-        contenders = (OURS, PLAIN, *(against or ("handwritten", *PEERS)))
+        contenders = (OURS, PLAIN, *(against or (*HAND, *PEERS)))
         path = out / "models" / f"{task.slug}.json"
         measure = partial(duel, task, contenders, pythons(peers), rounds)
         result = once(path, task, contenders, rounds, again, measure)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COLOURS = {
     PLAIN: "#c7c7c7",
     "handwritten": "#7f7f7f",
+    "handwritten:compile": "#3f3f3f",
     "deepctr": "#4c78a8",
     "fuxictr": "#f58518",
     "rechub": "#54a24b",

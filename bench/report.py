@@ -16,7 +16,7 @@ import click
 
 from bench.duel import OURS, PLAIN, Result
 from bench.markdown import NAMES, WORKS, Measured, table, times, wrapped
-from bench.models import PEERS, RESULTS, TASKS
+from bench.models import HAND, PEERS, RESULTS, TASKS
 from bench.other_sizes import of_cells, section
 from bench.serving_page import serving
 from bench.store import all_of
@@ -52,8 +52,9 @@ one thread, all contenders in turns, each in a process of its own. A ratio is ho
 contender takes as the compiled model, the median over the turns, in processor seconds, so that other load on
 the machine counts less; milliseconds are the quickest turn's. Memory is the peak of a training step above
 what the process held before it. Batches of 512 (AFM 2048), items and categories 64 + 64 wide, lengths from a
-power law with a mean of a quarter of the bound. All contenders have torch's fused Adam; of the tables, the
-compiled models' optimizer visits the rows of the batch, lazily, the others' all of them. The sizes are in
+power law with a mean of a quarter of the bound. Beside libraries stands the padded module by hand, as it is
+and under `torch.compile` for the batch's own shapes. All contenders have torch's fused Adam; of the tables,
+the compiled models' optimizer visits the rows of the batch, lazily, the others' all of them. The sizes are in
 `bench/tasks.py` and `bench/specs/`.
 """
 ABOUT_APPENDED = """
@@ -83,9 +84,9 @@ Against the best of the others that does the same work, which may be one in trai
 memory is against the best in training.
 """
 ABOUT_ALONE = """
-Scores are computed by one call of C (`Model.score_in_c`, as `Scorer` has it). In training what a recurrence's
-step does between its matrix products runs as C, and so do attention of one query, products of all pairs, and
-reading and updating many tables. In torch alone, where there is no C compiler, training and scoring are so
+Scores are computed by one call of C (`Model.score_in_c`, as `Scorer` has it). In training all steps of a
+recurrence run as one call of C, and so do attention, products of all pairs, and reading and updating many
+tables. In torch alone, where there is no C compiler, training and scoring are so
 many times as quick as the best of the others:
 """
 # Multiplications and additions of a step, by the shapes; what the processor does of them, by a product of
@@ -240,7 +241,7 @@ def _model(m: Measured) -> str:
 def _absent(m: Measured) -> str:
     """Who is not there, and why; who was not asked, too."""
     reasons = {name: why for name, why in m.result.absent.items() if name in NAMES}
-    for name in ("handwritten", *PEERS):
+    for name in (*HAND, *PEERS):
         if name not in m.result.seconds:
             reasons.setdefault(name, "not asked")
     by_reason: dict[str, list[str]] = {}

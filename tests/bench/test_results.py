@@ -91,6 +91,7 @@ def test_what_was_measured_of_the_same_code_is_kept(tmp_path: Path, monkeypatch:
     assert run("--rounds", "3", "--against", "handwritten", "--again") == 2
     assert run("--rounds", "5", "--against", "handwritten") == 2
     assert run("--rounds", "3") == 2  # against more
+    assert {"handwritten", "handwritten:compile", "fuxictr"} < set(asked[-1])
     monkeypatch.setattr(store, "code", lambda: "another")
     assert run("--rounds", "3") == 2
     found = store.read(tmp_path / "models" / "dstn-t-5.json")
@@ -100,6 +101,7 @@ def test_what_was_measured_of_the_same_code_is_kept(tmp_path: Path, monkeypatch:
 
 def test_the_page_of_made_up_results(tmp_path: Path) -> None:
     times = {"arec": 0.1, "arec:torch": 0.16, "handwritten": 0.6, "fuxictr": 0.4, "rechub": 0.2}
+    times["handwritten:compile"] = 0.5
     more = {"versions": {"fuxictr": "9.9"}, "differs": {"rechub": "no attention"}, "lesser": ["rechub"]}
     kept(tmp_path, "models", DIEN, made(times, absent={"deepctr": "not installed (no module)"}, **more))
     kept(tmp_path, "models", DSTN, made({"arec": 0.1, "handwritten": 0.5}))
@@ -111,6 +113,7 @@ def test_the_page_of_made_up_results(tmp_path: Path) -> None:
     assert row_of(text, "DIEN, T 100")[1:5] == ["**4.0** × FuxiCTR 9.9", "5", "**4.0** × FuxiCTR 9.9", "1.8"]
     assert row_of(text, "FuxiCTR 9.9")[1:3] == ["**4.0**", "**4.0**"]
     assert row_of(text, "torch-rechub (1), less work")[1:3] == ["2.0", "2.0"]
+    assert row_of(text, "by hand, torch.compile")[1:3] == ["5.0", "5.0"]
     assert "(1) No attention." in text
     # It is no contender of itself; what it reaches without kernels in C is told beside.
     assert row_of(text, "compiled, in torch alone")[1:3] == ["1.60", "1.60"]
