@@ -294,11 +294,11 @@ def compile(
     placement: overrides of devices and places. params: overrides of the spec's params.
     Raises SpecError with every fault, PassError, or DeviceError where this machine lacks a device.
     """
-    from specc_runtime import Model, from_texts
-
-    Model.shows = shown
     report = Report()
     with uncollected():
+        from specc_runtime import Model, from_texts
+
+        Model.shows = shown
         found = compiled(spec, passes, placement, params, report)
         if found is None:
             raise SpecError(report)

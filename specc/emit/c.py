@@ -8,10 +8,10 @@ stride. `real` is the precision; exp_, tanh_, sigmoid_ and silu_back are defined
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.lower.native import Run
 from specc.lower.program import Derived, Kernel, Value
 from specc.ops import OPS, op

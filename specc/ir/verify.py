@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from specc.frozen import dataclass
 from specc.ir.graph import FieldSpec, Graph, Node, Region, Weight, walk
 from specc.ops import OPS, op
 from specc.ops.definition import Slot, fits

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from specc.frozen import dataclass
 from specc.ir.graph import Node, Region
 from specc.lower.program import Derived, Function, Value
 from specc.lower.rows import Code

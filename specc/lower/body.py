@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import count
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
 from specc.lower.fusion import Fusions, fusions
 from specc.lower.program import Device, Dtype, Field, Function, Kernel, LookedUp, Matrix, Ranking, Rows, Value

@@ -10,8 +10,7 @@ Assumes: a region that passes/recurrence.py accepted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from specc.frozen import dataclass
 from specc.ir.graph import Node, Region
 from specc.lower import choices
 from specc.lower.adjoint import Adjoint

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from specc.frozen import dataclass
 from specc.ir.graph import Node
 from specc.lower.shape import Domain, Shapes
 from specc.ops import op

@@ -9,9 +9,9 @@ Promises: the values of the plain functions; or which kernel has no form in C.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.lower import choices
 from specc.lower.choices import Choice
 from specc.lower.program import Derived, Function, Kernel, Value

@@ -10,10 +10,11 @@ Promises: every decision that makes a model fast is in it; `emit` prints it. `ve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from specc import frozen
+from specc.frozen import dataclass
 from specc.ir.graph import Graph
 from specc.lower.choices import Choice
 from specc.lower.shape import Domain, Shape

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from specc.frozen import dataclass
 from specc.ir.graph import Node, Region
 from specc.lower.fusion import biased
 from specc.ops import op

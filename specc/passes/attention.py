@@ -14,8 +14,7 @@ more scores than keys, and nothing to save.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
 from specc.ops import op

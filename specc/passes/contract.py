@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
 from specc.ops import op

@@ -15,9 +15,9 @@ time are multiplied, in the order that takes the least. A `dot` is a contraction
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
 from specc.ir.prune import prune
 from specc.ops import Origin, op, pure, traits

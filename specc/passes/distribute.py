@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
 from specc.ir.prune import prune
 from specc.ops import op, traits

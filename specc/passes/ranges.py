@@ -8,8 +8,8 @@ not certain. A position along an axis is less than the axis's length, a length a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from specc.frozen import dataclass
 from specc.ir.graph import Node
 from specc.ops import definition, op, pure, traits
 from specc.types.axis import Axis

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import count
 from typing import Any
 
+from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
 from specc.ops import op
 from specc.types.axis import Type, union

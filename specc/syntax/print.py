@@ -15,9 +15,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
+from specc.frozen import dataclass
 from specc.report import Report
 from specc.source import Source
 from specc.syntax import align, tree

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import is_
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -27,7 +26,10 @@ from specc_runtime.ops.gradients import Sums, by_table
 from specc_runtime.ops.handed import Inbox, inbox_of
 from specc_runtime.ops.use import Use, begins
 
-Ints = npt.NDArray[np.int64]
+if TYPE_CHECKING:  # numpy.typing takes as long to import as some of these modules
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.int64]
 
 
 class Ids:
