@@ -11,7 +11,7 @@ import click
 
 from specc.cli.common import FAULTS, fail, set_option
 from specc.cli.data_options import data_options
-from specc.cli.models import manifest_from
+from specc.cli.models import SpecOrFolder, manifest_from
 from specc.cli.progress import counted
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SAMPLE = 100_000  # rows of each part that are looked at without --all
 
 
 @click.command("data", short_help="Report what is in data, and every mismatch with a spec.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path))
+@click.argument("model_path", metavar="MODEL", type=SpecOrFolder())
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @data_options
 @set_option

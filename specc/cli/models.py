@@ -30,6 +30,18 @@ class ModelFolder(click.Path):
         return super().convert(value, param, ctx)
 
 
+class SpecOrFolder(click.Path):
+    """An argument that is a spec's file, the name of a shipped one, or a model's folder."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from specc.driver import located
+
+        return super().convert(located(value), param, ctx)
+
+
 def device_option(command: F) -> F:
     """Add the option `--device`, as `devices`."""
     return click.option(

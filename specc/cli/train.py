@@ -14,7 +14,7 @@ import click
 
 from specc.cli.common import again, fail, set_option
 from specc.cli.data_options import data_options, tell
-from specc.cli.models import device_option, devices_from, untrained_from
+from specc.cli.models import SpecOrFolder, device_option, devices_from, untrained_from
 from specc.cli.numbers import Whole
 from specc.cli.processes import one_voice
 
@@ -41,7 +41,7 @@ ABOVE_0 = _Above0(min=0, min_open=True)
 
 
 @click.command("train", short_help="Train a model on examples.")
-@click.argument("model_path", metavar="MODEL", type=click.Path(exists=True, path_type=Path))
+@click.argument("model_path", metavar="MODEL", type=SpecOrFolder())
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",

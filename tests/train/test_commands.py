@@ -238,6 +238,15 @@ def test_a_folder_of_models_says_which(folder: Path) -> None:
         assert f"{folder / 'model'} is one" in done.output
 
 
+def test_a_shipped_spec_goes_by_its_name(folder: Path, tmp_path: Path) -> None:
+    for options in (("data", "fm"), ("train", "fm", "-o", tmp_path / "model")):
+        done = run(*options, folder / "data" / "train.parquet")
+        assert done.exit_code == 1, (done.output, done.exception)
+        assert "`context_hour`" in done.output
+    done = run("train", "fmm", folder / "data")
+    assert (done.exit_code, "'fmm' does not exist" in done.output) == (2, True)
+
+
 def test_examples_without_labels_are_told(folder: Path, tmp_path: Path) -> None:
     rows = pq.read_table(folder / "data" / "test.parquet")
     pq.write_table(rows.drop_columns(["click"]), tmp_path / "bare.parquet")
