@@ -12,6 +12,7 @@ from itertools import chain
 from math import prod
 
 from specc.emit.c import number_text, offset
+from specc.emit.tile_helpers import HELPERS
 from specc.ir.graph import Weight
 from specc.lower.program import Kernel, Value
 from specc.lower.tile import TileInC, sizes_of
@@ -23,6 +24,12 @@ def tile_text(name: str, tile: TileInC, weights: Mapping[str, Weight]) -> str:
     """The C of a tile: `NAME(n, given, out, room)` and `NAME_back(n, given, d, d_given, room)`. given: the
     rows of each parameter, then the weights. The room has `room_of` numbers."""
     return _Tile(name, tile, weights).text()
+
+
+def forward_text(name: str, tile: TileInC, weights: Mapping[str, Weight]) -> tuple[str, int]:
+    """The C of `NAME(n, given, out, room)` alone, and how many numbers the room has."""
+    found = _Tile(name, tile, weights)
+    return "KIT " + found.forward(), found.room
 
 
 def tiles_text(tiles: Sequence[tuple[str, TileInC]], weights: Mapping[str, Weight]) -> str:
@@ -48,12 +55,21 @@ class _Tile:
         self.reached: set[Value] = set()
         self.turned: dict[tuple[str, bool], str] = {}
 
-    def text(self) -> str:
+    def forward(self) -> str:
+        """The function alone, whose values are over those that nothing reads any more."""
+        last = {x: n for n, kernel in enumerate(self.function.kernels) for x in kernel.operands()}
+        last[self.function.results[0]] = len(self.function.kernels)
+        return self._forward_of(self._forward(last))
+
+    def _forward_of(self, lines: Mapping[Value, list[str]]) -> str:
         (result,) = self.function.results
         size = prod(sizes_of(result))
-        forward = self._forward()
         last = f"memcpy(out + i * {size}, {self.at[result]}, {size} * sizeof(real));"
-        text = self._function("", "real *out", [*chain(*forward.values()), last])
+        return self._function("", "real *out", [*chain(*lines.values()), last])
+
+    def text(self) -> str:
+        forward = self._forward()
+        text = self._forward_of(forward)
         backward = self._backward()
         # What the derivative reads, and what that is made of.
         read = "\n".join(backward)
@@ -102,13 +118,25 @@ class _Tile:
 
     # ---------------------------------------------------------------- forward
 
-    def _forward(self) -> dict[Value, list[str]]:
-        """By value, the lines that compute it."""
+    def _forward(self, last: Mapping[Value, int] | None = None) -> dict[Value, list[str]]:
+        """By value, the lines that compute it. last: by value the kernel after which its place is free; by
+        default none is."""
         found: dict[Value, list[str]] = {}
+        free: list[tuple[int, str]] = []
         for number, parameter in enumerate(self.function.parameters):
             self.at[parameter] = f"(given[{number}] + i * {prod(sizes_of(parameter))})"
-        for kernel in self.function.kernels:
-            self.at[kernel.result] = self._place(prod(sizes_of(kernel.result)))
+        for number, kernel in enumerate(self.function.kernels):
+            size = prod(sizes_of(kernel.result))
+            done = [x for x in dict.fromkeys(kernel.operands()) if x in found and last and last[x] == number]
+            over = [x for x in done if _pointwise(kernel) and sizes_of(x) == sizes_of(kernel.result)]
+            if over:
+                self.at[kernel.result] = self.at[over[0]]
+            elif place := next((place for place in free if place[0] == size), None):
+                free.remove(place)
+                self.at[kernel.result] = place[1]
+            else:
+                self.at[kernel.result] = self._place(size)
+            free += [(prod(sizes_of(x)), self.at[x]) for x in done if x not in over[:1]]
             self.lines = found[kernel.result] = []
             self._kernel(kernel)
         return found
@@ -129,7 +157,7 @@ class _Tile:
         elif family:
             x = kernel.args[0]
             dim = len(sizes_of(x)) if family == "channels" else kernel.args[1]
-            self.lines.append(f"{name}_({_around(sizes_of(x), dim)}, {self.at[x]}, {into});")
+            self.lines.append(f"along_{name}_({_around(sizes_of(x), dim)}, {self.at[x]}, {into});")
         else:
             form = OPS[kernel.name].lowering
             assert isinstance(form, Pointwise)
@@ -190,7 +218,7 @@ class _Tile:
         elif kernel.name == op.PAIRS or family:
             x = kernel.args[0]
             dim = len(sizes_of(x)) if family == "channels" else kernel.args[1]
-            add, called = int(not self._first(x)), kernel.name if not family else name
+            add, called = int(not self._first(x)), kernel.name if not family else f"along_{name}"
             self.lines.append(
                 f"{called}_back_({_around(sizes_of(x), dim)}, {self.at[x]}, {y}, {d}, {self.d[x]}, {add});"
             )
@@ -240,6 +268,10 @@ class _Tile:
             ]
 
 
+def _pointwise(kernel: Kernel) -> bool:
+    return kernel.name in OPS and isinstance(OPS[kernel.name].lowering, Pointwise)
+
+
 def _loops(sizes: tuple[int, ...]) -> list[str]:
     """The loops over all but the channels."""
     return [f"for (int64_t j{n} = 0; j{n} < {size}; j{n}++)" for n, size in enumerate(sizes[:-1])]
@@ -253,190 +285,3 @@ def _around(sizes: tuple[int, ...], dim: int) -> str:
 def _whole(numbers: int) -> int:
     """Numbers up to whole vectors, in single and in double precision."""
     return -(-numbers // 16) * 16
-
-
-HELPERS = """\
-#include <string.h>
-#define LANES PRAGMA(omp simd)
-#define SUMMED(x) PRAGMA(omp simd reduction(+:x))
-/* Called with sizes that are known, so that a copy for them is made of each. */
-#define SIZED static inline __attribute__((always_inline, unused))
-#define VECTOR (int64_t)(64 / sizeof(real))
-typedef real vector __attribute__((vector_size(64)));
-
-SIZED vector load_(const real *x, int64_t n)
-{
-    vector found = {0};
-    memcpy(&found, x, n * sizeof(real));
-    return found;
-}
-
-/* A matrix of `rows` times `columns` with rows filled up with 0 to multiples of 16. */
-SIZED void filled_(int64_t rows, int64_t columns, const real *w, int64_t by_row, int64_t by_column, real *y)
-{
-    const int64_t wide = (columns + 15) / 16 * 16;
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < wide; c++) y[r * wide + c] = c < columns ? w[r * by_row + c * by_column] : 0;
-}
-
-/* Some rows of a vector's columns of a product, from column j on; n of these are there. */
-SIZED void block_(int64_t rows, int64_t k, int64_t m, int64_t wide, int64_t j, int64_t n, const real *x,
-                  const real *w, const real *bias, real *y, int add)
-{
-    vector sum[6];
-    for (int64_t r = 0; r < rows; r++) {
-        sum[r] = bias ? load_(bias + j, n) : (vector){0};
-        if (add) sum[r] += load_(y + r * m + j, n);
-    }
-    for (int64_t c = 0; c < k; c++) {
-        const vector of = load_(w + c * wide + j, VECTOR);
-        for (int64_t r = 0; r < rows; r++) sum[r] += x[r * k + c] * of;
-    }
-    for (int64_t r = 0; r < rows; r++) memcpy(y + r * m + j, &sum[r], n * sizeof(real));
-}
-
-/* y [rows, m] = (or +=, with `add`) x [rows, k] times w [k, m], filled, plus a bias [m], if there is one. */
-SIZED void rows_(int64_t rows, int64_t k, int64_t m, const real *x, const real *w, const real *bias, real *y,
-                 int add)
-{
-    const int64_t wide = (m + 15) / 16 * 16;
-    if (m == 1) {
-        real own[64];
-        for (int64_t c = 0; c < k; c++) own[c] = w[c * wide];
-        for (int64_t r = 0; r < rows; r++) {
-            real sum = 0;
-            SUMMED(sum) for (int64_t c = 0; c < k; c++) sum += x[r * k + c] * own[c];
-            y[r] = sum + (bias ? bias[0] : 0) + (add ? y[r] : 0);
-        }
-        return;
-    }
-    for (int64_t r = 0; r < rows; r += 6) {
-        const real *of = x + r * k;
-        real *into = y + r * m;
-        int64_t j = 0;
-        if (r + 6 <= rows) {
-            for (; j + VECTOR <= m; j += VECTOR) block_(6, k, m, wide, j, VECTOR, of, w, bias, into, add);
-            if (m % VECTOR) block_(6, k, m, wide, j, m % VECTOR, of, w, bias, into, add);
-            continue;
-        }
-        for (; j + VECTOR <= m; j += VECTOR) block_(rows % 6, k, m, wide, j, VECTOR, of, w, bias, into, add);
-        if (m % VECTOR) block_(rows % 6, k, m, wide, j, m % VECTOR, of, w, bias, into, add);
-    }
-}
-
-/* Of `many` of the outputs, the columns of a vector's, from c on; n of these are there. */
-SIZED void columns_(int64_t rows, int64_t k, int64_t m, int64_t many, int64_t c, int64_t n, const real *d,
-                    const real *x, real *dw)
-{
-    vector sum[8];
-    for (int64_t j = 0; j < many; j++) sum[j] = load_(dw + j * k + c, n);
-    for (int64_t r = 0; r < rows; r++) {
-        const vector of = load_(x + r * k + c, n);
-        for (int64_t j = 0; j < many; j++) sum[j] += d[r * m + j] * of;
-    }
-    for (int64_t j = 0; j < many; j++) memcpy(dw + j * k + c, &sum[j], n * sizeof(real));
-}
-
-/* dw [m, k] += d [rows, m] turned, times x [rows, k]; db [m], if there is one, += the sum of d. */
-SIZED void rows_weights_(int64_t rows, int64_t k, int64_t m, const real *d, const real *x, real *dw, real *db)
-{
-    for (int64_t j = 0; j < m; j += 8) {
-        int64_t c = 0;
-        if (j + 8 <= m) {
-            for (; c + VECTOR <= k; c += VECTOR) columns_(rows, k, m, 8, c, VECTOR, d + j, x, dw + j * k);
-            if (k % VECTOR) columns_(rows, k, m, 8, c, k % VECTOR, d + j, x, dw + j * k);
-            continue;
-        }
-        for (; c + VECTOR <= k; c += VECTOR) columns_(rows, k, m, m % 8, c, VECTOR, d + j, x, dw + j * k);
-        if (k % VECTOR) columns_(rows, k, m, m % 8, c, k % VECTOR, d + j, x, dw + j * k);
-    }
-    if (db)
-        for (int64_t r = 0; r < rows; r++)
-            LANES for (int64_t j = 0; j < m; j++) db[j] += d[r * m + j];
-}
-
-SIZED void pairs_(int64_t outer, int64_t count, int64_t w, const real *x, real *y)
-{
-    for (int64_t o = 0; o < outer; o++, x += count * w)
-        for (int64_t i = 0; i < count; i++)
-            for (int64_t j = i + 1; j < count; j++, y += w)
-                LANES for (int64_t c = 0; c < w; c++) y[c] = x[i * w + c] * x[j * w + c];
-}
-
-SIZED void pairs_back_(int64_t outer, int64_t count, int64_t w, const real *x, const real *y, const real *d,
-                       real *dx, int add)
-{
-    (void)y;
-    if (!add) memset(dx, 0, outer * count * w * sizeof(real));
-    for (int64_t o = 0; o < outer; o++, x += count * w, dx += count * w)
-        for (int64_t i = 0; i < count; i++)
-            for (int64_t j = i + 1; j < count; j++, d += w)
-                LANES for (int64_t c = 0; c < w; c++) {
-                    const real of = d[c], a = x[i * w + c], b = x[j * w + c];
-                    dx[i * w + c] += of * b;
-                    dx[j * w + c] += of * a;
-                }
-}
-
-SIZED void sum_(int64_t outer, int64_t count, int64_t w, const real *x, real *y)
-{
-    for (int64_t o = 0; o < outer; o++, x += count * w, y += w) {
-        memcpy(y, x, w * sizeof(real));
-        for (int64_t j = 1; j < count; j++)
-            LANES for (int64_t c = 0; c < w; c++) y[c] += x[j * w + c];
-    }
-}
-
-SIZED void scaled_back_(int64_t outer, int64_t count, int64_t w, const real *d, real *dx, int add, real by)
-{
-    for (int64_t o = 0; o < outer; o++, d += w)
-        for (int64_t j = 0; j < count; j++, dx += w)
-            LANES for (int64_t c = 0; c < w; c++) dx[c] = (add ? dx[c] : 0) + by * d[c];
-}
-
-SIZED void sum_back_(int64_t outer, int64_t count, int64_t w, const real *x, const real *y, const real *d,
-                     real *dx, int add)
-{
-    (void)x, (void)y;
-    scaled_back_(outer, count, w, d, dx, add, 1);
-}
-
-SIZED void mean_(int64_t outer, int64_t count, int64_t w, const real *x, real *y)
-{
-    sum_(outer, count, w, x, y);
-    LANES for (int64_t c = 0; c < outer * w; c++) y[c] /= count;
-}
-
-SIZED void mean_back_(int64_t outer, int64_t count, int64_t w, const real *x, const real *y, const real *d,
-                      real *dx, int add)
-{
-    (void)x, (void)y;
-    scaled_back_(outer, count, w, d, dx, add, (real)1 / count);
-}
-
-SIZED void softmax_(int64_t outer, int64_t count, int64_t w, const real *x, real *y)
-{
-    for (int64_t o = 0; o < outer; o++, x += count * w, y += count * w)
-        for (int64_t c = 0; c < w; c++) {
-            real top = -INFINITY, total = 0;
-            PRAGMA(omp simd reduction(max:top))
-            for (int64_t j = 0; j < count; j++) top = x[j * w + c] > top ? x[j * w + c] : top;
-            LANES for (int64_t j = 0; j < count; j++) y[j * w + c] = exp_(x[j * w + c] - top);
-            SUMMED(total) for (int64_t j = 0; j < count; j++) total += y[j * w + c];
-            LANES for (int64_t j = 0; j < count; j++) y[j * w + c] /= total;
-        }
-}
-
-SIZED void softmax_back_(int64_t outer, int64_t count, int64_t w, const real *x, const real *y, const real *d,
-                         real *dx, int add)
-{
-    (void)x;
-    for (int64_t o = 0; o < outer; o++, y += count * w, d += count * w, dx += count * w)
-        for (int64_t c = 0; c < w; c++) {
-            real total = 0;
-            SUMMED(total) for (int64_t j = 0; j < count; j++) total += y[j * w + c] * d[j * w + c];
-            LANES for (int64_t j = 0; j < count; j++)
-                dx[j * w + c] = (add ? dx[j * w + c] : 0) + y[j * w + c] * (d[j * w + c] - total);
-        }
-}
-"""

@@ -23,6 +23,18 @@ int once(int64_t n, int64_t k, int64_t m, const real *x, int64_t lx, const real 
     return 0;
 }
 
+/* The same of rows that are multiplied by the matrix of their segment, the rows of x and y by an index. */
+int segments(int64_t n, const int32_t *begins, int64_t w, int64_t m, const real *x, const int32_t *at_x,
+             const real *y, const int32_t *at_y, const real *p, const real *q, const real *z, int64_t lz,
+             real *out)
+{
+    memory *a = memory_();
+    const real *of = in_panels_(a, w, m, p, w, 1), *own = q ? in_panels_(a, w, m, q, w, 1) : 0;
+    const int failed = paired_(a, n, begins, w, m, x, at_x, y, at_y, of, own, z, lz, 0, out);
+    release_(a);
+    return failed;
+}
+
 static char *taken(int64_t numbers)
 {
     memory *a = memory_();
@@ -51,6 +63,9 @@ def library() -> Any:
     found.once.argtypes = [
         *sizes, pointer, stride, pointer, stride, stride, pointer, pointer, stride, stride,
     ]  # fmt: skip
+    found.segments.argtypes = [
+        stride, pointer, stride, stride, *[pointer] * 7, stride, pointer,
+    ]  # fmt: skip
     found.again.argtypes = [ctypes.c_int64]
     return found
 
@@ -76,6 +91,38 @@ def test_products_in_panels(library: Any, n: int, k: int, m: int, turned: bool) 
             product = x[:, :k] @ (w if turned else w.T) + (0 if own is None else own)
             expected[:, :m] = product + (y[:, :m] if add else 0)
             assert torch.allclose(out, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("w", "m"), [(5, 3), (16, 33), (19, 1), (8, 20)])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("added", ["none", "one", "each"])
+def test_rows_by_the_matrix_of_their_segment(library: Any, w: int, m: int, own: bool, added: str) -> None:
+    torch.manual_seed(w + m)
+    lengths = [0, 1, 3, 4, 13, 101, 0]
+    n, begins = len(lengths), torch.tensor([0, *lengths]).cumsum(0).int()
+    # Every segment is a run of the same rows, which begin somewhere else in each.
+    starts = [5, 0, 2, 5, 1, 3, 0]
+    at_x = torch.tensor([s + r for s, count in zip(starts, lengths, strict=True) for r in range(count)]).int()
+    at_y = torch.randint(0, 3, (n,)).int()
+    x, y, p, q, z = (
+        torch.randn(*size, dtype=torch.double) for size in ((110, w), (3, w), (m, w), (m, w), (n, m))
+    )
+    segment = torch.repeat_interleave(torch.arange(n), torch.tensor(lengths))
+    rows, factor = x[at_x.long()], y[at_y.long()][segment]
+    expected = (rows * factor) @ p.T
+    if own:
+        expected += rows @ q.T
+    if added != "none":
+        expected += z[segment] if added == "each" else z[0]
+    out = torch.full((sum(lengths), m), torch.nan, dtype=torch.double)
+    given = [t.data_ptr() for t in (x, at_x, y, at_y, p)]
+    more = (
+        q.data_ptr() if own else None,
+        None if added == "none" else z.data_ptr(),
+        m if added == "each" else 0,
+    )
+    assert not library.segments(n, begins.data_ptr(), w, m, *given, *more, out.data_ptr())
+    assert torch.allclose(out, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("numbers", [1, 1000, 2**18])

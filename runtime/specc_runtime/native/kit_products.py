@@ -99,9 +99,31 @@ INLINE void of_panel_(int64_t rows, int64_t k, const real *x, int64_t lx, const 
     for (int64_t r = 0; r < rows; r++) memcpy(y + r * ly, &sum[r], n * sizeof(real));
 }
 
+/* The same of twelve rows, whose outputs are in half a panel: a half vector takes half the time. */
+typedef real half_vector __attribute__((vector_size(32)));
+INLINE void of_half_(int64_t k, const real *x, int64_t lx, const real *p, const real *bias, real *y,
+                     int64_t ly, int64_t n, int add)
+{
+    half_vector sum[12], start = {0};
+    if (bias) memcpy(&start, bias, n * sizeof(real));
+    for (int64_t r = 0; r < 12; r++) {
+        half_vector own = {0};
+        if (add) memcpy(&own, y + r * ly, n * sizeof(real));
+        sum[r] = start + own;
+    }
+    for (int64_t c = 0; c < k; c++) {
+        half_vector of;
+        memcpy(&of, p + c * VECTOR, sizeof of);
+        for (int64_t r = 0; r < 12; r++) sum[r] += x[r * lx + c] * of;
+    }
+    for (int64_t r = 0; r < 12; r++) memcpy(y + r * ly, &sum[r], n * sizeof(real));
+}
+
 INLINE void rows_of_panel_(int64_t n, int64_t k, const real *x, int64_t lx, const real *p, const real *bias,
                            real *y, int64_t ly, int64_t many, int add)
 {
+    for (; n >= 12 && 2 * many <= VECTOR; n -= 12, x += 12 * lx, y += 12 * ly)
+        of_half_(k, x, lx, p, bias, y, ly, many, add);
     for (; n >= 6; n -= 6, x += 6 * lx, y += 6 * ly) of_panel_(6, k, x, lx, p, bias, y, ly, many, add);
     switch (n) {
     case 1: of_panel_(1, k, x, lx, p, bias, y, ly, many, add); break;

@@ -37,7 +37,7 @@ def scoring_text(program: Program, unit: Unit) -> str:
         "results": {key: results[value] for key, value in zip(late.keys, late.results, strict=True)},
     }
     sizes = f"#define STATE {max(len(state), 1)}\n#define RESULTS {max(len(late.results), 1)}\n"
-    return "\n".join([f"// {json.dumps(about)}", sizes, request, candidate, _ENTRIES])
+    return "\n".join([f"// {json.dumps(about)}", sizes, *entry.helpers, request, candidate, _ENTRIES])
 
 
 # What is found lies in memory that `release` frees: addresses, each with how many rows there are, and that.

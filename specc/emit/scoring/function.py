@@ -54,9 +54,10 @@ Printer = Callable[["Writer", Kernel, int], None]
 
 class Entry:
     """What a model's functions are given, in order: for each its kind and its name. used: by function, which
-    of them it reads."""
+    of them it reads. helpers: texts that the functions need before them, in order."""
 
     def __init__(self) -> None:
+        self.helpers: dict[str, None] = {}
         self.entries: list[list[Any]] = []
         self.used: dict[str, set[int]] = {}
         self._at: dict[tuple[Any, ...], tuple[int, int]] = {}

@@ -9,6 +9,7 @@ from specc.emit.c import broadcast, number_text, offset
 from specc.emit.scoring import moves, products, sources
 from specc.emit.scoring.function import Place, Printer, Writer
 from specc.emit.scoring.loops import by_tile, recur
+from specc.emit.scoring.paired import paired
 from specc.emit.scoring.places import each_row
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Kernel, Value
@@ -226,7 +227,7 @@ _PRINTERS: dict[str, Printer] = {
     **dict.fromkeys(("per_head", "fan", "matmul"), products.heads),
     op.DOT: products.dot,
     "dot_by_sequence": products.dot_by_sequence,
-    "paired": products.paired,
+    "paired": paired,
     "weighted_sum": products.weighted_sum,
     op.NORM: products.norm,
     **dict.fromkeys((op.BATCH_NORM, op.DICE), products.statistics),

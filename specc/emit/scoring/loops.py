@@ -9,8 +9,11 @@ from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.matrices import bias_of, multiply, whole
 from specc.emit.scoring.places import at_rows
 from specc.emit.scoring.rows import Grid, NotInC
+from specc.emit.tile import forward_text
+from specc.emit.tile_helpers import HELPERS
 from specc.lower.native import Run
 from specc.lower.program import Kernel, Record, Value
+from specc.lower.tile import TileInC, sizes_of
 
 # Of a tile's rows so many are computed at once: its largest value then has 64 kilobytes.
 _SHARE = 16
@@ -24,6 +27,9 @@ def by_tile(w: Writer, kernel: Kernel, number: int) -> None:
     grid = w.layout.grid(kernel.result.shape.domain) if kernel.result.shape.domain is not None else None
     if grid is None:
         raise NotInC("a tile of one row")
+    if "in_c" in kernel.options:
+        _by_row(w, kernel, kernel.options["in_c"], grid)
+        return
     count = w.layout.count(grid)
     (value,) = function.results
     tile = Grid((), int(w.name("")))
@@ -47,6 +53,19 @@ def by_tile(w: Writer, kernel: Kernel, number: int) -> None:
         result = w.new(kernel.result, own.sizes, grid)
         with w.block(f"for (int64_t i = 0; i < {many}; i++)"):
             w.copy(f"{result.pointer} + ({at} + i) * {result.size}", own.row(), result.size)
+
+
+def _by_row(w: Writer, kernel: Kernel, tile: TileInC, grid: Grid) -> None:
+    """A tile as training has it: a row at a time."""
+    name, count = w.name(f"{w.prefix}_tile"), w.layout.count(grid)
+    text, room = forward_text(name, tile, w.graph.weights)
+    w.entry.helpers[HELPERS] = None
+    w.runs.append(text)
+    values = kernel.args[2:]
+    pointers = [w.at(x, grid).pointer for x in values] + [w.weight(path) for path in tile.weights]
+    result = w.new(kernel.result, sizes_of(tile.function.results[0]), grid)
+    w.say(f"const real *const {name}_given[] = {{{', '.join(pointers)}}};")
+    w.say(f"{name}({count}, {name}_given, {result.pointer}, {w.scratch(room)});")
 
 
 def recur(w: Writer, kernel: Kernel, number: int) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from math import prod
 
 from specc.emit.c import broadcast, number_text, offset
-from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.matrices import bias_of, multiply, times
+from specc.emit.scoring.function import Writer
+from specc.emit.scoring.matrices import times
 from specc.emit.scoring.moves import append, expanded
 from specc.emit.scoring.places import at_rows, each_row, indexed, result_of
 from specc.emit.scoring.rows import NotInC
@@ -100,78 +100,6 @@ def dot_by_sequence(w: Writer, kernel: Kernel, number: int) -> None:
     each = replace(b)
     expanded(w, each, w.place(b), w.layout.grid(of), w.layout.grid(rows))
     dot(w, replace(kernel, args=(a, each)), number)
-
-
-def paired(w: Writer, kernel: Kernel, number: int) -> None:
-    a, b, matrix, bias, rows = kernel.args
-    grid = w.layout.grid(rows)
-    count = w.layout.count(grid)
-    factors, added = [], []
-    for factor in (a, b):
-        x, of, *own = factor.args
-        place, at = w.place(x), w.layout.grid(of)
-        factors.append(at_rows(w, place, at, grid))
-        if own and own[0] is not None:
-            dense = w.dense(x)
-            out = sum(p.width for p in own[0].products)
-            term = w.scratch(f"{w.count(dense.grid)} * {out}")
-            multiply(
-                w,
-                w.count(dense.grid),
-                dense.pointer,
-                own[0].width,
-                own[0].products,
-                term,
-                out,
-                bias=False,
-                add=False,
-            )
-            added.append(at_rows(w, Place(term, (out,), dense.grid), at, grid))
-    sizes = factors[0].sizes
-    if factors[1].sizes != sizes or (matrix is not None and len(sizes) > 1):
-        raise NotInC("a product of values with different dimensions")
-    result = w.new(kernel.result, (*sizes[:-1], kernel.result.width), grid)
-    width, heads = sizes[-1], prod(sizes[:-1])
-    if matrix is None and heads > 1:
-        with w.block(each_row(w, result)):
-            w.say(f"const real *x = {factors[0].row()}, *z = {factors[1].row()};")
-            w.say(f"for (int64_t j = 0; j < {heads}; j++)")
-            head = f"j * {width}"
-            w.say(f"    {result.pointer}[i * {heads} + j] = dot_(x + {head}, z + {head}, {width});")
-        return
-    if matrix is None:
-        with w.block(each_row(w, result)):
-            w.say(f"{result.pointer}[i] = dot_({factors[0].row()}, {factors[1].row()}, {width});")
-        return
-    out = kernel.result.width
-    biases = [bias_of(w, m) for m in (() if bias is None else bias.args)]
-    tile = max(2**14 // max(width, out), 1)
-    product = w.scratch(tile * width)
-    with w.block(f"for (int64_t t = 0; t < {count}; t += {tile})"):
-        w.say(f"const int64_t n = {count} - t < {tile} ? {count} - t : {tile};")
-        with w.block("for (int64_t r = 0; r < n; r++)"):
-            w.say("const int64_t i = t + r;")
-            w.say(f"const real *x = {factors[0].row()}, *z = {factors[1].row()};")
-            w.say(f"real *y = {product} + r * {width}, *o = {result.row()};")
-            w.say(f"LANES for (int64_t c = 0; c < {width}; c++) y[c] = x[c] * z[c];")
-            for n, place in enumerate(added):
-                w.say(f"const real *e{n} = {place.row()};")
-            terms = [
-                *(f"e{n}[c]" for n in range(len(added))),
-                *(f"{name}[c]" for name in biases if name != "0"),
-            ]
-            w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] = {' + '.join(terms) or '0'};")
-        multiply(
-            w,
-            "n",
-            product,
-            width,
-            matrix.products,
-            f"({result.pointer} + t * {out})",
-            out,
-            bias=False,
-            add=True,
-        )
 
 
 def weighted_sum(w: Writer, kernel: Kernel, number: int) -> None:
