@@ -84,7 +84,7 @@ class Served:
             connection.request(method, path, sent)
             answer = connection.getresponse()
             text = answer.read()
-            is_json = answer.headers.get_content_type() == "application/json"
+            is_json = bool(text) and answer.headers.get_content_type() == "application/json"
             return answer.status, json.loads(text) if is_json else text.decode()
         finally:
             connection.close()
@@ -160,6 +160,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("?top=some", request(1), "`top`"),
     ("?top=1&by=clik", request(1), "ranked by click, stay"),
     ("?by=click", request(1), "by goes with top"),
+    ("?top=1&top=2", request(1), "`top` is there twice"),
     ("?topp=1", request(1), "no parameter `topp`; there are top, by and seed"),
 ]
 
@@ -270,6 +271,8 @@ def test_health_metrics_and_schema(served: Served) -> None:
 def test_what_is_not_there_and_what_is_packed_is_told(served: Served) -> None:
     assert served.ask("GET", "/score") == (405, {"error": f"there is no GET /score; {PATHS}"})
     assert served.ask("GET", "/scores") == (404, {"error": f"there is no GET /scores; {PATHS}"})
+    assert served.ask("POST", "/score/") == (404, {"error": f"there is no POST /score/; {PATHS}"})
+    assert served.ask("HEAD", "/health")[0] == 200
     connection = HTTPConnection("127.0.0.1", served.port, timeout=20)
     packed = gzip.compress(json.dumps(request(1)).encode())
     connection.request("POST", "/score", packed, {"content-encoding": "gzip"})

@@ -94,7 +94,7 @@ def application(service: Service, threads: int) -> FastAPI:
     about = service.scorer.manifest
     app = FastAPI(
         title=f"Scores of {about['name']}", version=service.scorer.version[:12] or "0", lifespan=lifespan,
-        docs_url=None, redoc_url=None,
+        docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
 
     @app.post("/score", openapi_extra=_described(service), response_class=Response)
@@ -144,6 +144,7 @@ def application(service: Service, threads: int) -> FastAPI:
         what = f"there is no {request.method} {request.url.path}; there are {', '.join(_PATHS)}"
         return _fault(error.status_code, {"error": what})
 
+    @app.head("/health", include_in_schema=False)  # which balancers of load ask
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """The model that is served."""
@@ -169,10 +170,14 @@ def application(service: Service, threads: int) -> FastAPI:
 
 
 def _wish(request: Request, top: int | None, by: str | None, seed: int) -> Wish:
-    """What is asked for. Raises BadRequest for a parameter that is none."""
-    for name in request.query_params:
+    """What is asked for. Raises BadRequest for a parameter that is none, and for one that is there twice."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
         if name not in ("top", "by", "seed"):
             raise BadRequest(f"there is no parameter `{name}`; there are top, by and seed", parameter=name)
+        if name in seen:
+            raise BadRequest(f"`{name}` is there twice", parameter=name)
+        seen.add(name)
     return Wish(top, by, seed)
 
 
