@@ -66,7 +66,7 @@ class Layout:
     def __getitem__(self, axes: Axis | Iterable[Axis]) -> Rows:
         wanted = (axes,) if isinstance(axes, Axis) else tuple(axes)
         # By text, as torch.compile cannot rebuild sets.
-        key = " ".join(sorted(a.id for a in wanted))
+        key = wanted[0].id if len(wanted) == 1 else " ".join(sorted([a.id for a in wanted]))
         rows = self._known.get(key)
         if rows is None:
             rows = self._known[key] = self.rows(self._closed(wanted))

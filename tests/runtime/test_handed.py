@@ -49,6 +49,8 @@ class Toy(nn.Module):
         if batch.reads & 4:
             total = total + embed_bag(weights[0], batch.bag(0), "mean").sin().sum()
             total = total + embed_bag(weights[3], batch.bag(3, weighted=True), "sum").cos().sum()
+            (of_two,) = lookup([(weights[2], batch.alone(2), "sum"), (weights[0], batch.of(0))])
+            total = total + (embed_bag(weights[4], batch.alone(4), "mean") * of_two[:, :1]).sin().sum()
         if batch.reads & 8:
             total = total + 0.1 * self.tables[3].penalty(batch.of(3))  # type: ignore[operator, union-attr]
         if batch.reads & 16:
@@ -63,6 +65,10 @@ class Batch:
     def of(self, table: int) -> Tensor:
         draw = torch.Generator().manual_seed(self.seed + table)
         return torch.randint(0, SIZES[table][0], (self.count,), generator=draw)
+
+    def alone(self, table: int) -> Bag:
+        """Bags of one id each."""
+        return Bag(self.of(table), torch.ones(self.count, dtype=torch.int64))
 
     def bag(self, table: int, weighted: bool = False) -> Bag:
         draw = torch.Generator().manual_seed(self.seed + 10 + table)

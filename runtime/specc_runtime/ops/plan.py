@@ -1,9 +1,9 @@
 """A lookup of the same tables at every step of a training, worked out once: what it reads, and where its
 gradients go.
 
-For tables on the CPU whose optimizer takes gradients itself (see handed), with one id a row, where there is a
-C compiler. Promises: values and gradients are those of every lookup. Where tables are in memory is looked at
-anew each time, and so are the ids.
+For tables on the CPU whose optimizer takes gradients itself (see handed), with one id a row, in bags or not,
+where there is a C compiler. Promises: values and gradients are those of every lookup. Where tables are in
+memory is looked at anew each time, and so are the ids.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from specc_runtime import stale
+from specc_runtime.batch import Bag
 from specc_runtime.native import gather, sums
 from specc_runtime.native.say import wanted
 from specc_runtime.ops.autocast import in_single
@@ -40,7 +41,7 @@ class Ids:
         self.addresses: Ints = np.array([x.data_ptr() for x in tensors], dtype=np.int64)
 
     @staticmethod
-    def of(tensors: list[Tensor], last: Ids | None) -> Ids | None:
+    def of(tensors: list[Any], last: Ids | None) -> Ids | None:
         """Return ids as they are looked up; None where they are in another form. last: the ids before, which
         are often the same."""
         if last is not None and len(last.tensors) == len(tensors) and all(map(is_, last.tensors, tensors)):
@@ -209,12 +210,19 @@ class _Handing(Function):
         return None, None, None
 
 
+def _single(ids: Any) -> Any:
+    """Return ids, of a bag with one in each row those, and of any other None."""
+    if type(ids) is not Bag:
+        return ids
+    return ids.values if ids.weights is None and ids.single else None
+
+
 def planned(values: Sequence[Sequence[Any]]) -> tuple[Tensor, ...] | None:
     """Return the values of a lookup by its plan; None where it has none."""
     inbox = inbox_of(stale.owner_of(values[0][0][0])) if torch.is_grad_enabled() else None
     if inbox is None:
         return None
-    ids = Ids.of([part[1] for of_value in values for part in of_value], inbox.last)
+    ids = Ids.of([_single(part[1]) for of_value in values for part in of_value], inbox.last)
     if ids is None:
         return None
     inbox.last = ids
