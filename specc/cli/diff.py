@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 @set_option
 @click.option("--json", "as_json", is_flag=True, help="The differences as JSON.")
 def command(before: str, after: str, params: dict[str, Any], as_json: bool) -> None:
-    """Tell what differs between two models: params, inputs, types of values, predictions, recipe, parameters,
-    memory, and which weights AFTER may start from when BEFORE is trained.
+    """Tell what differs between two models: params, inputs, types of values, predictions, recipe, initial
+    weights, parameters, memory, where a value begins to be computed otherwise, and which weights AFTER may
+    start from when BEFORE is trained.
 
-    BEFORE and AFTER are specs, names of shipped ones, or model folders. --set is for those that are specs.
+    BEFORE and AFTER are specs, names of shipped ones, or model folders. The recipe of a trained model is the
+    one that it was trained by. --set is for those that are specs.
 
     Exit codes: 0 compared, 1 faults in a spec or a folder that is no model, 2 wrong usage.
     """
