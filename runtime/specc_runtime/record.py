@@ -131,8 +131,11 @@ def held(folder: str | Path) -> Held:
 
 
 def consistent(folder: str | Path, read: Callable[[Held], T]) -> T:
-    """Return what `read` makes of a folder; read again if its files were replaced meanwhile."""
+    """Return what `read` makes of a folder; read again if its files were replaced meanwhile. Raises
+    ArtefactError where it is a file."""
     folder = Path(folder)
+    if folder.is_file():
+        raise ArtefactError(f"{folder} is a file, and a compiled model is a folder")
     while True:
         before = _record_text(folder)
         try:

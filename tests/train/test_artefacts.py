@@ -227,6 +227,8 @@ def test_a_compiled_folder_gives_initial_weights_where_asked(made: Path, tmp_pat
         assert "not trained" in done.output
     with pytest.raises(ArtefactError, match=r"is not a compiled model: there is no such folder"):
         load(tmp_path / "nowhere")
+    with pytest.raises(ArtefactError, match=r"small\.arec is a file, and a compiled model is a folder"):
+        load(made / "small.arec")
     # Compiled again it is another model; a trained one is not taken the place of.
     assert run("compile", made / "small.arec", "-o", tmp_path / "m").exit_code == 0
     shutil.copytree(made / "model", tmp_path / "trained")
