@@ -183,12 +183,13 @@ def test_faults_are_data_too(served: Served) -> None:
 
 
 def test_advice_is_for_who_asks_and_not_for_a_file(served: Served) -> None:
-    one = {**request(1), "user_age": "old", "history_item": "i3"}
+    one = {**request(1), "user_age": "old", "history_item": "i3", "ad_slot": [0, 7, 1]}
     _, found = served.ask("POST", "/score", one)
-    help = {fault["column"]: fault["help"] for fault in found["faults"]}
+    help = {fault["column"]: fault.get("help", "") for fault in found["faults"]}
     assert help["user_age"] == "give a number, or null where there is no value"
     assert help["history_item"].startswith("give a list, or ")
-    one |= {"user_age": None, "history_item": ["i3"]}
+    assert set(help) == {"user_age", "history_item", "ad_slot"}  # all at once, and none for what is there
+    one |= {"user_age": None, "history_item": ["i3"], "ad_slot": [0, 4, 1]}
     assert served.ask("POST", "/score", one)[0] == 200
     _, found = served.ask("POST", "/score", {"user_id": "u1"})
     assert found["faults"][0]["help"].startswith("what is given has user_id; add the column")

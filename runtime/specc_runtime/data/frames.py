@@ -19,7 +19,7 @@ from specc_runtime.data.columns import Column, Typing, columns_of, present
 from specc_runtime.data.dialect import Dialect
 from specc_runtime.data.json_lines import built, table_of
 from specc_runtime.encode import Encoders
-from specc_runtime.encode.faults import DataError, Fault, Origin, Unfit, fault_of, with_names
+from specc_runtime.encode.faults import DataError, Fault, Origin, PartlyRead, Unfit, fault_of, with_names
 from specc_runtime.encode.store import encoders_beside, load_trained
 from specc_runtime.model import Model
 from specc_runtime.record import ArtefactError, consistent
@@ -50,8 +50,38 @@ def encoded(
     if labels is None:
         labels = all(p["column"] in names for p in encoders.manifest["predictions"])
     columns = columns_of(encoders.manifest, candidates=candidates, labels=labels)
-    table = table_in(data, columns, Typing(dialect))
-    return encoders.encode(table, _ORIGIN, candidates=candidates, labels=labels)
+    return batch_in(encoders, data, columns, Typing(dialect), candidates=candidates, labels=labels)
+
+
+def batch_in(
+    encoders: Encoders,
+    data: Any,
+    columns: Mapping[str, Column],
+    typing: Typing,
+    origin: Origin = _ORIGIN,
+    *,
+    candidates: bool = False,
+    labels: bool = False,
+) -> Batch:
+    """The batch of data in memory, of which these are the wanted columns. Raises DataError with every
+    fault."""
+
+    def encoded_of(table: pa.Table) -> Batch:
+        return encoders.encode(table, origin, candidates=candidates, labels=labels)
+
+    try:
+        return encoded_of(table_in(data, columns, typing, origin))
+    except PartlyRead as read:
+        bad = {fault.column for fault in read.faults}
+        for entry in encoders.manifest["fields"]:
+            names = {entry["column"], entry["fallback"]}
+            bad |= names if names & bad else set()
+        faults = [*read.faults]
+        try:
+            encoded_of(read.table)
+        except DataError as error:
+            faults += [f for f in error.faults if f.column is not None and f.column not in bad]
+        raise DataError(faults) from None
 
 
 def encoders_of(source: Encoders | Model | str | Path) -> Encoders:
@@ -108,12 +138,13 @@ def table_in(data: Any, columns: Mapping[str, Column], typing: Typing, origin: O
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"`{name}` has {n}" for name, n in lengths.items())
-        faults.append(Fault(origin.file, f"the columns are not equally long: {said}"))
-    if faults:
-        raise DataError(faults)
+        raise DataError([*faults, Fault(origin.file, f"the columns are not equally long: {said}")])
     rows = _rows(data, names)
     table = pa.table(arrays) if arrays else pa.table({"": pa.nulls(rows)}).select([])
-    return with_names(table, names, typing.texts)
+    table = with_names(table, names, typing.texts)
+    if faults:
+        raise PartlyRead(faults, table)
+    return table
 
 
 def _rows(data: Any, names: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from specc_runtime.batch import Batch
 from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
-from specc_runtime.data.frames import PLAIN, table_in
+from specc_runtime.data.frames import PLAIN, batch_in
 from specc_runtime.devices import Wanted
 from specc_runtime.encode import Encoders, Origin
 from specc_runtime.encode.store import load_trained
@@ -91,7 +91,7 @@ class Retriever:
         try:
             batch = self._quick.batch(request)
         except Unusual:
-            return self.of_table(table_in([request], self._columns, Typing(PLAIN), _ORIGIN), _ORIGIN, k)
+            batch = batch_in(self._encoders, [request], self._columns, Typing(PLAIN), _ORIGIN)
         return self._nearest(batch, _ORIGIN, k)
 
     def of_table(self, table: pa.Table, origin: Origin, k: int) -> Found:

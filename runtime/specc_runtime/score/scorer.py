@@ -25,7 +25,7 @@ from torch import Tensor
 from specc_runtime.batch import Bag, Batch
 from specc_runtime.data import columns_of
 from specc_runtime.data.columns import Typing
-from specc_runtime.data.frames import PLAIN, table_in
+from specc_runtime.data.frames import PLAIN, batch_in
 from specc_runtime.devices import Wanted
 from specc_runtime.encode import DataError, Encoders, Origin
 from specc_runtime.encode.store import load_trained
@@ -153,8 +153,9 @@ class Scorer:
         try:
             return self._quick.batch(request)
         except Unusual:
-            table = table_in([request], self._columns, Typing(PLAIN), _ORIGIN)
-            return self.encoders.encode(table, _ORIGIN, candidates=self.candidates, labels=False)
+            return batch_in(
+                self.encoders, [request], self._columns, Typing(PLAIN), _ORIGIN, candidates=self.candidates
+            )
 
     def _outputs(self, batch: Batch) -> Mapping[str, Tensor]:
         if self.engine.run is not None:
