@@ -34,7 +34,7 @@ from specc.plan.costs import (
 
 ALL = "model"  # the device of a model without places
 
-# An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.rowwise).
+# An optimizer by row moves so many numbers of each tensor at once (specc_runtime.train.behind).
 _PIECE = 2**16
 _ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
 # Rules whose steps torch makes in one kernel, and what others need beside a gradient.

@@ -3,8 +3,8 @@
 A gradient in `weight.grad` is a tensor a table, which takes some twenty microseconds a step to make, pass on
 and read: of a small batch and many tables most of the step. An optimizer by row that takes gradients itself
 (train.rowwise) has an inbox: lookups put rows and sums there, and `weight.grad` stays None. Whoever looks at
-gradients meanwhile must ask for these, too (`held_for`). Only `specc_runtime.train.train` has optimizers take
-them: a loop of one's own finds every gradient in `weight.grad`.
+gradients meanwhile must ask for these, too (`held_for`). `specc_runtime.train.train`, and a loop that asks
+for it with `take_gradients`, has optimizers take them: any other finds every gradient in `weight.grad`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from specc_runtime.train.checkpoint import divided_in, opened
 from specc_runtime.train.choice import TrainingError, first_of
 from specc_runtime.train.divided import Division, divide
 from specc_runtime.train.evaluate import Evaluation, Results, evaluate
-from specc_runtime.train.lazy import build_optimizer, clip_gradients
+from specc_runtime.train.lazy import build_optimizer, clip_gradients, take_gradients
 from specc_runtime.train.loop import Interrupted, Outcome, Progress, train
 from specc_runtime.train.metrics import Metric
 from specc_runtime.train.recipe import Recipe
@@ -37,5 +37,6 @@ __all__ = [
     "has_trained",
     "is_start",
     "opened",
+    "take_gradients",
     "train",
 ]

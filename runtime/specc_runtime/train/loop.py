@@ -214,7 +214,8 @@ def _epoch(
         recipe.at(optimizer, moment)
         if model.source is not None:
             recipe.at(model.source, moment)
-        loss, size, number = _step(model, optimizer, batch, recipe, state, interrupted)
+        with model.fetched(batch):
+            loss, size, number = _step(model, optimizer, batch, recipe, state, interrupted)
         state.step, state.place = state.step + 1, place
         state.total, state.seen = state.total + loss * size, state.seen + size
         clock, before = time.monotonic(), clock
@@ -253,21 +254,9 @@ def _step(
     state: State,
     interrupted: Callable[[], int | None],
 ) -> tuple[float, int, int]:
-    """Take a step. Returns the loss, of how many examples it is, and the number of the signal that came to
-    one of several processes, 0 if none: all three of the whole batch, where others have parts of it."""
-    with model.fetched(batch):
-        return _learnt(model, optimizer, batch, recipe, state, interrupted)
-
-
-def _learnt(
-    model: Model,
-    optimizer: Optimizer,
-    batch: Batch,
-    recipe: Recipe,
-    state: State,
-    interrupted: Callable[[], int | None],
-) -> tuple[float, int, int]:
-    """As `_step`, of a batch whose rows are there."""
+    """Take a step with a batch whose rows are there. Returns the loss, of how many examples it is, and the
+    number of the signal that came to one of several processes, 0 if none: all three of the whole batch, where
+    others have parts of it."""
     optimizer.zero_grad(set_to_none=True)
     with ranks.together(), computing(model, recipe.precision):
         losses = model.losses(read_by(model, batch))

@@ -22,7 +22,8 @@ from specc_runtime.ops.handed import Handed
 from specc_runtime.train.skipped import LENGTH, History
 
 if TYPE_CHECKING:
-    from specc_runtime.train.rowwise import Behind, ByRow
+    from specc_runtime.train.behind import Behind
+    from specc_runtime.train.rowwise import ByRow
 
 Ints = npt.NDArray[np.int64]
 
