@@ -104,7 +104,7 @@ def space_of(sweep: Sweep) -> VariantSpace:
 def open_study(sweep: Sweep, plan: Plan, overwrite: bool = False) -> optuna.Study:
     """Return the sweep's journal, begun where there is none or is to be `overwrite`n.
 
-    Raises SweepError where it is of another sweep.
+    Raises SweepError where it is of another sweep that has come to something.
     """
     path = sweep.folder / JOURNAL
     if overwrite:
@@ -132,6 +132,8 @@ def open_study(sweep: Sweep, plan: Plan, overwrite: bool = False) -> optuna.Stud
         for name, value in about.items():
             study.set_user_attr(name, value)
     different = [name for name, value in about.items() if known and known.get(name) != value]
+    if different and not shown(study):
+        return open_study(sweep, plan, overwrite=True)  # nothing has come of it
     if different:
         raise SweepError(
             f"{sweep.folder} has a sweep with other {', '.join(different)}: give another folder with -o, or "

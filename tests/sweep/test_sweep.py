@@ -227,6 +227,15 @@ def test_what_cannot_be_swept_is_told(folder: Path, options: list[str], said: st
     assert "Traceback" not in result.output
 
 
+def test_a_sweep_that_came_to_nothing_is_begun_anew(folder: Path) -> None:
+    rows = (folder / "train.csv").read_text(encoding="utf-8")
+    (folder / "train.csv").write_text(rows.replace("ad_item", "item_of_ad", 1), encoding="utf-8")
+    refused = sweep(folder, "--trials", 1)
+    assert (refused.exit_code, "no such column" in refused.output) == (1, True)
+    (folder / "train.csv").write_text(rows, encoding="utf-8")
+    assert len(found(sweep(folder, "--trials", 1, "--json"))["trials"]) == 1
+
+
 def test_a_setting_called_like_a_param_is_not_taken_for_it(folder: Path) -> None:
     spec = folder / "shop.arec"
     spec.write_text(SPEC.replace("param wide", "param lr = 1 in {1, 2}\nparam wide"), encoding="utf-8")
