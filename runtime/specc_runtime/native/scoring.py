@@ -26,15 +26,16 @@ from torch import Tensor
 
 from specc_runtime import stale
 from specc_runtime.batch import Bag, Batch
-from specc_runtime.native import blas, build, source
+from specc_runtime.native import blas
 from specc_runtime.native.kit import KIT
-from specc_runtime.native.say import say, wanted
+from specc_runtime.native.load import AT, NUMBER, load
+from specc_runtime.native.say import wanted
 from specc_runtime.tracing import untraced
 
 if TYPE_CHECKING:
     from specc_runtime.model import Model
 
-_FLOATS = {torch.float32: True, torch.float64: False}
+_FLOATS = (torch.float32, torch.float64)
 
 
 class _Not(Exception):
@@ -44,20 +45,11 @@ class _Not(Exception):
 @lru_cache(maxsize=64)
 def library(text: str, dtype: torch.dtype) -> Any:
     """The library of a text, or None if it cannot be built."""
-    single = _FLOATS[dtype]
-    try:
-        found = build.library(source.file([KIT, text], single))
-    except build.Failed as e:
-        say(str(e))
-        return None
-    found.use_blas.argtypes = [ctypes.c_void_p]
-    found.use_blas(blas.product(dtype))
-    found.use_threads.argtypes = [ctypes.c_void_p]
-    found.use_threads(blas.threads())
-    for name in ("forward", "request_part", "candidate_part"):
-        getattr(found, name).argtypes = [ctypes.c_void_p] * 3
-    found.release.argtypes = [ctypes.c_int64]
-    found.release.restype = None
+    parts = dict.fromkeys(("forward", "request_part", "candidate_part"), [AT] * 3)
+    found = load([KIT, text], dtype, use_blas=[AT], use_threads=[AT], release=[NUMBER], **parts)
+    if found is not None:
+        found.use_blas(blas.product(dtype))
+        found.use_threads(blas.threads())
     return found
 
 
