@@ -79,6 +79,19 @@ def test_a_shipped_spec(name: str) -> None:
     held(compiled(small(name, {}), "default"))
 
 
+@pytest.mark.parametrize("name", SEVEN)
+def test_many_examples(name: str) -> None:
+    """Matrices in panels, and more sequences than go through a recurrence's steps at once."""
+    model = compiled(small(name, {}), "default")
+    assert model.score_in_c()
+    assert model._scoring is not None
+    batch = random_batch(model.manifest, 210, 6, empty=0.1)
+    with torch.no_grad():
+        found = model._scoring.forward(model, batch)
+        model.score_in_c(False)
+        torch.testing.assert_close(found, model(batch), rtol=1e-11, atol=1e-11)
+
+
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_a_random_program(text: str) -> None:

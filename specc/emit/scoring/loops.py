@@ -11,12 +11,15 @@ from specc.emit.scoring.places import at_rows
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.emit.tile import forward_text
 from specc.emit.tile_helpers import HELPERS
-from specc.lower.native import Run
+from specc.lower.native import Native, Run
 from specc.lower.program import Kernel, Record, Value
 from specc.lower.tile import TileInC, sizes_of
 
 # Of a tile's rows so many are computed at once: its largest value then has 64 kilobytes.
 _SHARE = 16
+# Of a recurrence so many sequences go through all steps before the next ones, so that their rows stay in the
+# processor's cache from step to step.
+_SEQUENCES = 96
 
 
 def by_tile(w: Writer, kernel: Kernel, number: int) -> None:
@@ -90,56 +93,71 @@ def recur(w: Writer, kernel: Kernel, number: int) -> None:
     sources = [_source(w, x, grid) for x in values]
     at: dict[Value, tuple[str, int]] = {}
     for value, source in zip(groups["values"], sources, strict=True):
-        at[value] = w.scratch(f"{many} * {value.width}"), value.width
+        at[value] = w.scratch(f"{_SEQUENCES} * {value.width}"), value.width
         if source.size != value.width:
             raise NotInC("a value of another width")
     for value, x in zip(groups["constants"], constants, strict=True):
-        at[value] = w.scratch(f"{many} * {value.width}"), value.width
-        _ordered(w, steps, many, w.place(x), at[value][0])
+        ordered = w.scratch(f"{many} * {value.width}")
+        _ordered(w, steps, many, w.place(x), ordered)
+        at[value] = f"({ordered} + begin * {value.width})", value.width
     transposed = {}
     for value, matrix in zip(groups["matrices"], matrices, strict=True):
         transposed[value] = whole(w, matrix)
     of_biases = {v: bias_of(w, m) for v, m in zip(groups["biases"], biases, strict=True)}
+    begins = list[str]()
     for now, then, x in zip(groups["states"], groups["nexts"], starts, strict=True):
         for value in (now, then):
             name = w.scratch(f"{many} * {value.width}")
             at[value] = w.name("now"), value.width
-            w.say(f"real *{at[value][0]} = {name};")
-        _ordered(w, steps, many, w.place(x), at[now][0])
+            begins.append(f"real *{at[value][0]} = {name} + begin * {value.width};")
+            if value is now:
+                _ordered(w, steps, many, w.place(x), name)
     results = _results(w, kernel, grid, sequences)
     for kind, result, _ in results:
         if kind == "FINAL":
             w.say(f"memset({result.pointer}, 0, {many} * {result.size} * sizeof(real));")
-    with w.loop(), w.block(f"for (int64_t t = 0, first = 0; t < {steps}.longest; t++)"):
-        w.say(f"const int64_t n = {steps}.active[t];")
-        w.say(f"const int32_t *row = {steps}.row + first;")
-        w.say("first += n;")
-        for value, source in zip(groups["values"], sources, strict=True):
-            with w.block("for (int64_t r = 0; r < n; r++)"):
-                w.say("const int64_t i = row[r];")
-                w.copy(f"{at[value][0]} + r * {value.width}", source.row(), value.width)
-        _Step(w, at, transposed, of_biases, many).write(native.step.kernels)
-        for kind, result, state in results:
-            next_, width = at[groups["nexts"][state]]
-            if kind == "ALL":
-                w.say(
-                    f"for (int64_t r = 0; r < n; r++) memcpy({result.pointer} + (int64_t)row[r] * {width}, "
-                    f"{next_} + r * {width}, {width} * sizeof(real));"
-                )
-            elif kind == "STEPS":
-                w.say(
-                    f"for (int64_t r = 0; r < n; r++) memcpy({result.pointer} + (first - n + r) * {width}, "
-                    f"{next_} + r * {width}, {width} * sizeof(real));"
-                )
-            else:
-                w.say(f"const int64_t stay{state} = t + 1 < {steps}.longest ? {steps}.active[t + 1] : 0;")
-                w.say(
-                    f"for (int64_t r = stay{state}; r < n; r++) memcpy({result.pointer} + "
-                    f"(int64_t){steps}.order[r] * {width}, {next_} + r * {width}, {width} * sizeof(real));"
-                )
-        for now, then in zip(groups["states"], groups["nexts"], strict=True):
-            a, b = at[now][0], at[then][0]
-            w.say(f"{{ real *other = {a}; {a} = {b}; {b} = other; }}")
+    with w.loop(), w.block(f"for (int64_t begin = 0; begin < {many}; begin += {_SEQUENCES})"):
+        for line in begins:
+            w.say(line)
+        step = _Step(w, at, transposed, of_biases)
+        with w.block(
+            f"for (int64_t t = 0, first = begin; t < {steps}.longest && {steps}.active[t] > begin; t++)"
+        ):
+            _written(w, native, steps, step, sources, results)
+
+
+def _written(
+    w: Writer,
+    native: Native,
+    steps: str,
+    step: _Step,
+    sources: list[Place],
+    results: list[tuple[str, Place, int]],
+) -> None:
+    """Write a step of some sequences, of which `begin` is the first."""
+    groups, at = native.step.groups, step.at
+    w.say(f"const int64_t left = {steps}.active[t] - begin, n = left < {_SEQUENCES} ? left : {_SEQUENCES};")
+    w.say(f"const int32_t *row = {steps}.row + first;")
+    for value, source in zip(groups["values"], sources, strict=True):
+        with w.block("for (int64_t r = 0; r < n; r++)"):
+            w.say("const int64_t i = row[r];")
+            w.copy(f"{at[value][0]} + r * {value.width}", source.row(), value.width)
+    step.write(native.step.kernels)
+    for kind, result, state in results:
+        next_, width = at[groups["nexts"][state]]
+        each, head = f"{next_} + r * {width}", "for (int64_t r = 0; r < n; r++)"
+        if kind == "ALL":
+            w.copy(f"{result.pointer} + (int64_t)row[r] * {width}", each, width, head)
+        elif kind == "STEPS":
+            w.copy(f"{result.pointer} + (first + r) * {width}", each, width, head)
+        else:
+            w.say(f"const int64_t stay{state} = t + 1 < {steps}.longest ? {steps}.active[t + 1] - begin : 0;")
+            head = f"for (int64_t r = stay{state} > 0 ? stay{state} : 0; r < n; r++)"
+            w.copy(f"{result.pointer} + (int64_t){steps}.order[begin + r] * {width}", each, width, head)
+    for now, then in zip(groups["states"], groups["nexts"], strict=True):
+        a, b = at[now][0], at[then][0]
+        w.say(f"{{ real *other = {a}; {a} = {b}; {b} = other; }}")
+    w.say(f"first += {steps}.active[t];")
 
 
 def _results(w: Writer, kernel: Kernel, grid: Grid, sequences: Grid) -> list[tuple[str, Place, int]]:
@@ -168,20 +186,10 @@ def _source(w: Writer, value: Any, grid: Grid) -> Place:
         return w.place(value)
     assert isinstance(value, Record)
     x, matrix, bias, *rows = (*value.args, None) if len(value.args) == 2 else value.args
-    place = w.dense(x)
+    place, biased = w.dense(x), bias is not None
     out = sum(p.width for p in matrix.products)
-    name = w.scratch(f"{w.count(place.grid)} * {out}")
-    multiply(
-        w,
-        w.count(place.grid),
-        place.pointer,
-        matrix.width,
-        matrix.products,
-        name,
-        out,
-        bias=bias is not None,
-        add=False,
-    )
+    name, count = w.scratch(f"{w.count(place.grid)} * {out}"), w.count(place.grid)
+    multiply(w, count, place.pointer, matrix.width, matrix.products, name, out, bias=biased, add=False)
     found = Place(name, (out,), place.grid)
     return at_rows(w, found, w.layout.grid(rows[0]), grid) if rows else found
 
@@ -204,9 +212,8 @@ class _Step:
         at: dict[Value, tuple[str, int]],
         matrices: dict[Value, tuple[str, int, int]],
         biases: dict[Value, str],
-        many: str,
     ) -> None:
-        self.w, self.at, self.matrices, self.biases, self.many = w, at, matrices, biases, many
+        self.w, self.at, self.matrices, self.biases = w, at, matrices, biases
 
     def write(self, kernels: list[Kernel]) -> None:
         for kernel in kernels:
@@ -227,7 +234,7 @@ class _Step:
                     raise NotInC(f"`{kernel.name}` in a step")
 
     def _new(self, value: Value) -> None:
-        self.at[value] = self.w.scratch(f"{self.many} * {value.width}"), value.width
+        self.at[value] = self.w.scratch(f"{_SEQUENCES} * {value.width}"), value.width
 
     def _run(self, run: Run, *rows: Value) -> None:
         name = self.w.name(f"{self.w.prefix}_run")
