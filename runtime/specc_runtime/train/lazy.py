@@ -25,6 +25,7 @@ from specc_runtime import stale
 from specc_runtime.layers import Table
 from specc_runtime.ops import gradients
 from specc_runtime.ops.handed import held_for
+from specc_runtime.train.one_call import OneCall
 from specc_runtime.train.rowwise import ByRow
 from specc_runtime.train.rules import RowAdadelta, RowAdagrad, RowAdam, RowAdamW, RowRMSprop, RowSGD
 from specc_runtime.train.skipped import without_closed_form
@@ -63,7 +64,7 @@ class Lazy(Optimizer):
     """
 
     def __init__(self, layers: Optimizer, tables: ByRow) -> None:
-        self.layers, self.tables = layers, tables
+        self.layers, self.tables, self._of_layers = layers, tables, OneCall(layers)
         super().__init__([*layers.param_groups, *tables.param_groups], {})
         # Learning rate schedules read these.
         self.defaults = layers.defaults
@@ -75,7 +76,7 @@ class Lazy(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.layers.step()
+        self._of_layers.step()
         self.tables.advance()
         return loss
 
