@@ -33,9 +33,10 @@ HOW = f"""\
 Each model is swept as [`specc sweep --confirm {CONFIRM}`](../sweeps.md) does it: over the domains of its spec
 and Adam's rate, `lr={RATES}`, in batches of {BATCH}, by the AUC of a validation period. A trial learns
 from the last {TRAIN:,} examples before that period, for at most {EPOCHS} epochs, and is stopped when the AUC
-of the period's first {VALID:,} examples gets no better. The best trials are trained again with three other
-seeds; the winner by their mean is trained with three more, and these are tested on the first examples of the
-test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
+of the period's first {VALID:,} examples gets no better; from the fifth trial on also when it is below the
+median of the earlier ones, which favours models and rates that learn quickly. The best trials are trained
+again with three other seeds; the winner by their mean is trained with three more, and these are tested on the
+first examples of the test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
 
 A model of which no trials were confirmed was searched otherwise, before there were sweeps, by three trials:
 the spec's defaults at a rate of 0.001, and two draws from its domains at 0.003 and 0.01, each with one seed,
