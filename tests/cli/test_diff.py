@@ -10,6 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from specc.cli import main
+from specc.cli.computed import computed_otherwise
+from specc.driver import load
+from specc.testing.programs import program_of
 
 SPEC = """model shop
 
@@ -83,6 +86,16 @@ def test_what_differs_is_told(
 ) -> None:
     told = diff(spec, changed(spec, old, new))[section]
     assert {"name": name, "before": before, "after": after} in told
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_nothing_is_computed_otherwise_in_the_same_program(tmp_path: Path, number: int) -> None:
+    file = tmp_path / "random.arec"
+    file.write_text(program_of(number), encoding="utf-8")
+    (first, _), (second, _) = load(file), load(file)
+    assert first is not None
+    assert second is not None
+    assert computed_otherwise(first, second) == {}
 
 
 def test_a_name_for_what_was_there_is_not_computed_otherwise(spec: Path) -> None:
