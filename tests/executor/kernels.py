@@ -1,4 +1,4 @@
-"""What each kernel of a lowered program computes, row by row."""
+"""What each kernel of a lowered program computes, row by row; some of them in `sources` and `views`."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from specc.interpret.sources import NO_KEY, labelled
 from specc.interpret.values import Weighted
 from specc.lower.kernels import LAYERS
 from specc.lower.program import Kernel
 from specc.ops import OPS
 from specc.ops.definition import Along, Called
-from specc.types import kinds
 from specc.types.axis import Axis
 from specc_runtime.model import Weights
-from tests.executor import losses, meanings, reading
+from tests.executor import losses, meanings
+from tests.executor.forms import FORMS, form
 from tests.executor.places import Rows
+from tests.executor.sources import empty
+from tests.executor.views import append, flattened, later
 
 if TYPE_CHECKING:
     from tests.executor.program import Execution
 
 Options = Mapping[str, Any]
-_FORMS: dict[str, Callable[..., Any]] = dict(reading.FORMS)
 
 
 def compute(run: Execution, kernel: Kernel, args: Sequence[Any], options: Options) -> Any:
     """The value of a kernel, or the tuple of its values."""
     name, _, of = kernel.name.rpartition(".")
-    if kernel.name in _FORMS:
-        return _FORMS[kernel.name](run, *args, **options)
+    if kernel.name in FORMS:
+        return FORMS[kernel.name](run, *args, **options)
     if losses.is_loss(kernel.name):
         return losses.of_labels(kernel.name, *args, **options)
     if kernel.name in LAYERS:
@@ -57,22 +57,12 @@ def record(run: Execution, name: str, args: list[Any], options: Options) -> Any:
         case "count":
             return len(args[0])
         case "heads" | "tails":
-            return _later(run, *args, by=int(name == "tails"))
+            return later(run, *args, by=int(name == "tails"))
         case "Ended":
-            return _append(run, *args, None)
+            return append(run, *args, None)
         case "Projected":
             return (*args, *[None] * (5 - len(args)), options.get("in_steps"))
     return tuple(args)
-
-
-def form(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter what kernels compute."""
-
-    def enter(computed: Callable[..., Any]) -> Callable[..., Any]:
-        _FORMS.update(dict.fromkeys(names, computed))
-        return computed
-
-    return enter
 
 
 def _real(run: Execution, x: Any) -> Tensor:
@@ -91,302 +81,7 @@ def _pointwise(run: Execution, kernel: Kernel, args: Sequence[Any]) -> Tensor:
     return found != 0 if kernel.result.dtype == "mask" else found
 
 
-# ------------------------------------------------------------------- sources
-
-
-@form("input")
-def _input(run: Execution, held: list[Any]) -> Tensor:
-    return torch.stack([x.reshape(-1).to(run.setting.dtype) for x in held]) if held else empty(run, 1)
-
-
-@form("keys")
-def _keys(run: Execution, held: list[Any]) -> Tensor:
-    return torch.stack([x.reshape(1) for x in held]) if held else torch.zeros(0, 1, dtype=torch.int64)
-
-
-@form("same_key")
-def _same_key(run: Execution, a: Tensor, b: Tensor) -> Tensor:
-    return (a == b) & (a != NO_KEY)
-
-
-@form("embed")
-def _embed(run: Execution, table: Tensor, held: list[int]) -> Tensor:
-    return _looked_up(run, [[table, held]])
-
-
-@form("embed_bag")
-def _embed_bag(run: Execution, table: Tensor, held: list[Any], mode: str) -> Tensor:
-    return _looked_up(run, [[table, held, mode]])
-
-
-@form("lookup")
-def _lookup(run: Execution, *values: Any) -> tuple[Tensor, ...]:
-    return tuple(_looked_up(run, parts) for parts in values)
-
-
-def _looked_up(run: Execution, parts: Sequence[Any]) -> Tensor:
-    found = []
-    for table, held, *mode in parts:
-        rows = [_bag(table, ids, mode[0]) if mode else table[ids] for ids in held]
-        found.append(torch.stack(rows) if rows else table[:0])
-    return torch.cat(found, 1)
-
-
-def _bag(table: Tensor, held: Any, mode: str) -> Tensor:
-    ids = list(held.ids if isinstance(held, Weighted) else held)
-    rows = table[ids]
-    if isinstance(held, Weighted):
-        rows = rows * torch.tensor(held.weights, dtype=table.dtype).unsqueeze(1)
-    if not ids:
-        return table.new_zeros(table.shape[1])
-    return rows.amax(0) if mode == "max" else rows.mean(0) if mode == "mean" else rows.sum(0)
-
-
-@form("whole")
-def _whole(run: Execution, weight: Tensor) -> Tensor:
-    return weight.unsqueeze(0)
-
-
-@form("learned")
-def _learned(run: Execution, weight: Tensor, *turned: int) -> Tensor:
-    return (weight.permute(turned) if turned else weight).unsqueeze(0)
-
-
-@form("along")
-def _by_position(run: Execution, weight: Tensor, *given: Any) -> Tensor:
-    turned = [g for g in given if not isinstance(g, Tensor)]
-    positions = [g for g in given if isinstance(g, Tensor)]
-    return (weight.permute(turned) if turned else weight)[tuple(positions)]
-
-
-@form("constant")
-def _constant(run: Execution, value: float, *device: str) -> Tensor:
-    return torch.full((1, 1), value, dtype=run.setting.dtype)
-
-
-@form("label")
-def _label(run: Execution, labels: list[Tensor]) -> Tensor:
-    return torch.tensor([[float(x) if labelled(x) else 0.0] for x in labels], dtype=run.setting.dtype)
-
-
-@form("log_frequency")
-def _log_frequency(run: Execution, counts: Tensor, held: list[int]) -> Tensor:
-    counts = counts.clamp(min=1)
-    return (counts[held] / counts.sum()).log().unsqueeze(1)
-
-
-@form("positions")
-def _positions(run: Execution, size: int, *device: str) -> Tensor:
-    return torch.arange(size, dtype=run.setting.dtype).reshape(1, size, 1)
-
-
-@form("numbers")
-def _numbers(run: Execution, values: Tensor) -> Tensor:
-    return values.to(run.setting.dtype).unsqueeze(1)
-
-
-@form("zeros")
-def _zeros(run: Execution, rows: Rows, *sizes: int) -> Tensor:
-    return torch.zeros(len(rows), *sizes, dtype=run.setting.dtype)
-
-
-@form("across")
-def _across(run: Execution, x: Tensor, dim: int) -> Tensor:
-    return x.movedim(0, dim - 1).unsqueeze(0)
-
-
-@form("across_each")
-def _across_each(
-    run: Execution, x: Tensor, of: Rows, to: Rows, old: Sequence[Axis], new: Sequence[Axis]
-) -> Tensor:
-    pairs = list(zip(old, new, strict=True))
-
-    def row(positions: Mapping[Axis, int]) -> int:
-        (example,) = (p for axis, p in positions.items() if axis.kind == "batch")
-        return of.number(example, {a: positions[b] for a, b in pairs})
-
-    return x[[row(positions) for _, positions in to.places]]
-
-
-@form("from_rows")
-def _from_rows(run: Execution, x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
-    examples = range(len(run.layout.examples))
-    rows = [[run.layout.row_of(of, place, {axis: n}) for n in examples] for place in to.places]
-    index = torch.tensor(rows, dtype=torch.int64).reshape(len(to.places), len(examples))
-    return x[index.flatten()].unflatten(0, index.shape).movedim(1, dim)
-
-
-@form("own")
-def _own(run: Execution, rows: Rows) -> Tensor:
-    return torch.eye(len(rows), dtype=torch.bool).unsqueeze(-1)
-
-
-@form("predicted")
-def _predicted(run: Execution, name: str) -> Tensor:
-    return run.predicted[name]
-
-
-def empty(run: Execution, *shape: int) -> Tensor:
-    return torch.zeros(0, *shape, dtype=run.setting.dtype)
-
-
-# --------------------------------------------------------------- rows and views
-
-
-@form("expand")
-def _expand(run: Execution, x: Tensor, of: Rows, to: Rows) -> Tensor:
-    return x[run.layout.index(of, to)]
-
-
-@form("repeat")
-def _repeat(run: Execution, x: Tensor, rows: Rows) -> Tensor:
-    return x.expand(len(rows), *x.shape[1:])
-
-
-@form("rename", "head")
-def _head(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    return x[_later(run, of, to, old, new)]
-
-
-@form("tail")
-def _tail(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    return x[_later(run, of, to, old, new, by=1)]
-
-
-def _later(run: Execution, of: Rows, to: Rows, old: Axis, new: Axis, by: int = 0) -> Tensor:
-    return _from(run, of, to, old, lambda place: place[new] + by)
-
-
-@form("chunk")
-def _chunk(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, part: Axis) -> Tensor:
-    return x[_from(run, of, to, old, lambda place: kinds.position(part, place))]
-
-
-def _from(
-    run: Execution, of: Rows, to: Rows, old: Axis, position: Callable[[dict[Axis, int]], int]
-) -> Tensor:
-    """The row of each place at a position along the old axis; what lives in it comes along."""
-    carried = kinds.carried(to.axes, of.axes)
-    rows = []
-    for place in to.places:
-        within = {before: place[1][axis] for axis, before in carried.items()}
-        rows.append(run.layout.row_of(of, place, {old: position(place[1]), **within}))
-    return torch.tensor(rows, dtype=torch.int64)
-
-
-@form("ranked")
-def _ranked(run: Execution, score: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    found = []
-    for place in to.places:
-        along = range(run.layout.length(old, place))
-        scores = [score[run.layout.row_of(of, place, {old: p})].item() for p in along]
-        found.append([sorted(along, key=lambda p: -scores[p])[place[1][new]]])
-    places = torch.tensor(found, dtype=torch.int64).reshape(len(to), 1)
-    run.layout.rank(new, to, places)
-    return places
-
-
-@form("picked")
-def _picked(run: Execution, x: Tensor, of: Rows, to: Rows, old: Axis, new: Axis) -> Tensor:
-    carried = kinds.carried(to.axes, of.axes)
-    rows = []
-    for place in to.places:
-        within = {before: place[1][axis] for axis, before in carried.items()}
-        there = run.layout.settings[place[0]].stands(new, place[1])
-        rows.append(run.layout.row_of(of, place, {old: there, **within}))
-    return x[torch.tensor(rows, dtype=torch.int64)]
-
-
-@form("unchunk")
-def _unchunk(run: Execution, x: Tensor, of: Rows, to: Rows, part: Axis, axis: Axis) -> Tensor:
-    carried = kinds.carried(of.axes, to.axes)
-    rows = []
-    for place in to.places:
-        chunk, position = divmod(place[1][axis], part.number)
-        within = {old: place[1][new] for old, new in carried.items()}
-        assert part.parent is not None
-        rows.append(run.layout.row_of(of, place, {part.parent: chunk, part: position, **within}))
-    return x[torch.tensor(rows, dtype=torch.int64)]
-
-
-@form("append")
-def _append(
-    run: Execution,
-    x: Tensor,
-    y: Tensor,
-    of_x: Rows,
-    of_y: Rows,
-    to: Rows,
-    old: Axis,
-    new: Axis,
-    second: Axis | None,
-) -> Tensor:
-    shape = torch.broadcast_shapes(x.shape[1:], y.shape[1:])
-    rows = []
-    for place in to.places:
-        position, length = place[1][new], run.layout.length(old, place)
-        if position < length:
-            rows.append(x[run.layout.row_of(of_x, place, {old: position})].expand(shape))
-        else:
-            instead = {second: position - length} if second is not None else {}
-            rows.append(y[run.layout.row_of(of_y, place, instead)].expand(shape))
-    return torch.stack(rows) if rows else empty(run, *shape)
-
-
-@form("unroll")
-def _unroll(run: Execution, x: Tensor, of: Rows, to: Rows, axis: Axis, dim: int) -> Tensor:
-    rows = [x[run.layout.row_of(of, place)].select(dim - 1, place[1][axis]) for place in to.places]
-    return torch.stack(rows) if rows else x.select(dim, 0)[:0]
-
-
-@form("flatten")
-def _flatten(run: Execution, x: Tensor, of: Rows, to: Rows, axis: Axis) -> Tensor:
-    rows = []
-    for sequence in run.layout.sequences(of, axis, to):
-        zeros = [x.new_zeros(x.shape[1:])] * (axis.bound - len(sequence))
-        rows.append(torch.cat([*(x[row] for row in sequence), *zeros], -1))
-    return torch.stack(rows) if rows else empty(run, *x.shape[1:-1], axis.bound * x.shape[-1])
-
-
-@form("top")
-def _top(
-    run: Execution,
-    x: Tensor,
-    score: Tensor,
-    of: Rows,
-    to: Rows,
-    old: Axis,
-    new: Axis,
-    own: Rows | None = None,
-) -> Tensor:
-    x = x if own is None else x[run.layout.index(own, of)]
-    score, flat = _flat(score.detach().expand(*x.shape[:-1], 1)).squeeze(-1), _flat(x)
-    rows = []
-    for place in to.places:
-        positions = range(run.layout.length(old, place))
-        inside = [run.layout.row_of(of, place, {old: p}) for p in positions]
-        best = [
-            sorted(inside, key=lambda row, d=d: -float(score[row, d]))[place[1][new]]
-            for d in range(flat.shape[1])
-        ]
-        rows.append(torch.stack([flat[row, d] for d, row in enumerate(best)]).reshape(x.shape[1:]))
-    return torch.stack(rows) if rows else x[:0]
-
-
-@form("dense.top")
-def _dense_top(run: Execution, x: Tensor, score: Tensor, dim: int, k: int) -> Tensor:
-    order = torch.argsort(-score.detach(), dim=dim, stable=True)
-    return torch.take_along_dim(x, order.narrow(dim, 0, k), dim)
-
-
-@form("dense.append")
-def _dense_append(run: Execution, x: Tensor, y: Tensor, dim: int) -> Tensor:
-    a, b = x.movedim(dim, 0), y.movedim(dim, 0)
-    shape = torch.broadcast_shapes(a.shape[1:], b.shape[1:])
-    return torch.cat([a.expand(-1, *shape), b.expand(-1, *shape)]).movedim(0, dim)
-
-
-_FORMS |= {
+FORMS |= {
     "unsqueeze": lambda run, x, *dims: _unsqueezed(x, dims),
     "squeeze": lambda run, x: x.squeeze(-1),
     "movedim": lambda run, x, old, new: x.movedim(old, new),
@@ -556,8 +251,8 @@ def _along(
 
 def _sequence(run: Execution, of: str, x: Tensor, mask: Tensor | None, options: Options) -> Tensor:
     """Of one sequence x [n, *dims, w]; the dimensions are by themselves."""
-    flat = _flat(x)
-    masks = None if mask is None else _flat(mask.expand(*x.shape[:-1], 1))
+    flat = flattened(x)
+    masks = None if mask is None else flattened(mask.expand(*x.shape[:-1], 1))
     each = [
         meanings.along(of, flat[:, d], None if masks is None else masks[:, d], options, run.setting)
         for d in range(flat.shape[1])
@@ -566,11 +261,6 @@ def _sequence(run: Execution, of: str, x: Tensor, mask: Tensor | None, options: 
         return x if OPS[of].traits.keeps_axis else x.sum(0)
     found = torch.stack(each, -2)
     return found.reshape(x.shape if OPS[of].traits.keeps_axis else x.shape[1:])
-
-
-def _flat(x: Tensor) -> Tensor:
-    """[n, *dims, w] as [n, d, w]."""
-    return x.unsqueeze(1) if x.dim() == 2 else x.flatten(1, -2)
 
 
 @form("weighted_sum")
