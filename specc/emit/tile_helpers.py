@@ -18,6 +18,23 @@ SIZED vector part_(const real *x, int64_t n)
     return found;
 }
 
+/* The sum of a vector's numbers, by halves: the compiler would add them one after another. */
+SIZED real total_(vector x)
+{
+    real own[VECTOR], found = 0;
+    typedef real half __attribute__((vector_size(32)));
+    typedef real quarter __attribute__((vector_size(16)));
+    half a, b;
+    memcpy(&a, &x, sizeof a), memcpy(&b, (const char *)&x + sizeof a, sizeof b);
+    a += b;
+    quarter c, d;
+    memcpy(&c, &a, sizeof c), memcpy(&d, (const char *)&a + sizeof c, sizeof d);
+    c += d;
+    memcpy(own, &c, sizeof c);
+    for (int64_t i = 0; i < VECTOR / 4; i += 2) found += own[i] + own[i + 1];
+    return found;
+}
+
 /* A matrix of `rows` times `columns` with rows filled up with 0 to multiples of 16. */
 SIZED void filled_(int64_t rows, int64_t columns, const real *w, int64_t by_row, int64_t by_column, real *y)
 {
@@ -51,9 +68,11 @@ SIZED void rows_(int64_t rows, int64_t k, int64_t m, const real *x, const real *
         real own[64];
         for (int64_t c = 0; c < k; c++) own[c] = w[c * wide];
         for (int64_t r = 0; r < rows; r++) {
-            real sum = 0;
-            SUMMED(sum) for (int64_t c = 0; c < k; c++) sum += x[r * k + c] * own[c];
-            y[r] = sum + (bias ? bias[0] : 0) + (add ? y[r] : 0);
+            vector sum = {0};
+            int64_t c = 0;
+            for (; c + VECTOR <= k; c += VECTOR) sum += part_(x + r * k + c, VECTOR) * part_(own + c, VECTOR);
+            if (c < k) sum += part_(x + r * k + c, k - c) * part_(own + c, k - c);
+            y[r] = total_(sum) + (bias ? bias[0] : 0) + (add ? y[r] : 0);
         }
         return;
     }
