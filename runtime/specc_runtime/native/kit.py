@@ -187,7 +187,7 @@ INLINE int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32
     int64_t most = 0;
     for (int64_t i = 0; i < n; i++)
         most = begins_k[i + 1] - begins_k[i] > most ? begins_k[i + 1] - begins_k[i] : most;
-    const int64_t own = (d + WHOLE(e) + QUERIES) * most + QUERIES * (d + WHOLE(e) + 1);
+    const int64_t own = (hk * d + hv * WHOLE(e) + QUERIES) * most + QUERIES * (h * d + WHOLE(e) + 1);
     const int64_t room = begins_q ? own : h * most + (1 << 15);
     REALS(s, room);
     REALS(own_k, most * hk * d);

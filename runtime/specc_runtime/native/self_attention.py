@@ -65,27 +65,32 @@ INLINE void shared_out_(int64_t z, int64_t w, int64_t first, int64_t sight, real
 }
 
 /* q [n, H, D], k [l, HK, D], v [l, HV, E]; out [n, H, E]. Keys are rows, and queries lanes. room: numbers,
-   (D + E' + A) * l + A * (D + E' + 1) with E' whole vectors. */
+   (HK * D + HV * E' + A) * l + A * (H * D + E' + 1) with E' whole vectors. */
 INLINE void of_sequence_(int64_t H, int64_t HK, int64_t HV, int64_t D, int64_t E, int64_t A, int64_t n,
                          int64_t l, real scale, int64_t sight, const real *q, const real *k, const real *v,
                          real *out, real *room)
 {
     const int64_t EP = WHOLE(E);
-    real *qt = room, *by = qt + D * A, *y = by + A, *s = y + A * EP, *vp = s + A * l, *kp = vp + EP * l;
-    if (!l) memset(out, 0, n * H * E * sizeof(real));
-    for (int64_t h = 0; l && n && h < H; h++) {
-        /* Rows of one head are a page's size apart, which a cache has few places for. */
-        if (HK > 1 || !h) packed_(l, D, D, k + h * D, HK * D, 1, kp);
-        if (HV > 1 || !h) packed_(l, E, EP, v + h * E, HV * E, 1, vp);
-        for (int64_t r = 0; r < n; r += A) {
-            const int64_t m = n - r < A ? n - r : A, w = WHOLE(m), z = seen_(r + m - 1, l, sight);
-            for (int64_t c = 0; c < D; c++)
-                for (int64_t j = m; j < w; j++) qt[c * w + j] = 0;
-            for (int64_t j = 0; j < m; j++)
-                for (int64_t c = 0; c < D; c++) qt[c * w + j] = q[((r + j) * H + h) * D + c] * scale;
-            times_(z, D, w, kp, D, 1, qt, w, s, w, 0);
+    real *qt = room, *by = qt + H * D * A, *y = by + A, *s = y + A * EP;
+    real *vp = s + A * l, *kp = vp + HV * EP * l;
+    if (!l) {
+        memset(out, 0, n * H * E * sizeof(real));
+        return;
+    }
+    /* Each head by itself, of rows that are read one after another: those of one head are far apart. */
+    for (int64_t j = 0; j < l; j++)
+        for (int64_t h = 0; h < HK; h++) packed_(1, D, D, k + (j * HK + h) * D, D, 1, kp + (h * l + j) * D);
+    for (int64_t j = 0; j < l; j++)
+        for (int64_t h = 0; h < HV; h++) packed_(1, E, EP, v + (j * HV + h) * E, E, 1, vp + (h * l + j) * EP);
+    for (int64_t r = 0; r < n; r += A) {
+        const int64_t m = n - r < A ? n - r : A, w = WHOLE(m), z = seen_(r + m - 1, l, sight);
+        for (int64_t j = 0; j < m; j++) /* lanes behind them are not read */
+            for (int64_t c = 0; c < H * D; c++) qt[c * w + j] = q[(r + j) * H * D + c] * scale;
+        for (int64_t h = 0; h < H; h++) {
+            const real *kh = kp + (HK > 1 ? h : 0) * l * D, *vh = vp + (HV > 1 ? h : 0) * l * EP;
+            times_(z, D, w, kh, D, 1, qt + h * D * w, w, s, w, 0);
             shared_out_(z, w, r, sight, s, by);
-            times_(m, z, EP, s, 1, w, vp, EP, y, EP, 0);
+            times_(m, z, EP, s, 1, w, vh, EP, y, EP, 0);
             for (int64_t j = 0; j < m; j++)
                 for (int64_t c = 0; c < E; c++) out[((r + j) * H + h) * E + c] = y[j * EP + c] * by[j];
         }
@@ -226,10 +231,11 @@ def attend_all(
     return found
 
 
-def _room(query: Tensor, value: Tensor, longest: int) -> Tensor:
+def _room(query: Tensor, key: Tensor, value: Tensor, longest: int) -> Tensor:
     """Return memory for one sequence and some of its queries."""
     d, e = small.whole(query.shape[2]), small.whole(value.shape[2])
-    return query.new_empty(longest * (3 * d + 2 * e + 2 * QUERIES) + QUERIES * (2 * d + 2 * e))
+    heads, own = query.shape[1] * d, key.shape[1] * d + value.shape[1] * e
+    return query.new_empty(longest * (own + 3 * d + 2 * e + 2 * QUERIES) + QUERIES * (heads + 2 * d + 2 * e))
 
 
 @in_single
@@ -242,7 +248,7 @@ class _Attention(torch.autograd.Function):
         query, key = query.contiguous(), key.contiguous()
         values = key if value is None else value.contiguous()
         out = query.new_empty(*query.shape[:2], values.shape[2])
-        tensors = (query, key, values, out, _room(query, values, longest))
+        tensors = (query, key, values, out, _room(query, key, values, longest))
         places = (asked.data_ptr(), known.data_ptr())
         library.forward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
         ctx.library, ctx.given, ctx.alone = library, given, value is None
@@ -256,7 +262,7 @@ class _Attention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         d_query, d_key = torch.empty_like(query), torch.zeros_like(key)
         d_value = d_key if ctx.alone else torch.zeros_like(value)
-        room = _room(query, value, longest)
+        room = _room(query, key, value, longest)
         tensors = (query, key, value, grad.contiguous(), d_query, d_key, d_value, room)
         places = (asked.data_ptr(), known.data_ptr())
         ctx.library.backward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
