@@ -12,6 +12,8 @@ class ExportError(ValueError):
 
 
 def told(error: BaseException) -> str:
-    """What an exporter or an engine says of its failure, short enough to be read."""
+    """What an exporter or an engine says of its failure's first cause, short enough to be read."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return textwrap.shorten(line, _LONG, placeholder=" …")

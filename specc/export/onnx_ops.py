@@ -1,8 +1,8 @@
-"""Operations that torch's own translation to ONNX computes wrongly where numbers are extreme, in ONNX's.
+"""Operations that torch does not translate to ONNX, or wrongly where numbers are extreme, in ONNX's.
 
 Promises: what PyTorch gives, for every finite number. In torch's, `log(sigmoid(x))` is -inf below -17,
 `log(1 + x)` is 0 below 6e-8, `atan2(0, x)` is -pi where x is below 0, and remainders are off where the
-quotient is beyond the digits, or below them.
+quotient is beyond the digits, or below them. Of equal numbers a sort has the earlier first.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         other = op.And(op.Not(op.Equal(rest, zero)), op.Xor(op.Less(rest, zero), op.Less(b, zero)))
         return op.Where(other, op.Add(rest, b), rest)
 
+    def sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+        size = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
+        return op.TopK(x, size, axis=dim, largest=int(descending))
+
     aten = torch.ops.aten
     return {
         aten.log1p.default: log1p,
@@ -59,4 +63,5 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.atan2.default: atan2,
         aten.remainder.Tensor: remainder,
         aten.remainder.Scalar: remainder,
+        aten.sort.stable: sort,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from specc.export.export import program_of
+from specc.export.export import program_of, written
 from specc.export.formats import WRITERS, quiet
 from specc.ops import OPS
 from specc.ops.definition import Pointwise
@@ -47,6 +47,22 @@ def functions() -> dict[str, str]:
             )
             found[name] = BY_SIGN.get(name, f"{name}({given})")
     return found
+
+
+EQUAL = """\
+model equal
+space ad from candidate { item: ids(31, 2) }
+parts = ad |> fan(4, linear(3), as part)
+best  = top(parts, 2, by floor(sum(parts)), over part as place)
+predict click: binary = concat(first(best, over place), last(best, over place)) |> linear(1)
+"""
+
+
+def test_of_equal_scores_onnx_chooses_the_earlier(tmp_path: Path) -> None:
+    if not HAS_ONNX:
+        pytest.skip("the extra onnx is not installed")
+    model, found = untrained(EQUAL)
+    assert written(model, program_of(model, "batch", written=found.written), "onnx", tmp_path / "o") <= 1e-5
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "pt2"])

@@ -89,11 +89,12 @@ def test_a_program_that_is_off_is_not_written(tmp_path: Path, monkeypatch: pytes
 
 
 def test_of_what_torch_says_a_sentence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lists every weight of a model."""
+    """Its own words are of a step of its own, and those of the cause list every weight of a model."""
     model, _ = untrained(SPEC)
 
     def fails(*_: object) -> None:
-        raise RuntimeError("Pending symbols {u3} not in " + "FakeTensor(size=(31, 64)), " * 100)
+        cause = RuntimeError("Pending symbols {u3} not in " + "FakeTensor(size=(31, 64)), " * 100)
+        raise RuntimeError("Step 3 of 3 failed") from cause
 
     monkeypatch.setattr(module, "traced", fails)
     with pytest.raises(ExportError, match=r"Pending symbols \{u3\} not in FakeTensor.* …$") as told:
