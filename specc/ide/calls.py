@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from specc.elaborate.builtins.registry import BUILTINS
+from specc.elaborate.builtins.signature import written
 from specc.elaborate.encoding_options import OF_FIELDS, OF_TABLES
 from specc.elaborate.encodings import ENCODINGS
 from specc.elaborate.training import OPTIMIZERS
@@ -77,7 +78,7 @@ def callable_of(name: str, program: Program | None) -> Callable | None:
             return of_block(block)
     if name in BUILTINS:
         known = BUILTINS[name]
-        options = tuple((o.name, "" if o.default is REQUIRED else str(o.default)) for o in known.options)
+        options = tuple((o.name, "" if o.default is REQUIRED else written(o.default)) for o in known.options)
         return Callable(name, known.usage, known.doc, options)
     if name in _USAGE:
         usage, doc = _USAGE[name]
@@ -91,9 +92,9 @@ def callable_of(name: str, program: Program | None) -> Callable | None:
 
 def of_block(block: tree.Block) -> Callable:
     """A block's signature, on one line, and its doc."""
-    written = [line for line in print_statement(block) if not line.startswith("#")]
+    lines = [line for line in print_statement(block) if not line.startswith("#")]
     # A block that has nothing in it yet is one line.
-    head = written[: next(i for i, line in enumerate(written) if line.endswith(("{", "{ }"))) + 1]
+    head = lines[: next(i for i, line in enumerate(lines) if line.endswith(("{", "{ }"))) + 1]
     text = re.sub(r" \{( \})?$", "", " ".join(line.strip() for line in head))
     text = re.sub(r"(?<=\() |,? (?=\))", "", text).removeprefix(f"{block.kind} ")
     statics = tuple((s.ident.name, "" if s.default is None else s.default.span.text) for s in block.statics)

@@ -108,9 +108,14 @@ class Server(LanguageServer):
         )
 
     def text(self, uri: str) -> _Text:
-        """Return a text's analysis; one that was never opened is read from its file."""
+        """Return a text's analysis; one that was never opened is read from its file. Refuses one that cannot
+        be read."""
         if uri not in self.texts:
-            self.read(uri)
+            try:
+                self.read(uri)
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise _refused(f"{path_of(uri)} cannot be read: {why}") from None
         return self.texts[uri]
 
     def around(self, uri: str) -> list[Analysis]:

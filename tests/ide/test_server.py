@@ -114,6 +114,14 @@ def test_an_editing_session(tmp_path: Path) -> None:
         assert await offered("space seen[t <= 20] from ") == ["request", "candidate"]
         assert {"items", "vocab", "hash"} <= {*await offered("from candidate { item: ")}
         assert {"hidden", "act", "dropout"} & {*await offered("mlp([16]")}
+        found = await client.text_document_completion_async(lsp.CompletionParams(**editor.place("linear(1")))
+        assert {"bias = true", "init = xavier"} <= {item.detail for item in found}
+        with pytest.raises(Exception, match="cannot be read: No such file"):
+            await client.text_document_hover_async(
+                lsp.HoverParams(
+                    lsp.TextDocumentIdentifier((tmp_path / "absent.arec").as_uri()), lsp.Position(0, 0)
+                )
+            )
 
         # The signature of the call around.
         help_ = await client.text_document_signature_help_async(

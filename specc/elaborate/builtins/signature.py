@@ -98,7 +98,7 @@ class Builtin:
             if option.default is REQUIRED:
                 parts.append(option.name)
             else:
-                parts.append(f"{option.name} = {_written(option.default)}")
+                parts.append(f"{option.name} = {written(option.default)}")
         words = {
             "over": "over t",
             "as": "as axis",
@@ -117,7 +117,7 @@ class Builtin:
         return f"{self.name}({', '.join(parts)})"
 
 
-def _written(default: Any) -> str:
+def written(default: Any) -> str:
     """Return a default as a spec would say it."""
     if default is None:
         return "none"
