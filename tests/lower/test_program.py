@@ -179,24 +179,22 @@ def test_predictions_copy_nothing_for_weights_that_are_only_looked_at() -> None:
     assert attended.count("append") == 2
 
 
-CHOSEN = """\
-model chosen
-table items = vocab(7, 4)
-space ad from candidate { item: items, price: number(standard) }
-space history[t <= 3] from request { item: ids(7, 4), x: vector(2) }
+TWICE = """\
+model twice
+space history[t <= 3] from request { x: vector(2) }
+read = history.x |> mlp([5, 6], act = relu) |> linear(1)
 encoder walked(x[t, d]) -> [1] {
-  scan h[1] over t {
-    next h = tanh(concat(x |> mlp([size(ad), 6], act = relu), h) |> linear(1))
-  }
+  scan h[1] over t { next h = tanh(x + (h |> linear(1))) }
   return last(h, over t)
 }
-predict next: choice(among = batch, of = ad.item, correct = true) = walked(history) |> linear(1)
+predict click: binary = walked(read) |> linear(1)
+loss extra = label(click) * bce(walked(read), 1)
 """
 
 
 def test_a_loop_of_the_losses_reads_a_product_that_predictions_have_made() -> None:
     """The product waits for the loop of either; it lies there for the second."""
-    program = program_of(CHOSEN)
+    program = program_of(TWICE)
     assert any(k.name == "recur" for k in program.losses.kernels)
 
 
