@@ -38,10 +38,6 @@ median of the earlier ones, which favours models and rates that learn quickly. T
 again with three other seeds; the winner by their mean is trained with three more, and these are tested on the
 first examples of the test period, {" and ".join(f"{x.test:,} of {x.name}" for x in LOGS)}.
 
-A model of which no trials were confirmed was searched otherwise, before there were sweeps, by three trials:
-the spec's defaults at a rate of 0.001, and two draws from its domains at 0.003 and 0.01, each with one seed,
-which is one of the three that the best of them was tested with.
-
 One sampled negative for each event, an item of that day or the one before; item and category 16 channels
 each for all. Histories know nothing of what came later. This is no reproduction of the papers' figures, which
 come from other data and sizes.
@@ -168,7 +164,10 @@ def _codes(found: Sequence[Result]) -> list[str]:
     lines = ["", f"## Papers and published codes, {CODES_LOG.capitalize()}", ""]
     lines += [
         "What the code computes beside the paper's equations: a difference is that of the means, and says",
-        "little where it is no larger than the deviations, or where only one of the two was swept.",
+        "little where it is no larger than the deviations, or where only one of the two was swept. A code",
+        "of which no trials were confirmed was not swept, but searched by three trials: the spec's defaults",
+        "at a rate of 0.001, and two draws from its domains at 0.003 and 0.01, each with one seed, which is",
+        "one of the three that the best of them was tested with.",
         "",
         "| code | beside | AUC | difference | logloss | difference | trials, confirmed |",
         "|---|---|---|---|---|---|---|",
