@@ -93,6 +93,7 @@ def test_every_kernel_has_a_portable_form_or_is_never_exported() -> None:
         "Cell",
         "InC",
         "Projected",
+        "StepsInC",
         "TileInC",
         "ALL",
         "BOTH",

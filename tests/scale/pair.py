@@ -93,7 +93,8 @@ def trained(model: Model, some: list[Batch], recipe: Recipe) -> tuple[dict[str, 
     optimizer = recipe.build(model)
     losses = []
     for batch in some:
-        loss, size, number = _step(model, optimizer, batch, recipe, State(), lambda: None)
+        with model.fetched(batch):
+            loss, size, number = _step(model, optimizer, batch, recipe, State(), lambda: None)
         assert (size, number) == (SIZE, 0)
         losses.append(loss)
     model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -230,12 +231,13 @@ def test_what_is_refused_without_a_column_does_not_note_it(folder: Path, tmp_pat
     assert (done.exit_code, done.stderr.count("`user_id`")) == (0, 1), done.output
 
 
-def test_a_folder_of_models_says_which(folder: Path) -> None:
+def test_a_folder_of_models_says_which(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "model", tmp_path / "best")
     for command in ("evaluate", "inspect", "predict"):
         options = ("--example", "1") if command == "inspect" else ()
-        done = run(command, folder, folder / "data", *options)
+        done = run(command, tmp_path, folder / "data", *options)
         assert done.exit_code == 1
-        assert f"{folder / 'model'} is one" in done.output
+        assert f"{tmp_path / 'best'} is one" in done.output
 
 
 def test_a_shipped_spec_goes_by_its_name(folder: Path, tmp_path: Path) -> None:
