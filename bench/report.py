@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from bench.bars import BARS
 from bench.duel import OURS, PLAIN, Result
 from bench.markdown import NAMES, WORKS, Measured, table, times, wrapped
 from bench.models import HAND, PEERS, RESULTS, TASKS
@@ -24,17 +25,11 @@ from bench.store import all_of
 DOCS = Path(__file__).parents[1] / "docs"
 # How many times as fast as the best of the others a compiled model is meant to be: training step, scoring.
 GOALS = {
-    "AFM, 26 x 16": (1.0, 1.1),
-    "DIN, T 100": (7, 6),
-    "DIN, T 100, all at the bound": (2.5, 2),
-    "DIEN, T 100": (5, 1.8),
-    "BST, T 20": (5, 5),
+    **BARS,
+    "DIN, T 100, all at the bound": BARS["DIN, T 100, 100% of the bound"],
     "BST, T 20, head 200-80": (5, 5),
     "BST, T 100": (10, 9),
-    "DSIN, 5 x 20": (3, 2.5),
-    "DSTN, T 5": (2, 1.8),
     "DSTN, T 5, head 200-80": (2, 1.8),
-    "ATRank, T 100": (4, 3),
 }
 # Contenders on a card.
 GPU = {
