@@ -25,6 +25,7 @@ from specc_runtime.layout import Axis, Rows, Steps
 from specc_runtime.native import say
 from specc_runtime.native.sources import Functions
 from specc_runtime.ops.autocast import in_single
+from specc_runtime.ops.by_steps import BySteps, by_step
 from specc_runtime.ops.fields import Part
 from specc_runtime.ops.products import Source, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
@@ -228,9 +229,7 @@ class _Walk(torch.autograd.Function):
                 continue
             running = active[chunk.first : chunk.stop]
             traced = [chunk.of(t) for t in traces]
-            for n, now, nexts in zip(
-                running, _by_step(seen, running), _by_step(traced, running), strict=True
-            ):
+            for n, now, nexts in zip(running, by_step(seen, running), by_step(traced, running), strict=True):
                 held, before = tuple(c[:n] for c in constants), tuple(s[:n] for s in current)
                 saved = cell.step(now, held, turned, biases, before, nexts)
                 if keeps:
@@ -277,7 +276,7 @@ class _Walk(torch.autograd.Function):
         ]
         given_back = iter(d_found)
         d_states = [None if want == NONE else next(given_back) for want in wanted]
-        walk: InOneCall | _BySteps = ctx.whole or _BySteps(cell, active, starts, matrices, ctx.kept)
+        walk: InOneCall | BySteps = ctx.whole or BySteps(cell.back, active, starts, matrices, ctx.kept)
         walk.begin(
             [d if want in (ALL, BOTH) else None for d, want in zip(d_states, wanted, strict=True)],
             [d if want == FINAL else None for d, want in zip(d_states, wanted, strict=True)],
@@ -320,125 +319,9 @@ def _fitted(cell: Cell, sources: Sequence[Source], like: Tensor, rows: int) -> t
     return replace(cell, step=partial(in_c.step, functions), back=partial(in_c.back, functions)), None
 
 
-class _BySteps:
-    """The way back of a cell, a step at a time."""
-
-    def __init__(
-        self, cell: Cell, active: tuple[int, ...], starts: Tensors, matrices: Tensors, kept: Sequence[Tensors]
-    ) -> None:
-        self.cell, self.active, self.starts, self.matrices, self.kept = cell, active, starts, matrices, kept
-        self.carried: Perhaps = (None,) * len(starts)
-
-    def begin(self, each: Sequence[Tensor | None], last: Sequence[Tensor | None]) -> None:
-        """each, last: by state the upstream gradient of every position, and of the last one."""
-        self.outer = [_Outer(self.active, e, d) for e, d in zip(each, last, strict=True)]
-
-    def backward(
-        self,
-        chunk: Chunk,
-        values: Sequence[Tensor],
-        constants: Tensors,
-        traces: Tensors,
-        d_values: Sequence[Tensor | None],
-        d_products: Tensors,
-        d_constants: Tensors,
-    ) -> list[Tensor]:
-        """Go back through a chunk: write the gradients of its values and products, and add to those of
-        constants. Return what each matrix was multiplied by, [end - begin, in]."""
-        for state in self.outer:
-            state.enter(chunk)
-        running = self.active[chunk.first : chunk.stop]
-        seen = _by_step([chunk.of(x) for x in values], running)
-        # The states before a step: the starts, or those after the one before it.
-        ahead = self.active[chunk.first - 1 : chunk.first] if chunk.first else ()
-        earlier = [x[chunk.begin - sum(ahead) : chunk.end] for x in traces]
-        befores = [*([] if ahead else [self.starts]), *_by_step(earlier, (*ahead, *running))]
-        into_values, into_products = _by_step(d_values, running), _by_step(d_products, running)
-        factors: list[Tensors] = []
-        for number in reversed(range(chunk.first, chunk.stop)):
-            n = self.active[number]
-            before = befores[number - chunk.first]
-            met = zip(self.outer, self.carried, self.starts, strict=True)
-            d_held, self.carried, multiplied = self.cell.back(
-                seen[number - chunk.first],
-                tuple(c[:n] for c in constants),
-                self.matrices,
-                tuple(s[:n] for s in before),
-                self.kept[number],
-                tuple(o.met(number, more, s[:n]) for o, more, s in met),
-                into_values[number - chunk.first],
-                into_products[number - chunk.first],
-            )
-            for total, part in zip(d_constants, d_held, strict=True):
-                if part is not None:
-                    total[:n].add_(part)
-            factors.append(multiplied)
-        joined = _Joined()
-        return [joined(parts) for parts in zip(*factors, strict=True)]
-
-
-class _Outer:
-    """The upstream gradient of a state, from what reads it after the loop: of every position, or of the last
-    one."""
-
-    def __init__(self, active: tuple[int, ...], each: Tensor | None, last: Tensor | None) -> None:
-        self.active = active
-        # Kernels in C need contiguous channels.
-        self.each = None if each is None else each.contiguous()
-        self.last = None if last is None else last.contiguous()
-        self.first = 0
-        self.parts: tuple[Tensor, ...] = ()
-
-    def enter(self, chunk: Chunk) -> None:
-        """Begin a chunk, the last one first."""
-        if self.each is not None:
-            self.first = chunk.first
-            # A copy, because the upstream gradient must not be written over.
-            self.parts = chunk.of(self.each).clone().split(self.active[chunk.first : chunk.stop])
-
-    def met(self, number: int, more: Tensor | None, like: Tensor) -> Tensor:
-        """Return the upstream gradient of a step's states, [n, w], plus `more`, the gradient from the
-        following step for the first of these rows. The result must not be written over."""
-        if self.each is not None:
-            whole = self.parts[number - self.first]
-            if more is not None:
-                whole[: len(more)] += more
-            return whole
-        following = self.active[number + 1] if number + 1 < len(self.active) else 0
-        if more is None:
-            more = torch.zeros_like(like[:following])
-        if following == len(like):
-            return more
-        # The sequences that end at this step.
-        ended = torch.zeros_like(like[following:]) if self.last is None else self.last[following : len(like)]
-        return torch.cat([more, ended]) if following else ended
-
-
 def _sources(flat: Sequence[Any]) -> list[Source]:
     size = len(Source._fields)
     return [Source(*flat[i : i + size]) for i in range(0, len(flat), size)]
-
-
-def _by_step(whole: Sequence[Any], active: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    """Return for each step its rows of every tensor [rows, w]."""
-    if not whole:
-        return [()] * len(active)
-    parts = [(None,) * len(active) if x is None else x.split(active) for x in whole]
-    return list(zip(*parts, strict=True))
-
-
-class _Joined:
-    """Concatenates the tensors of steps, given last step first, in the order of steps. Tensors that a step
-    returned twice (one value that two matrices multiply) are concatenated once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], Tensor] = {}
-
-    def __call__(self, parts: Sequence[Tensor]) -> Tensor:
-        key = tuple(map(id, parts))
-        if key not in self._known:
-            self._known[key] = torch.cat(tuple(reversed(parts)))
-        return self._known[key]
 
 
 def _split(given: Sequence[Any], sizes: Sequence[int]) -> tuple[tuple[Any, ...], ...]:
