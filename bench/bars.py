@@ -4,7 +4,6 @@ arithmetic that is left allows.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,8 +13,8 @@ import torch
 
 from bench.duel import OURS, PLAIN, Process, Result
 from bench.tasks import Task
-from specc_runtime.native import build, source
 from specc_runtime.native.kit import KIT
+from specc_runtime.native.load import AT, NUMBER, load
 
 # By cell, training step and scoring; every other cell is at least as fast as the best.
 BARS = {
@@ -82,10 +81,10 @@ def peak(turns: int = 9) -> float:
     torch.set_num_threads(1)
     a, b, out = torch.rand(ROWS, DEPTH), torch.rand(DEPTH, COLUMNS), torch.empty(ROWS, COLUMNS)
     ways: list[Callable[[], Any]] = [lambda: torch.matmul(a, b, out=out)]
-    if (kit := build.library(source.file([KIT, MULTIPLY], True))) is not None:
-        multiply = kit.multiply
-        multiply.argtypes = [*[ctypes.c_int64] * 3, *[ctypes.c_void_p] * 3]
-        ways.append(lambda: multiply(ROWS, DEPTH, COLUMNS, *(matrix.data_ptr() for matrix in (a, b, out))))
+    if (kit := load([KIT, MULTIPLY], torch.float32, multiply=[*[NUMBER] * 3, *[AT] * 3])) is not None:
+        ways.append(
+            lambda: kit.multiply(ROWS, DEPTH, COLUMNS, *(matrix.data_ptr() for matrix in (a, b, out)))
+        )
     seconds = []
     for way in ways * turns:
         begin = time.process_time()

@@ -88,9 +88,9 @@ many times as quick as the best of the others:
 # 12,800 x 128 with 384 x 128.
 ABOUT_MISSED = """
 What every contender has to do limits how far apart they can be. A training step of BST at T 20 and of DSTN
-has 2.6 and 1.3 GFLOP in the perceptron on top, of the papers' size, which at the 91 GFLOP a second of this
-processor takes 29 and 14 ms, about half of the compiled model's step, whatever becomes of the histories: so
-both are here with DIN's small one, too.
+has 2.6 and 1.3 GFLOP in the perceptron on top, of the papers' size, which at the 105 GFLOP a second that this
+processor does at best takes 25 and 12 ms, about half of the compiled model's step, whatever becomes of the
+histories: so both are here with DIN's small one, too.
 """
 ABOUT_SCORING = """
 In scoring, C multiplies by itself where it has one thread: 95 to 110 GFLOP a second of 48 rows or more, where

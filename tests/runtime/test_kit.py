@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import pytest
 import torch
 
-from specc_runtime.native import build, source
 from specc_runtime.native.kit import KIT
+from specc_runtime.native.load import AT, NUMBER, load
 
 # One product with a matrix in panels, of a memory that is released.
 _TEXT = """\
@@ -57,17 +56,13 @@ int again(int64_t numbers)
 
 @pytest.fixture(scope="module")
 def library() -> Any:
-    found = build.library(source.file([KIT, _TEXT], False))
-    sizes = [ctypes.c_int64] * 3
-    pointer, stride = ctypes.c_void_p, ctypes.c_int64
-    found.once.argtypes = [
-        *sizes, pointer, stride, pointer, stride, stride, pointer, pointer, stride, stride,
-    ]  # fmt: skip
-    found.segments.argtypes = [
-        stride, pointer, stride, stride, *[pointer] * 7, stride, pointer,
-    ]  # fmt: skip
-    found.again.argtypes = [ctypes.c_int64]
-    return found
+    return load(
+        [KIT, _TEXT],
+        torch.float64,
+        once=[*[NUMBER] * 3, AT, NUMBER, AT, NUMBER, NUMBER, AT, AT, NUMBER, NUMBER],
+        segments=[NUMBER, AT, NUMBER, NUMBER, *[AT] * 7, NUMBER, AT],
+        again=[NUMBER],
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 6, 97, 200])
