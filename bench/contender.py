@@ -22,6 +22,8 @@ class Absent(Exception):
 class Contender:
     """train: one step: forward, loss, backward, optimizer. score: one forward pass, no gradients.
 
+    numbers: of which a step reads and trains each at least once: those of layers, and of tables the rows that
+    the batch names; 0 where that is not counted.
     differs: where its model is another than the spec's and cannot be told otherwise, in words. lesser: it
     is left with markedly less arithmetic by that, so that its time is of other work.
     """
@@ -30,6 +32,7 @@ class Contender:
     score: Callable[[], Any]
     differs: str = ""
     lesser: bool = False
+    numbers: int = 0
 
     @staticmethod
     def of(

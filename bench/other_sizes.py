@@ -20,9 +20,12 @@ model, FuxiCTR and torch-rechub; a ratio is to the best of them.
 """
 ABOUT_SHORT = """
 Bars are how many times as fast a cell is meant to be (`bench/bars.py`); without one of its own a cell is to
-be no slower than the best. At peak: the ratio if the compiled model took no longer than its matrix products
-alone, at the {peak:.0f} GFLOP a second that this processor does of a product of 12,800 x 128 with 128 x 384.
-What lies between is lookups, what is done value by value, the optimizer, and the fixed cost of a step.
+be no slower than the best. Products: the ratio if the compiled model did nothing but its matrix products, at
+the {peak:.0f} GFLOP a second that this processor does of a product of 12,800 x 128 with 128 x 384. Limit: if
+it also made its exponentials, {exponential:.2f} ns each, and moved its weights, {moving:.0f} GB a second at
+best: in scoring each is read once; in training it is read twice and written, its gradient is written and
+read, and two moments are read and written; of tables the rows that a batch names. What lies between is
+lookups, what is done value by value, memory of positions, and the fixed cost of a step.
 """
 
 
@@ -76,28 +79,38 @@ def _when(found: Sequence[Measured]) -> str:
 
 def _short(found: Sequence[Measured]) -> str:
     """Which cells do not reach their bars, and what the arithmetic that is left allows."""
-    rows, peaks = [], []
+    rows, counted = [], []
     for m in found:
         for work in missed(m.task, m.result):
             best = m.result.best(work) or ""
-            at_peak = limit(m.found, m.result.milliseconds(best, work) / 1e3, work)
-            if at_peak is not None:
-                peaks.append(m.found["arithmetic"]["peak"])
+            within = limit(m.found, m.result.milliseconds(best, work) / 1e3, work)
+            if within:
+                counted.append(m.found["least"][work])
             rows.append([
                 m.task,
                 WORKS[work],
                 f"{times(m.result.ratio(best, work))} × {m.name(best)}",
                 f"{bar(m.task, work):g}",
-                "" if at_peak is None else times(at_peak),
+                *(times(within[kind]) if within else "" for kind in ("products", "all")),
             ])  # fmt: skip
     count = sum(len(m.result.seconds[OURS]) for m in found)
     if not rows:
         return wrapped(f"All {count} figures reach their bars (`bench/bars.py`); none is below {AT_LEAST:g}.")
     slower = sum(1 for m in found for work in WORKS if (_ratio(m, work) or AT_LEAST) < 0.995)
     about = f"Of {count} figures {len(rows)} are short of their bars, {slower or 'none'} below 1."
-    if peaks:
-        about += ABOUT_SHORT.format(peak=max(peaks) / 1e9)
-    return f"{wrapped(about)}\n{table(['short of the bar', '', 'reached', 'bar', 'at peak'], rows)}"
+    if counted:
+        quickest = {
+            what: max(each[what] / each[f"seconds of {what}"] for each in counted if each[what]) / 1e9
+            for what in ("operations", "exponentials", "bytes")
+            if any(each[what] for each in counted)
+        }
+        about += ABOUT_SHORT.format(
+            peak=quickest["operations"],
+            exponential=1 / quickest.get("exponentials", 1),
+            moving=quickest.get("bytes", 0),
+        )
+    head = ["short of the bar", "", "reached", "bar", "products", "limit"]
+    return f"{wrapped(about)}\n{table(head, rows)}"
 
 
 def _ratio(m: Measured, work: str) -> float | None:

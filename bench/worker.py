@@ -3,7 +3,8 @@
 Answers are on stdout, one JSON object a line. First what was built, {"version", "differs", "lesser"}, or
 {"absent": why}. Then for the commands on stdin: `train N` and `score N`, {"seconds": the quickest of N};
 `memory train` and `memory score`, {"bytes": peak above what lay there before}; `count train` and `count
-score`, {"operations": multiplications and additions of torch's matrix products}.
+score`, {"operations": multiplications and additions of torch's matrix products, "exponentials": of torch's
+sigmoids, softmaxes and the like, "numbers": of weights}.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from math import prod
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contender import DEVICE, Absent, Contender
@@ -63,7 +65,9 @@ def main(name: str, task: Task, variant: str = "") -> None:
         if verb == "memory":
             answer(bytes=peak_memory(getattr(contender, argument)))
         elif verb == "count":
-            answer(operations=operations(getattr(contender, argument)))
+            work = getattr(contender, argument)
+            found = {"operations": operations(work), "exponentials": exponentials(work)}
+            answer(**found, numbers=contender.numbers)
         else:
             answer(seconds=fastest(getattr(contender, verb), int(argument)))
 
@@ -109,6 +113,31 @@ def operations(work: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False, custom_mapping=more) as counter:
         work()
     return counter.get_total_flops()
+
+
+class Exponentials(TorchDispatchMode):
+    """Counts the values that torch makes by an exponential each."""
+
+    names = frozenset(
+        {"exp", "sigmoid", "tanh", "_softmax", "_log_softmax", "softplus", "silu", "gelu", "elu"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._schema.name.removeprefix("aten::").removesuffix("_") in self.names:
+            self.count += result.numel()
+        return result
+
+
+def exponentials(work: Callable[[], Any]) -> int:
+    """Exponentials of a run, as far as they are made by calls of torch."""
+    with Exponentials() as counter:
+        work()
+    return counter.count
 
 
 def added(_: Any, a: Sequence[int], b: Sequence[int], **__: Any) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from itertools import count, cycle
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def build(task: Task, variant: str = "") -> Contender:
         served.score_in_c()
     # Where rows are belongs to the step: a batch is fresh each time.
     made = Contender.of(model, lambda: model.loss(next(turn)[0]), lambda: served(next(scored)[0]), optimizer)
+    made = replace(made, numbers=numbers(model, batches[0]))
     if variant != "dense" and task.trains:
         for _ in batches:
             made.train()
@@ -98,6 +100,18 @@ def passes_of(variant: str) -> str | list[str]:
     if variant.startswith("-"):
         return [name for name in DEFAULT if name != variant[1:]]
     return "none" if variant == "none" else "default"
+
+
+def numbers(model: Model, batch: Batch) -> int:
+    """How many numbers of weights a batch reads: all of the layers, and of tables the rows that it names."""
+    weights = {w["path"]: w["shape"] for w in model.manifest["weights"]}
+    named: dict[str, list[torch.Tensor]] = {}
+    for field in model.manifest["fields"]:
+        if field["table"] is not None:
+            read = batch.fields[field["path"]]
+            named.setdefault(field["table"], []).append(read.values if isinstance(read, Bag) else read)
+    layers = sum(prod(shape) for path, shape in weights.items() if path not in named)
+    return layers + sum(len(torch.cat(ids).unique()) * weights[table][1] for table, ids in named.items())
 
 
 def fresh(batch: Batch) -> Batch:

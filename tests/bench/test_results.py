@@ -208,15 +208,18 @@ def test_the_worst_and_the_best_cell_of_each_model(tmp_path: Path) -> None:
     request = Task("dien", batch=100, candidates=100)
     kept(tmp_path, "cells", usual, made({"arec": 0.1, "handwritten": 0.5}))
     times = {"arec": 0.1, "handwritten": 0.3, "handwritten:compile": 0.08}
-    # In the 0.08 s of the others there is time for 8 of them.
-    counted = {"operations": {"train": 4}, "peak": 100.0}
-    kept(tmp_path, "cells", small, made(times), arithmetic=counted)
+    # In the 0.08 s of the others there is time for two such products, and for one with all the rest.
+    counted = {"operations": 4e9, "exponentials": 1e6, "bytes": 1e9}
+    counted |= {"seconds of operations": 0.04, "seconds of exponentials": 0.01, "seconds of bytes": 0.03}
+    kept(tmp_path, "cells", small, made(times), least={"train": counted})
     scored = made({"arec": 0.1, "handwritten": 0.9})
     for works in scored.seconds.values():
         del works["train"]
     kept(tmp_path, "cells", request, scored)
     text = page(tmp_path)
     assert "Of 5 figures 3 are short of their bars, 2 below 1." in " ".join(text.split())
+    assert "at the 100 GFLOP a second" in " ".join(text.split())
+    assert "made its exponentials, 10.00 ns each" in " ".join(text.split())
     rows = [line for line in text.splitlines() if line.startswith("| DIEN |")]
     assert rows == [
         "| DIEN | training step | **0.80** | DIEN, T 100, batch 32 | 5.0 | DIEN, T 100 |",
@@ -224,8 +227,8 @@ def test_the_worst_and_the_best_cell_of_each_model(tmp_path: Path) -> None:
     ]
     rows = [line for line in text.splitlines() if line.startswith("| DIEN, T 100, batch 32 |")]
     assert rows == [
-        "| DIEN, T 100, batch 32 | training step | 0.80 × by hand, torch.compile | 1 | 2.0 |",
-        "| DIEN, T 100, batch 32 | scoring | 0.80 × by hand, torch.compile | 1 |  |",
+        "| DIEN, T 100, batch 32 | training step | 0.80 × by hand, torch.compile | 1 | 2.0 | 1.00 |",
+        "| DIEN, T 100, batch 32 | scoring | 0.80 × by hand, torch.compile | 1 |  |  |",
         "| DIEN, T 100, batch 32 | 100.00 | 0.80 × by hand, torch.compile "
         "| 100.00 | 0.80 × by hand, torch.compile |",
     ]
