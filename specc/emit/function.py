@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from specc.emit.axes import Axes
@@ -15,7 +16,7 @@ from specc.emit.cell import KERNELS
 from specc.emit.code import Expr, Line, number, quoted, target, tuple_text
 from specc.emit.kernels import written
 from specc.emit.names import Names, attribute, by_path, identifier
-from specc.emit.products import bias_text, heads_text, matrix_text
+from specc.emit.products import bias_text, columns_read, heads_text, matrix_text
 from specc.emit.tile import room_of
 from specc.ir.graph import Graph
 from specc.lower.cell import Cell
@@ -92,6 +93,8 @@ class Writer:
         self._layouts: dict[tuple[str | None, tuple[Ranking, ...]], str] = {}
         self._ranked: tuple[Ranking, ...] = ()
         self._weights: dict[str, str] = {}
+        self._apart: dict[str, list[tuple[int, int]]] = {}
+        self._places: dict[str, dict[int, int]] = {}
 
     def write(self, function: Function) -> None:
         """Write all statements. Names from the spec are taken before names that are made up."""
@@ -99,6 +102,7 @@ class Writer:
             for result in kernel.results:
                 if result is not None and result.given:
                     self.name_of(result)
+        self._apart = _taken_apart(function)
         for kernel in function.kernels:
             self._statement(kernel)
 
@@ -195,10 +199,8 @@ class Writer:
             case Parameter():
                 return Expr(attribute(arg.path))
             case Matrix():
-                text = (
-                    bias_text(arg.products) if arg.bias else matrix_text(arg.products, arg.width, self.weight)
-                )
-                return Expr(text)
+                products = arg.products
+                return Expr(bias_text(products) if arg.bias else matrix_text(products, self.columns))
             case Heads():
                 return Expr(heads_text(arg, self.weight, lambda path: self.unit.graph.weights[path].shape[0]))
             case Device():
@@ -275,6 +277,23 @@ class Writer:
             self._weights[path] = name
         return self._weights[path]
 
+    def columns(self, path: str, start: int, stop: int) -> str:
+        """Return some columns of a matrix. One that is read in parts is taken apart at once: autograd then
+        puts the parts' gradients together once, instead of adding up one as large as the matrix for each."""
+        parts = self._apart.get(path)
+        if parts is None:
+            return f"{self.weight(path)}[:, {start}:{stop}]"
+        if path not in self._weights:
+            ends = sorted(
+                {0, self.unit.graph.weights[path].shape[1], *(end for part in parts for end in part)}
+            )
+            sizes = [b - a for a, b in pairwise(ends)]
+            name = self.names.take("_".join(path.split(".")[-2:]) + "s")
+            self.say(f"{name} = {attribute(path)}.split({tuple_text([*map(str, sizes)])}, 1)")
+            self._weights[path] = name
+            self._places[path] = {begin: n for n, begin in enumerate(ends)}
+        return f"{self._weights[path]}[{self._places[path][start]}]"
+
     def layout(self, device: str | None, ranked: tuple[Ranking, ...] = ()) -> str:
         """Return the local that holds the batch's layout on a device, with the lengths that follow from some
         choices of positions."""
@@ -311,6 +330,22 @@ class Writer:
             self.lines.insert(len(self._devices), Line(" " * self.indent + text))
             self._devices[name] = local
         return self._devices[name]
+
+
+def _taken_apart(function: Function) -> dict[str, list[tuple[int, int]]]:
+    """Return the matrices of which a function reads several parts and nothing else: the columns of each part.
+    None of these is in two."""
+    read: dict[str, set[tuple[int, int]]] = {}
+    other: set[str] = set()
+    for part in (part for kernel in function.kernels for part in kernel.parts()):
+        if isinstance(part, Matrix) and not part.bias:
+            other |= {product.matrix for product in part.products if product.whole}
+            for path, start, stop in columns_read(part.products):
+                read.setdefault(path, set()).add((start, stop))
+        elif isinstance(part, Heads):
+            other |= {slab.matrix for slab in part.slabs}
+    found = {path: sorted(parts) for path, parts in read.items() if len(parts) > 1 and path not in other}
+    return {path: parts for path, parts in found.items() if all(a[1] <= b[0] for a, b in pairwise(parts))}
 
 
 def _ranked(kernel: Kernel) -> tuple[Ranking, ...]:

@@ -1,22 +1,24 @@
 """Print products with slices of matrices (ir/products.py) as expressions.
 
-`local` returns a short name for a matrix of which slices are read.
+`local` returns a short name for a matrix of which slices are read, `columns` some columns of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from specc.emit.names import attribute
 from specc.lower.program import Heads
 from specc.ops.products import Columns, Product, Slab, together
 
 Local = Callable[[str], str]
+# Of a matrix by its path, columns `start` .. `stop`-1.
+ColumnsOf = Callable[[str, int, int], str]
 
 
-def matrix_text(products: Sequence[Product], width: int, local: Local) -> str:
+def matrix_text(products: Sequence[Product], columns: ColumnsOf) -> str:
     """Return the matrix of products of the same input, stacked one below the other."""
-    parts = [_matrix(p, local) for p in products]
+    parts = [_matrix(p, columns) for p in products]
     return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
 
 
@@ -29,25 +31,32 @@ def bias_text(products: Sequence[Product]) -> str:
     return parts[0] if len(parts) == 1 else f"torch.cat([{', '.join(parts)}])"
 
 
-def _matrix(product: Product, local: Local) -> str:
+def columns_read(products: Sequence[Product]) -> Iterator[tuple[str, int, int]]:
+    """Yield the matrices of which products read some columns, each with the first and the end of these."""
+    for product in products:
+        if not product.whole:
+            for block in together(product.blocks):
+                yield from ((product.matrix, part.start, part.stop) for part in block)
+
+
+def _matrix(product: Product, columns: ColumnsOf) -> str:
     if product.whole:
         return attribute(product.matrix)
-    weight = local(product.matrix)
-    blocks = [_block(block, weight) for block in together(product.blocks)]
+    blocks = [_block(block, product.matrix, columns) for block in together(product.blocks)]
     return blocks[0] if len(blocks) == 1 else f"torch.cat([{', '.join(blocks)}], 1)"
 
 
-def _block(block: tuple[Columns, ...], weight: str) -> str:
+def _block(block: tuple[Columns, ...], matrix: str, columns: ColumnsOf) -> str:
     text = ""
-    for columns in block:
-        part = f"{weight}[:, {columns.start}:{columns.stop}]"
-        size = abs(columns.coefficient)
+    for some in block:
+        part = columns(matrix, some.start, some.stop)
+        size = abs(some.coefficient)
         if size != 1.0:
             part = f"{size!r} * {part}"
         if not text:
-            text = part if columns.coefficient > 0 else f"-{part}"
+            text = part if some.coefficient > 0 else f"-{part}"
         else:
-            text = f"{text} {'+' if columns.coefficient > 0 else '-'} {part}"
+            text = f"{text} {'+' if some.coefficient > 0 else '-'} {part}"
     return text
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from specc_runtime.layout import Axis, Rows
 from specc_runtime.native import paired as native_paired
+from specc_runtime.native import weighted as native_weighted
 from specc_runtime.native.say import wanted
 from specc_runtime.native.tile import TileInC
 from specc_runtime.ops.autocast import in_single
@@ -188,8 +189,14 @@ class _WeightedSum(torch.autograd.Function):
     def forward(
         ctx: Any, weight: Tensor, x: Tensor, ids: Tensor, places: Tensor | None, count: int
     ) -> Tensor:
+        ctx.in_c = native_weighted.functions(weight, x)
+        if ctx.in_c is not None:
+            weight, x = weight.contiguous(), x.contiguous()
         ctx.save_for_backward(weight, x, ids, places)
         total = x.new_zeros(count, *x.shape[1:])
+        if ctx.in_c is not None:
+            ctx.in_c.weigh(weight, x, ids, places, total)
+            return total
         for begin, end in tiles(len(ids), x):
             total.index_add_(0, ids[begin:end], weight[begin:end] * _rows(x, places, begin, end))
         return total
@@ -201,6 +208,9 @@ class _WeightedSum(torch.autograd.Function):
         wants_weight, wants_x = ctx.needs_input_grad[:2]
         d_weight = torch.empty_like(weight) if wants_weight else None
         d_x = _gradient(x, places) if wants_x else None
+        if ctx.in_c is not None:
+            ctx.in_c.back(weight, x, ids, places, grad.contiguous(), d_weight, d_x)
+            return d_weight, d_x, None, None, None
         for begin, end in tiles(len(ids), x):
             d = grad.index_select(0, ids[begin:end])
             if d_weight is not None:
