@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,8 @@ from specc.testing import random_batch
 from specc.testing.laws import first_candidates
 from specc.testing.programs import programs
 from specc_runtime import Batch, Model
-from specc_runtime.native import build
+from specc_runtime.native import build, scoring
+from specc_runtime.native.kit import KIT
 from specc_runtime.record import SCORING
 from tests.oracle.constructs import CONSTRUCTS
 from tests.oracle.subjects import compiled, construct
@@ -26,7 +28,7 @@ from tests.specs.small import few_rows, small
 CHOSEN = (
     "pointwise", "a_query_for_each_session", "arithmetic", "members_of_pairs", "batch_norm",
     "constant_and_attention", "fixed_values", "stop_gradient", "rename_nested", "layers_of_layers",
-    "tiles_kept_apart", "dropout_of_a_weight", "columns_that_repeat_rows",
+    "tiles_kept_apart", "dropout_of_a_weight", "columns_that_repeat_rows", "rows_looked_up_and_added_up",
 )  # fmt: skip
 SEVEN = ("afm", "din", "dien", "bst", "dsin", "dstn", "atrank")
 
@@ -82,7 +84,10 @@ def test_a_shipped_spec(name: str) -> None:
 @pytest.mark.parametrize("name", SEVEN)
 def test_many_examples(name: str) -> None:
     """Matrices in panels, and more sequences than go through a recurrence's steps at once."""
-    model = compiled(small(name, {}), "default")
+    alike_of_many(compiled(small(name, {}), "default"))
+
+
+def alike_of_many(model: Model) -> None:
     assert model.score_in_c()
     assert model._scoring is not None
     batch = random_batch(model.manifest, 210, 6, empty=0.1)
@@ -104,7 +109,21 @@ def test_a_random_program(text: str) -> None:
 
 def test_columns_that_repeat_rows_are_multiplied_once() -> None:
     text = compiled(construct("columns_that_repeat_rows"), "default").files[SCORING]
-    assert text.count("if (2 * requests <= n") == 2
+    assert len(re.findall(r"^ *const repeats .*\brequests\b", text, re.MULTILINE)) == 2
+
+
+@pytest.mark.parametrize("name", ["rows_looked_up_and_added_up", "columns_that_repeat_rows"])
+def test_rows_that_repeat_are_multiplied_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few ids, too, and where it takes longer to add products up."""
+    always = re.sub(r"#define (LEAST_IDS|NEAR|FAR) \d+", r"#define \1 0", KIT)
+    assert always.count(" 0\n") == KIT.count(" 0\n") + 3
+    monkeypatch.setattr(scoring, "KIT", always)
+    scoring.library.cache_clear()
+    model = compiled(construct(name), "default")
+    assert "folded_(" in model.files[SCORING]
+    held(model)
+    alike_of_many(model)
+    scoring.library.cache_clear()
 
 
 def din() -> Model:

@@ -34,6 +34,23 @@ int segments(int64_t n, const int32_t *begins, int64_t w, int64_t m, const real 
     return failed;
 }
 
+/* The same of channels that repeat rows: `looked_up` ones as ids have them, and two that are added up. */
+int folded(int64_t n, int64_t k, int64_t m, const real *x, const real *w, const real *bias, real *y,
+           int64_t ly, int64_t add, const real *table, int64_t rows, const int32_t *ids, int64_t of_table,
+           const real *few, const int32_t *at, int64_t most, const real *one, int64_t width)
+{
+    memory *a = memory_();
+    panels p[4] = {{0}};
+    repeats t;
+    if (few_(a, n, ids, rows, of_table, table, &t)) return -1;
+    const repeats r[] = {{t.x, t.lx, t.at, t.n, 1, of_table},
+                         {few, width, at, most, 1 + of_table, width},
+                         {one, width, 0, 1, 1 + of_table, width}};
+    const int failed = folded_(a, p, n, k, m, x, k, w, k, 1, bias, y, ly, add, 3, r);
+    release_(a);
+    return failed ? -1 : (int)t.n;
+}
+
 static char *taken(int64_t numbers)
 {
     memory *a = memory_();
@@ -62,6 +79,7 @@ def library() -> Any:
         once=[*[NUMBER] * 3, AT, NUMBER, AT, NUMBER, NUMBER, AT, AT, NUMBER, NUMBER],
         segments=[NUMBER, AT, NUMBER, NUMBER, *[AT] * 7, NUMBER, AT],
         again=[NUMBER],
+        folded=[*[NUMBER] * 3, *[AT] * 4, NUMBER, NUMBER, AT, NUMBER, AT, NUMBER, AT, AT, NUMBER, AT, NUMBER],
     )
 
 
@@ -118,6 +136,34 @@ def test_rows_by_the_matrix_of_their_segment(library: Any, w: int, m: int, own: 
     )
     assert not library.segments(n, begins.data_ptr(), w, m, *given, *more, out.data_ptr())
     assert torch.allclose(out, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 64, 97, 300])
+@pytest.mark.parametrize("rows", [1, 7, 200, 6000])
+@pytest.mark.parametrize("of_table", [3, 40])
+@pytest.mark.parametrize("add", [0, 1])
+def test_products_of_rows_that_repeat(library: Any, n: int, rows: int, of_table: int, add: int) -> None:
+    torch.manual_seed(n + rows + of_table)
+    width, m = 21, 19
+    k = 1 + of_table + width + 2
+    made = lambda *sizes: torch.randn(*sizes, dtype=torch.double)  # noqa: E731
+    table, few, one, x, w, bias, y = (
+        made(*sizes) for sizes in ((rows, of_table), (2, width), (1, width), (n, k), (m, k), (m,), (n, m + 2))
+    )
+    ids, at = torch.randint(0, rows, (n,)).int(), torch.randint(0, 2, (n,)).int()
+    x[:, 1 : 1 + of_table] = table[ids.long()]
+    x[:, 1 + of_table : 1 + of_table + width] = few[at.long()] + one
+    for own in (None, bias):
+        out, expected = y.clone(), y.clone()
+        expected[:, :m] = x @ w.T + (y[:, :m] if add else 0) + (0 if own is None else own)
+        found = library.folded(
+            n, k, m, x.data_ptr(), w.data_ptr(), None if own is None else own.data_ptr(), out.data_ptr(),
+            m + 2, add, table.data_ptr(), rows, ids.data_ptr(), of_table, few.data_ptr(), at.data_ptr(), 2,
+            one.data_ptr(), width,
+        )  # fmt: skip
+        torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-11)
+        distinct = len(ids.unique())
+        assert found == (distinct if n >= 64 and rows <= 16 * n and 2 * distinct <= n else n)
 
 
 @pytest.mark.parametrize("numbers", [1, 1000, 2**18])

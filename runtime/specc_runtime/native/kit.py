@@ -9,6 +9,7 @@ from __future__ import annotations
 from specc_runtime.native import self_attention, small
 from specc_runtime.native.kit_paired import PAIRED
 from specc_runtime.native.kit_products import PRODUCTS
+from specc_runtime.native.kit_repeats import REPEATS
 from specc_runtime.native.kit_rows import ROWS
 
 _MEMORY = """\
@@ -222,7 +223,7 @@ INLINE int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32
 """
 
 KIT = "\n".join([
-    small.TEXT, self_attention.SEQUENCE, _MEMORY, ROWS, PRODUCTS,
+    small.TEXT, self_attention.SEQUENCE, _MEMORY, ROWS, PRODUCTS, REPEATS,
     PAIRED, _LAYERS,
     f"#define QUERIES {self_attention.QUERIES}", _ATTENTION,
 ])  # fmt: skip

@@ -23,19 +23,36 @@ from specc.lower.program import Field, Kernel, Position, Value, walk
 
 
 @frozen.dataclass(frozen=True)
+class Repeats:
+    """`width` channels of a value from `start` on, which are rows of another array, some more than once: at
+    `pointer`, `stride` apart, of which `skipped` channels are left out; the index of the row that each is,
+    and how many there are. looked_up: of ids' rows in a table, how many rows that has; `rows` are then the
+    ids. Several with the same channels are added up."""
+
+    start: int
+    width: int
+    pointer: str
+    stride: int
+    index: str
+    rows: str
+    skipped: int = 0
+    looked_up: str = ""
+
+
+@frozen.dataclass(frozen=True)
 class Place:
     """Where a value is: `pointer` to its first row, its sizes in a row, its rows (None: it is the same
     everywhere), and the index of the row that each is, if that is not its own number.
 
     of: of a value with an index, the rows that lie at the pointer, if these are a grid's.
-    parts: of values side by side, those that repeat rows, each with its first column."""
+    parts: the channels whose rows repeat, in order, each as they are alone."""
 
     pointer: str
     sizes: tuple[int, ...]
     grid: Grid | None
     index: str = ""
     of: Grid | None = None
-    parts: tuple[tuple[int, Place], ...] = ()
+    parts: tuple[Repeats, ...] = ()
 
     @property
     def size(self) -> int:
@@ -144,12 +161,18 @@ class Writer:
 
     def multiply(
         self, n: str, k: int, m: int, x: str, lx: int | str, matrix: str, strides: str, bias: str, y: str,
-        ly: int | str, add: int,
+        ly: int | str, add: int, repeats: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """Multiply n rows of k channels by a matrix of m outputs (`multiply_` of the kit)."""
+        """Multiply n rows of k channels by a matrix of m outputs (`multiply_` of the kit). repeats: the
+        channels whose rows repeat, as the kit has them (`folded_`)."""
         name = self.name("p")
-        self.prepare(f"panels {name} = {{0}};")
         given = f"{n}, {k}, {m}, {x}, {lx}, {matrix}, {strides}, {bias}, {y}, {ly}, {add}"
+        if repeats:
+            self.say(f"panels {name}[{len(repeats) + 1}] = {{{{0}}}};")
+            self.say(f"const repeats of{name}[] = {{{', '.join(f'{{{text}}}' for text in repeats)}}};")
+            self.say(f"if (folded_(m, {name}, {given}, {len(repeats)}, of{name})) return 2;")
+            return
+        self.prepare(f"panels {name} = {{0}};")
         self.say(f"if (multiply_(m, &{name}, {given})) return 2;")
 
     # ------------------------------------------------------------------ what is given
@@ -281,7 +304,7 @@ class Writer:
             name = self.made[key] = self.scratch(f"{room} * {place.size}")
             with self.block(f"for (int64_t i = 0; i < {count}; i++)"):
                 self.say(f"memcpy({name} + i * {place.size}, {place.row()}, {place.size} * sizeof(real));")
-        return Place(self.made[key], place.sizes, place.grid)
+        return Place(self.made[key], place.sizes, place.grid, parts=place.parts)
 
     def at(self, x: Value, grid: Grid) -> Place:
         """A value with a row of its own for each of some rows, one after another."""
@@ -329,7 +352,7 @@ _ONE = Grid((), -1)
 
 def _pointers(place: Place) -> list[str]:
     """The arrays that a value is read from."""
-    return [place.pointer, *(part.pointer for _, part in place.parts)]
+    return [place.pointer, *(part.pointer for part in place.parts)]
 
 
 def _reads(kernel: Kernel) -> list[Value]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 from specc.emit.c import broadcast, number_text, offset
 from specc.emit.scoring import moves, products, sources
-from specc.emit.scoring.function import Place, Printer, Writer
+from specc.emit.scoring.function import Place, Printer, Repeats, Writer
 from specc.emit.scoring.loops import by_tile, recur
 from specc.emit.scoring.paired import paired
 from specc.emit.scoring.places import each_row
+from specc.emit.scoring.repeats import added_up
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Kernel, Value
 from specc.ops import OPS, op
@@ -39,6 +41,7 @@ def _pointwise(w: Writer, kernel: Kernel, number: int) -> None:
     assert isinstance(form, Pointwise)
     names = [*(s.name for s in definition.inputs), *definition.attrs]
     given = dict(zip(names, kernel.args, strict=True))
+    repeats = _of_sum(w, kernel)
     _each(
         w,
         kernel,
@@ -51,6 +54,19 @@ def _pointwise(w: Writer, kernel: Kernel, number: int) -> None:
             }
         ),
     )
+    if repeats:
+        w.places[kernel.result] = replace(w.place(kernel.result), parts=repeats)
+
+
+def _of_sum(w: Writer, kernel: Kernel) -> tuple[Repeats, ...]:
+    """The channels of a sum whose rows repeat."""
+    operands = list(kernel.operands())
+    if kernel.name != op.ADD or len(operands) != 2 or any(v.dtype != "real" for v in operands):
+        return ()
+    a, b = (w.place(v) for v in operands)
+    if a.sizes != b.sizes or a.grid is b.grid is None:
+        return ()
+    return added_up(w, a, b)
 
 
 def _each(

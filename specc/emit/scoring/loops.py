@@ -6,7 +6,7 @@ from typing import Any
 
 from specc.emit.c import function_text
 from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.matrices import bias_of, multiply, whole
+from specc.emit.scoring.matrices import bias_of, times, whole
 from specc.emit.scoring.places import at_rows
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.emit.tile import forward_text
@@ -189,7 +189,7 @@ def _source(w: Writer, value: Any, grid: Grid) -> Place:
     place, biased = w.dense(x), bias is not None
     out = sum(p.width for p in matrix.products)
     name, count = w.scratch(f"{w.count(place.grid)} * {out}"), w.count(place.grid)
-    multiply(w, count, place.pointer, matrix.width, matrix.products, name, out, bias=biased, add=False)
+    times(w, count, place, matrix.products, name, out, bias=biased, add=False)
     found = Place(name, (out,), place.grid)
     return at_rows(w, found, w.layout.grid(rows[0]), grid) if rows else found
 

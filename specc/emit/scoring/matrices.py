@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from specc.emit.scoring.function import Place, Writer
-from specc.emit.scoring.rows import Grid
+from specc.emit.scoring.function import Place, Repeats, Writer
+from specc.emit.scoring.repeats import texts
 from specc.lower.program import Matrix
 from specc.ops.products import Columns, Product, together
 
@@ -25,10 +25,12 @@ def multiply(
     *,
     bias: bool,
     add: bool,
+    repeats: Sequence[tuple[Repeats, str]] = (),
 ) -> None:
     """y = (or +=) x times the matrices of some products, each beside the one before.
 
-    Of many rows they are one product with all matrices in one, which are put together before.
+    Of many rows they are one product with all matrices in one, which are put together before. repeats: the
+    channels whose rows repeat.
     """
     parts, column = [], 0
     for one in products:
@@ -41,13 +43,14 @@ def multiply(
         column += one.width
     several = len(parts) > 1 and not w.before
     if several:
-        _at_once(w, n, x, ldx, products, y, ldy, parts, bias=bias, add=add)
+        _at_once(w, n, x, ldx, products, y, ldy, parts, repeats, bias=bias, add=add)
     with w.block("else") if several else nullcontext():
         for out, width, column, begin, matrix, stride, known in parts:
             into = f"{y} + {column}" if column else y
             of = f"{x} + {begin}" if begin else x
             strides, over = f"{stride}, 1", int(add or begin > 0)
-            w.multiply(n, width, out, of, ldx, matrix, strides, known, into, ldy, over)
+            own = () if several else [_initialiser(*part) for part in repeats]
+            w.multiply(n, width, out, of, ldx, matrix, strides, known, into, ldy, over, own)
 
 
 def times(
@@ -61,70 +64,14 @@ def times(
     bias: bool,
     add: bool,
 ) -> None:
-    """As `multiply`, of a value whose rows lie one after another. Columns that repeat rows are multiplied
-    once for each row that there is, where these are at most half of all."""
-    counts = dict.fromkeys(w.count(part.of) for _, part in x.parts)
-    if not counts or w.before:
-        multiply(w, n, x.pointer, x.sizes[-1], products, y, ldy, bias=bias, add=add)
-        return
-    for one in products:  # or one branch would not know what the other one says
-        for block in together(one.blocks):
-            block_of(w, one, block)
-        if bias and one.bias:
-            w.weight(one.bias)
-    with w.block(f"if ({' && '.join(f'2 * {count} <= {n}' for count in counts)})"):
-        column = 0
-        for one in products:
-            into = f"{y} + {column}" if column else y
-            _once_a_row(w, n, x, one, into, ldy, bias=bias, add=add)
-            column += one.width
-    with w.block("else"):
-        multiply(w, n, x.pointer, x.sizes[-1], products, y, ldy, bias=bias, add=add)
+    """As `multiply`, of a value whose rows lie one after another. Rows that repeat are multiplied once, where
+    the batch has few of them."""
+    repeats = [] if w.before else texts(w, x.parts)
+    multiply(w, n, x.pointer, x.sizes[-1], products, y, ldy, bias=bias, add=add, repeats=repeats)
 
 
-def _once_a_row(
-    w: Writer, n: str, x: Place, product: Product, y: str, ldy: int, *, bias: bool, add: bool
-) -> None:
-    """One of the products of a value, some of whose columns repeat rows."""
-    out, known = product.width, w.weight(product.bias) if bias and product.bias else "0"
-    # By how the rows are repeated, their products.
-    found: dict[tuple[Grid | None, str], str] = {}
-    others, begin = list[tuple[int, int, str, int]](), 0
-    for block in together(product.blocks):
-        end = begin + block[0].stop - block[0].start
-        matrix, stride = block_of(w, product, block)
-        at = begin
-        for start, part in [*x.parts, (end, None)]:
-            first, last = max(start, begin), min(start + (part.size if part is not None else 0), end)
-            if part is not None and first >= last:
-                continue
-            if at < first:
-                others.append((at, first - at, f"{matrix} + {at - begin}", stride))
-            if part is not None:
-                key, many = (part.of, part.index), w.count(part.of)
-                own = key in found
-                if not own:
-                    found[key] = w.name("t")
-                    w.say(f"REALS({found[key]}, {many} * {out});")
-                of, columns = f"{part.pointer} + {first - start}", f"{matrix} + {first - begin}"
-                first_bias, strides = "0" if own else known, f"{stride}, 1"
-                w.multiply(
-                    many, last - first, out, of, part.size, columns, strides, first_bias, found[key], out,
-                    int(own),
-                )  # fmt: skip
-                known = "0"
-            at = last
-        begin = end
-    with w.block(f"for (int64_t i = 0; i < {n}; i++)"):
-        for number, ((_, index), name) in enumerate(found.items()):
-            w.say(f"const real *t{number} = {name} + (int64_t){index}[i] * {out};")
-        terms = " + ".join(f"t{number}[c]" for number in range(len(found)))
-        sign = "+=" if add else "="
-        w.say(f"real *o = {y} + i * {ldy};")
-        w.say(f"LANES for (int64_t c = 0; c < {out}; c++) o[c] {sign} {terms};")
-    for at, width, matrix, stride in others:
-        of, far = f"{x.pointer} + {at}", x.sizes[-1]
-        w.multiply(n, width, out, of, far, matrix, f"{stride}, 1", known, y, ldy, 1)
+def _initialiser(part: Repeats, text: str) -> str:
+    return f"{text}, {part.start}, {part.width}"
 
 
 def _at_once(
@@ -136,6 +83,7 @@ def _at_once(
     y: str,
     ldy: int,
     parts: Sequence[tuple[int, int, int, int, str, int, str]],
+    repeats: Sequence[tuple[Repeats, str]],
     *,
     bias: bool,
     add: bool,
@@ -153,7 +101,8 @@ def _at_once(
             if biases != "0" and not begin:
                 given = f"memcpy({biases} + {row}, {known}" if known != "0" else f"memset({biases} + {row}, 0"
                 w.say(f"{given}, {rows} * sizeof(real));")
-        w.multiply(n, width, out, x, ldx, name, f"{width}, 1", biases, y, ldy, int(add))
+        own = [_initialiser(*part) for part in repeats]
+        w.multiply(n, width, out, x, ldx, name, f"{width}, 1", biases, y, ldy, int(add), own)
 
 
 def block_of(w: Writer, product: Product, block: tuple[Columns, ...]) -> tuple[str, int]:

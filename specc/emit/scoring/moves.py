@@ -9,6 +9,7 @@ from math import prod
 from specc.emit.c import broadcast, offset
 from specc.emit.scoring.function import Place, Writer
 from specc.emit.scoring.places import each_row, result_of, row_at
+from specc.emit.scoring.repeats import side_by_side
 from specc.emit.scoring.rows import Grid, NotInC
 from specc.lower.program import Kernel, Value
 from specc.ops import op
@@ -113,7 +114,7 @@ def beside(w: Writer, kernel: Kernel, places: list[Place]) -> None:
     dims = broadcast([p.sizes[:-1] for p in places]) if len(places[0].sizes) > 1 else ()
     result = result_of(w, kernel, (*dims, width))
     if not dims and w.tile is None:
-        w.places[kernel.result] = replace(result, parts=_repeated(places))
+        w.places[kernel.result] = replace(result, parts=side_by_side(w, places))
     with w.block(each_row(w, result)):
         w.say(f"real *y = {result.row()};")
         at = 0
@@ -130,15 +131,6 @@ def beside(w: Writer, kernel: Kernel, places: list[Place]) -> None:
             else:
                 w.say(f"memcpy(y + {at}, {p.row()}, {own} * sizeof(real));")
             at += own
-
-
-def _repeated(places: list[Place]) -> tuple[tuple[int, Place], ...]:
-    """The values that repeat rows, of some that are put side by side, each with its first column."""
-    found, at = list[tuple[int, Place]](), 0
-    for p in places:
-        found += [(at, p)] if p.of is not None else [(at + start, part) for start, part in p.parts]
-        at += p.size
-    return tuple(found)
 
 
 def cat(w: Writer, kernel: Kernel, number: int) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from specc.emit.c import number_text
-from specc.emit.scoring.function import Place, Writer
+from specc.emit.scoring.function import Place, Repeats, Writer
 from specc.emit.scoring.places import each_row, result_of
-from specc.emit.scoring.rows import NotInC
+from specc.emit.scoring.rows import Grid, NotInC
 from specc.lower.program import Field, Kernel, Position
 
 
@@ -60,8 +61,20 @@ def lookup(w: Writer, kernel: Kernel, number: int) -> None:
     for value, parts in zip(kernel.results, kernel.args, strict=True):
         assert value is not None
         result, at = w.new(value, (value.width,), w.grid(value)), 0
+        found = list[Repeats]()
         for part in parts:
+            if len(part) == 2:
+                found.append(_repeats(w, result.grid, part[0], part[1], at))
             at = looked_up(w, result, at, part)
+        w.places[value] = replace(result, parts=tuple(found))
+
+
+def _repeats(w: Writer, grid: Grid | None, table: Any, field: Field, at: int) -> Repeats:
+    """The rows of a table at a field's ids, as channels from `at` on."""
+    assert grid is not None
+    pointer, rows = w.table(table.path)
+    width, ids = w.shape(table.path)[1], w.ids(field, grid, table.path)
+    return Repeats(at, width, pointer, width, ids, w.count(grid), looked_up=rows)
 
 
 def embed(w: Writer, kernel: Kernel, number: int) -> None:
@@ -74,8 +87,9 @@ def embed(w: Writer, kernel: Kernel, number: int) -> None:
     else:
         assert grid is not None
         pointer, _ = w.table(table.path)
-        place = Place(pointer, (kernel.result.width,), grid, w.ids(field, grid, table.path))
-        w.places[kernel.result] = place
+        parts = () if w.tile is not None else (_repeats(w, grid, table, field, 0),)
+        ids = w.ids(field, grid, table.path)
+        w.places[kernel.result] = Place(pointer, (kernel.result.width,), grid, ids, parts=parts)
 
 
 def learned(w: Writer, kernel: Kernel, number: int) -> None:
@@ -89,8 +103,10 @@ def along(w: Writer, kernel: Kernel, number: int) -> None:
     weight, position, *more = kernel.args
     if more or not isinstance(position, Position):
         raise NotInC("a parameter of several ragged axes")
-    shape, grid = w.shape(weight.path), w.layout.grid(position.rows)
-    w.places[kernel.result] = Place(w.weight(weight.path), shape[1:], grid, w.position(position))
+    shape, grid, index = w.shape(weight.path), w.layout.grid(position.rows), w.position(position)
+    pointer = w.weight(weight.path)
+    parts = [Repeats(0, shape[1], pointer, shape[1], index, str(shape[0]))] if len(shape) == 2 else []
+    w.places[kernel.result] = Place(pointer, shape[1:], grid, index, parts=tuple(parts))
 
 
 def zeros(w: Writer, kernel: Kernel, number: int) -> None:

@@ -1,0 +1,92 @@
+"""The part of the kit that multiplies rows that repeat once each, and adds their products where they are."""
+
+from __future__ import annotations
+
+REPEATS = """\
+/* Of a value, `width` channels from `start` on. Row i of the value is there row at[i] of x [n, ...], whose
+   rows are `lx` apart; row 0 where `at` is null. Several with the same channels are added up. */
+typedef struct { const real *x; int64_t lx; const int32_t *at; int64_t n, start, width; } repeats;
+#define MOST_REPEATS 32
+
+/* Of fewer ids to find the distinct ones takes longer than it saves. To read a product and to add it takes as
+   long as so many multiplications, if it is in the nearest caches or not. */
+#define LEAST_IDS 64
+#define NEAR 8
+#define FAR 32
+
+/* The distinct rows of a table that n ids name, and of each id which of them it is, if these are at most half
+   as many as the ids; else `found` has n rows. Where a table is large finding them would take too long. */
+KIT int few_(memory *m, int64_t n, const int32_t *ids, int64_t rows, int64_t w, const real *table,
+             repeats *found)
+{
+    *found = (repeats){table, w, 0, n, 0, w};
+    if (n < LEAST_IDS || rows > 16 * n) return 0;
+    INTS(place, rows);
+    INTS(at, n);
+    int32_t many = 0;
+    memset(place, 0, rows * sizeof(int32_t));
+    for (int64_t i = 0; i < n; i++) {
+        if (!place[ids[i]]) {
+            place[ids[i]] = ++many;
+            if (2 * (int64_t)many > n) return 0;
+        }
+        at[i] = place[ids[i]] - 1;
+    }
+    REALS(own, many * w);
+    for (int64_t id = 0; id < rows; id++)
+        if (place[id]) memcpy(own + (place[id] - 1) * w, table + id * w, w * sizeof(real));
+    found->x = own, found->at = at, found->n = many;
+    return 0;
+}
+
+/* As `multiply_`. Channels whose rows repeat are multiplied once for each row that there is, where this is
+   less work than to add the products up: r [count], by their channels in order. p: count + 1 panels. */
+KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const real *x, int64_t lx,
+                const real *w, int64_t sj, int64_t sc, const real *bias, real *y, int64_t ly, int add,
+                int64_t count, const repeats *r)
+{
+    real *product[MOST_REPEATS];
+    const repeats *of[MOST_REPEATS];
+    int64_t terms = 0, runs = 0, done = 0, from[MOST_REPEATS + 1], to[MOST_REPEATS + 1];
+    for (int64_t g = 0, next; g < count; g = next) {
+        int64_t rows = 0, cost = 0;
+        for (next = g; next < count && r[next].start == r[g].start; next++) {
+            rows += r[next].n;
+            cost += n * (r[next].n * m > 1 << 18 ? FAR : NEAR);
+        }
+        if (2 * rows > n || (n - rows) * r[g].width < cost) continue;
+        if (done < r[g].start) from[runs] = done, to[runs++] = r[g].start;
+        done = r[g].start + r[g].width;
+        panels own = {0};
+        for (int64_t t = g; t < next; t++) {
+            int64_t s = 0;
+            while (s < terms && (of[s]->at != r[t].at || of[s]->n != r[t].n)) s++;
+            const int more = s < terms;
+            if (!more) {
+                if (!(product[terms] = take_(a, r[t].n * m, sizeof(real)))) return 2;
+                of[terms++] = r + t;
+            }
+            if (multiply_(a, &own, r[t].n, r[g].width, m, r[t].x, r[t].lx, w + r[g].start * sc, sj, sc,
+                          more || s ? 0 : bias, product[s], m, more)) return 2;
+        }
+    }
+    if (!terms) return multiply_(a, p, n, k, m, x, lx, w, sj, sc, bias, y, ly, add);
+    if (done < k) from[runs] = done, to[runs++] = k;
+    /* Rows are quicker copied one by one than read panel by panel. So many stay in the cache from one product
+       to the next; threads of BLAS want all. */
+    const int64_t most = threads_ && threads_() > 1 ? n : ROWS_;
+    for (int64_t i = 0; i < n; i += most, x += most * lx, y += most * ly) {
+        const int64_t rows = n - i < most ? n - i : most;
+        for (int64_t j = 0; j < rows; j++)
+            for (int64_t s = 0; s < terms; s++) {
+                const real *z = product[s] + (of[s]->at ? of[s]->at[i + j] : 0) * m;
+                if (add || s) LANES for (int64_t c = 0; c < m; c++) y[j * ly + c] += z[c];
+                else memcpy(y + j * ly, z, m * sizeof(real));
+            }
+        for (int64_t d = 0; d < runs; d++)
+            if (multiply_(a, p + d, rows, to[d] - from[d], m, x + from[d], lx, w + from[d] * sc, sj, sc, 0, y,
+                          ly, 1)) return 2;
+    }
+    return 0;
+}
+"""
