@@ -30,9 +30,10 @@ class Choice:
         )
 
 
-# Below that to call a kernel, and to compile it once, takes longer than it saves.
-ATTENTION_IN_C = Choice("in C", 2**17, "the keys", "in torch, over sequences of like length")
-# Of every position: torch has some calls for each block of sequences of like length.
+# Of a batch of 32 histories torch has some calls for each block of sequences of like length, or for each
+# step, which take longer than what they compute. Smaller ones come one at a time: of these to compile a
+# kernel once takes longer than it saves.
+ATTENTION_IN_C = Choice("in C", 2**14, "the keys", "in torch, over sequences of like length")
 SELF_ATTENTION_IN_C = Choice("in C", 2**14, "the keys", "in torch, over sequences of like length")
 # A matrix for each of the other factor's rows, which is in the way where it is larger than a core's cache.
 PAIRED_IN_C = Choice("in C, a matrix a segment", 2**14, "the rows", "in torch, a few rows at a time")
@@ -42,7 +43,7 @@ PAIRS_IN_C = Choice("in C", 2**14, "the products of all pairs", "in torch")
 ATTENTION_BY_REQUEST = Choice(
     "of the history once a request", 4, "requests", "of each candidate's sequence", of="candidates each"
 )
-STEPS_IN_C = Choice("in C", 2**17, "the values of its steps", "in torch")
+STEPS_IN_C = Choice("in C", 2**14, "the values of its steps", "in torch")
 
 # What is computed of a request's candidates grows with how many they are. In pieces of this size (in single
 # precision 8 megabytes) calling torch takes next to no time, and some values of a piece are in the cache.
