@@ -63,3 +63,17 @@ _TILE = 2**18
 def tile_rows(numbers: int) -> int:
     """How many rows a tile has. numbers: how many a row has where it has most."""
     return max(_TILE // max(numbers, 1), 1)
+
+
+# Numbers of the values that a block of rows has in a chain: in single precision half a megabyte, so that they
+# stay in a core's cache beside what they are multiplied by.
+_BLOCK = 2**17
+# As many rows as the kit multiplies at a time.
+_ROWS = 96
+# Numbers of all matrices of a chain, which each of its blocks reads: less than a megabyte.
+MATRICES_OF_A_BLOCK = 3 * 2**16
+
+
+def block_rows(numbers: int) -> int:
+    """How many rows at most go through a chain together. numbers: of a row, of all values."""
+    return max(_BLOCK // max(numbers, 1) // _ROWS, 1) * _ROWS

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, rankings, readings, reads_of
 from specc.ir.inputs import fields_for, labels_read
 from specc.lower import tile
+from specc.lower.blocks import blocks_of
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
 from specc.lower.operations import lowered
@@ -31,6 +32,8 @@ def lower(graph: Graph) -> Program:
     hold(program)
     program.parts = parts_of(graph, program.shared, program.forward)
     tile.choose(program)
+    for part in (program.parts.request, program.parts.candidate):
+        part.blocks = blocks_of(part, graph.weights)
     return program
 
 

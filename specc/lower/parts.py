@@ -57,7 +57,7 @@ class _Split:
                 early.append(kernel)
         late = _needed(late, self.forward.results)
         there = {r for k in late for r in k.results if r is not None}
-        asked = [x for k in late for x in _reads(k)] + self.forward.results
+        asked = [x for k in late for x in read_by(k)] + self.forward.results
         state = [x for x in dict.fromkeys(asked) if x not in there and x.dtype != "number"]
         order = {r: n for n, k in enumerate(early) for r in k.results if r is not None}
         state.sort(key=order.__getitem__)
@@ -86,10 +86,10 @@ class _Split:
         return found
 
     def _is_late(self, kernel: Kernel) -> bool:
-        return any(x in self.late for x in _reads(kernel)) or self._of_candidates(_everything(kernel))
+        return any(x in self.late for x in read_by(kernel)) or self._of_candidates(_everything(kernel))
 
     def _is_free(self, kernel: Kernel) -> bool:
-        reads = all(x in self.free or x.dtype == "number" for x in _reads(kernel))
+        reads = all(x in self.free or x.dtype == "number" for x in read_by(kernel))
         return reads and not any(isinstance(x, Field | Rows | Position) for x in _everything(kernel))
 
     def _of_candidates(self, args: Any) -> bool:
@@ -139,12 +139,12 @@ def _everything(kernel: Kernel) -> list[Any]:
     return found
 
 
-def _reads(kernel: Kernel) -> Iterator[Value]:
+def read_by(kernel: Kernel) -> Iterator[Value]:
     """The values that a kernel reads, and what functions that it calls read of those around them."""
     yield from kernel.operands()
     for inner in kernel.functions():
         own = {*inner.parameters, *(r for k in inner.kernels for r in k.results if r is not None)}
-        read = [x for k in inner.kernels for x in _reads(k)] + inner.results
+        read = [x for k in inner.kernels for x in read_by(k)] + inner.results
         yield from (x for x in read if x not in own)
 
 
@@ -159,7 +159,7 @@ def _needed(kernels: Sequence[Kernel], results: Sequence[Value]) -> list[Kernel]
             args, made = (tuple(these[n] for n in some) for these in (kernel.args, kernel.results))
             kernel = replace(kernel, args=args, results=made)
         found.append(kernel)
-        wanted.update(_reads(kernel))
+        wanted.update(read_by(kernel))
     return found[::-1]
 
 

@@ -82,7 +82,12 @@ class _Printer:
     def part(self, function: Function) -> None:
         """What a function takes and gives, and which kernels it has; they stand in full above."""
         takes = ", ".join(map(self._arg, function.parameters))
-        calls = [k.name for k in function.kernels]
+        calls = [
+            f"[{', '.join(k.name for k in b.kernels)}] {b.most} rows of {rows_text(b.rows)} at a time"
+            if b.rows is not None
+            else b.kernels[0].name
+            for b in function.blocks
+        ]
         gives = ", ".join(map(self._arg, function.results))
         self.lines += ["", f"{function.names[0]}({takes})", f"  {', '.join(calls)}", f"  return {gives}"]
 

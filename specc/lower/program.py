@@ -209,11 +209,23 @@ def _flat(args: Any) -> Iterator[Any]:
                 yield from (ranking.value for ranking in rows.ranked)
 
 
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Kernels of scoring in C. rows: of a chain, `most` of these rows at a time go through all of its
+    kernels; None for one kernel by itself. results: of a chain, the values by row that others read."""
+
+    kernels: list[Kernel]
+    rows: Domain | None = None
+    results: list[Value] = field(default_factory=list)
+    most: int = 0
+
+
 @dataclass(eq=False)
 class Function:
     """names: names for it, the best first. groups: parameters that are tuples of values, by name. results:
     with `keys` they are a dictionary; returned: the same as nested tuples, if they are not flat. closed:
-    whether it reads nothing of the function around it."""
+    whether it reads nothing of the function around it. blocks: of a part of predictions, its kernels as
+    scoring in C computes them."""
 
     names: tuple[str, ...]
     kernels: list[Kernel] = field(default_factory=list)
@@ -224,6 +236,7 @@ class Function:
     closed: bool = False
     groups: dict[str, list[Value]] = field(default_factory=dict)
     returned: tuple[Any, ...] | None = None
+    blocks: list[Block] = field(default_factory=list)
 
 
 @dataclass(eq=False)

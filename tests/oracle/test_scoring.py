@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from specc.driver import load_source
+from specc.lower import choices
 from specc.report import Report
 from specc.source import Source
 from specc.testing import random_batch
@@ -38,6 +39,12 @@ def quickly_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without optimisation the same C is built in a fraction of the time."""
     monkeypatch.setattr(build, "_FLAGS", ("-O0", "-fPIC", "-shared"))
     monkeypatch.setattr(build, "_tuned", list)
+
+
+@pytest.fixture
+def in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows at a time go through a chain, so that small batches have several blocks."""
+    monkeypatch.setattr(choices, "block_rows", lambda numbers: 4)
 
 
 def batches(model: Model) -> Iterator[Batch]:
@@ -71,11 +78,13 @@ def held(model: Model) -> None:
                 torch.testing.assert_close(scores, wanted, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.usefixtures("in_small_blocks")
 @pytest.mark.parametrize("name", CHOSEN)
 def test_a_construct(name: str) -> None:
     held(compiled(construct(name), "default"))
 
 
+@pytest.mark.usefixtures("in_small_blocks")
 @pytest.mark.parametrize("name", SEVEN)
 def test_a_shipped_spec(name: str) -> None:
     held(compiled(small(name, {}), "default"))
@@ -97,6 +106,7 @@ def alike_of_many(model: Model) -> None:
         torch.testing.assert_close(found, model(batch), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.usefixtures("in_small_blocks")
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_a_random_program(text: str) -> None:

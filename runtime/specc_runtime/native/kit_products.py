@@ -167,4 +167,13 @@ KIT int multiply_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const r
     by_panels_(n, k, m, x, lx, p->x, bias, y, ly, add);
     return 0;
 }
+
+/* How many of n rows go through a chain together: at most `most`, about as many each time; all of them where
+   BLAS has several threads. */
+KIT int64_t at_once_(int64_t n, int64_t most)
+{
+    if (n <= most || (blas_ && threads_ && threads_() > 1)) return n > 0 ? n : 1;
+    const int64_t blocks = (n + most - 1) / most, rows = (n + blocks - 1) / blocks;
+    return (rows + 5) / 6 * 6;
+}
 """

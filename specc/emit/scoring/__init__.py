@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 
 from specc.emit.function import Unit
-from specc.emit.scoring.function import Entry, part
+from specc.emit.scoring.entry import Entry
+from specc.emit.scoring.function import part
 from specc.emit.scoring.kernels import print_kernel
 from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Program
@@ -25,8 +26,8 @@ def scoring_text(program: Program, unit: Unit) -> str:
         return ""
     early, late, entry = parts.request, parts.candidate, Entry()
     try:
-        request, state = part(unit, entry, print_kernel, _REQUEST, early.kernels, early.results, {})
-        candidate, results = part(unit, entry, print_kernel, _CANDIDATE, late.kernels, late.results, state)
+        request, state = part(unit, entry, print_kernel, _REQUEST, early.blocks, early.results, {})
+        candidate, results = part(unit, entry, print_kernel, _CANDIDATE, late.blocks, late.results, state)
     except NotInC:
         return ""
     about = {

@@ -17,9 +17,10 @@ from typing import Any
 
 from specc import frozen
 from specc.emit.function import Unit
+from specc.emit.scoring.entry import Entry
 from specc.emit.scoring.rows import Grid, Layout
 from specc.ir.graph import Graph
-from specc.lower.program import Field, Kernel, Position, Value, walk
+from specc.lower.program import Block, Field, Kernel, Position, Value, walk
 
 
 @frozen.dataclass(frozen=True)
@@ -69,29 +70,6 @@ Printer = Callable[["Writer", Kernel, int], None]
 """Writes a kernel, given its place among those of its function."""
 
 
-class Entry:
-    """What a model's functions are given, in order: for each its kind and its name. used: by function, which
-    of them it reads. helpers: texts that the functions need before them, in order."""
-
-    def __init__(self) -> None:
-        self.helpers: dict[str, None] = {}
-        self.entries: list[list[Any]] = []
-        self.used: dict[str, set[int]] = {}
-        self._at: dict[tuple[Any, ...], tuple[int, int]] = {}
-        self._slots = 1  # after the number of requests
-
-    def slot(self, function: str, kind: str, *name: Any, slots: int = 2) -> int:
-        """The first slot of something that a function is given."""
-        key = (kind, *name)
-        if key not in self._at:
-            self._at[key] = len(self.entries), self._slots
-            self.entries.append([kind, *name])
-            self._slots += slots
-        number, slot = self._at[key]
-        self.used.setdefault(function, set()).add(number)
-        return slot
-
-
 class Writer:
     """Writes one function. graph: of which the weights' shapes are read."""
 
@@ -100,6 +78,11 @@ class Writer:
         self.prefix = prefix
         self.print_kernel = print_kernel
         self.tile: Grid | None = None
+        # In a block of rows: the rows that it is of, which values others read, and where those are.
+        self.block_of: Grid | None = None
+        self._read: set[Value] = set()
+        self._whole: dict[str, Place] = {}
+        self._after: list[str] = []
         self.graph: Graph = unit.graph
         self.lines: list[str] = []
         self.indent = 1
@@ -142,6 +125,16 @@ class Writer:
         before, self.before = self.before, []
         yield
         self.before = before
+        self.lines, self.indent = lines, indent
+
+    @contextmanager
+    def after(self) -> Iterator[None]:
+        """Lines behind the last block of rows."""
+        if self.block_of is None:
+            yield
+            return
+        lines, indent, self.lines, self.indent = self.lines, self.indent, self._after, 1
+        yield
         self.lines, self.indent = lines, indent
 
     @contextmanager
@@ -255,6 +248,11 @@ class Writer:
 
     def new(self, value: Value, sizes: Sequence[int], grid: Grid | None) -> Place:
         """A place for a value that has rows."""
+        if self.block_of is not None and grid == self.tile and value in self._read:
+            whole = self.new(value, sizes, self.block_of)
+            part = self.places[value] = self._shifted(whole)
+            self._whole[part.pointer] = whole
+            return part
         grid = grid if grid is not None else _ONE
         size = prod(sizes)
         free = self._free.get(grid, [])
@@ -274,7 +272,7 @@ class Writer:
     def over(self, value: Value, x: Value, place: int) -> bool:
         """Put a value in the place of an operand, if nothing else is there or reads it."""
         own = self.places.get(x)
-        if own is None or own.index or own.pointer not in self._buffers:
+        if own is None or own.index or own.pointer not in self._buffers or value in self._read:
             return False
         others = (v for v, p in self.places.items() if own.pointer in _pointers(p))
         if any(self._last.get(v, -1) > place for v in others):
@@ -316,19 +314,69 @@ class Writer:
             self.say(f"memcpy({name} + i * {place.size}, {place.row()}, {place.size} * sizeof(real));")
         return Place(name, place.sizes, grid)
 
-    def run(self, kernels: Iterable[Kernel], ends: Sequence[Value]) -> None:
+    def run(self, blocks: Iterable[Block], ends: Sequence[Value]) -> None:
         """Write kernels in order. ends: values that are read after all of them."""
-        kernels = list(kernels)
+        blocks = list(blocks)
+        kernels = [kernel for block in blocks for kernel in block.kernels]
         self._last |= {v: n for n, k in enumerate(kernels) for v in _reads(k)}
         self._last |= dict.fromkeys(ends, len(kernels))
-        for number, kernel in enumerate(kernels):
-            self.print_kernel(self, kernel, number)
-            self._release(number)
+        number = 0
+        for block in blocks:
+            if block.rows is None:
+                self.print_kernel(self, block.kernels[0], number)
+            else:
+                self._by_block(block, self.layout.grid(block.rows), number)
+            number += len(block.kernels)
+            self._release(number - 1)
 
-    def _release(self, done: int) -> None:
-        """Let what nothing reads any more be used again."""
+    def _by_block(self, block: Block, grid: Grid, number: int) -> None:
+        """Write kernels that some rows at a time go through."""
+        tile = Grid((), int(self.name("")))
+        at, many, room, count = (f"{x}{tile.tile}" for x in ("begin", "tile", "room", "count"))
+        self.prepare(f"const int64_t {count} = {self.count(grid)}, {room} = at_once_({count}, {block.most});")
+        self.block_of, self.tile, self._read = grid, tile, set(block.results)
+        outside = {x: self.places[x] for k in block.kernels for x in _reads(k) if x in self.places}
+        for x, place in outside.items():
+            if x.shape.domain == block.rows:
+                self.places[x] = self._shifted(place)
+        with self.loop(), self.block(f"for (int64_t {at} = 0; {at} < {count}; {at} += {room})"):
+            self.say(f"const int64_t {many} = {count} - {at} < {room} ? {count} - {at} : {room};")
+            for n, kernel in enumerate(block.kernels, number):
+                self.print_kernel(self, kernel, n)
+                self._release(n, tile)
+        self.block_of, self.tile, self._read = None, None, set()
+        self.lines += self._after
+        self._after = []
+        self.places |= outside
+        for x in (r for k in block.kernels for r in k.results if r is not None):
+            own = self.places[x]
+            if own.pointer in self._whole:
+                self.places[x] = replace(self._whole[own.pointer], sizes=own.sizes)
+
+    def _shifted(self, place: Place) -> Place:
+        """The rows of a place that are a block's."""
+        if place.grid is None or self.tile is None:
+            return place
+        if place.index:
+            return Place(place.pointer, place.sizes, self.tile, self.at_block(place.index))
+        return Place(f"({place.pointer} + begin{self.tile.tile} * {place.size})", place.sizes, self.tile)
+
+    def at_block(self, index: str) -> str:
+        """An array that has a number for each row, from the first one of the block on."""
+        if self.block_of is None or self.tile is None:
+            return index
+        return f"({index} + begin{self.tile.tile})"
+
+    def here(self, grid: Grid) -> Grid:
+        """The rows of some that are computed now: those of the block, inside of one."""
+        return self.tile if self.block_of is not None and self.tile is not None else grid
+
+    def _release(self, done: int, only: Grid | None = None) -> None:
+        """Let what nothing reads any more be used again. only: of these rows."""
         live = {x for v, p in self.places.items() if self._last.get(v, -1) > done for x in _pointers(p)}
         for name, (grid, size) in list(self._buffers.items()):
+            if only is not None and grid != only:
+                continue
             free = self._free.setdefault(grid, [])
             if name not in live and (size, name) not in free and not self._copied(name):
                 free.append((size, name))
@@ -367,7 +415,7 @@ def part(
     entry: Entry,
     print_kernel: Printer,
     name: str,
-    kernels: Sequence[Kernel],
+    blocks: Sequence[Block],
     results: Sequence[Value],
     state: Mapping[Value, tuple[int, ...]],
 ) -> tuple[str, dict[Value, tuple[int, ...]]]:
@@ -379,7 +427,7 @@ def part(
         w.say(f"const real *state{number} = state[{number}].x;")
         w.places[value] = Place(f"state{number}", sizes, grid)
         w.check(f"state[{number}].n != {w.count(grid)}")
-    w.run(kernels, results)
+    w.run(blocks, results)
     for number, value in enumerate(results):
         grid = w.grid(value)
         place = w.dense(value) if grid is None else w.at(value, grid)

@@ -119,8 +119,8 @@ def _segment(w: Writer, kernel: Kernel, name: str) -> None:
     x, rows, axis = kernel.args
     place, grid = w.place(x), w.layout.grid(rows)
     to = w.layout.grid(rows.domain.without(axis))
-    ids = w.layout.index(grid, to)
-    size, count, many = place.size, w.layout.count(grid), w.layout.count(to)
+    ids = w.at_block(w.layout.index(grid, to))
+    size, count, many = place.size, w.count(w.here(grid)), w.layout.count(to)
     if name == "softmax":
         result = w.new(kernel.result, place.sizes, grid)
         top, total = (w.scratch(f"{many} * {size}") for _ in range(2))
@@ -141,8 +141,8 @@ def _segment(w: Writer, kernel: Kernel, name: str) -> None:
             w.say(f"for (int64_t c = 0; c < {size}; c++) y[c] /= t[c];")
         return
     result = w.new(kernel.result, place.sizes, to)
+    w.prepare(f"memset({result.pointer}, 0, {many} * {size} * sizeof(real));")
     if name in ("sum", "mean"):
-        w.say(f"memset({result.pointer}, 0, {many} * {size} * sizeof(real));")
         with w.block(f"for (int64_t i = 0; i < {count}; i++)"):
             w.say(f"const real *x = {place.row()};")
             w.say(f"real *y = {result.pointer} + (int64_t){ids}[i] * {size};")
@@ -150,8 +150,7 @@ def _segment(w: Writer, kernel: Kernel, name: str) -> None:
     else:
         sign = ">" if name == "max" else "<"
         seen = w.scratch(many)
-        w.say(f"memset({result.pointer}, 0, {many} * {size} * sizeof(real));")
-        w.say(f"memset({seen}, 0, {many} * sizeof(real));")
+        w.prepare(f"memset({seen}, 0, {many} * sizeof(real));")
         with w.block(f"for (int64_t i = 0; i < {count}; i++)"):
             w.say(f"const real *x = {place.row()};")
             w.say(f"real *y = {result.pointer} + (int64_t){ids}[i] * {size};")
@@ -160,7 +159,7 @@ def _segment(w: Writer, kernel: Kernel, name: str) -> None:
             w.say(f"{seen}[{ids}[i]] = 1;")
     if name == "mean":
         lengths = w.layout.lengths_of(to, axis)
-        with w.block(each_row(w, result)):
+        with w.after(), w.block(each_row(w, result)):
             w.say(f"const real l = {lengths}[i] > 1 ? {lengths}[i] : 1;")
             w.say(f"for (int64_t c = 0; c < {size}; c++) {result.pointer}[i * {size} + c] /= l;")
 

@@ -41,7 +41,7 @@ def multiply(
             parts.append((one.width, width, column, begin, matrix, stride, known))
             begin, known = begin + width, "0"
         column += one.width
-    several = len(parts) > 1 and not w.before
+    several = len(parts) > 1 and (not w.before or w.block_of is not None)
     if several:
         _at_once(w, n, x, ldx, products, y, ldy, parts, repeats, bias=bias, add=add)
     with w.block("else") if several else nullcontext():
@@ -93,7 +93,8 @@ def _at_once(
     name, biases = w.scratch(out * width), "0"
     if bias and any(one.bias for one in products):
         biases = w.scratch(out)
-    with w.block(f"if ({n} > {_MANY})"):
+    many = n if w.block_of is None else w.count(w.block_of)
+    with w.prepared(), w.block(f"if ({many} > {_MANY})"):
         for rows, columns, row, begin, matrix, stride, known in parts:
             with w.block(f"for (int64_t j = 0; j < {rows}; j++)"):
                 into = f"{name} + ({row} + j) * {width} + {begin}"
@@ -101,6 +102,7 @@ def _at_once(
             if biases != "0" and not begin:
                 given = f"memcpy({biases} + {row}, {known}" if known != "0" else f"memset({biases} + {row}, 0"
                 w.say(f"{given}, {rows} * sizeof(real));")
+    with w.block(f"if ({many} > {_MANY})"):
         own = [_initialiser(*part) for part in repeats]
         w.multiply(n, width, out, x, ldx, name, f"{width}, 1", biases, y, ldy, int(add), own)
 

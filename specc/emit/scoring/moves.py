@@ -101,7 +101,8 @@ def append(w: Writer, kernel: Kernel, number: int) -> None:
     from_y = layout.named(layout.located(rows, grid_y, after))
     a, b = w.place(x), w.place(y)
     sizes = broadcast([a.sizes, b.sizes])
-    result = w.new(kernel.result, sizes, rows)
+    result = w.new(kernel.result, sizes, w.grid(kernel.result))
+    place, length, from_x, from_y = map(w.at_block, (place, length, from_x, from_y))
     with w.block(each_row(w, result)):
         w.say(f"const real *x = {row_at(a, f'{from_x}[i]')};")
         w.say(f"if ({place}[i] >= {length}[i]) x = {row_at(b, f'{from_y}[i]')};")

@@ -26,7 +26,7 @@ def at_rows(w: Writer, place: Place, at: Grid, grid: Grid) -> Place:
     index = w.layout.index(grid, at)
     if place.index:
         index = w.layout.named(f"picked_(m, {w.count(grid)}, {place.index}, {index})")
-    return Place(place.pointer, place.sizes, grid, index)
+    return Place(place.pointer, place.sizes, w.here(grid), w.at_block(index))
 
 
 def indexed(w: Writer, place: Place, grid: Grid) -> Place:

@@ -108,13 +108,13 @@ def weighted_sum(w: Writer, kernel: Kernel, number: int) -> None:
     place, share = w.place(x), w.place(weight)
     if of:
         place = at_rows(w, place, w.layout.grid(of[0]), grid)
-    ids, size = w.layout.index(grid, to), place.size
+    ids, size = w.at_block(w.layout.index(grid, to)), place.size
     result = w.new(kernel.result, place.sizes, to)
-    w.say(f"memset({result.pointer}, 0, {w.count(to)} * {size} * sizeof(real));")
+    w.prepare(f"memset({result.pointer}, 0, {w.count(to)} * {size} * sizeof(real));")
     inner = place.sizes[-1]
     outer = size // inner
     by = "p[j]" if share.size > 1 else "p[0]"
-    with w.block(f"for (int64_t i = 0; i < {w.count(grid)}; i++)"):
+    with w.block(f"for (int64_t i = 0; i < {w.count(w.here(grid))}; i++)"):
         w.say(f"const real *x = {place.row()}, *p = {share.row()};")
         w.say(f"real *y = {result.pointer} + (int64_t){ids}[i] * {size};")
         if outer > 1:

@@ -25,12 +25,13 @@ def input(w: Writer, kernel: Kernel, number: int) -> None:
 def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
     """Write one part of a value into its columns, from `at` on; where the next one begins."""
     table, field, *mode = part
-    assert result.grid is not None
+    grid = w.block_of or result.grid
+    assert grid is not None
     pointer, rows = w.table(table.path)
     width = w.shape(table.path)[1]
-    count = w.count(result.grid)
+    count = w.count(grid)
     if not mode:
-        ids = w.ids(field, result.grid, table.path)
+        ids = w.at_block(w.ids(field, grid, table.path))
         with w.block(each_row(w, result)):
             w.copy(f"{result.row()} + {at}", f"{pointer} + (int64_t){ids}[i] * {width}", width)
         return at + width
@@ -45,11 +46,12 @@ def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
         f"if ({begins}[{count}] != a[{slot + 1}]) return 1;",
         f"const float *share{ids} = (const float *)(intptr_t)a[{slot + 4}];",
     )
+    own = w.at_block(begins)
     with w.block(each_row(w, result)):
         w.say(f"real *y = {result.row()} + {at};")
-        w.say(f"const int64_t l = {begins}[i + 1] - {begins}[i];")
+        w.say(f"const int64_t l = {own}[i + 1] - {own}[i];")
         w.say(f"memset(y, 0, {width} * sizeof(real));")
-        with w.block(f"for (int64_t j = {begins}[i]; j < {begins}[i + 1]; j++)"):
+        with w.block(f"for (int64_t j = {own}[i]; j < {own}[i + 1]; j++)"):
             w.say(f"const real *x = {pointer} + (int64_t){ids}[j] * {width};")
             mean = "1 / (real)l" if mode[0] == "mean" else "1"
             w.say(f"const real by = share{ids} ? (real)share{ids}[j] : {mean};")
