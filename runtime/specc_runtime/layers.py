@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from specc_runtime import ranks, stale
+from specc_runtime import ops, ranks, stale
 from specc_runtime.devices import transfer
 from specc_runtime.ops.autocast import in_single
-from specc_runtime.ops.fields import embed
 from specc_runtime.starting import Init, Start, initialize
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import are_bare, fill_later
@@ -86,7 +85,7 @@ class Table(nn.Module):
 
     def embedding(self, ids: Tensor) -> Tensor:
         """Return rows at ids, int64 [n]: [n, width]."""
-        return embed(self.weight, ids)
+        return ops.embed(self.weight, ids)
 
     def whole(self) -> Tensor:
         """The weight, of which every row is up to date."""

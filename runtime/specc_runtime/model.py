@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from specc_runtime import ranks
+from specc_runtime import ops, ranks
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
@@ -25,13 +25,14 @@ from specc_runtime.fetched import Source
 from specc_runtime.layers import Table
 from specc_runtime.layout import CANDIDATE, Axis, Rows
 from specc_runtime.native.say import wanted
-from specc_runtime.native.scoring import Scoring
-from specc_runtime.ops import segment
 from specc_runtime.pieces import Widths
 from specc_runtime.record import SCORING
 from specc_runtime.tracing import untraced
 from specc_runtime.unfilled import held
 from specc_runtime.wrapped import wrapped
+
+if TYPE_CHECKING:
+    from specc_runtime.native.scoring import Scoring
 
 T = TypeVar("T")
 
@@ -128,6 +129,8 @@ class Model(nn.Module):
         """
         self._scoring = None
         if on and SCORING in self.files:
+            from specc_runtime.native.scoring import Scoring
+
             scoring = Scoring(self.files[SCORING])
             if wanted(self.home, self.dtype) and scoring.ready(self.dtype):
                 self._scoring = scoring
@@ -398,8 +401,8 @@ def request_loss(
         return (scores * 0.0).sum()
     share, known = labels.where(known, 0.0).unsqueeze(-1), known.unsqueeze(-1)
     owner = transfer(rows.index(rows.without(CANDIDATE)), scores.device)
-    total = segment.sum(share, rows, CANDIDATE)
-    each = -segment.log_softmax(scores.unsqueeze(-1), rows, CANDIDATE, known)
+    total = ops.segment.sum(share, rows, CANDIDATE)
+    each = -ops.segment.log_softmax(scores.unsqueeze(-1), rows, CANDIDATE, known)
     each = each * share / total.where(total > 0, 1.0).index_select(0, owner)
     if weight is not None:
         each = each * transfer(weight, each.device).unsqueeze(-1)

@@ -26,7 +26,8 @@ from specc.source import Source, Span
 from specc.types.axis import Type
 from specc_runtime import native as native_runtime
 from specc_runtime.layout import Axis, Layout
-from specc_runtime.ops.cell import Cell, recur
+from specc_runtime.ops.cell import recur
+from specc_runtime.ops.cells import Cell
 from specc_runtime.ops.recurrent import scan
 from specc_runtime.ops.steps_in_c import StepsInC
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from specc_runtime.layout import Axis, Layout
 from specc_runtime.ops import fields, segment
-from specc_runtime.ops.cell import ALL, BOTH, FINAL, NONE, Cell, Perhaps, Projected, Tensors, recur
+from specc_runtime.ops.cell import ALL, BOTH, FINAL, NONE, Projected, recur
+from specc_runtime.ops.cells import Cell, Perhaps, Tensors
 from specc_runtime.ops.fields import embed, lookup, repeated
 from specc_runtime.ops.recurrent import scan
 from specc_runtime.ops.slopes import tanh_

@@ -11,11 +11,28 @@ Promises: the values of torch, up to rounding. Without a C compiler, torch compu
 `AREC_NATIVE=0` in the environment switches the kernels off.
 """
 
-from specc_runtime.native.attention import attend
-from specc_runtime.native.build import loaded, offer
-from specc_runtime.native.say import wanted
-from specc_runtime.native.self_attention import attend_all
-from specc_runtime.native.sources import enter, functions
-from specc_runtime.native.used import used
+from typing import TYPE_CHECKING
+
+from specc_runtime.ondemand import names_of
+
+if TYPE_CHECKING:
+    from specc_runtime.native.attention import attend
+    from specc_runtime.native.build import loaded, offer
+    from specc_runtime.native.libraries import used
+    from specc_runtime.native.say import wanted
+    from specc_runtime.native.self_attention import attend_all
+    from specc_runtime.native.sources import enter, functions
 
 __all__ = ["attend", "attend_all", "enter", "functions", "loaded", "offer", "used", "wanted"]
+
+__getattr__ = names_of(
+    __name__,
+    {
+        ".attention": ("attend",),
+        ".build": ("loaded", "offer"),
+        ".libraries": ("used",),
+        ".say": ("wanted",),
+        ".self_attention": ("attend_all",),
+        ".sources": ("enter", "functions"),
+    },
+)

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from specc_runtime.native import blas
-from specc_runtime.native.load import load
 
 _TEXTS: dict[str, str] = {}
 
@@ -84,5 +83,7 @@ def functions(key: str, dtype: torch.dtype) -> Functions | None:
     that was never registered gives none."""
     if key not in _TEXTS:
         return None
+    from specc_runtime.native.load import load
+
     found = load([_TEXTS[key]], dtype)
     return None if found is None else Functions(found)

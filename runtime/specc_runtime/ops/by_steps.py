@@ -14,7 +14,7 @@ from torch import Tensor
 from specc_runtime.ops.steps_in_c import Chunk
 
 if TYPE_CHECKING:
-    from specc_runtime.ops.cell import Perhaps, Tensors
+    from specc_runtime.ops.cells import Perhaps, Tensors
 
 
 class BySteps:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
 from specc_runtime import native
-from specc_runtime.native.sources import Functions
+
+if TYPE_CHECKING:
+    from specc_runtime.native.sources import Functions
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from specc_runtime.layout import Axis
 from specc_runtime.ops import dense
-from specc_runtime.ops.across import log_frequency, same_key
 from specc_runtime.ops.dense import bce, bernoulli, mse
 from specc_runtime.ops.dense import log_of_sum as logsumexp
 from specc_runtime.ops.ended import Ended
+from specc_runtime.ops.others import log_frequency, same_key
 from specc_runtime.ops.reading import windows
 from specc_runtime.portable import segment
 from specc_runtime.portable.fields import embed, embed_bag, lookup, whole
