@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from specc import resources
 from specc.collector import uncollected
-from specc.elaborate.choices import check_choices
 from specc.elaborate.model import elaborate
 from specc.elaborate.world import Seen
 from specc.frozen import dataclass
 from specc.ir.graph import Graph
 from specc.names.program import Program
 from specc.names.resolve import resolve
-from specc.remedy import settle
 from specc.report import Report
 from specc.report.suggest import nearest
 from specc.source import Source, Span
@@ -166,6 +164,8 @@ def _check_source(
     report: Report,
     seen: Seen | None,
 ) -> Read:
+    from specc.remedy import settle
+
     read = _said(source, directory, params, report, seen)
     program = read.program
     plain = list(report)
@@ -211,6 +211,8 @@ def _said(
 
 
 def _choices(program: Program, params: Mapping[str, Any] | None, report: Report) -> int:
+    from specc.elaborate.choices import check_choices
+
     try:
         return _roomy(lambda: check_choices(program, params or {}, report))
     except RecursionError:  # reported of the variant with the defaults

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from specc_runtime import devices
+from specc_runtime.frozen import dataclass
 
 T = TypeVar("T")
 # One process may read all the data while the others wait; what is gone is noticed by its connection.

@@ -15,13 +15,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, TypeVar
 
 from specc_runtime.files import replace_folder, sync_entries, unwritable
+from specc_runtime.frozen import dataclass
 from specc_runtime.version import __version__
 
 MODEL, MANIFEST, SPEC, WEIGHTS = "model.py", "manifest.json", "spec.arec", "weights.safetensors"

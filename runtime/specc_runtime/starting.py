@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from specc_runtime.frozen import dataclass
 
 Init = tuple[Any, ...]
 # From this many numbers on, 1 MB in single precision, a table draws starting values when it is first read.

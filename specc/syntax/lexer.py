@@ -16,7 +16,6 @@ from specc.frozen import dataclass
 from specc.report import Fix, Report
 from specc.source import Source, Span
 from specc.syntax import tree
-from specc.syntax.foreign import foreign_comment, strange
 from specc.syntax.table import table
 from specc.syntax.token import SAME_LINE, Token
 
@@ -48,12 +47,10 @@ def _pattern() -> re.Pattern[str]:
 
 
 # Thousands parted by commas (a group that begins with 0 is no number of its own), and a decimal comma.
-_GROUPED = re.compile(
-    r"(?=[0-9,]*,0)[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9._eE]|,[0-9])|0,0[0-9]*(?![0-9._eE]|,[0-9])"
-)
+_GROUPED = r"(?=[0-9,]*,0)[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9._eE]|,[0-9])|0,0[0-9]*(?![0-9._eE]|,[0-9])"
 # A text that lacks its end, up to what closes the statement behind it.
-_ENDS_TEXT = re.compile(r'"[\w./-]+(?=\s*[,)}\]][\s,)}\]]*(?:#|$))')
-_BEGINS_FOREIGN = frozenset('/-"')
+_ENDS_TEXT = r'"[\w./-]+(?=\s*[,)}\]][\s,)}\]]*(?:#|$))'
+_BEGINS_FOREIGN = ("//", "/*", "--", '""')
 
 
 def lex(source: Source, report: Report) -> Lexed:
@@ -88,13 +85,18 @@ def lex(source: Source, report: Report) -> Lexed:
                 above.append(written[2:] if written.startswith("# ") else written[1:])
                 last_comment = line
             continue
-        if text[start] in _BEGINS_FOREIGN and (stop := foreign_comment(source, start, first, report)) > start:
-            line += text.count("\n", start, stop)
-            line_start = max(line_start, text.rfind("\n", start, stop) + 1)
-            position = stop
-            continue
+        if text.startswith(_BEGINS_FOREIGN, start):
+            from specc.syntax.foreign import foreign_comment
+
+            if (stop := foreign_comment(source, start, first, report)) > start:
+                line += text.count("\n", start, stop)
+                line_start = max(line_start, text.rfind("\n", start, stop) + 1)
+                position = stop
+                continue
         meant = None
         if kind == "OTHER":
+            from specc.syntax.foreign import strange
+
             before_it = out.tokens[-1] if out.tokens and out.tokens[-1].stop == start else None
             found_it = strange(source, start, before_it, told, report)
             meant, position, told = found_it.token, found_it.stop, found_it.told
@@ -109,7 +111,11 @@ def lex(source: Source, report: Report) -> Lexed:
             if meant.start < start:  # a name goes on with what is no letter here
                 out.tokens[-1] = meant._replace(indent=out.tokens[-1].indent)
                 continue
-        elif kind == "NUMBER" and (grouped := _GROUPED.match(text, start)):
+        elif (
+            kind == "NUMBER"
+            and text.startswith(",", position)
+            and (grouped := re.compile(_GROUPED).match(text, start))
+        ):
             position = grouped.end()
             meant = Token(
                 "NUMBER", _with_commas(Span(source, start, position), report), start, position, SAME_LINE
@@ -128,7 +134,7 @@ def lex(source: Source, report: Report) -> Lexed:
         elif kind == "PUNCTUATION":
             add(Token(word, word, start, position, indent))
         elif kind == "OPEN_TEXT":
-            ends = _ENDS_TEXT.match(word)
+            ends = re.match(_ENDS_TEXT, word)
             word = ends[0] if ends is not None else word.rstrip()
             position = start + len(word)
             _open_text(Span(source, start, position), report)

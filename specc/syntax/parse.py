@@ -16,23 +16,22 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from specc.frozen import dataclass
 from specc.report import Report
-from specc.report.elsewhere import TYPES
 from specc.source import Source, Span
 from specc.syntax import tree
 from specc.syntax.beside import notice_comments
 from specc.syntax.build import Builder
 from specc.syntax.layout import Laid, begins_statement, lay_out
 from specc.syntax.lexer import Lexed, lex
-from specc.syntax.misplaced import misplaced
-from specc.syntax.mistakes import never_closed, not_here, unexpected
-from specc.syntax.recover import BEFORE_A_NAME, Place, Repair, end_of_statement, exchange, place_of, repair
-from specc.syntax.table import ABSENT, SPLICE, Table, table
+from specc.syntax.table import ABSENT, BEFORE_A_NAME, SPLICE, Table, table
 from specc.syntax.token import SAME_LINE, Token
-from specc.syntax.told import Seen
+
+# What tells of faults and repairs them is read when there is one: it is as much as the rest.
+if TYPE_CHECKING:
+    from specc.syntax.recover import Place, Repair
 
 # Faults after these are not repaired but skipped, so that a file of nothing but faults is still read at once.
 _REPAIRS = 40
@@ -226,6 +225,8 @@ class _Parser:
 
     def forget(self, first: int, stop: int) -> None:
         """Leave out the statement of these tokens: its faults are dealt with, its name is lost."""
+        from specc.report.elsewhere import TYPES
+
         while self.faults and self.faults[-1] >= first:
             self.faults.pop()
         begun = self.tokens[first]
@@ -272,6 +273,10 @@ class _Parser:
 
     def fault(self, stacks: _Stacks, index: int) -> int:
         """Report the token that does not fit, repair or give up its statement; where to read on."""
+        from specc.syntax.misplaced import misplaced
+        from specc.syntax.mistakes import not_here
+        from specc.syntax.recover import end_of_statement, exchange, place_of, repair
+
         self.inserted = None
         tokens, token = self.tokens, self.tokens[index]
         self.stays = self.stays + 1 if index == self.stays_at else 0
@@ -315,6 +320,8 @@ class _Parser:
 
     def never_closed(self, opening: Token, index: int) -> None:
         """Report a bracket for which a closing one was made up, or is missing, at a token."""
+        from specc.syntax.mistakes import never_closed
+
         never_closed(self.report, self.source, self.tokens, opening, index)
 
     def bracket_forgotten(self, index: int, goal: int) -> bool:
@@ -337,6 +344,9 @@ class _Parser:
 
         Gives a token of the statement, by index, that can be read as another word.
         """
+        from specc.syntax.mistakes import unexpected
+        from specc.syntax.told import Seen
+
         begin = self.tokens[index - 1].stop if index else 0
         after_skipped = bisect_left(self.lexed.skipped, begin) < bisect_right(
             self.lexed.skipped, self.tokens[index].start
@@ -403,6 +413,8 @@ class _Parser:
         stacks.firsts.append(first)
 
     def too_deep(self, stacks: _Stacks, index: int) -> int:
+        from specc.syntax.recover import end_of_statement, place_of
+
         token = self.tokens[index - 1]
         self.report.error(
             "E0109",

@@ -11,7 +11,7 @@ from typing import Any
 
 from specc.frozen import dataclass
 from specc.syntax.layout import begins_statement
-from specc.syntax.table import Table, is_token
+from specc.syntax.table import BEFORE_A_NAME, Table, is_token
 from specc.syntax.token import SAME_LINE, Token
 
 _LISTS = (":_item", ":_statement", ":_step")
@@ -145,10 +145,6 @@ def repair(
         if goal > index and reads(table, states, tokens, index + 1, goal, forgotten, kind):
             return Repair(kind, 1)
     return None
-
-
-# Words that came later: keywords only before a name, so that a binding may be called so.
-BEFORE_A_NAME = frozenset(["output", "fixed"])
 
 
 def exchange(

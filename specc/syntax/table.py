@@ -20,6 +20,8 @@ from specc.frozen import dataclass
 # How a rule's shape names its children: an index as it is, an index to splice, or an absent one.
 SPLICE = 100
 ABSENT = -1
+# Words that came later: keywords only before a name, so that a binding may be called so.
+BEFORE_A_NAME = frozenset(["output", "fixed"])
 
 
 def is_token(symbol: str) -> bool:

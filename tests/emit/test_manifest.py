@@ -11,7 +11,8 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from specc.driver import load
-from specc.emit.manifest import Manifest, manifest_of
+from specc.emit.entries import Manifest
+from specc.emit.manifest import manifest_of
 from specc_runtime import CANDIDATE, Schema
 from tests.data.specs import manifest
 

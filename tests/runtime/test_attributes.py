@@ -18,7 +18,7 @@ from tests.specs.small import small
 
 RUNTIME = Path(ops.__file__).parents[1]
 # Of what attributes are set by name: a class while it is made.
-NAMED = {"model.py": {"cls"}, "unfilled.py": {"_Waiting"}}
+NAMED = {"model.py": {"cls"}, "frozen.py": {"cls"}, "unfilled.py": {"_Waiting"}}
 
 
 @pytest.mark.parametrize("name", ["dien", "din", "bst"])
