@@ -157,7 +157,7 @@ def _texts(files: Held) -> dict[str, str]:
         what = f"it has no {' and no '.join(missing)}" if files.folder.exists() else "there is no such folder"
         raise ArtefactError(
             f"{files.folder} is not a compiled model: {what}"
-            + (models_in(files.folder) or "; `specc compile FILE -o DIRECTORY` makes one")
+            + (models_in(files.folder) or "; name a folder that `specc train` or `specc compile` wrote")
         )
     texts = {name: files.text(name) for name in files.names() if is_text(name)}
     try:

@@ -169,6 +169,16 @@ def test_a_missing_column_has_a_near_name(spec: Path, tmp_path: Path) -> None:
     assert "did you mean `user_agee`?" in done.output
 
 
+def test_an_absent_list_beside_others_is_not_called_null(spec: Path, tmp_path: Path) -> None:
+    part = rows()
+    drop("history_gap")(part)
+    done = run("train", spec, write(tmp_path, train=part), "-o", tmp_path / "model")
+    assert done.exit_code == 1
+    assert "error: " in done.output
+    assert "history_gap" in done.output
+    assert "null everywhere" not in done.output
+
+
 def test_parts_that_share_examples(spec: Path, tmp_path: Path) -> None:
     part = rows()
     found = report(spec, write(tmp_path, train=part, test=rows(60, seed=1) + part[:20]))

@@ -157,6 +157,19 @@ def test_an_absent_history_is_empty(shop: Path, tmp_path: Path) -> None:
     assert scored(shop, tmp_path, [bare]) == scored(shop, tmp_path, [empty])
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "item"), [("ad_price", [5, "abc", 5], 2), ("history_gap", [1, 2, "x"], 3)]
+)
+def test_a_value_that_is_no_number_has_a_place_in_its_list(
+    shop: Path, tmp_path: Path, name: str, values: Any, item: int
+) -> None:
+    other = json.dumps(REQUEST)
+    (tmp_path / "requests.jsonl").write_text(f"{other}\n{json.dumps({**REQUEST, name: values})}\n")
+    done = run("score", shop, tmp_path / "requests.jsonl")
+    assert done.exit_code == 1
+    assert f"line 2, column `{name}`, item {item}: `" in done.stderr
+
+
 def test_an_unknown_column_is_told(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text(json.dumps(without("user_id") | {"usr_id": "u1"}) + "\n")
     done = run("score", shop, tmp_path / "requests.jsonl")

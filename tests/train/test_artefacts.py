@@ -225,7 +225,7 @@ def test_a_compiled_folder_gives_initial_weights_where_asked(made: Path, tmp_pat
         done = run(*command)
         assert done.exit_code == 1
         assert "not trained" in done.output
-    with pytest.raises(ArtefactError, match=r"is not a compiled model: there is no such folder"):
+    with pytest.raises(ArtefactError, match=r"there is no such folder; name a folder that `specc train`"):
         load(tmp_path / "nowhere")
     with pytest.raises(ArtefactError, match=r"small\.arec is a file, and a compiled model is a folder"):
         load(made / "small.arec")

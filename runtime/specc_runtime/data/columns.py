@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from specc_runtime.data.dialect import Dialect
+from specc_runtime.encode.agree import CANDIDATES
 from specc_runtime.encode.clock import Clock
 from specc_runtime.encode.faults import Unfit
 from specc_runtime.encode.keys import canonical, is_text
@@ -37,7 +38,8 @@ class Column:
     """depth: levels of lists around each value. split: for lists that are written as texts, the separators,
     outermost first. instead: it is read only where one of these columns is absent. apart: what stands between
     the candidates of a request, in a column that is read for one candidate a row. needed: who reads it
-    refuses data without it."""
+    refuses data without it. beside: who reads it refuses data without it if one of these is there: they have
+    values at the same positions, and it takes no nulls for its own."""
 
     kind: Kind
     depth: int = 0
@@ -45,6 +47,7 @@ class Column:
     instead: frozenset[str] = frozenset()
     apart: str | None = None
     needed: bool = False
+    beside: frozenset[str] = frozenset()
 
 
 def columns_of(
@@ -58,9 +61,12 @@ def columns_of(
     found: dict[str, Column] = {}
     listed = of_requests(manifest)
     candidates = candidates or (labels and listed)
-    for entry in manifest["fields"]:
-        if entry.get("training") and not labels:
-            continue
+    read = [entry for entry in manifest["fields"] if labels or not entry.get("training")]
+
+    def levels(entry: Mapping[str, Any]) -> list[str]:
+        return [*([CANDIDATES] if candidates and entry["role"] == "candidate" else []), *entry["axes"]]
+
+    for entry in read:
         encoding, options = entry["encoding"], entry["options"]
         depth = len(entry["axes"]) + int(encoding in ("bag", "vector"))
         depth += int(candidates and entry["role"] == "candidate")
@@ -69,7 +75,11 @@ def columns_of(
         inner = tuple(split if apart is None else split[1:])
         # A list that is not there is empty.
         needed = not depth and refuses_null(entry, labels)
-        column = Column(_kind_of(encoding, options), depth, inner, apart=apart, needed=needed)
+        beside: frozenset[str] = frozenset()
+        if depth == len(levels(entry)) and refuses_null(entry, labels):
+            there = [e for e in read if levels(e)[:depth] == levels(entry)]
+            beside = frozenset(name for e in there for name in (e["column"], e["fallback"]) if name)
+        column = Column(_kind_of(encoding, options), depth, inner, apart=apart, needed=needed, beside=beside)
         _add(found, entry["column"], column)
         if entry["fallback"] is not None:
             _add(found, entry["fallback"], replace(column, instead=frozenset([entry["column"]])))
@@ -115,7 +125,8 @@ def _add(found: dict[str, Column], name: str, column: Column) -> None:
     # Columns that are always read are not there instead of any.
     instead = before.instead | column.instead if before.instead and column.instead else frozenset()
     split, needed = before.split or column.split, before.needed or column.needed
-    found[name] = replace(before, kind=kind, split=split, instead=instead, needed=needed)
+    beside = before.beside | column.beside
+    found[name] = replace(before, kind=kind, split=split, instead=instead, needed=needed, beside=beside)
 
 
 def present(columns: Mapping[str, Column], names: Iterable[str]) -> dict[str, Column]:
@@ -179,12 +190,10 @@ class Typing:
         if pa.types.is_fixed_size_list(values.type):
             values = values.cast(pa.large_list(values.type.value_type))
         lengths = pc.list_value_length(values).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        ends = np.cumsum(lengths)
         try:
             inner = self._level(name, values.flatten(), replace(column, depth=column.depth - 1), blank)
         except Unfit as unfit:
-            if unfit.index is not None:
-                unfit.index = int(np.searchsorted(ends, unfit.index, side="right"))
+            unfit.of_lists(lengths)
             raise
         return packed(lengths, inner, values.is_null() if values.null_count else None)
 

@@ -98,6 +98,7 @@ class Examples:
             f"there is no column `{name}`: it is null everywhere"
             for name, column in self.columns.items()
             if not column.needed and not column.instead and name not in self.names and name not in stood_for
+            if self.names.isdisjoint(column.beside)
         ]
 
     def _instead(self, name: str) -> frozenset[str]:

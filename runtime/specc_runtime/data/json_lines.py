@@ -238,8 +238,7 @@ def _lists(values: Sequence[Any], kinds: set[type], column: Column) -> pa.Array:
     try:
         inner = built(flat, replace(column, depth=column.depth - 1))
     except Unfit as unfit:
-        if unfit.index is not None:
-            unfit.index = int(np.searchsorted(np.cumsum(lengths), unfit.index, side="right"))
+        unfit.of_lists(lengths)
         raise
     absent = pa.array([v is None for v in values]) if _NONE in kinds else None
     return packed(lengths, inner, absent)

@@ -123,13 +123,23 @@ class Unfit(Exception):
         super().__init__(what)
         self.what, self.index, self.more, self.level = what, index, more, level
         self.help, self.of_given = help, help if of_given is None else of_given
+        self.items: tuple[int, ...] = ()
+
+    def of_lists(self, lengths: npt.NDArray[np.int64]) -> None:
+        """Count `index` by lists from now on, and have where in its list it is in `items`."""
+        if self.index is not None:
+            ends = np.cumsum(lengths)
+            row = int(np.searchsorted(ends, self.index, side="right"))
+            self.items = (self.index - int(ends[row] - lengths[row]), *self.items)
+            self.index = row
 
 
 def fault_of(
     unfit: Unfit, origin: Origin, column: str, row: int | None, items: tuple[int, ...] = ()
 ) -> Fault:
-    """The fault of a table's column. row: its place in the table, items: those in its lists, from 0."""
-    numbers = tuple(number + 1 for number in items)
+    """The fault of a table's column. row: its place in the table, items: those in its lists, from 0, where
+    the Unfit does not have them."""
+    numbers = tuple(number + 1 for number in (items or unfit.items))
     at = None if row is None else origin.row(row)
     line = None if row is None else origin.line_of(row)
     help = unfit.of_given if origin.given else unfit.help
