@@ -37,18 +37,19 @@ int segments(int64_t n, const int32_t *begins, int64_t w, int64_t m, const real 
 /* The same of channels that repeat rows: `looked_up` ones as ids have them, and two that are added up. */
 int folded(int64_t n, int64_t k, int64_t m, const real *x, const real *w, const real *bias, real *y,
            int64_t ly, int64_t add, const real *table, int64_t rows, const int32_t *ids, int64_t of_table,
-           const real *few, const int32_t *at, int64_t most, const real *one, int64_t width)
+           const real *few, const int32_t *at, int64_t most, const real *one, int64_t width,
+           const int32_t *begins, const float *share, int64_t mean, int64_t all)
 {
     memory *a = memory_();
     panels p[4] = {{0}};
     repeats t;
-    if (few_(a, n, ids, rows, of_table, table, &t)) return -1;
-    const repeats r[] = {{t.x, t.lx, t.at, t.n, 1, of_table},
+    if (few_(a, all, ids, rows, of_table, table, &t)) return -1;
+    const repeats r[] = {{t.x, of_table, t.at, t.n, 1, of_table, begins, share, mean},
                          {few, width, at, most, 1 + of_table, width},
                          {one, width, 0, 1, 1 + of_table, width}};
     const int failed = folded_(a, p, n, k, m, x, k, w, k, 1, bias, y, ly, add, 3, r);
     release_(a);
-    return failed ? -1 : (int)t.n;
+    return failed ? -1 : t.n == TOO_MANY ? 0 : (int)t.n;
 }
 
 static char *taken(int64_t numbers)
@@ -79,7 +80,25 @@ def library() -> Any:
         once=[*[NUMBER] * 3, AT, NUMBER, AT, NUMBER, NUMBER, AT, AT, NUMBER, NUMBER],
         segments=[NUMBER, AT, NUMBER, NUMBER, *[AT] * 7, NUMBER, AT],
         again=[NUMBER],
-        folded=[*[NUMBER] * 3, *[AT] * 4, NUMBER, NUMBER, AT, NUMBER, AT, NUMBER, AT, AT, NUMBER, AT, NUMBER],
+        folded=[
+            *[NUMBER] * 3,
+            *[AT] * 4,
+            NUMBER,
+            NUMBER,
+            AT,
+            NUMBER,
+            AT,
+            NUMBER,
+            AT,
+            AT,
+            NUMBER,
+            AT,
+            NUMBER,
+            AT,
+            AT,
+            NUMBER,
+            NUMBER,
+        ],
     )
 
 
@@ -142,7 +161,10 @@ def test_rows_by_the_matrix_of_their_segment(library: Any, w: int, m: int, own: 
 @pytest.mark.parametrize("rows", [1, 7, 200, 6000])
 @pytest.mark.parametrize("of_table", [3, 40])
 @pytest.mark.parametrize("add", [0, 1])
-def test_products_of_rows_that_repeat(library: Any, n: int, rows: int, of_table: int, add: int) -> None:
+@pytest.mark.parametrize("bag", ["", "sum", "mean", "weighted"])
+def test_products_of_rows_that_repeat(
+    library: Any, n: int, rows: int, of_table: int, add: int, bag: str
+) -> None:
     torch.manual_seed(n + rows + of_table)
     width, m = 21, 19
     k = 1 + of_table + width + 2
@@ -150,8 +172,14 @@ def test_products_of_rows_that_repeat(library: Any, n: int, rows: int, of_table:
     table, few, one, x, w, bias, y = (
         made(*sizes) for sizes in ((rows, of_table), (2, width), (1, width), (n, k), (m, k), (m,), (n, m + 2))
     )
-    ids, at = torch.randint(0, rows, (n,)).int(), torch.randint(0, 2, (n,)).int()
-    x[:, 1 : 1 + of_table] = table[ids.long()]
+    lengths = torch.randint(0, 3, (n,)) if bag else torch.ones(n, dtype=torch.int64)
+    begins = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).int()
+    ids, at = torch.randint(0, rows, (int(lengths.sum()),)).int(), torch.randint(0, 2, (n,)).int()
+    owner = torch.repeat_interleave(torch.arange(n), lengths)
+    share = torch.rand(len(ids)) if bag == "weighted" else None
+    shares = 1 / lengths[owner] if bag == "mean" else torch.ones(len(ids)) if share is None else share
+    looked_up = table[ids.long()] * shares.double().unsqueeze(1)
+    x[:, 1 : 1 + of_table] = torch.zeros(n, of_table, dtype=torch.double).index_add(0, owner, looked_up)
     x[:, 1 + of_table : 1 + of_table + width] = few[at.long()] + one
     for own in (None, bias):
         out, expected = y.clone(), y.clone()
@@ -159,11 +187,14 @@ def test_products_of_rows_that_repeat(library: Any, n: int, rows: int, of_table:
         found = library.folded(
             n, k, m, x.data_ptr(), w.data_ptr(), None if own is None else own.data_ptr(), out.data_ptr(),
             m + 2, add, table.data_ptr(), rows, ids.data_ptr(), of_table, few.data_ptr(), at.data_ptr(), 2,
-            one.data_ptr(), width,
+            one.data_ptr(), width, begins.data_ptr() if bag else None,
+            None if share is None else share.data_ptr(), int(bag == "mean"), len(ids),
         )  # fmt: skip
-        torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-11)
+        tolerance = 1e-6 if bag == "mean" else 1e-11  # shares of the test are in single precision
+        torch.testing.assert_close(out, expected, rtol=tolerance, atol=tolerance)
         distinct = len(ids.unique())
-        assert found == (distinct if n >= 64 and rows <= 16 * n and 2 * distinct <= n else n)
+        enough = len(ids) >= 64 and rows <= 16 * len(ids) and 2 * distinct <= len(ids)
+        assert found == (distinct if enough else 0)
 
 
 @pytest.mark.parametrize("numbers", [1, 1000, 2**18])

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 REPEATS = """\
 /* Of a value, `width` channels from `start` on. Row i of the value is there row at[i] of x [n, ...], whose
-   rows are `lx` apart; row 0 where `at` is null. Several with the same channels are added up. */
-typedef struct { const real *x; int64_t lx; const int32_t *at; int64_t n, start, width; } repeats;
+   rows are `lx` apart; row 0 where `at` is null. Of bags it is the sum of rows at[j], j from begins[i] up to
+   begins[i + 1], each times its share; without shares their sum, or mean. Several with the same channels are
+   added up. */
+typedef struct {
+    const real *x; int64_t lx; const int32_t *at; int64_t n, start, width;
+    const int32_t *begins; const float *share; int64_t mean;
+} repeats;
 #define MOST_REPEATS 32
+#define TOO_MANY ((int64_t)1 << 40)
 
 /* Of fewer ids to find the distinct ones takes longer than it saves. To read a product and to add it takes as
    long as so many multiplications, if it is in the nearest caches or not. */
@@ -15,11 +21,11 @@ typedef struct { const real *x; int64_t lx; const int32_t *at; int64_t n, start,
 #define FAR 32
 
 /* The distinct rows of a table that n ids name, and of each id which of them it is, if these are at most half
-   as many as the ids; else `found` has n rows. Where a table is large finding them would take too long. */
+   as many as the ids; else TOO_MANY rows. Where a table is large finding them would take too long. */
 KIT int few_(memory *m, int64_t n, const int32_t *ids, int64_t rows, int64_t w, const real *table,
              repeats *found)
 {
-    *found = (repeats){table, w, 0, n, 0, w};
+    *found = (repeats){.x = table, .n = TOO_MANY};
     if (n < LEAST_IDS || rows > 16 * n) return 0;
     INTS(place, rows);
     INTS(at, n);
@@ -39,6 +45,22 @@ KIT int few_(memory *m, int64_t n, const int32_t *ids, int64_t rows, int64_t w, 
     return 0;
 }
 
+/* y [m] += a row of products for row i of a value. */
+INLINE void add_(int64_t m, const real *product, const repeats *of, int64_t i, real *y)
+{
+    if (!of->begins) {
+        const real *z = product + (of->at ? of->at[i] : 0) * m;
+        LANES for (int64_t c = 0; c < m; c++) y[c] += z[c];
+        return;
+    }
+    const int32_t begin = of->begins[i], end = of->begins[i + 1];
+    for (int32_t j = begin; j < end; j++) {
+        const real by = of->share ? (real)of->share[j] : of->mean ? 1 / (real)(end - begin) : 1;
+        const real *z = product + of->at[j] * m;
+        LANES for (int64_t c = 0; c < m; c++) y[c] += by * z[c];
+    }
+}
+
 /* As `multiply_`. Channels whose rows repeat are multiplied once for each row that there is, where this is
    less work than to add the products up: r [count], by their channels in order. p: count + 1 panels. */
 KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const real *x, int64_t lx,
@@ -52,7 +74,7 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
         int64_t rows = 0, cost = 0;
         for (next = g; next < count && r[next].start == r[g].start; next++) {
             rows += r[next].n;
-            cost += n * (r[next].n * m > 1 << 18 ? FAR : NEAR);
+            cost += (r[next].begins ? r[next].begins[n] : n) * (r[next].n * m > 1 << 18 ? FAR : NEAR);
         }
         if (2 * rows > n || (n - rows) * r[g].width < cost) continue;
         if (done < r[g].start) from[runs] = done, to[runs++] = r[g].start;
@@ -67,7 +89,7 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
                 of[terms++] = r + t;
             }
             if (multiply_(a, &own, r[t].n, r[g].width, m, r[t].x, r[t].lx, w + r[g].start * sc, sj, sc,
-                          more || s ? 0 : bias, product[s], m, more)) return 2;
+                          0, product[s], m, more)) return 2;
         }
     }
     if (!terms) return multiply_(a, p, n, k, m, x, lx, w, sj, sc, bias, y, ly, add);
@@ -79,13 +101,16 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
         const int64_t rows = n - i < most ? n - i : most;
         for (int64_t j = 0; j < rows; j++)
             for (int64_t s = 0; s < terms; s++) {
-                const real *z = product[s] + (of[s]->at ? of[s]->at[i + j] : 0) * m;
-                if (add || s) LANES for (int64_t c = 0; c < m; c++) y[j * ly + c] += z[c];
-                else memcpy(y + j * ly, z, m * sizeof(real));
+                const int copy = !add && !s && !of[s]->begins;
+                if (copy)
+                    memcpy(y + j * ly, product[s] + (of[s]->at ? of[s]->at[i + j] : 0) * m, m * sizeof(real));
+                else if (!add && !s) memset(y + j * ly, 0, m * sizeof(real));
+                if (!copy) add_(m, product[s], of[s], i + j, y + j * ly);
+                if (bias && !runs && !s) LANES for (int64_t c = 0; c < m; c++) y[j * ly + c] += bias[c];
             }
         for (int64_t d = 0; d < runs; d++)
-            if (multiply_(a, p + d, rows, to[d] - from[d], m, x + from[d], lx, w + from[d] * sc, sj, sc, 0, y,
-                          ly, 1)) return 2;
+            if (multiply_(a, p + d, rows, to[d] - from[d], m, x + from[d], lx, w + from[d] * sc, sj, sc,
+                          d ? 0 : bias, y, ly, 1)) return 2;
     }
     return 0;
 }

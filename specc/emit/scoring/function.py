@@ -28,7 +28,8 @@ class Repeats:
     """`width` channels of a value from `start` on, which are rows of another array, some more than once: at
     `pointer`, `stride` apart, of which `skipped` channels are left out; the index of the row that each is,
     and how many there are. looked_up: of ids' rows in a table, how many rows that has; `rows` are then the
-    ids. Several with the same channels are added up."""
+    ids. bag: where each row's ids begin, their shares, and whether it is their mean. Several with the same
+    channels are added up."""
 
     start: int
     width: int
@@ -38,6 +39,7 @@ class Repeats:
     rows: str
     skipped: int = 0
     looked_up: str = ""
+    bag: str = ""
 
 
 @frozen.dataclass(frozen=True)

@@ -71,7 +71,7 @@ def times(
 
 
 def _initialiser(part: Repeats, text: str) -> str:
-    return f"{text}, {part.start}, {part.width}"
+    return f"{text}, {part.start}, {part.width}{part.bag}"
 
 
 def _at_once(

@@ -10,7 +10,7 @@ from typing import Any
 from specc.emit.c import number_text
 from specc.emit.scoring.function import Place, Repeats, Writer
 from specc.emit.scoring.places import each_row, result_of
-from specc.emit.scoring.rows import Grid, NotInC
+from specc.emit.scoring.rows import NotInC
 from specc.lower.program import Field, Kernel, Position
 
 
@@ -22,8 +22,8 @@ def input(w: Writer, kernel: Kernel, number: int) -> None:
     w.say(f"for (int64_t c = 0; c < {count} * {result.size}; c++) {result.pointer}[c] = {pointer}[c];")
 
 
-def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
-    """Write one part of a value into its columns, from `at` on; where the next one begins."""
+def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> Repeats:
+    """Write one part of a value into its columns, from `at` on, which repeat the rows of a table."""
     table, field, *mode = part
     grid = w.block_of or result.grid
     assert grid is not None
@@ -34,7 +34,7 @@ def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
         ids = w.at_block(w.ids(field, grid, table.path))
         with w.block(each_row(w, result)):
             w.copy(f"{result.row()} + {at}", f"{pointer} + (int64_t){ids}[i] * {width}", width)
-        return at + width
+        return Repeats(at, width, pointer, width, ids, count, looked_up=rows)
     slot = w.slot("bag", field.path, slots=5)
     ids, begins = w.name("ids"), w.name("begins")
     w.check(f"a[{slot + 3}] != {count}")
@@ -56,7 +56,8 @@ def looked_up(w: Writer, result: Place, at: int, part: Sequence[Any]) -> int:
             mean = "1 / (real)l" if mode[0] == "mean" else "1"
             w.say(f"const real by = share{ids} ? (real)share{ids}[j] : {mean};")
             w.say(f"LANES for (int64_t c = 0; c < {width}; c++) y[c] += by * x[c];")
-    return at + width
+    bag = f", {begins}, share{ids}, {int(mode[0] == 'mean')}"
+    return Repeats(at, width, pointer, width, ids, f"a[{slot + 1}]", looked_up=rows, bag=bag)
 
 
 def lookup(w: Writer, kernel: Kernel, number: int) -> None:
@@ -65,33 +66,26 @@ def lookup(w: Writer, kernel: Kernel, number: int) -> None:
         result, at = w.new(value, (value.width,), w.grid(value)), 0
         found = list[Repeats]()
         for part in parts:
-            if len(part) == 2:
-                found.append(_repeats(w, result.grid, part[0], part[1], at))
-            at = looked_up(w, result, at, part)
+            found.append(looked_up(w, result, at, part))
+            at += found[-1].width
         w.places[value] = replace(result, parts=tuple(found))
-
-
-def _repeats(w: Writer, grid: Grid | None, table: Any, field: Field, at: int) -> Repeats:
-    """The rows of a table at a field's ids, as channels from `at` on."""
-    assert grid is not None
-    pointer, rows = w.table(table.path)
-    width, ids = w.shape(table.path)[1], w.ids(field, grid, table.path)
-    return Repeats(at, width, pointer, width, ids, w.count(grid), looked_up=rows)
 
 
 def embed(w: Writer, kernel: Kernel, number: int) -> None:
     table, field, *mode = kernel.args
     if mode == ["max"]:
         raise NotInC("the maximum of a bag")
-    grid = w.grid(kernel.result)
+    grid, width = w.grid(kernel.result), kernel.result.width
     if mode:
-        looked_up(w, result_of(w, kernel, (kernel.result.width,)), 0, kernel.args)
+        result = result_of(w, kernel, (width,))
+        part = looked_up(w, result, 0, kernel.args)
+        w.places[kernel.result] = replace(result, parts=(part,))
     else:
         assert grid is not None
-        pointer, _ = w.table(table.path)
-        parts = () if w.tile is not None else (_repeats(w, grid, table, field, 0),)
+        pointer, rows = w.table(table.path)
         ids = w.ids(field, grid, table.path)
-        w.places[kernel.result] = Place(pointer, (kernel.result.width,), grid, ids, parts=parts)
+        part = Repeats(0, width, pointer, width, ids, w.count(grid), looked_up=rows)
+        w.places[kernel.result] = Place(pointer, (width,), grid, ids, parts=(part,))
 
 
 def learned(w: Writer, kernel: Kernel, number: int) -> None:
