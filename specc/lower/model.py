@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from specc.ir.graph import ExtraLoss, Graph, Node, Output, Prediction, rankings, readings, reads_of
 from specc.ir.inputs import fields_for, labels_read
-from specc.lower import tile
+from specc.lower import additive, tile
 from specc.lower.blocks import blocks_of
 from specc.lower.body import Body, Unit
 from specc.lower.buffers import hold, reuse
@@ -31,6 +31,7 @@ def lower(graph: Graph) -> Program:
     reuse(program)
     hold(program)
     program.parts = parts_of(graph, program.shared, program.forward)
+    additive.join(program)
     tile.choose(program)
     for part in (program.parts.request, program.parts.candidate):
         part.blocks = blocks_of(part, graph.weights)

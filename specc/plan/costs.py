@@ -115,7 +115,7 @@ def cost(kernel: Kernel, sizes: Sizes, learns: Collection[Value], training: bool
             return Cost(kept, during=inner)
         case "div" | "pow":
             return Cost(every if learnt else (), during=own)
-        case "weighted_sum" | "paired" | "product":
+        case "weighted_sum" | "paired" | "product" | "additive_score":
             # What is in between is of a few rows.
             return Cost(every if learnt else ())
         case "contract":

@@ -263,6 +263,14 @@ def _sequence(run: Execution, of: str, x: Tensor, mask: Tensor | None, options: 
     return found.reshape(x.shape if OPS[of].traits.keeps_axis else x.shape[1:])
 
 
+@form("additive_score")
+def _additive_score(
+    run: Execution, layer: str, activation: str, a: Tensor, of_a: Rows, b: Tensor, of_b: Rows, rows: Rows
+) -> Tensor:
+    total = sum(x[run.layout.index(of, rows)] for x, of in ((a, of_a), (b, of_b)))
+    return meanings.layer(run.layer(layer), getattr(torch, activation)(total), setting=run.setting)
+
+
 @form("weighted_sum")
 def _weighted_sum(
     run: Execution, weight: Tensor, x: Tensor, rows: Rows, axis: Axis, of: Rows | None = None

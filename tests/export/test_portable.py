@@ -99,6 +99,7 @@ def test_every_kernel_has_a_portable_form_or_is_never_exported() -> None:
         "BOTH",
         "FINAL",
         "NONE",
+        "additive_score",
         "by_tile",
         "recur",
         "recurrent",

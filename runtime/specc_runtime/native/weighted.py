@@ -14,8 +14,9 @@ from specc_runtime.native.load import AT, NUMBER, load
 from specc_runtime.native.say import wanted
 
 # n rows of h numbers `weight`, each of which multiplies w channels of x; row i is added to row ids[i] of the
-# result, and is row places[i] of x, or without places row i. `back` is given the result's gradient d. It
-# writes d_weight, and adds to d_x where there are places, else writes it; either may be null.
+# result, and is row places[i] of x, or without places row i. `back` is given the result's gradient d, `next`
+# numbers from one row to the next. It writes d_weight, and adds to d_x where there are places, else writes
+# it; either may be null.
 _TEXT = """\
 #define EACH PRAGMA(omp simd) for (int64_t c = 0; c < w; c++)
 
@@ -34,11 +35,11 @@ void weigh(int64_t n, int64_t h, int64_t w, const real *restrict weight, const r
 
 void back(int64_t n, int64_t h, int64_t w, const real *restrict weight, const real *restrict x,
           const int64_t *ids, const int64_t *places, const real *restrict d, real *restrict d_weight,
-          real *restrict d_x)
+          real *restrict d_x, int64_t next)
 {
     for (int64_t i = 0; i < n; i++, weight += h) {
         const int64_t at = (places ? places[i] : i) * h * w;
-        const real *restrict up = d + ids[i] * h * w;
+        const real *restrict up = d + ids[i] * next;
         for (int64_t k = 0; k < h; k++, up += w) {
             if (d_weight) {
                 const real *restrict from = x + at + k * w;
@@ -81,9 +82,10 @@ class Weighted:
         d_weight: Tensor | None,
         d_x: Tensor | None,
     ) -> None:
-        """Write d_weight. Add to d_x where there are places, else write it."""
+        """Write d_weight. Add to d_x where there are places, else write it. d: with its channels, and what is
+        between them and its rows, in order."""
         given = (weight, x, ids, places, d, d_weight, d_x)
-        self.library.back(*_sizes(weight, x), *map(_address, given))
+        self.library.back(*_sizes(weight, x), *map(_address, given), d.stride(0))
 
 
 def functions(weight: Tensor, x: Tensor) -> Weighted | None:
@@ -96,7 +98,7 @@ def functions(weight: Tensor, x: Tensor) -> Weighted | None:
 @lru_cache(maxsize=2)
 def _functions(dtype: torch.dtype) -> Weighted | None:
     sizes = [NUMBER] * 3
-    library = load([_TEXT], dtype, weigh=[*sizes, *[AT] * 5], back=[*sizes, *[AT] * 7])
+    library = load([_TEXT], dtype, weigh=[*sizes, *[AT] * 5], back=[*sizes, *[AT] * 7, NUMBER])
     return None if library is None else Weighted(library)
 
 

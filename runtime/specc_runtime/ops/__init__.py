@@ -16,6 +16,7 @@ from specc_runtime.ops.slopes import relu_back, sigmoid_back, silu_back, tanh_, 
 if TYPE_CHECKING:
     from specc_runtime.native.tile import TileInC
     from specc_runtime.ops import dense, recurrent, rows, segment
+    from specc_runtime.ops.additive import additive_score
     from specc_runtime.ops.attention import attend
     from specc_runtime.ops.catalogue import row_loss
     from specc_runtime.ops.cell import ALL, BOTH, FINAL, NONE, Projected, recur
@@ -80,6 +81,7 @@ __all__ = [
     "across",
     "across_each",
     "add_product",
+    "additive_score",
     "along",
     "append",
     "at",
@@ -157,6 +159,7 @@ __getattr__ = names_of(
         "..native.tile": ("TileInC",),
         ".": ("dense", "recurrent", "rows", "segment"),
         ".others": ("across", "across_each", "from_rows", "log_frequency", "own", "same_key"),
+        ".additive": ("additive_score",),
         ".attention": ("attend",),
         ".catalogue": ("row_loss",),
         ".cell": ("ALL", "BOTH", "FINAL", "NONE", "Projected", "recur"),

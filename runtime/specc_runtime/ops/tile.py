@@ -209,7 +209,9 @@ class _WeightedSum(torch.autograd.Function):
         d_weight = torch.empty_like(weight) if wants_weight else None
         d_x = _gradient(x, places) if wants_x else None
         if ctx.in_c is not None:
-            ctx.in_c.back(weight, x, ids, places, grad.contiguous(), d_weight, d_x)
+            # Of what is concatenated the gradient is columns of a wider one.
+            grad = grad if grad.dim() == 2 and grad.stride(1) == 1 else grad.contiguous()
+            ctx.in_c.back(weight, x, ids, places, grad, d_weight, d_x)
             return d_weight, d_x, None, None, None
         for begin, end in tiles(len(ids), x):
             d = grad.index_select(0, ids[begin:end])

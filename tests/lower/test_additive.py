@@ -1,0 +1,33 @@
+"""Scores of sums are one kernel, where nothing else reads the sums."""
+
+from __future__ import annotations
+
+import pytest
+
+from specc.driver import load_source
+from specc.lower import lower
+from specc.lower.program import walk
+from specc.passes import optimise
+from specc.report import Report
+from specc.source import Source
+
+TEXT = """
+model additive
+table items = vocab(9, 4)
+space ad from candidate {{ item: items }}
+space seen[t <= 5] from request {{ item: items }}
+hidden = relu((ad |> linear(6)) + (seen |> linear(6)))
+score  = hidden |> linear(1)
+read   = sum(exp(score) * seen, over t)
+predict click: binary = concat(ad, read{more}) |> linear(1)
+"""
+
+
+@pytest.mark.parametrize(("more", "joined"), [("", 1), (", sum(hidden, over t)", 0)])
+def test_a_sum_that_nothing_else_reads_is_not_made(more: str, joined: int) -> None:
+    graph = load_source(Source("additive.arec", TEXT.format(more=more)), None, {}, Report())
+    assert graph is not None
+    program = lower(optimise(graph))
+    names = [kernel.name for kernel in walk(program.forward)]
+    assert names.count("additive_score") == joined
+    assert names.count("relu") == 1 - joined
