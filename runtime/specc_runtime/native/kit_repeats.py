@@ -49,7 +49,7 @@ KIT int few_(memory *m, int64_t n, const int32_t *ids, int64_t rows, int64_t w, 
 INLINE void add_(int64_t m, const real *product, const repeats *of, int64_t i, real *y)
 {
     if (!of->begins) {
-        const real *z = product + (of->at ? of->at[i] : 0) * m;
+        const real *z = product + of->at[i] * m;
         LANES for (int64_t c = 0; c < m; c++) y[c] += z[c];
         return;
     }
@@ -67,13 +67,14 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
                 const real *w, int64_t sj, int64_t sc, const real *bias, real *y, int64_t ly, int add,
                 int64_t count, const repeats *r)
 {
-    real *product[MOST_REPEATS];
+    real *product[MOST_REPEATS], *same = 0;
     const repeats *of[MOST_REPEATS];
     int64_t terms = 0, runs = 0, done = 0, from[MOST_REPEATS + 1], to[MOST_REPEATS + 1];
     for (int64_t g = 0, next; g < count; g = next) {
         int64_t rows = 0, cost = 0;
         for (next = g; next < count && r[next].start == r[g].start; next++) {
             rows += r[next].n;
+            if (r[next].n == 1 && !r[next].at) continue;
             cost += (r[next].begins ? r[next].begins[n] : n) * (r[next].n * m > 1 << 18 ? FAR : NEAR);
         }
         if (2 * rows > n || (n - rows) * r[g].width < cost) continue;
@@ -81,6 +82,16 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
         done = r[g].start + r[g].width;
         panels own = {0};
         for (int64_t t = g; t < next; t++) {
+            if (r[t].n == 1 && !r[t].at) { /* the same for all rows, as the bias is */
+                if (!same) {
+                    if (!(same = take_(a, m, sizeof(real)))) return 2;
+                    if (bias) memcpy(same, bias, m * sizeof(real));
+                    else memset(same, 0, m * sizeof(real));
+                    bias = same;
+                }
+                product_(1, r[g].width, m, r[t].x, r[t].lx, w + r[g].start * sc, sj, sc, 0, same, m, 1);
+                continue;
+            }
             int64_t s = 0;
             while (s < terms && (of[s]->at != r[t].at || of[s]->n != r[t].n)) s++;
             const int more = s < terms;
@@ -92,25 +103,24 @@ KIT int folded_(memory *a, panels *p, int64_t n, int64_t k, int64_t m, const rea
                           0, product[s], m, more)) return 2;
         }
     }
-    if (!terms) return multiply_(a, p, n, k, m, x, lx, w, sj, sc, bias, y, ly, add);
+    if (!terms && !same) return multiply_(a, p, n, k, m, x, lx, w, sj, sc, bias, y, ly, add);
     if (done < k) from[runs] = done, to[runs++] = k;
     /* Rows are quicker copied one by one than read panel by panel. So many stay in the cache from one product
        to the next; threads of BLAS want all. */
     const int64_t most = threads_ && threads_() > 1 ? n : ROWS_;
     for (int64_t i = 0; i < n; i += most, x += most * lx, y += most * ly) {
         const int64_t rows = n - i < most ? n - i : most;
-        for (int64_t j = 0; j < rows; j++)
-            for (int64_t s = 0; s < terms; s++) {
-                const int copy = !add && !s && !of[s]->begins;
-                if (copy)
-                    memcpy(y + j * ly, product[s] + (of[s]->at ? of[s]->at[i + j] : 0) * m, m * sizeof(real));
-                else if (!add && !s) memset(y + j * ly, 0, m * sizeof(real));
-                if (!copy) add_(m, product[s], of[s], i + j, y + j * ly);
-                if (bias && !runs && !s) LANES for (int64_t c = 0; c < m; c++) y[j * ly + c] += bias[c];
-            }
+        for (int64_t j = 0; j < rows; j++) {
+            real *o = y + j * ly;
+            const int copied = !add && terms && !of[0]->begins;
+            if (copied) memcpy(o, product[0] + of[0]->at[i + j] * m, m * sizeof(real));
+            else if (!add && (terms || !runs)) memset(o, 0, m * sizeof(real));
+            for (int64_t s = copied; s < terms; s++) add_(m, product[s], of[s], i + j, o);
+            if (bias && !runs) LANES for (int64_t c = 0; c < m; c++) o[c] += bias[c];
+        }
         for (int64_t d = 0; d < runs; d++)
             if (multiply_(a, p + d, rows, to[d] - from[d], m, x + from[d], lx, w + from[d] * sc, sj, sc,
-                          d ? 0 : bias, y, ly, 1)) return 2;
+                          d ? 0 : bias, y, ly, add || terms || d)) return 2;
     }
     return 0;
 }

@@ -62,7 +62,7 @@ def _between(parts: Sequence[Repeats], start: int, stop: int) -> list[Repeats]:
 def texts(w: Writer, parts: Sequence[Repeats]) -> list[tuple[Repeats, str]]:
     """Those that may be worth it, each with its initialiser in C up to the channels; what they need stands
     before."""
-    terms = Counter(part.start for part in parts)
+    terms = Counter(part.start for part in parts if part.rows != "1")  # that is added to the bias
     found = [part for part in parts if part.width > _NEAR * terms[part.start]]
     return [(part, _text(w, part)) for part in found] if len(found) <= _MOST else []
 
