@@ -81,7 +81,8 @@ memory is against the best in training.
 ABOUT_ALONE = """
 Scores are computed by one call of C (`Model.score_in_c`, as `Scorer` has it). In training all steps of a
 recurrence run as one call of C, and so do attention, products of all pairs, and reading and updating many
-tables. In torch alone, where there is no C compiler, training and scoring are so
+tables; matrix products are by panels, too, with what is added and an activation in the same pass. In torch
+alone, where there is no C compiler, training and scoring are so
 many times as quick as the best of the others:
 """
 # Multiplications and additions of a step, by the shapes; what the processor does of them, by a product of

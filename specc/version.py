@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 # What a `model.py` calls in the runtime (specc_runtime/version.py has the same number, as a test asserts).
-INTERFACE = 6
+INTERFACE = 7

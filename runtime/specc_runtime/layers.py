@@ -169,8 +169,9 @@ class Linear(nn.Module):
         self.weight = learned(n, width, init=init)
         self.bias = learned(n, init=bias_init) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, then: str = "", slope: float = 0.0, in_c_from: int | None = None) -> Tensor:
+        """As `ops.linear`, of the layer's own matrix and bias."""
+        return ops.linear(x, self.weight, self.bias, then, slope, in_c_from)
 
 
 class LayerNorm(nn.Module):

@@ -38,6 +38,7 @@ from specc.lower.program import (
     Value,
 )
 from specc.lower.tile import TileInC, sizes_of
+from specc.ops import op
 from specc.passes.roles import CANDIDATE, axis_role
 from specc.source import Span
 from specc.types.axis import Axis
@@ -95,12 +96,15 @@ class Writer:
         self._weights: dict[str, str] = {}
         self._apart: dict[str, list[tuple[int, int]]] = {}
         self._places: dict[str, dict[int, int]] = {}
+        # What products do with their results.
+        self._within: dict[Value, Kernel] = {}
 
     def write(self, function: Function) -> None:
         """Write all statements. Names from the spec are taken before names that are made up."""
+        self._within = {k.over: k for k in function.kernels if k.within and k.over is not None}
         for kernel in function.kernels:
             for result in kernel.results:
-                if result is not None and result.given:
+                if result is not None and result.given and result not in self._within:
                     self.name_of(result)
         self._apart = _taken_apart(function)
         for kernel in function.kernels:
@@ -136,7 +140,15 @@ class Writer:
         # All rows of a call are of one layout.
         self._ranked = _ranked(kernel)
         args = [self._arg(a) for a in kernel.args]
-        expr = written(kernel, args, {key: self._arg(a).text for key, a in kernel.options.items()})
+        options = {key: self._arg(a).text for key, a in kernel.options.items()}
+        if kernel.within:
+            expr = args[0]
+        else:
+            then = self._within.get(kernel.result) if kernel.name not in SEVERAL else None
+            if then is not None:
+                slope = {"slope": repr(then.args[1])} if then.name == op.LEAKY_RELU else {}
+                options = {"then": quoted(then.name), **slope, **options}
+            expr = written(kernel, args, options)
         if len(kernel.results) == 1 and kernel.results[0] is not None and kernel.name not in SEVERAL:
             value = kernel.results[0]
             if not value.held:

@@ -34,6 +34,10 @@ def written(kernel: Kernel, args: Sequence[Expr], options: dict[str, str]) -> Ex
     form = _FORMS.get(kernel.name)
     if form is not None and kernel.over is None:
         return form(args)
+    named = [f"{key}={text}" for key, text in options.items()]
+    if kernel.name in LAYERS:
+        layer, *rest = (a.text for a in args)
+        return Expr(f"{layer}({', '.join([*rest, *named])})")
     name, _, of = kernel.name.rpartition(".")
     if of in OPS:
         own = {key: Expr(text) for key, text in options.items()}
@@ -41,8 +45,7 @@ def written(kernel: Kernel, args: Sequence[Expr], options: dict[str, str]) -> Ex
         if found is not None:
             return found
     name = _NAMES.get(kernel.name, f"ops.{kernel.name}")
-    parts = [a.text for a in args] + [f"{key}={text}" for key, text in options.items()]
-    return Expr(f"{name}({', '.join(parts)})")
+    return Expr(f"{name}({', '.join([*(a.text for a in args), *named])})")
 
 
 def _by_definition(
@@ -104,10 +107,6 @@ def _prefix(sign: str) -> Form:
 
 def _nonzero(args: Sequence[Expr]) -> Expr:
     return Expr(f"{args[0].at(COMPARISON + 1)} != 0", COMPARISON)
-
-
-def _module(args: Sequence[Expr]) -> Expr:
-    return Expr(f"{args[0].text}({', '.join(a.text for a in args[1:])})")
 
 
 def _matmul(args: Sequence[Expr]) -> Expr:
@@ -175,7 +174,6 @@ _FORMS: dict[str, Form] = {
     "along": _along,
     "matmul": _matmul,
     "call": _template("{0}()"),
-    **dict.fromkeys(LAYERS, _module),
     "predicted": _template("predicted[{0}]"),
     "penalty": _times("{0}.penalty({1})"),
     "penalty_by_frequency": _times("{0}.penalty_by_frequency({1})"),
@@ -200,6 +198,6 @@ LOSSES = (
 _NAMES = {
     **{name: f"self.{name}" for name in ("constant", "label", "positions", "numbers", "zeros")},
     **{name: name for name in LOSSES},
-    "product_of": "F.linear",
+    "product_of": "ops.linear",
     "weights": "Weights.of",
 }

@@ -29,7 +29,7 @@ from specc.ops import OPS
 CHOICES = {
     "at_once": "candidates with more numbers are scored in pieces; by axes, how many each row has",
     "looked_up": "where a value was looked up: gradients read it there again, so that it is not kept",
-    "in_c_from": "from so many numbers on a kernel in C computes it",
+    "in_c_from": "from so many numbers, or multiplications of a product, on a kernel in C computes it",
     "by_request_from": "from so many candidates a request on, what its own positions need is computed once",
 }
 

@@ -11,7 +11,10 @@ from specc.ops import OPS, op
 from specc.ops.definition import Pointwise
 
 # Kernels with a fresh buffer for their result, which their derivative does not read.
-_FRESH = (op.ADD, op.SUB, op.MUL, op.LINEAR, "product_of", "add_product")
+_PRODUCTS = (op.LINEAR, "product_of", "add_product")
+_FRESH = (op.ADD, op.SUB, op.MUL, *_PRODUCTS)
+# What a product does with its result, if it is asked to (`then` of specc_runtime.ops.linear).
+_FOLLOWING = (op.RELU, op.LEAKY_RELU, op.SIGMOID, op.TANH)
 # A nested expression of more arguments gets a local.
 _LONGEST = 8
 
@@ -33,6 +36,7 @@ def _reuse(function: Function) -> None:
             if x in made and made[x].name in _FRESH and reads[x] == 1 and not x.kept:
                 kernel.over = x
                 kernel.result.base, kernel.result.written = x, True
+                kernel.within = made[x].name in _PRODUCTS and kernel.name in _FOLLOWING
 
 
 def _in_place(kernel: Kernel) -> bool:
@@ -72,10 +76,14 @@ def hold(program: Program) -> None:
 
 def _hold(function: Function, reads: Counter[Value]) -> None:
     sizes: dict[Value, int] = {}
+    within = {k.over for k in function.kernels if k.within}
     for kernel in function.kernels:
         size = sum(_size(x, sizes) for x in kernel.parts())
         for result in kernel.results:
             if result is None:
+                continue
+            if result in within:
+                sizes[result] = size
                 continue
             if result.given or result.kept or reads[result] > 1 or size > _LONGEST:
                 result.held = result.held or kernel.name not in REPEATED

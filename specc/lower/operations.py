@@ -215,7 +215,9 @@ def _product_added(body: Body, node: Node, place: int, id: int) -> Value:
     into = body.at(place, body.shape(node), node, whole=True)
     product = body.nodes[id]
     matrix, _ = body.matrices(product)
-    return body.make("add_product", into, body.of(product.inputs[0]), matrix, like=node, over=into)
+    x = body.of(product.inputs[0])
+    options = _in_c(x.width, node.type.width)
+    return body.make("add_product", into, x, matrix, like=node, over=into, options=options)
 
 
 def _stop_gradient(body: Body, node: Node) -> Value:
@@ -298,6 +300,8 @@ def _layer(body: Body, node: Node) -> Value:
     if node.op in (op.BATCH_NORM, op.DICE):
         x = body.at(node.inputs[0], body.shape(node), node, whole=True)
     layer = Parameter(node.weights[0].rpartition(".")[0], layer=True)
+    if node.op == op.LINEAR:
+        return body.make(node.op, layer, x, like=node, options=_in_c(x.width, node.type.width))
     if node.op == op.BATCH_NORM_BY:
         given = (body.at(i, body.shape(node), node, whole=True) for i in node.inputs)
         return body.make(node.op, layer, *given, like=node)
@@ -318,13 +322,21 @@ def _project(body: Body, node: Node) -> Value:
     x = body.of(node.inputs[0])
     matrix, bias = body.matrices(node)
     if len({bool(p.bias) for p in matrix.products}) == 1:
-        return body.make("product_of", x, matrix, *([bias] if bias else []), like=node)
+        options = _in_c(x.width, node.type.width)
+        return body.make("product_of", x, matrix, *([bias] if bias else []), like=node, options=options)
     parts = []
     for product in products_of(node, matrix.width):
         own = [Matrix((product,), matrix.width, bias=True)] if product.bias else []
         each = Matrix((product,), matrix.width)
-        parts.append(body.make("product_of", x, each, *own, like=node, width=product.width))
+        options = _in_c(x.width, product.width)
+        parts.append(body.make("product_of", x, each, *own, like=node, width=product.width, options=options))
     return body.make("cat", parts, like=node)
+
+
+def _in_c(width: int, outputs: int) -> dict[str, object]:
+    """From where on a product is computed in C, as an option; none where it never is."""
+    narrow = min(width, outputs) < choices.NARROWEST_IN_C
+    return {} if narrow else {"in_c_from": choices.PRODUCTS_IN_C}
 
 
 def _heads(body: Body, node: Node) -> Value:

@@ -119,7 +119,7 @@ class _Printer:
     def _remarks(self, kernel: Kernel) -> list[str]:
         found = []
         if kernel.over is not None:
-            found.append(f"over {self._arg(kernel.over)}")
+            found.append(f"over {self._arg(kernel.over)}{', by its product' if kernel.within else ''}")
         views = (r.base for r in kernel.results if r is not None and r.base is not None and not r.written)
         found += [f"view of {self._arg(base)}" for base in views]
         held = [r.names[0] for r in kernel.results if r is not None and r.held and r.names]

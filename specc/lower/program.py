@@ -168,7 +168,8 @@ class Record:
 @dataclass(eq=False)
 class Kernel:
     """One call. results: None for one that nothing reads. over: the operand in whose place the result is
-    written. why: why a loop has no faster kernel."""
+    written. within: whether that is of a product, which does this, too, while it is in the cache. why: why
+    a loop has no faster kernel."""
 
     name: str
     args: tuple[Any, ...]
@@ -176,6 +177,7 @@ class Kernel:
     options: Mapping[str, Any] = field(default_factory=dict)
     span: Span | None = None
     over: Value | None = None
+    within: bool = False
     why: str = ""
 
     @property

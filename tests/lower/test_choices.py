@@ -42,7 +42,21 @@ def test_products_of_a_candidate_and_a_history(monkeypatch: pytest.MonkeyPatch) 
     assert "the rows have 77 numbers" in print_program(lower(graph_of("din")))
     assert "in_c_from=77" in emit(graph_of("din"))["model.py"]
     monkeypatch.setattr(choices, "LARGEST_OF_A_SEGMENT", 3)
-    assert "in_c_from" not in emit(graph_of("din"))["model.py"]
+    assert "in_c_from=77" not in emit(graph_of("din"))["model.py"]
+
+
+def test_products_of_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what follows them; not where they are narrow."""
+    monkeypatch.setattr(choices, "PRODUCTS_IN_C", replace(choices.PRODUCTS_IN_C, least=77))
+    program, text = lower(graph_of("bst")), emit(graph_of("bst"))["model.py"]
+    printed = print_program(program)
+    assert "in C where a product has 77 multiplications or more, else in torch" in printed
+    assert "by its product" in printed
+    assert 'then="leaky_relu", slope=0.01, in_c_from=77' in text
+    assert "in_c_from" not in next(line for line in printed.splitlines() if "linear(click.linear.*" in line)
+    followed = {k.over for f in program.functions for k in walk(f) if k.within}
+    made = {k.result: k for f in program.functions for k in walk(f) if len(k.results) == 1}
+    assert {made[x].name for x in followed if x is not None} == {"linear", "add_product"}
 
 
 def test_attention_of_every_position(monkeypatch: pytest.MonkeyPatch) -> None:

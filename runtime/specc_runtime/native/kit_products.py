@@ -64,16 +64,21 @@ typedef struct { const real *x; } panels;
 KIT const real *in_panels_(memory *m, int64_t k, int64_t outputs, const real *w, int64_t sj, int64_t sc)
 {
     real *found = take_(m, WHOLE(outputs) * k, sizeof(real)), *p = found;
-    for (int64_t j = 0; found && j < outputs; j += VECTOR, p += k * VECTOR) {
+    if (!found) return 0;
+    const int64_t whole = sj == 1 ? outputs / VECTOR * VECTOR : 0;
+    /* Of outputs that lie together some channels of all panels: memory is read in its order. */
+    for (int64_t c = 0; whole && c < k; c += 16)
+        for (int64_t j = 0; j < whole; j += VECTOR)
+            for (int64_t l = c; l < k && l < c + 16; l++)
+                memcpy(found + j * k + l * VECTOR, w + j + l * sc, VECTOR * sizeof(real));
+    p += whole * k;
+    for (int64_t j = whole; j < outputs; j += VECTOR, p += k * VECTOR) {
         const int64_t many = outputs - j < VECTOR ? outputs - j : VECTOR;
         const real *of = w + j * sj;
         if (many < VECTOR) memset(p, 0, k * VECTOR * sizeof(real));
-        if (sj == 1)
-            for (int64_t c = 0; c < k; c++) memcpy(p + c * VECTOR, of + c * sc, many * sizeof(real));
-        else
-            for (int64_t c = 0; c < k; c += 64) /* as much as is in the nearest cache */
-                for (int64_t b = 0; b < many; b++)
-                    for (int64_t l = c; l < k && l < c + 64; l++) p[l * VECTOR + b] = of[b * sj + l * sc];
+        for (int64_t c = 0; c < k; c += 64) /* as much as is in the nearest cache */
+            for (int64_t b = 0; b < many; b++)
+                for (int64_t l = c; l < k && l < c + 64; l++) p[l * VECTOR + b] = of[b * sj + l * sc];
     }
     return found;
 }

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from specc_runtime.native import attention, build, gather, paired, pairs, scoring, self_attention, sources
+from specc_runtime.native import (
+    attention,
+    build,
+    gather,
+    paired,
+    pairs,
+    products,
+    scoring,
+    self_attention,
+    sources,
+)
 
 
 @contextmanager
@@ -19,6 +29,7 @@ def used() -> Iterator[dict[str, Path]]:
     gather.library.cache_clear()
     paired.library.cache_clear()
     pairs.library.cache_clear()
+    products.library.cache_clear()
     scoring.library.cache_clear()
     self_attention.library.cache_clear()
     found: dict[str, Path] = {}

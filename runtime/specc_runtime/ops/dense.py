@@ -15,6 +15,7 @@ from torch.compiler import is_compiling
 from torch.nn import functional as F
 
 from specc_runtime.native import pairs as native
+from specc_runtime.native import products
 from specc_runtime.native.say import wanted
 from specc_runtime.ops.autocast import lowers
 
@@ -200,8 +201,47 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -chances.expand(*shape, -1).gather(-1, target.expand(*shape, 1).long())
 
 
-def add_product(total: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
-    """Add x [rows, in] times a matrix [out, in] to total [rows, out] in place, and return it."""
+def linear(
+    x: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None = None,
+    then: str = "",
+    slope: float = 0.0,
+    in_c_from: int | None = None,
+) -> Tensor:
+    """Return x [..., in] times a matrix [out, in], plus a bias [out], and of that `then`: [..., out].
+
+    then: "relu", "leaky_relu" with a slope, "sigmoid" or "tanh". in_c_from: from how many multiplications on
+    the kernel in C is used, if at all.
+    """
+    if products.worth(x, matrix, in_c_from):
+        found = products.product(x, matrix, bias, then, slope)
+        if found is not None:
+            return found
+    return _followed(F.linear(x, matrix, bias), then, slope)
+
+
+def add_product(
+    total: Tensor,
+    x: Tensor,
+    matrix: Tensor,
+    then: str = "",
+    slope: float = 0.0,
+    in_c_from: int | None = None,
+) -> Tensor:
+    """Add x [rows, in] times a matrix [out, in] to total [rows, out], and return of that `then`, as `linear`
+    does; in place."""
     if lowers(x):
-        return total + F.linear(x, matrix)
-    return torch.Tensor.addmm_(total, x, matrix.t())
+        return _followed(total + F.linear(x, matrix), then, slope)
+    if products.worth(x, matrix, in_c_from):
+        found = products.added(total, x, matrix, then, slope)
+        if found is not None:
+            return found
+    return _followed(torch.Tensor.addmm_(total, x, matrix.t()), then, slope)
+
+
+def _followed(x: Tensor, then: str, slope: float) -> Tensor:
+    """Write what follows a product over it."""
+    if not then:
+        return x
+    return F.leaky_relu(x, slope, inplace=True) if then == "leaky_relu" else getattr(torch, f"{then}_")(x)

@@ -139,6 +139,11 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -chances.expand(*target.shape[:-1], chances.shape[-1]).gather(-1, target.long())
 
 
+def linear(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [..., in] times a matrix [out, in], plus a bias [out]."""
+    return F.linear(x, matrix, bias)
+
+
 def add_product(total: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
     """total [rows, out] + x [rows, in] times a matrix [out, in]."""
     return total + F.linear(x, matrix)
@@ -246,7 +251,8 @@ __all__ = [
     "Ended", "Factor", "add_product", "along", "append", "at", "at_rows", "attend", "bce", "bernoulli",
     "chunk", "concat", "contract", "contract_rows", "convolve", "cross_entropy", "dense", "dot",
     "dot_by_sequence", "embed", "embed_bag", "expand", "fan", "firsts", "flatten", "head", "heads",
-    "log_frequency", "logsumexp", "lookup", "mse", "paired", "pairs", "per_head", "product", "rename",
-    "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled", "stack",
-    "tail", "tails", "top", "unchunk", "unroll", "weighted_sum", "whole", "windows", "windows_of_rows",
+    "linear", "log_frequency", "logsumexp", "lookup", "mse", "paired", "pairs", "per_head", "product",
+    "rename", "repeat", "same_key", "scan", "scan_along", "scan_together", "seconds", "segment", "settled",
+    "stack", "tail", "tails", "top", "unchunk", "unroll", "weighted_sum", "whole", "windows",
+    "windows_of_rows",
 ]  # fmt: skip
