@@ -23,9 +23,8 @@ class Source:
     @cached_property
     def _starts(self) -> list[int]:
         starts = [0]
-        for offset, char in enumerate(self.text):
-            if char == "\n":
-                starts.append(offset + 1)
+        while after := self.text.find("\n", starts[-1]) + 1:
+            starts.append(after)
         return starts
 
     def position(self, offset: int) -> tuple[int, int]:

@@ -21,7 +21,10 @@ from specc.syntax import tree
 from specc.syntax.beside import notice_comments
 from specc.syntax.parse import parse
 
-_DECLARED = re.compile(r"^(?:block|encoder|attention)\s+([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE)
+# A declaration of the standard library, with the comment above it.
+_DECLARED = re.compile(
+    r"^(?:#[^\n]*\n)*(?:block|encoder|attention)\s+([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE
+)
 
 
 # Trees of files without faults, by name and text: a run over many specs reads the standard library once.
@@ -42,14 +45,25 @@ def _parsed(source: Source, report: Report) -> tree.File:
 
 
 @cache
-def _std() -> dict[str, Source]:
-    """Return which shipped library declares which block, found without parsing any."""
-    found: dict[str, Source] = {}
+def _std() -> dict[str, tuple[Source, int, int, int]]:
+    """Return by its name the text of the shipped library that declares a block, found without parsing any:
+    where its first declaration begins, and where the block's begins and ends."""
+    found: dict[str, tuple[Source, int, int, int]] = {}
     for path in sorted((resources.specs() / "std").glob("*.arec")):
         source = Source(str(path), path.read_text(encoding="utf-8"))
-        for name in _DECLARED.findall(source.text):
-            found[name] = source
+        declared = list(_DECLARED.finditer(source.text))
+        ends = [*(match.start() for match in declared[1:]), len(source.text)]
+        for match, end in zip(declared, ends, strict=True):
+            found[match[1]] = source, declared[0].start(), match.start(), end
     return found
+
+
+@cache
+def _alone(name: str) -> Source:
+    """The library of a block with blanks in place of the other blocks: each is read when a model needs it."""
+    source, first, begin, end = _std()[name]
+    others = "\n".join(" " * len(line) for line in source.text[first:begin].split("\n"))
+    return Source(source.name, source.text[:first] + others + source.text[begin:end])
 
 
 class _Loader:
@@ -285,13 +299,12 @@ class _Loader:
     # ------------------------------------------------------------ prelude
 
     def prelude(self, name: str) -> tuple[Module, tree.Block] | None:
-        source = _std().get(name)
-        if source is None:
+        if name not in _std():
             return None
-        if source.name not in self._std_modules:
-            self._std_modules[source.name] = self.module(_parsed(source, self.report))
-        block = self._std_modules[source.name].named.get(name)
-        return (self._std_modules[source.name], block) if isinstance(block, tree.Block) else None
+        if name not in self._std_modules:
+            self._std_modules[name] = self.module(_parsed(_alone(name), self.report))
+        block = self._std_modules[name].named.get(name)
+        return (self._std_modules[name], block) if isinstance(block, tree.Block) else None
 
 
 def _without(place: tree.Place, body: Sequence[tree.Declaration]) -> tree.Place | None:
