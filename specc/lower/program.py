@@ -9,7 +9,7 @@ Promises: every decision that makes a model fast is in it; `emit` prints it. `ve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import Any, Literal
 
@@ -188,7 +188,7 @@ class Kernel:
 
     def parts(self) -> Iterator[Any]:
         """All arguments, those within others too."""
-        return _flat((*self.args, *self.options.values()))
+        return iter(_flat(self.options.values(), _flat(self.args, [])))
 
     def operands(self) -> Iterator[Value]:
         """The values it reads; functions that it calls read theirs besides."""
@@ -198,17 +198,26 @@ class Kernel:
         return (x for x in self.parts() if isinstance(x, Function))
 
 
-def _flat(args: Any) -> Iterator[Any]:
+# What arguments are most often, and is one part.
+_PLAIN = (str, int, float, bool, type(None), Value)
+
+
+def _flat(args: Iterable[Any], found: list[Any]) -> list[Any]:
     for arg in args:
-        if isinstance(arg, (list, tuple)):
-            yield from _flat(arg)
-        elif isinstance(arg, Record):
-            yield from _flat((*arg.args, *arg.options.values()))
+        kind = type(arg)
+        if kind in _PLAIN:
+            found.append(arg)
+        elif isinstance(arg, (list, tuple)):
+            _flat(arg, found)
+        elif kind is Record:
+            _flat(arg.args, found)
+            _flat(arg.options.values(), found)
         else:
-            yield arg
-            rows = arg.rows if isinstance(arg, Position) else arg
-            if isinstance(rows, Rows):
-                yield from (ranking.value for ranking in rows.ranked)
+            found.append(arg)
+            rows = arg.rows if kind is Position else arg
+            if type(rows) is Rows:
+                found += [ranking.value for ranking in rows.ranked]
+    return found
 
 
 @dataclass(frozen=True, eq=False)

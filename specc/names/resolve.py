@@ -22,9 +22,7 @@ from specc.syntax.beside import notice_comments
 from specc.syntax.parse import parse
 
 # A declaration of the standard library, with the comment above it.
-_DECLARED = re.compile(
-    r"^(?:#[^\n]*\n)*(?:block|encoder|attention)\s+([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE
-)
+_DECLARED = re.compile(r"^(?:#[^\n]*\n)*(?:block|encoder|attention)\s+([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE)
 
 
 # Trees of files without faults, by name and text: a run over many specs reads the standard library once.

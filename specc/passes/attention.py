@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import op
 from specc.passes.rewrite import Builder, rewrite
 from specc.types.axis import Axis, Type
@@ -33,7 +32,7 @@ class Scores:
 
 
 def recognise_attention(graph: Graph) -> Graph:
-    return prune(rewrite(graph, _fused))
+    return rewrite(graph, _fused)
 
 
 def _fused(node: Node, builder: Builder) -> int | None:

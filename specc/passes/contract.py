@@ -20,7 +20,6 @@ from math import prod
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import op
 from specc.ops.products import Columns, Product, Slab, project_attrs
 from specc.passes.rewrite import CANDIDATE, Builder, needed_by_outputs, rewrite
@@ -53,9 +52,7 @@ def contract(graph: Graph) -> Graph:
     uses = Counter(i for node in graph.nodes if node.id in needed for i in node.inputs)
     heights = {path: w.shape[0] for path, w in graph.weights.items()}
     mover = _Mover(uses, heights, {space.name: space.role for space in graph.spaces})
-    return prune(
-        rewrite(graph, lambda node, builder: mover.rule(node, builder) if node.id in needed else None)
-    )
+    return rewrite(graph, lambda node, builder: mover.rule(node, builder) if node.id in needed else None)
 
 
 class _Mover:

@@ -19,7 +19,6 @@ from itertools import combinations
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import Origin, op, pure, traits
 from specc.passes.rewrite import Builder, rewrite, uses_of
 from specc.types.axis import Axis, Type, union
@@ -35,7 +34,7 @@ _KEPT = 8  # what writing and reading a number takes, in multiplications
 
 
 def contract_sums(graph: Graph) -> Graph:
-    return prune(rewrite(graph, _Sums(graph).rule))
+    return rewrite(graph, _Sums(graph).rule)
 
 
 @dataclass(frozen=True)

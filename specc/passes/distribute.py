@@ -22,7 +22,6 @@ from typing import Any
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
-from specc.ir.prune import prune
 from specc.ops import op, traits
 from specc.ops.products import Columns, Product, project_attrs
 from specc.passes.rewrite import CANDIDATE, Builder, rewrite
@@ -50,7 +49,7 @@ def distribute(graph: Graph) -> Graph:
         shared = frozenset(builder.now(id) for id in repeated.get(node.id, ()))
         return _distributed(node, builder, moves, uses, shared)
 
-    return prune(rewrite(graph, rule))
+    return rewrite(graph, rule)
 
 
 def _repeated(graph: Graph) -> dict[int, list[int]]:

@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import replace
 
 from specc.ir.graph import Graph, Node, walk
-from specc.ir.prune import prune
 from specc.ops import op, pure, traits
 from specc.ops.products import Slab, products_of, project_attrs
 from specc.passes.rewrite import Builder, rewrite
@@ -30,7 +29,7 @@ def join_fans(graph: Graph) -> Graph:
             return None
         return _joined(node, builder, heights, uses)
 
-    return prune(rewrite(graph, rule))
+    return rewrite(graph, rule)
 
 
 def _joined(node: Node, builder: Builder, heights: dict[str, int], uses: Counter[int]) -> int | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import definition, op, pure
 from specc.passes.rewrite import Builder, rewrite
 
 
 def fold(graph: Graph) -> Graph:
-    return prune(rewrite(graph, _fold))
+    return rewrite(graph, _fold)
 
 
 def _fold(node: Node, builder: Builder) -> int | None:

@@ -11,7 +11,6 @@ static axis, where there is nothing to save, it stays.
 from __future__ import annotations
 
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import op
 from specc.ops.products import products_of
 from specc.passes.rewrite import Builder, rewrite
@@ -19,7 +18,7 @@ from specc.types.axis import Axis
 
 
 def read_by_position(graph: Graph) -> Graph:
-    return prune(rewrite(graph, _read))
+    return rewrite(graph, _read)
 
 
 def _read(node: Node, builder: Builder) -> int | None:

@@ -2,7 +2,7 @@
 
 Promises: nodes come out in an order in which inputs come first; an id that stood for a replaced node
 stands for its replacement in every later input, region, prediction, loss, attention and binding.
-Leaves to others: dropping what nothing needs any more (ir/prune).
+`rewrite` drops what nothing needs any more.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from specc.frozen import dataclass
 from specc.ir.graph import Graph, Node, walk
+from specc.ir.prune import prune
 from specc.ops import op
 from specc.types.axis import Type, union
 
@@ -116,10 +117,15 @@ Rule = Callable[[Node, Builder], int | None]
 
 
 def rewrite(graph: Graph, rule: Rule) -> Graph:
-    """Apply a rule to every node, those of regions first."""
+    """Apply a rule to every node, those of regions first, and prune what it changed: a graph in which it
+    changes nothing is returned as it is."""
     builder = Builder.of(graph)
     _rewrite(graph.nodes, rule, builder)
-    return rebuilt(graph, builder)
+    return graph if _same(graph.nodes, builder.nodes) else prune(rebuilt(graph, builder))
+
+
+def _same(nodes: Sequence[Node], others: Sequence[Node]) -> bool:
+    return len(nodes) == len(others) and all(a is b for a, b in zip(nodes, others, strict=True))
 
 
 def _rewrite(nodes: tuple[Node, ...], rule: Rule, builder: Builder) -> None:
@@ -128,7 +134,8 @@ def _rewrite(nodes: tuple[Node, ...], rule: Rule, builder: Builder) -> None:
         if node.region is not None:
             inside = builder.inside()
             _rewrite(node.region.nodes, rule, inside)
-            node = replace(node, region=within(node, inside))
+            if not _same(node.region.nodes, inside.nodes):
+                node = replace(node, region=within(node, inside))
         new = rule(node, builder)
         if new is None:
             builder.append(node)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from specc.ir.graph import Graph, Node
-from specc.ir.prune import prune
 from specc.ops import pure, traits
 from specc.passes.rewrite import Builder, rewrite
 
@@ -29,7 +28,7 @@ def share(graph: Graph) -> Graph:
         found = rule(node, builder)
         return None if found == node.id else found
 
-    return prune(rewrite(graph, kept))
+    return rewrite(graph, kept)
 
 
 def _key(node: Node) -> Any:

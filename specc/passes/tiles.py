@@ -32,7 +32,7 @@ def tile(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op == op.PAIRS:
             graph = _tiled(graph, node)
-    return prune(rewrite(prune(graph), _Fusion(graph).rule))
+    return rewrite(prune(graph), _Fusion(graph).rule)
 
 
 class _Fusion:
