@@ -7,6 +7,7 @@ A value that has a nested axis always has its parent axis too.
 from __future__ import annotations
 
 from dataclasses import field
+from functools import cached_property
 from typing import Any
 
 from specc.frozen import dataclass
@@ -30,6 +31,10 @@ class Axis:
     source: tuple[Axis, ...] = field(default=(), compare=False)
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
         return _stem(self.key)
 
     @property
