@@ -90,6 +90,29 @@ def test_a_shipped_spec(name: str) -> None:
     held(compiled(small(name, {}), "default"))
 
 
+WHOLE = """
+model whole
+table items = vocab(30, 6)
+space user from request { id: ids(9, 6) }
+space ad from candidate { item: items }
+space history[t <= 5] from request { item: items }
+sequence = append(history, ad, over t as u)
+read = sequence |> repeat(2, transformer(heads = 2, ff = 8, act = relu, over u))
+predict click: binary = concat(user, mean(read, over u)) |> linear(1)
+"""
+
+
+@pytest.mark.usefixtures("in_small_blocks")
+def test_a_history_and_its_end_are_put_together_for_each_attention() -> None:
+    graph = load_source(Source("whole.arec", WHOLE), None, {}, Report())
+    assert graph is not None
+    model = compiled(few_rows(graph, 20), "default")
+    text = model.files[SCORING]
+    assert text.count("ended_attention_(") == 1
+    assert text.count(" attention_(") + text.count("(attention_(") == 1
+    held(model)
+
+
 @pytest.mark.parametrize("name", SEVEN)
 def test_many_examples(name: str) -> None:
     """Matrices in panels, and more sequences than go through a recurrence's steps at once."""

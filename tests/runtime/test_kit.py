@@ -102,6 +102,24 @@ def library() -> Any:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_turned_a_square_at_a_time(dtype: torch.dtype) -> None:
+    """Numbers are moved, and multiplied; of rows that are not there nothing is read."""
+    text = """
+    void turned(int64_t n, const real *x, int64_t sx, real *y, int64_t sy) { square_(n, x, sx, 2, y, sy); }
+    int64_t most() { return VECTOR; }
+    """
+    found = load([KIT, text], dtype, turned=[NUMBER, AT, NUMBER, AT, NUMBER], most=[])
+    most = found.most()
+    assert most == 64 // dtype.itemsize
+    for n in (1, 3, most):
+        x = torch.randn(n, most + 3, dtype=dtype)
+        y = torch.zeros(most, most + 5, dtype=dtype)
+        found.turned(n, x.data_ptr(), most + 3, y.data_ptr(), most + 5)
+        assert torch.equal(y[:, :n], 2 * x[:, :most].T)
+        assert not y[:, most:].any()
+
+
 @pytest.mark.parametrize("n", [0, 1, 5, 6, 97, 200])
 @pytest.mark.parametrize(("k", "m"), [(1, 2), (7, 16), (300, 9), (256, 33), (64, 1)])
 @pytest.mark.parametrize("turned", [False, True])

@@ -152,6 +152,44 @@ INLINE int attention_(memory *m, int64_t n, const int32_t *begins_q, const int32
     }
     return 0;
 }
+
+/* Rows of w numbers: row i is row at[i] of x, which has `rows`, or of those that come after them, `end`; with
+   no `at` it is row i of x. */
+typedef struct { const real *x, *end; const int32_t *at; int64_t rows, w; } picked;
+
+/* Some of them, one after another: where they are, or copied. */
+INLINE const real *together_(picked p, int64_t first, int64_t n, real *room)
+{
+    for (int64_t i = 0; p.at && i < n; i++) {
+        const int64_t at = p.at[first + i];
+        const real *x = at < p.rows ? p.x + at * p.w : p.end + (at - p.rows) * p.w;
+        memcpy(room + i * p.w, x, p.w * sizeof(real));
+    }
+    return p.at ? room : p.x + first * p.w;
+}
+
+/* As `attention_` with several queries a sequence, of rows that are put together sequence by sequence. */
+INLINE int ended_attention_(memory *m, int64_t n, const int32_t *begins_q, const int32_t *begins_k, int64_t h,
+                            int64_t hk, int64_t hv, int64_t d, int64_t e, real scale, int sight, picked q,
+                            picked k, picked v, real *y)
+{
+    int64_t most = 0, asked = 0;
+    for (int64_t i = 0; i < n; i++) {
+        most = begins_k[i + 1] - begins_k[i] > most ? begins_k[i + 1] - begins_k[i] : most;
+        asked = begins_q[i + 1] - begins_q[i] > asked ? begins_q[i + 1] - begins_q[i] : asked;
+    }
+    REALS(s, (hk * d + hv * WHOLE(e) + QUERIES) * most + QUERIES * (h * d + WHOLE(e) + 1));
+    REALS(own_q, asked * q.w);
+    REALS(own_k, most * k.w);
+    REALS(own_v, most * v.w);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t from = begins_q[i], many = begins_q[i + 1] - from;
+        const int64_t b = begins_k[i], l = begins_k[i + 1] - b;
+        of_sequence_(h, hk, hv, d, e, QUERIES, many, l, scale, sight, together_(q, from, many, own_q),
+                     together_(k, b, l, own_k), together_(v, b, l, own_v), y + from * h * e, s);
+    }
+    return 0;
+}
 """
 
 KIT = "\n".join([

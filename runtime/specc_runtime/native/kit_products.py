@@ -76,9 +76,11 @@ KIT const real *in_panels_(memory *m, int64_t k, int64_t outputs, const real *w,
         const int64_t many = outputs - j < VECTOR ? outputs - j : VECTOR;
         const real *of = w + j * sj;
         if (many < VECTOR) memset(p, 0, k * VECTOR * sizeof(real));
-        for (int64_t c = 0; c < k; c += 64) /* as much as is in the nearest cache */
-            for (int64_t b = 0; b < many; b++)
-                for (int64_t l = c; l < k && l < c + 64; l++) p[l * VECTOR + b] = of[b * sj + l * sc];
+        int64_t c = 0;
+        for (; sc == 1 && many == VECTOR && c + VECTOR <= k; c += VECTOR)
+            square_(many, of + c, sj, 1, p + c * VECTOR, VECTOR);
+        for (; c < k; c++)
+            for (int64_t b = 0; b < many; b++) p[c * VECTOR + b] = of[b * sj + c * sc];
     }
     return found;
 }

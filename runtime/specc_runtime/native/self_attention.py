@@ -84,15 +84,25 @@ INLINE void of_sequence_(int64_t H, int64_t HK, int64_t HV, int64_t D, int64_t E
         for (int64_t h = 0; h < HV; h++) packed_(1, E, EP, v + (j * HV + h) * E, E, 1, vp + (h * l + j) * EP);
     for (int64_t r = 0; r < n; r += A) {
         const int64_t m = n - r < A ? n - r : A, w = WHOLE(m), z = seen_(r + m - 1, l, sight);
-        for (int64_t j = 0; j < m; j++) /* lanes behind them are not read */
-            for (int64_t c = 0; c < H * D; c++) qt[c * w + j] = q[(r + j) * H * D + c] * scale;
+        for (int64_t j = 0; j < m; j += VECTOR) { /* lanes behind them are not read */
+            const real *x = q + (r + j) * H * D;
+            const int64_t many = m - j < VECTOR ? m - j : VECTOR;
+            int64_t c = 0;
+            for (; c + VECTOR <= H * D; c += VECTOR) square_(many, x + c, H * D, scale, qt + c * w + j, w);
+            for (; c < H * D; c++)
+                for (int64_t i = 0; i < many; i++) qt[c * w + j + i] = x[i * H * D + c] * scale;
+        }
         for (int64_t h = 0; h < H; h++) {
             const real *kh = kp + (HK > 1 ? h : 0) * l * D, *vh = vp + (HV > 1 ? h : 0) * l * EP;
             times_(z, D, w, kh, D, 1, qt + h * D * w, w, s, w, 0);
             shared_out_(z, w, r, sight, s, by);
             times_(m, z, EP, s, 1, w, vh, EP, y, EP, 0);
-            for (int64_t j = 0; j < m; j++)
-                for (int64_t c = 0; c < E; c++) out[((r + j) * H + h) * E + c] = y[j * EP + c] * by[j];
+            real *o = out + (r * H + h) * E;
+            for (int64_t j = 0; j < m; j++, o += H * E)
+                for (int64_t c = 0; c < E; c += VECTOR) {
+                    const vector x = load_(y + j * EP + c) * by[j];
+                    memcpy(o + c, &x, (E - c < VECTOR ? E - c : VECTOR) * sizeof(real));
+                }
         }
     }
 }

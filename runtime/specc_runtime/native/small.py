@@ -52,6 +52,38 @@ INLINE void times_(int64_t n, int64_t k, int64_t m, const real *a, int64_t ra, i
             }
 }
 
+/* As many rows of x as a vector has numbers, turned: y[c * sy + r] = by * x[r * sx + c]. n of them are there;
+   behind these y has anything. */
+#if defined(__AVX512F__) && !defined(__clang__)
+typedef __typeof__((vector){0} == (vector){0}) places;
+#define EACH PRAGMA(GCC unroll 16)
+#define SWAPPED(s) /* between rows that are s apart, numbers that are s apart */ \
+    EACH for (int64_t i = 0; i < VECTOR; i++) \
+        if (!(i & s)) { \
+            const vector a = row[i], b = row[i + s]; \
+            places low, high; \
+            EACH for (int64_t j = 0; j < VECTOR; j++) \
+                low[j] = j & s ? VECTOR + j - s : j, high[j] = j & s ? VECTOR + j : j + s; \
+            row[i] = __builtin_shuffle(a, b, low); \
+            row[i + s] = __builtin_shuffle(a, b, high); \
+        }
+static __attribute__((noinline, unused)) void square_(int64_t n, const real *x, int64_t sx, real by, real *y,
+                                                      int64_t sy)
+{
+    vector row[VECTOR];
+    EACH for (int64_t r = 0; r < VECTOR; r++) row[r] = load_(x + (r < n ? r : n - 1) * sx) * by;
+    SWAPPED(1) SWAPPED(2) SWAPPED(4)
+    if (VECTOR > 8) { SWAPPED(8) }
+    EACH for (int64_t c = 0; c < VECTOR; c++) memcpy(y + c * sy, row + c, sizeof(vector));
+}
+#else
+INLINE void square_(int64_t n, const real *x, int64_t sx, real by, real *y, int64_t sy)
+{
+    for (int64_t c = 0; c < VECTOR; c++)
+        for (int64_t r = 0; r < VECTOR; r++) y[c * sy + r] = x[(r < n ? r : n - 1) * sx + c] * by;
+}
+#endif
+
 /* n rows of w numbers times `by`, one after another and filled up with 0 to `wide`. */
 INLINE void packed_(int64_t n, int64_t w, int64_t wide, const real *x, int64_t stride, real by, real *y)
 {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 from specc.emit.c import broadcast, number_text, offset
@@ -169,15 +170,31 @@ def _together(w: Writer, x: Value | Record | None, number: int) -> Value | None:
     return whole
 
 
+def _picked(w: Writer, x: Value | Record) -> tuple[tuple[int, ...], str] | None:
+    """What an attention reads as rows that are put together sequence by sequence: their sizes, and the kit's
+    `picked`. None where a history and the one at its end have not both rows of the same sizes."""
+    head, end, *rest = x.args if isinstance(x, Record) else (x, None)
+    place = w.dense(head) if isinstance(x, Record) else w.place(head)
+    if place.grid is None:
+        return None
+    if end is None:
+        return place.sizes, f"(picked){{{place.pointer}, 0, {place.index or 0}, MOST, {place.size}}}"
+    own, other, rows = (w.layout.grid(each) for each in rest[:3])
+    old, new = rest[3:]
+    last, position = w.dense(end), w.layout.position(rows, new)
+    if last.grid is None or last.sizes != place.sizes:
+        return None
+    count, length = w.count(own), w.layout.lengths_of(rows, old)
+    first = w.layout.named(w.layout.located(rows, own, {old: position}))
+    at_end = w.layout.named(w.layout.located(rows, other, {}))
+    index = f"appended_(m, {w.count(rows)}, {position}, {length}, {count}, {first}, {at_end})"
+    text = f"{place.pointer}, {last.pointer}, {w.layout.named(index)}, {count}, {place.size}"
+    return place.sizes, f"(picked){{{text}}}"
+
+
 def attend(w: Writer, kernel: Kernel, number: int) -> None:
-    *_, asked, known, query_axis, key_axis, scale = kernel.args[:8]
-    where = kernel.args[8:]
-    query, key, value = (_together(w, x, number) for x in kernel.args[:3])
-    assert query is not None
-    assert key is not None
+    asked, known, query_axis, key_axis, scale, *where = kernel.args[3:]
     grid, keys = w.layout.grid(asked), w.layout.grid(known)
-    q = w.at(query, grid)
-    k, v = (indexed(w, w.place(x), keys) for x in (key, key if value is None else value))
     last = query_axis is None or grid.axes[-1] == query_axis
     if (
         keys.axes[-1] != key_axis
@@ -185,16 +202,34 @@ def attend(w: Writer, kernel: Kernel, number: int) -> None:
         or (query_axis is not None and w.layout.prefix(grid) != w.layout.prefix(keys))
     ):
         raise NotInC("attention over rows that are not one after another")
-    dims = broadcast([q.sizes[:-1], k.sizes[:-1], v.sizes[:-1]]) if len(q.sizes) > 1 else ()
+    query, key, value = kernel.args[:3]
+    values = [query, key, key if value is None else value]
+    ended = query_axis is not None and any(isinstance(x, Record) for x in values)
+    picked = [x for x in map(partial(_picked, w), values) if x is not None] if ended else []
+    if len(picked) == len(values):
+        name, given = "ended_attention_", ", ".join(text for _, text in picked)
+        q, k, v = (sizes for sizes, _ in picked)
+    else:
+        queries, *others = (_together(w, x, number) for x in (query, key, value))
+        assert queries is not None
+        of_queries = w.at(queries, grid)
+        of_keys, of_values = (
+            indexed(w, w.place(x), keys) for x in (others[0], others[0] if value is None else others[1])
+        )
+        q, k, v = of_queries.sizes, of_keys.sizes, of_values.sizes
+        name = "attention_"
+        given = ", ".join(
+            [of_queries.pointer, *(f"{x.pointer}, {x.index or 0}" for x in (of_keys, of_values))]
+        )
+    dims = broadcast([q[:-1], k[:-1], v[:-1]]) if len(q) > 1 else ()
     heads, sequences = prod(dims), w.layout.prefix(keys)
-    if prod(q.sizes[:-1]) != heads or any(prod(x.sizes[:-1]) not in (1, heads) for x in (k, v)):
+    if prod(q[:-1]) != heads or any(prod(x[:-1]) not in (1, heads) for x in (k, v)):
         raise NotInC("attention whose heads share a query")
-    result = w.new(kernel.result, (*dims, v.sizes[-1]), grid)
+    result = w.new(kernel.result, (*dims, v[-1]), grid)
     begins = "0" if query_axis is None else w.layout.begins(grid)
     sight = {"all": 0, "until": 1, "before": 2, "others": 3}[where[0] if where else "all"]
-    sizes = f"{heads}, {prod(k.sizes[:-1])}, {prod(v.sizes[:-1])}, {q.sizes[-1]}, {v.sizes[-1]}"
-    given = f"{q.pointer}, {k.pointer}, {k.index or 0}, {v.pointer}, {v.index or 0}, {result.pointer}"
+    sizes = f"{heads}, {prod(k[:-1])}, {prod(v[:-1])}, {q[-1]}, {v[-1]}"
     w.say(
-        f"if (attention_(m, {w.count(sequences)}, {begins}, {w.layout.begins(keys)}, {sizes}, "
-        f"{number_text(scale)}, {sight}, {given})) return 2;"
+        f"if ({name}(m, {w.count(sequences)}, {begins}, {w.layout.begins(keys)}, {sizes}, "
+        f"{number_text(scale)}, {sight}, {given}, {result.pointer})) return 2;"
     )
