@@ -76,9 +76,14 @@ class Source(NamedTuple):
 
     def derivatives(self, slope: bool) -> Source:
         """Return buffers for the gradients; `back` writes the one of x, if it has any."""
-        written = slope and (self.at is None or len(self.at) == len(self.x))
-        d_x = torch.empty_like(self.x) if written else torch.zeros_like(self.x)
-        if written and self.addend is not None:
+        every = self.at is None or len(self.at) == len(self.x)
+        if slope and (every or self.x.is_cpu):
+            d_x = torch.empty_like(self.x)
+            if self.at is not None and not every:
+                d_x.index_fill_(0, _others(self.at, len(self.x)), 0)
+        else:
+            d_x = torch.zeros_like(self.x)
+        if self.addend is not None:
             # The gradient of the other columns flows through the addend.
             d_x[:, : self.columns.start] = 0
             d_x[:, self.columns.stop :] = 0
@@ -149,6 +154,13 @@ class _Product(torch.autograd.Function):
             source.back(begin, end, grad[begin:end], found)
         parts = (d if isinstance(d, Tensor) else None for d in found)
         return (grad if ctx.added else None, *parts)
+
+
+def _others(rows: Tensor, count: int) -> Tensor:
+    """Return the rows of `count` that are not among some."""
+    left = torch.ones(count, dtype=torch.bool, device=rows.device)
+    left[rows] = False
+    return left.nonzero().squeeze(1)
 
 
 def zeros(x: Any) -> Tensor | None:
