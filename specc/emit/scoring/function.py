@@ -92,6 +92,7 @@ class Writer:
         self.layout = Layout(unit.axes, unit.roles, self.prepare)
         self.layout.given = self._lengths
         self.places: dict[Value, Place] = {}
+        self.zeros: set[Value] = set()
         self.runs: list[str] = []
         self.made: dict[Any, str] = {}
         self._free: dict[Grid, list[tuple[int, str]]] = {}

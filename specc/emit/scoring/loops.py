@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from specc.emit.c import function_text
@@ -119,7 +120,8 @@ def recur(w: Writer, kernel: Kernel, number: int) -> None:
     with w.loop(), w.block(f"for (int64_t begin = 0; begin < {many}; begin += {_SEQUENCES})"):
         for line in begins:
             w.say(line)
-        step = _Step(w, at, transposed, of_biases)
+        begin_as_zero = {now for now, x in zip(groups["states"], starts, strict=True) if x in w.zeros}
+        step = _Step(w, at, transposed, of_biases, begin_as_zero)
         with w.block(
             f"for (int64_t t = 0, first = begin; t < {steps}.longest && {steps}.active[t] > begin; t++)"
         ):
@@ -203,8 +205,8 @@ def _ordered(w: Writer, steps: str, many: str, place: Place, into: str) -> None:
 
 
 class _Step:
-    """Writes the kernels of a step, of n sequences. at: by value the pointer to its rows, and how far apart
-    they are."""
+    """Writes the kernels of step t, of n sequences. at: by value the pointer to its rows, and how far apart
+    they are. zeros: what is 0 in the first step, and not multiplied."""
 
     def __init__(
         self,
@@ -212,8 +214,9 @@ class _Step:
         at: dict[Value, tuple[str, int]],
         matrices: dict[Value, tuple[str, int, int]],
         biases: dict[Value, str],
+        zeros: set[Value],
     ) -> None:
-        self.w, self.at, self.matrices, self.biases = w, at, matrices, biases
+        self.w, self.at, self.matrices, self.biases, self.zeros = w, at, matrices, biases, zeros
 
     def write(self, kernels: list[Kernel]) -> None:
         for kernel in kernels:
@@ -264,4 +267,9 @@ class _Step:
                     f"{out} * sizeof(real));"
                 )
             add = 1
-        self.w.multiply("n", width, out, of, far, weight, f"{width}, 1", bias, into, stride, add)
+        with self.w.block("if (t)") if x in self.zeros else nullcontext():
+            self.w.multiply("n", width, out, of, far, weight, f"{width}, 1", bias, into, stride, add)
+        if x in self.zeros and not add:
+            row, each = f"{into} + r * {stride}", "else for (int64_t r = 0; r < n; r++)"
+            filled = f"memcpy({row}, {bias}" if bias != "0" else f"memset({row}, 0"
+            self.w.say(f"{each} {filled}, {out} * sizeof(real));")

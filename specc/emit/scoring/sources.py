@@ -109,6 +109,7 @@ def zeros(w: Writer, kernel: Kernel, number: int) -> None:
     sizes = tuple(kernel.args[1:])
     name = w.scratch(prod(sizes))
     w.prepare(f"memset({name}, 0, {prod(sizes)} * sizeof(real));")
+    w.zeros.add(kernel.result)
     w.places[kernel.result] = Place(name, sizes, None)
 
 
