@@ -46,6 +46,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+class _NoEmpty(click.Path):
+    """A path that is not empty, as one of a variable without a value is: it would be the current folder."""
+
+    def __init__(self, path: click.Path) -> None:
+        vars(self).update(vars(path))
+        self.path = path
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty, and should be a path", param, ctx)
+        return self.path.convert(value, param, ctx)
+
+
 class _Commands(click.Group):
     """Commands by name, each imported on first use."""
 
@@ -58,6 +71,9 @@ class _Commands(click.Group):
         with uncollected():
             command = import_module(f"specc.cli.{name}").command
         assert isinstance(command, click.Command)
+        for param in command.params:
+            if isinstance(param.type, click.Path):
+                param.type = _NoEmpty(param.type)
         return command
 
     def resolve_command(

@@ -60,6 +60,8 @@ def command(
     from specc.passes import PassError, selected
     from specc.report import Report
 
+    if quiet and as_json:
+        raise click.UsageError("--quiet leaves out the summary, which --json asks for")
     try:
         selected(passes)
     except PassError as fault:

@@ -66,8 +66,10 @@ class Rows:
         for table, origin in parts:
             if first and STDIN in self.paths:
                 self.keep |= self._kept(table.column_names)
-            first = False
             self._seen.update(table.column_names)
+            if first:
+                self._refuse_strange(columns, origin.file)
+            first = False
             yield self._with_kept(table), origin
         if first:
             from specc_runtime.encode import DataError, Fault
@@ -87,6 +89,17 @@ class Rows:
             if name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table)))
         return table
+
+    def _refuse_strange(self, columns: Mapping[str, Column], file: str) -> None:
+        """Raise DataError where there are columns, and none of them is the model's."""
+        from specc_runtime.encode import DataError, Fault
+
+        others = self._others(columns) if self._seen.isdisjoint(columns) else []
+        if others:
+            wanted = dict.fromkeys(field["column"] for field in self.manifest["fields"])
+            names, there = (", ".join([*list(of)[:6], *["…"] * (len(of) > 6)]) for of in (wanted, others))
+            what, help = f"it has none of the model's columns: {names}", f"what it has is {there}"
+            raise DataError([Fault(file, what, help=help)])
 
     def _tell_absent(self, columns: Mapping[str, Column]) -> None:
         """Say which columns of the model no row had: what is absent is null, or refused when it is read."""

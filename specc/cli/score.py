@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="The prediction, or output of one channel, that --top goes by; else the first.",
 )
 @keep_option("Without it none.")
-@click.option("--seed", type=Whole(0), default=0, help="For the order of equal scores (0).")
+@click.option("--seed", type=Whole(0), help="For the order of equal scores (0).")
 @click.option(
     "--retrieve",
     metavar="INDEX",
@@ -63,7 +63,7 @@ def command(
     top: int | None,
     by: str | None,
     keep: tuple[str, ...],
-    seed: int,
+    seed: int | None,
     retrieve: Path | None,
     nearest: int | None,
     rank: Path | None,
@@ -96,12 +96,13 @@ def command(
             raise click.BadParameter(
                 f"{nearest} candidates are found, and --top is {top}", param_hint="--nearest"
             )
-        asked = Asked(retrieve, top, nearest or top, rank, by, keep, seed)
+        asked = Asked(retrieve, top, nearest or top, rank, by, keep, seed or 0)
         run(model_path, requests, output, asked, devices_from(devices), untrusted, dialect)
         return
-    if top is None and by is not None:
+    if top is None and (by is not None or seed is not None):
+        given = "--by" if by is not None else "--seed"
         raise click.UsageError(
-            "--by goes with --top: without it all scores are given, in the candidates' order"
+            f"{given} goes with --top: without it all scores are given, in the candidates' order"
         )
     if nearest is not None or rank is not None:
         raise click.UsageError("--nearest and --rank are of --retrieve INDEX")
@@ -116,7 +117,7 @@ def command(
     try:
         rows = Rows((requests,), manifest, dialect, keep, (), taken, per_candidate)
         with counted("scoring") as watch:
-            count = write_tables(_answers(model, encoders, rows, ranked_by, top, seed, watch), output)
+            count = write_tables(_answers(model, encoders, rows, ranked_by, top, seed or 0, watch), output)
     except DataError as error:
         fail(str(error))
     if output is not None:

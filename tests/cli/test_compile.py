@@ -21,6 +21,24 @@ def run(*args: str | Path) -> Result:
     return CliRunner().invoke(main, [str(a) for a in args])
 
 
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in (
+        ["compile", SPECS / "din.arec", "-o", ""],
+        ["train", SPECS / "din.arec", "x.csv", "-o", ""],
+    ):
+        done = run(*given)
+        assert done.exit_code == 2
+        assert "it is empty, and should be a path" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_summary_is_not_both_wanted_and_not() -> None:
+    done = run("compile", SPECS / "din.arec", "-q", "--json")
+    assert done.exit_code == 2
+    assert "--quiet leaves out the summary" in done.output
+
+
 def test_a_compiled_directory_is_a_model(tmp_path: Path) -> None:
     found = run("compile", SPECS / "dsin.arec", "-o", tmp_path, "--set", "dim=8")
     assert found.exit_code == 0, found.output

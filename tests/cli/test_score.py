@@ -170,6 +170,21 @@ def test_a_value_that_is_no_number_has_a_place_in_its_list(
     assert f"line 2, column `{name}`, item {item}: `" in done.stderr
 
 
+def test_data_of_something_else_are_refused(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("what,cost\nx,1\n")
+    done = run("score", shop, tmp_path / "other.csv")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "it has none of the model's columns: user_id, " in done.stderr
+    assert "what it has is what, cost" in done.stderr
+
+
+def test_a_setting_without_effect_is_refused(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text(json.dumps(REQUEST) + "\n")
+    done = run("score", shop, tmp_path / "requests.jsonl", "--seed", "3")
+    assert done.exit_code == 2
+    assert "--seed goes with --top" in done.stderr
+
+
 def test_an_unknown_column_is_told(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text(json.dumps(without("user_id") | {"usr_id": "u1"}) + "\n")
     done = run("score", shop, tmp_path / "requests.jsonl")
