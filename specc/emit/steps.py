@@ -1,6 +1,7 @@
 """Print all steps of a recurrence, and all of its derivative, as one C function each.
 
-The products are those of the BLAS that torch itself calls; what lies between them are the runs of
+The products are those of the BLAS that torch itself calls, or the runtime's own, of matrices that are put in
+panels once for many steps (specc_runtime.native.products); what lies between them are the runs of
 specc.emit.c. Both functions are given addresses and the strides of rows (specc_runtime.ops.steps_in_c), in
 this order. Forward: values, constants, matrices, biases, starts, traces, what is kept, rows of their own.
 Backward: values, constants, matrices, starts, traces, what is kept; the gradients of values and of products;
@@ -15,21 +16,47 @@ Promises: the values and gradients of the cell's functions in Python, up to roun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from specc.lower.cell import Cell
 from specc.lower.native import Native, Run
 from specc.lower.program import Function, Kernel, Value
 
 # product_: y [n, m] = x [n, k] times w [m, k] or, with `along`, w [k, m]; added to what is there with `add`.
-# lx, lw, ly: strides of rows. first: x may be a state's start, which often is zero.
+# lx, lw, ly: strides of rows. first: x may be a state's start, which often is zero. p: w in panels, if it is.
 PRODUCT = """\
+#include <stdlib.h>
 #include <string.h>
 
 typedef void gemm(const char *, const char *, const int *, const int *, const int *, const real *,
                   const real *, const int *, const real *, const int *, const real *, real *, const int *);
 static gemm *blas_;
 void use_blas(void *found) { blas_ = (gemm *)found; }
+
+/* What puts a matrix in panels, and multiplies n rows by it, if the runtime has them. */
+typedef void packing(int64_t, int64_t, const real *, int64_t, int64_t, real *);
+typedef void by_panels(int64_t, int64_t, int64_t, const real *, int64_t, const real *, real *, int64_t,
+                       int64_t);
+static packing *pack_;
+static by_panels *by_panels_;
+void use_panels(void *pack, void *by) { pack_ = (packing *)pack, by_panels_ = (by_panels *)by; }
+
+/* A matrix w [m, k] or, with `along`, w [k, m] in panels, where the steps have enough rows: in `room`, which
+   is to be freed. */
+typedef struct { void *room; const real *x; } packed;
+static packed packed_(int along, int64_t first, int64_t stop, const int64_t *active, int64_t k, int64_t m,
+                      const real *w, int64_t lw)
+{
+    packed found = {0};
+    int64_t n = 0;
+    for (int64_t t = first; t < stop; t++) n += active[t];
+    if (!pack_ || n < 64 || k < 8 || m < 8) return found;
+    found.room = malloc((size_t)((m + 15) / 16 * 16 * k) * sizeof(real) + 64);
+    if (!found.room) return found;
+    real *x = (real *)(((uintptr_t)found.room + 63) / 64 * 64);
+    pack_(k, m, w, along ? 1 : lw, along ? lw : 1, x);
+    found.x = x;
+    return found;
+}
 
 static int zero_(int64_t n, int64_t k, const real *x, int64_t lx)
 {
@@ -50,11 +77,15 @@ static void add_(int64_t n, int64_t w, const real *x, int64_t lx, real *y, int64
         PRAGMA(omp simd) for (int64_t c = 0; c < w; c++) y[i * ly + c] += x[i * lx + c];
 }
 
-static void product_(int first, int along, int64_t n, int64_t k, int64_t m, const real *x, int64_t lx,
-                     const real *w, int64_t lw, real *y, int64_t ly, int add)
+static void product_(int first, int along, packed p, int64_t n, int64_t k, int64_t m, const real *x,
+                     int64_t lx, const real *w, int64_t lw, real *y, int64_t ly, int add)
 {
     if (first && zero_(n, k, x, lx)) {
         for (int64_t i = 0; !add && i < n; i++) memset(y + i * ly, 0, m * sizeof(real));
+        return;
+    }
+    if (p.x) {
+        by_panels_(n, k, m, x, lx, p.x, y, ly, add);
         return;
     }
     const int n_ = n, k_ = k, m_ = m, x_ = lx, w_ = lw, y_ = ly;
@@ -110,12 +141,14 @@ class _Steps:
         self.lines: list[str] = []
         self.number = 0
         self.places: dict[Value, tuple[str, str]] = {}
+        self.packed: dict[Value, str] = {}
+        self.before: list[str] = []
 
     def forward(self, name: str) -> str:
         step = self.native.step
         self._rows(step.groups["values"], "at")
         self._rows(step.groups["constants"], "0")
-        self._rows(step.groups["matrices"], "0")
+        self._matrices(step.groups["matrices"], step)
         self._rows(step.groups["biases"], "0")
         self._states(step)
         self._again(step.groups["nexts"], self.number - len(step.groups["nexts"]), "at")
@@ -125,13 +158,13 @@ class _Steps:
             self._kernel(kernel, along=False)
         head = f"void {name}_steps({_ARGUMENTS})"
         loop = ["for (int64_t t = first; t < stop; at += active[t++]) {", "    const int64_t n = active[t];"]
-        return _text([head, "{", *_in([*loop, *_in(self.lines), "}"]), "}"])
+        return self._text(head, loop)
 
     def backward(self, name: str) -> str:
         back, cell = self.native.back, self.cell
         self._rows(back.groups["values"], "at")
         self._rows(back.groups["constants"], "0")
-        self._rows(back.groups["matrices"], "0")
+        self._matrices(back.groups["matrices"], back)
         self._states(back)
         self._rows(back.groups["kept"], "at")
         self._rows(back.groups["d_values"], "at")
@@ -175,7 +208,12 @@ class _Steps:
             "    const int64_t n = active[t], more = active[t + 1];",
             "    at -= n;",
         ]
-        return _text([head, "{", *_in([*loop, *_in(self.lines), "}"]), "}"])
+        return self._text(head, loop)
+
+    def _text(self, head: str, loop: Sequence[str]) -> str:
+        after = [f"free({name}.room);" for name in self.packed.values()]
+        lines = [*self.before, *loop, *_in(self.lines), "}", *after]
+        return "\n".join([head, "{", *_in(lines), "}", ""])
 
     def _line(self, text: str) -> None:
         self.lines.append(text)
@@ -184,6 +222,19 @@ class _Steps:
         """Name the places of values, which are given one after another."""
         self._again(values, self.number, at)
         self.number += len(values)
+
+    def _matrices(self, values: Sequence[Value], function: Function) -> None:
+        """Name the places of matrices, and put them in panels before the steps."""
+        along = function is self.native.back
+        for n, value in enumerate(values):
+            users = (k for k in function.kernels if k.name in ("mm", "addmm") and k.args[-1] is value)
+            for kernel in list(users)[:1]:
+                self.packed[value] = name = f"p{n}"
+                sizes = f"{kernel.args[-2].width}, {kernel.result.width}"
+                w = f"(real *)x[{self.number + n}], s[{self.number + n}]"
+                given = f"{int(along)}, first, stop, active, {sizes}, {w}"
+                self.before.append(f"const packed {name} = packed_({given});")
+        self._rows(values, "0")
 
     def _again(self, values: Sequence[Value], first: int, at: str) -> None:
         for n, value in enumerate(values, first):
@@ -233,7 +284,7 @@ class _Steps:
         into = self._place(kernel.over or kernel.result)
         sizes = f"n, {x.width}, {kernel.result.width}, {self._place(x)}, {self._place(matrix)}"
         first = "0" if along else "!t"
-        self._line(f"product_({first}, {int(along)}, {sizes}, {into}, {int(add)});")
+        self._line(f"product_({first}, {int(along)}, {self.packed[matrix]}, {sizes}, {into}, {int(add)});")
 
 
 _ARGUMENTS = (
@@ -250,7 +301,3 @@ def _at(number: int, row: str) -> str:
 
 def _in(lines: Sequence[str]) -> list[str]:
     return [f"    {line}" for line in lines]
-
-
-def _text(lines: Sequence[Any]) -> str:
-    return "\n".join([*lines, ""])

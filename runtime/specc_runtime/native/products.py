@@ -11,6 +11,7 @@ for backward but what is given and, with `then`, the result.
 
 from __future__ import annotations
 
+import ctypes
 from functools import lru_cache
 from typing import Any
 
@@ -66,6 +67,19 @@ int forward(int64_t n, int64_t k, int64_t m, const real *x, int64_t lx, const re
     }
     release_(a);
     return p ? 0 : 2;
+}
+
+/* For other C: w in panels at p, WHOLE(m) * k numbers, and n rows times it. */
+void pack(int64_t k, int64_t m, const real *w, int64_t sj, int64_t sc, real *p)
+{
+    memory own = {.free = (char *)p, .left = SIZE_MAX};
+    in_panels_(&own, k, m, w, sj, sc);
+}
+
+void by_panels(int64_t n, int64_t k, int64_t m, const real *x, int64_t lx, const real *p, real *y, int64_t ly,
+               int64_t add)
+{
+    by_panels_(n, k, m, x, lx, p, 0, y, ly, (int)add);
 }
 
 /* n rows of w channels, a vector of channels after another, filled up with 0. */
@@ -194,6 +208,16 @@ def library(dtype: torch.dtype) -> Any:
     )
 
 
+def panels(dtype: torch.dtype) -> tuple[int | None, int | None]:
+    """Return the addresses of `pack` and `by_panels` for other C; None where BLAS is quicker, which has
+    several threads, or there is no kernel."""
+    kernel = library(dtype) if torch.get_num_threads() == 1 else None
+    if kernel is None:
+        return None, None
+    pack, by = (ctypes.cast(f, ctypes.c_void_p).value for f in (kernel.pack, kernel.by_panels))
+    return pack, by
+
+
 def worth(x: Tensor, matrix: Tensor, least: int | None) -> bool:
     """Return whether the product of x [..., k] with a matrix [m, k] is to be computed in C: of so many
     multiplications at least, in single precision on one thread, where nobody traces what is computed."""
@@ -244,6 +268,31 @@ def added(total: Tensor, x: Tensor, matrix: Tensor, then: str, slope: float) -> 
     if kernel is None:
         return None
     found: Tensor = _Added.apply(kernel, (THEN.index(then), slope), total, x, matrix)  # type: ignore[no-untyped-call]
+    return found
+
+
+def multiplied(x: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor, add: bool, least: int) -> bool:
+    """Write x matrix' + bias into out [rows, m], or add it to what is there, without a gradient; False, and
+    nothing is written, if it is not `worth` it or there is no kernel."""
+    if not (worth(x, matrix, least) and out.is_contiguous()) or (kernel := library(x.dtype)) is None:
+        return False
+    _call(kernel.forward, x, matrix, None if bias is None else bias.contiguous(), int(add), 0, 0.0, out)
+    return True
+
+
+def slopes(
+    x: Tensor, matrix: Tensor, d: Tensor, wants: tuple[bool, bool, bool], least: int
+) -> list[Tensor | None] | None:
+    """Return of d [rows, m], the upstream gradient of x matrix' + bias, those of x, the matrix and the bias
+    that it `wants`; None if it is not `worth` it or there is no kernel."""
+    if not worth(x, matrix, least) or (kernel := library(x.dtype)) is None:
+        return None
+    found: list[Tensor | None] = [
+        x.new_empty(x.shape) if wants[0] else None,
+        x.new_empty(matrix.shape) if wants[1] else None,
+        x.new_empty(len(matrix)) if wants[2] else None,
+    ]
+    _call(kernel.backward, x, matrix, d.contiguous(), None, 0, 0.0, None, *found)
     return found
 
 

@@ -37,6 +37,12 @@ class Functions:
         if found is not None:
             self._library.use_blas.argtypes = [ctypes.c_void_p]
             self._library.use_blas(found)
+        from specc_runtime.native.products import panels
+
+        use_panels = getattr(self._library, "use_panels", None)  # models of earlier versions have none
+        if use_panels is not None:
+            use_panels.argtypes = [ctypes.c_void_p] * 2
+            use_panels(*panels(dtype))
         return found is not None
 
     def walk(self, name: str) -> Any:

@@ -27,7 +27,7 @@ from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.by_steps import BySteps, by_step
 from specc_runtime.ops.cells import Cell, Tensors
 from specc_runtime.ops.fields import Part
-from specc_runtime.ops.products import Source, zeros
+from specc_runtime.ops.products import Source, add_crossed, zeros
 from specc_runtime.ops.regroup import regroup, rejoin
 from specc_runtime.ops.rows import expand
 from specc_runtime.ops.steps_in_c import Chunk, InOneCall, StepsInC
@@ -226,7 +226,7 @@ class _Walk(torch.autograd.Function):
             d_products = cell.d_products(matrices, d_values, size)
             factors = walk.backward(chunk, ctx.values, constants, traces, d_values, d_products, d_constants)
             for total, d_product, factor in zip(d_matrices, d_products, factors, strict=True):
-                total.addmm_(d_product.t(), factor)
+                add_crossed(total, d_product, factor)
             for total, number in zip(d_biases, cell.biased, strict=True):
                 total.add_(d_products[number].sum(0))
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):

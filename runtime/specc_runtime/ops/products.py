@@ -17,10 +17,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from specc_runtime.native import products as native
 from specc_runtime.ops.autocast import in_single
 from specc_runtime.ops.fields import Part, repeated
 from specc_runtime.ops.tile import tiles
 from specc_runtime.tracing import untraced
+
+# From so many multiplications on products are computed in C: to call it takes longer than torch.
+_IN_C = 2**21
 
 
 class Source(NamedTuple):
@@ -66,9 +70,15 @@ class Source(NamedTuple):
                 out.add_(self.addend.index_select(0, places))
             if plus is not None:
                 out.add_(plus)
-            out.addmm_(x, matrix)
         elif plus is not None:
-            torch.addmm(plus if self.bias is None else plus + self.bias, x, matrix, out=out)
+            out.copy_(plus)
+        add = plus is not None or self.addend is not None
+        if native.multiplied(x, self.matrix, self.bias, out, add, _IN_C):
+            return
+        if add:
+            out.addmm_(x, matrix)
+            if self.bias is not None:
+                out.add_(self.bias)
         elif self.bias is not None:
             torch.addmm(self.bias, x, matrix, out=out)
         else:
@@ -93,14 +103,20 @@ class Source(NamedTuple):
         """Write the gradients of the operands, from the upstream gradient `d` of rows begin .. end."""
         assert self.matrix is not None
         assert into.matrix is not None
-        d_x = into.x[:, self.columns]
+        x, d_x = self._read(begin, end), into.x[:, self.columns]
+        found = native.slopes(x, self.matrix, d, (True, True, into.bias is not None), _IN_C)
+        own, d_matrix, d_bias = found or (d @ self.matrix, None, None)
+        assert own is not None
         if self.at is None:
-            torch.mm(d, self.matrix, out=d_x[begin:end])
+            d_x[begin:end] = own
         else:
-            d_x.index_copy_(0, self.at[begin:end], d @ self.matrix)
-        into.matrix.addmm_(d.t(), self._read(begin, end))
+            d_x.index_copy_(0, self.at[begin:end], own)
+        if d_matrix is None:
+            into.matrix.addmm_(d.t(), x)
+        else:
+            into.matrix.add_(d_matrix)
         if into.bias is not None:
-            into.bias.add_(d.sum(0))
+            into.bias.add_(d.sum(0) if d_bias is None else d_bias)
         if into.addend is not None:
             assert self.places is not None
             for places in self.places[:, begin:end]:
@@ -166,3 +182,12 @@ def _others(rows: Tensor, count: int) -> Tensor:
 def zeros(x: Any) -> Tensor | None:
     """Return zeros for a gradient, or None if x is no tensor or cannot have one."""
     return torch.zeros_like(x) if isinstance(x, Tensor) and x.is_floating_point() else None
+
+
+def add_crossed(total: Tensor, d: Tensor, x: Tensor) -> None:
+    """Add d' x, of rows d [rows, m] and x [rows, k], to the gradient [m, k] of a matrix."""
+    found = native.slopes(x, total, d, (False, True, False), _IN_C)
+    if found is None or found[1] is None:
+        total.addmm_(d.t(), x)
+    else:
+        total.add_(found[1])
