@@ -199,15 +199,72 @@ void backward(int64_t n, const int64_t *begins_q, const int64_t *begins_k, real 
 """
 
 
+# Of sequences whose last rows are apart: rows begins[i] .. begins[i + 1] of x, and then row i of `end`. Each
+# is put together where it is read at once, and its gradients are taken apart there.
+ENDED = """\
+INLINE void put_(int64_t l, int64_t w, const real *x, const real *end, real *y)
+{
+    memcpy(y, x, (l - 1) * w * sizeof(real));
+    memcpy(y + (l - 1) * w, end, w * sizeof(real));
+}
+
+INLINE void taken_(int64_t l, int64_t w, const real *y, real *x, real *end)
+{
+    memcpy(x, y, (l - 1) * w * sizeof(real));
+    memcpy(end, y + (l - 1) * w, w * sizeof(real));
+}
+
+/* room: H * D + HK * D + HV * E numbers more a position than for one sequence. */
+void forward_ended(int64_t n, const int64_t *begins, real scale, int64_t sight, const real *q, const real *qe,
+                   const real *k, const real *ke, const real *v, const real *ve, real *out, real *room)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t b = begins[i], l = begins[i + 1] - b + 1;
+        real *q_ = room, *k_ = q_ + l * H * D, *v_ = k_ + l * HK * D;
+        put_(l, H * D, q + b * H * D, qe + i * H * D, q_);
+        put_(l, HK * D, k + b * HK * D, ke + i * HK * D, k_);
+        put_(l, HV * E, v + b * HV * E, ve + i * HV * E, v_);
+        of_sequence_(H, HK, HV, D, E, A, l, l, scale, sight, q_, k_, v_, out + (b + i) * H * E,
+                     v_ + l * HV * E);
+    }
+}
+
+/* dv is null where the keys are the values. room: twice as many numbers more. */
+void backward_ended(int64_t n, const int64_t *begins, real scale, int64_t sight, const real *q,
+                    const real *qe, const real *k, const real *ke, const real *v, const real *ve,
+                    const real *d, real *dq, real *dqe, real *dk, real *dke, real *dv, real *dve, real *room)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t b = begins[i], l = begins[i + 1] - b + 1, whole[2] = {0, l};
+        real *q_ = room, *k_ = q_ + l * H * D, *v_ = k_ + l * HK * D, *dq_ = v_ + l * HV * E;
+        real *dk_ = dq_ + l * H * D, *dv_ = dv ? dk_ + l * HK * D : dk_, *rest = dk_ + l * (HK * D + HV * E);
+        put_(l, H * D, q + b * H * D, qe + i * H * D, q_);
+        put_(l, HK * D, k + b * HK * D, ke + i * HK * D, k_);
+        put_(l, HV * E, v + b * HV * E, ve + i * HV * E, v_);
+        memset(dk_, 0, l * (HK * D + HV * E) * sizeof(real));
+        backward(1, whole, whole, scale, sight, q_, k_, v_, d + (b + i) * H * E, dq_, dk_, dv_, rest);
+        taken_(l, H * D, dq_, dq + b * H * D, dqe + i * H * D);
+        taken_(l, HK * D, dk_, dk + b * HK * D, dke + i * HK * D);
+        if (dv) taken_(l, HV * E, dv_, dv + b * HV * E, dve + i * HV * E);
+    }
+}
+"""
+
+
 @lru_cache(maxsize=64)
 def library(heads: int, keys: int, values: int, width: int, value_width: int, dtype: torch.dtype) -> Any:
     """Return the library with `forward` and `backward` for these sizes, or None if it cannot be built."""
     sizes = {"H": heads, "HK": keys, "HV": values, "D": width, "E": value_width, "A": QUERIES}
     sizes |= {"DP": small.whole(width), "EP": small.whole(value_width)}
     text = "".join(f"#define {name} {size}\n" for name, size in sizes.items()) + _TEXT
-    start = [NUMBER, AT, AT, real(dtype), NUMBER]
+    start, one = [NUMBER, AT, AT, real(dtype), NUMBER], [NUMBER, AT, real(dtype), NUMBER]
     return load(
-        [small.TEXT, SEQUENCE, text], dtype, forward=[*start, *[AT] * 5], backward=[*start, *[AT] * 8]
+        [small.TEXT, SEQUENCE, text, ENDED],
+        dtype,
+        forward=[*start, *[AT] * 5],
+        backward=[*start, *[AT] * 8],
+        forward_ended=[*one, *[AT] * 8],
+        backward_ended=[*one, *[AT] * 14],
     )
 
 
@@ -241,11 +298,12 @@ def attend_all(
     return found
 
 
-def _room(query: Tensor, key: Tensor, value: Tensor, longest: int) -> Tensor:
-    """Return memory for one sequence and some of its queries."""
+def room(query: Tensor, key: Tensor, value: Tensor, longest: int, more: int = 0) -> Tensor:
+    """Return memory for one sequence and some of its queries, and for `more` numbers a position."""
     d, e = small.whole(query.shape[2]), small.whole(value.shape[2])
     heads, own = query.shape[1] * d, key.shape[1] * d + value.shape[1] * e
-    return query.new_empty(longest * (own + 3 * d + 2 * e + 2 * QUERIES) + QUERIES * (heads + 2 * d + 2 * e))
+    own += 3 * d + 2 * e + 2 * QUERIES + more
+    return query.new_empty(longest * own + QUERIES * (heads + 2 * d + 2 * e))
 
 
 @in_single
@@ -258,7 +316,7 @@ class _Attention(torch.autograd.Function):
         query, key = query.contiguous(), key.contiguous()
         values = key if value is None else value.contiguous()
         out = query.new_empty(*query.shape[:2], values.shape[2])
-        tensors = (query, key, values, out, _room(query, key, values, longest))
+        tensors = (query, key, values, out, room(query, key, values, longest))
         places = (asked.data_ptr(), known.data_ptr())
         library.forward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
         ctx.library, ctx.given, ctx.alone = library, given, value is None
@@ -272,8 +330,8 @@ class _Attention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         d_query, d_key = torch.empty_like(query), torch.zeros_like(key)
         d_value = d_key if ctx.alone else torch.zeros_like(value)
-        room = _room(query, key, value, longest)
-        tensors = (query, key, value, grad.contiguous(), d_query, d_key, d_value, room)
+        own = room(query, key, value, longest)
+        tensors = (query, key, value, grad.contiguous(), d_query, d_key, d_value, own)
         places = (asked.data_ptr(), known.data_ptr())
         ctx.library.backward(len(asked) - 1, *places, scale, sight, *(x.data_ptr() for x in tensors))
         return None, None, d_query, d_key, None if ctx.alone else d_value

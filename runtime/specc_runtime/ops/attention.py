@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from specc_runtime import native
 from specc_runtime.layout import Axis, Layout, Rows
 from specc_runtime.native import say
+from specc_runtime.native.ended_attention import attend_ended
 from specc_runtime.ops.ended import Ended, Sequence, by_request, many, put_together
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
@@ -141,6 +142,8 @@ def attend(
         given = key if value is None else value
         assert isinstance(given, Ended)
         return by_request(query, key, given, scale)
+    if (found := _ended_in_c(query, key, value, query_axis, key_axis, scale, where, in_c_from)) is not None:
+        return found
     query, key = put_together(query), put_together(key)
     value = None if value is None else put_together(value)
     given_of = key if value is None else value
@@ -197,6 +200,53 @@ def attend(
     else:
         seen = together(parts, places)
     return seen.reshape(query_rows.count, *shape, given_of.shape[-1])
+
+
+def _ended_in_c(
+    query: Sequence,
+    key: Sequence,
+    value: Sequence | None,
+    query_axis: Axis | None,
+    key_axis: Axis,
+    scale: float,
+    where: str,
+    least: int,
+) -> Tensor | None:
+    """Return the attention of every position in C, of sequences that are not put together, if each has a
+    history of its own; else, or if there are no kernels, None."""
+    if not (
+        isinstance(query, Ended) and isinstance(key, Ended) and (value is None or isinstance(value, Ended))
+    ):
+        return None
+    pairs = [query, key] if value is None else [query, key, value]
+    if not all(_one_each(x, axis) for x, axis in zip(pairs, (query_axis, key_axis, key_axis), strict=False)):
+        return None
+    numbers = key.head.numel() + key.last.numel()
+    like = query.head
+    if not like.numel() or numbers < least or not native.wanted(like.device, like.dtype):
+        return None
+    shape = torch.broadcast_shapes(*(part.shape[1:-1] for x in pairs for part in (x.head, x.last)))
+
+    def heads(x: Ended[Rows], shared: bool) -> tuple[Tensor, Tensor]:
+        alone = shared and all(size == 1 for part in (x.head, x.last) for size in part.shape[1:-1])
+        own = torch.Size([1] * len(shape)) if alone else shape
+        return _heads(x.head, own), _heads(x.last, own)
+
+    given = [heads(x, n > 0) for n, x in enumerate(pairs)]
+    lengths = query.of_head.lengths
+    found = attend_ended(given[0], given[1], given[2] if value is not None else None, lengths, scale, where)
+    return None if found is None else found.reshape(len(found), *shape, found.shape[-1])
+
+
+def _one_each(x: Ended[Rows], axis: Axis | None) -> bool:
+    """Return whether each sequence along an axis has a history of its own, whose rows follow each other."""
+    outer = x.of_last.axes
+    return (
+        x.new == axis
+        and x.of_head.axes == (*outer, x.old)
+        and x.to.axes == (*outer, x.new)
+        and x.to.count == x.of_head.count + x.of_last.count
+    )
 
 
 def _by_sequence(
