@@ -182,8 +182,9 @@ class _Steps:
             given = f"{_at(each + n, 'at')}, s[{each + n}], {_at(last + n, '0')}, s[{last + n}]"
             more = f"{_at(carried + n, '0')}, s[{carried + n}]"
             self._line(f"met_(n, {value.width}, more, {given}, {more}, {self._place(value)});")
+        idle = _of_starts(cell, back)
         for kernel in back.kernels:
-            self._kernel(kernel, along=True)
+            self._kernel(kernel, along=True, when="if (t) " if kernel in idle else "")
         assert back.returned is not None
         d_constants, d_states, multiplied = back.returned
         for n, part in enumerate(d_constants):
@@ -259,7 +260,7 @@ class _Steps:
             value = value.base
         return ", ".join(self.places[value])
 
-    def _kernel(self, kernel: Kernel, along: bool) -> None:
+    def _kernel(self, kernel: Kernel, along: bool, when: str = "") -> None:
         match kernel.name:
             case "columns":
                 x, start, _ = kernel.args
@@ -269,7 +270,7 @@ class _Steps:
                 run, *rows = kernel.args
                 self._line(f"{self.runs[run]}(n, {', '.join(map(self._place, rows))});")
             case "mm":
-                self._product(kernel, kernel.args, along, add=False)
+                self._product(kernel, kernel.args, along, add=False, when=when)
             case "addmm":
                 first, *factors = kernel.args
                 if first is not kernel.over:
@@ -277,14 +278,34 @@ class _Steps:
                     stride = "0" if first in self.native.step.groups["biases"] else stride
                     into = self._place(kernel.over or kernel.result)
                     self._line(f"copy_(n, {kernel.result.width}, {pointer}, {stride}, {into});")
-                self._product(kernel, factors, along, add=True)
+                self._product(kernel, factors, along, add=True, when=when)
 
-    def _product(self, kernel: Kernel, factors: Sequence[Value], along: bool, add: bool) -> None:
+    def _product(self, kernel: Kernel, factors: Sequence[Value], along: bool, add: bool, when: str) -> None:
         x, matrix = factors
         into = self._place(kernel.over or kernel.result)
         sizes = f"n, {x.width}, {kernel.result.width}, {self._place(x)}, {self._place(matrix)}"
         first = "0" if along else "!t"
-        self._line(f"product_({first}, {int(along)}, {self.packed[matrix]}, {sizes}, {into}, {int(add)});")
+        self._line(
+            f"{when}product_({first}, {int(along)}, {self.packed[matrix]}, {sizes}, {into}, {int(add)});"
+        )
+
+
+def _of_starts(cell: Cell, back: Function) -> list[Kernel]:
+    """Return the products that in the first step give nothing but the derivatives of the states before it, if
+    these are 0 whatever is trained."""
+    assert back.returned is not None
+    if cell.node.region is None or any(given is not None for given in cell.node.region.inits):
+        return []
+    d_constants, _, multiplied = back.returned
+    read = [v for v in (*d_constants, *multiplied) if v is not None]
+    read += [v for name in ("d_values", "d_products") for v in back.groups[name]]
+    known, found = {v.buffer for v in read}, list[Kernel]()
+    for kernel in reversed(back.kernels):
+        if kernel.name in ("mm", "addmm") and kernel.result.buffer not in known:
+            found.append(kernel)
+        elif kernel.name == "run":
+            break  # it reads what products before it give
+    return found
 
 
 _ARGUMENTS = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -137,9 +138,16 @@ def loaded(cell: Lowered, folder: Path) -> ModuleType:
     return module
 
 
-def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the first step's states are 0 is asked however few they are."""
+    monkeypatch.setattr("specc_runtime.ops.cell._WORTH_ASKING", 0)
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["start", "zeros"])
+def test_the_derivative_is_that_of_autograd(tmp_path: Path, trained: bool) -> None:
     region, varying, plain = augru()
-    source = lowered(region, varying)
+    source = lowered(replace(region, inits=(0,) if trained else (None,)), varying)
     lengths = [3, 0, 6, 1]
     layout = Layout(4, {"h.t": torch.tensor(lengths)}, None)
     rows = layout[T]
@@ -155,8 +163,10 @@ def test_the_derivative_is_that_of_autograd(tmp_path: Path) -> None:
     def step(given: Tensor, fresh_in: Tensor, weight: Tensor, gain: Tensor, h: Tensor) -> tuple[Tensor]:
         return plain(given, fresh_in, weight, gain, h, w, v, b)
 
-    (expected,) = scan(step, rows, T, [given, fresh_in, weight], [gain], [start])
     everything = [given, fresh_in, weight, gain, w, v, b, start]
+    if not trained:
+        start = torch.zeros_like(everything.pop())
+    (expected,) = scan(step, rows, T, [given, fresh_in, weight], [gain], [start])
     for cell in cells(source, tmp_path):
         (found,) = recur(cell, rows, T, [given, fresh_in, weight], [gain], [w, v], [b], [start])
         same(found, expected, everything)
@@ -166,7 +176,7 @@ def held_against_the_loop(
     s: Step, x: int, h: int, following: int, plain: Callable[..., tuple[Tensor]], matrices: int, folder: Path
 ) -> None:
     """A step of one value and one state against what it means, value and gradient."""
-    region = Region(tuple(s.nodes), (x,), (h,), (None,), (following,))
+    region = Region(tuple(s.nodes), (x,), (h,), (0,), (following,))
     layout = Layout(3, {"h.t": torch.tensor([3, 0, 6])}, None)
     rows = layout[T]
     torch.manual_seed(0)
@@ -177,6 +187,11 @@ def held_against_the_loop(
     for cell in cells(lowered(region, (True,)), folder):
         (found,) = recur(cell, rows, T, [value], [], ws, [], [start])
         same(found, expected, given)
+    zeros = torch.zeros_like(start)
+    (expected,) = scan(lambda x, h: plain(x, h, *ws), rows, T, [value], [], [zeros])
+    for cell in cells(lowered(replace(region, inits=(None,)), (True,)), folder):
+        (found,) = recur(cell, rows, T, [value], [], ws, [], [zeros])
+        same(found, expected, [value, *ws])
 
 
 def same(found: Tensor | None, expected: Tensor, given: list[Tensor]) -> None:

@@ -33,6 +33,9 @@ from specc_runtime.ops.rows import expand
 from specc_runtime.ops.steps_in_c import Chunk, InOneCall, StepsInC
 from specc_runtime.tracing import untraced
 
+# Numbers of a first step from which on it is worth looking whether all are 0.
+_WORTH_ASKING = 2**14
+
 # Which values of a state are wanted: at all positions; those, and again in the order of steps; only after
 # the last step; or none.
 ALL, BOTH, FINAL, NONE = "all", "both", "final", "none"
@@ -225,8 +228,9 @@ class _Walk(torch.autograd.Function):
             ]
             d_products = cell.d_products(matrices, d_values, size)
             factors = walk.backward(chunk, ctx.values, constants, traces, d_values, d_products, d_constants)
-            for total, d_product, factor in zip(d_matrices, d_products, factors, strict=True):
-                add_crossed(total, d_product, factor)
+            begins = [0 if chunk.first else _zeros(factor, active[0]) for factor in factors]
+            for total, d_product, factor, n in zip(d_matrices, d_products, factors, begins, strict=True):
+                add_crossed(total, d_product[n:], factor[n:])
             for total, number in zip(d_biases, cell.biased, strict=True):
                 total.add_(d_products[number].sum(0))
             for d, source, d_source in zip(d_values, sources, d_sources, strict=True):
@@ -238,6 +242,14 @@ class _Walk(torch.autograd.Function):
                 whole[: len(part)] = part
         d_given = (d if isinstance(d, Tensor) else None for source in d_sources for d in source)
         return (*nothing, *d_given, *d_constants, *d_matrices, *d_biases, *d_starts)
+
+
+def _zeros(factor: Tensor, count: int) -> int:
+    """Return how many of the first rows there is nothing in: `count`, those of the first step, or none. On
+    another device it would take longer to ask."""
+    if count * factor.shape[1] < _WORTH_ASKING or factor.device.type != "cpu":
+        return 0
+    return 0 if factor[:count].any() else count
 
 
 def _fitted(cell: Cell, sources: Sequence[Source], like: Tensor, rows: int) -> tuple[Cell, Functions | None]:
