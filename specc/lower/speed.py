@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from specc.frozen import dataclass
+from specc.lower import additive
 from specc.lower.cell import Cell
 from specc.lower.program import Kernel, Program, Value, walk
 from specc.ops import op
@@ -59,6 +60,8 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
     if kernel.name == "by_tile":
         how = f", {tile}" if (tile := kernel.options.get("in_c")) else ""
         return _said(kernel, True, f"what is wider in between, {kernel.args[1]} rows at a time on a CPU{how}")
+    if kernel.name == additive.NAME:
+        return _said(kernel, True, "scores of a value plus another one, a pair of them at a time, in C")
     if kernel.name == "pairs":
         return _said(kernel, True, f"products of all pairs, {kernel.options['in_c_from']}")
     if kernel.name in _SOFTMAX:
@@ -66,9 +69,9 @@ def _speed(kernel: Kernel, made: dict[Value, Kernel]) -> Speed | None:
         return _said(kernel, False, f"softmax by itself: its scores come of `{score}`, not of dot products")
     if kernel.name == "weighted_sum":
         weight = _source(kernel.args[0], made)
-        return (
-            None if weight == op.SOFTMAX else _said(kernel, False, f"a sum weighted by what `{weight}` gives")
-        )
+        if weight == op.SOFTMAX:
+            return None
+        return _said(kernel, True, f"a sum weighted by what `{weight}` gives, in C")
     return None
 
 

@@ -7,6 +7,7 @@ import pytest
 from specc.driver import load_source
 from specc.lower import lower
 from specc.lower.program import walk
+from specc.lower.speed import speeds
 from specc.passes import optimise
 from specc.report import Report
 from specc.source import Source
@@ -31,3 +32,4 @@ def test_a_sum_that_nothing_else_reads_is_not_made(more: str, joined: int) -> No
     names = [kernel.name for kernel in walk(program.forward)]
     assert names.count("additive_score") == joined
     assert names.count("relu") == 1 - joined
+    assert any("a pair of them at a time" in str(speed) for speed in speeds(program)) == bool(joined)
