@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -331,9 +332,9 @@ def compiled(
     """A compiled spec; None after reporting why there is none. Raises PassError. Never imports torch."""
     from specc.devices import Placement, with_placement
     from specc.emit import emit
-    from specc.names.standalone import libraries, standalone
+    from specc.names.standalone import libraries
     from specc.passes import optimise
-    from specc.syntax.print import print_file
+    from specc.texts import Texts
 
     source, directory = given(spec, report)
     if source is None:
@@ -349,10 +350,17 @@ def compiled(
 
     def texts() -> Compiled:
         optimised = optimise(graph, passes)
-        spec_text = print_file(standalone(program, graph.params))
-        return Compiled(graph, optimised, {**emit(optimised), "spec.arec": spec_text, **libraries(program)})
+        spec = partial(_roomy, lambda: _standalone(program, graph.params))
+        return Compiled(graph, optimised, Texts({**emit(optimised), "spec.arec": spec, **libraries(program)}))
 
     return _roomy(texts)
+
+
+def _standalone(program: Program, params: Mapping[str, Any]) -> str:
+    from specc.names.standalone import standalone
+    from specc.syntax.print import print_file
+
+    return print_file(standalone(program, params))
 
 
 def _roomy(stage: Callable[[], T]) -> T:

@@ -294,7 +294,7 @@ def from_texts(files: Mapping[str, str], origin: str = "model") -> Model:
         native.enter(files[KERNELS])
     model = model_in(run(files[MODEL], f"arec_{manifest['name']}", origin))
     model.manifest = manifest
-    model.files = dict(files)
+    model.files = dict(files) if isinstance(files, dict) else files
     return model
 
 

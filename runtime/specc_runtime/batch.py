@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from specc_runtime import frozen
 from specc_runtime.devices import transfer
 from specc_runtime.elsewhere import Elsewhere
 from specc_runtime.layout import CANDIDATE, Axis, Layout
@@ -83,7 +84,7 @@ class Bag:
         )
 
 
-@dataclass(frozen=True)
+@frozen.dataclass(frozen=True)
 class Schema:
     """Which ragged axes each field has, and which there are: what gives a batch's tensors meaning.
 

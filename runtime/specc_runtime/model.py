@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from specc_runtime import ops, ranks
+from specc_runtime import frozen, ops, ranks
 from specc_runtime.batch import Batch, labelled
 from specc_runtime.cite import cited
 from specc_runtime.devices import Wanted, one, only, resolve, transfer
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen.dataclass(frozen=True, eq=False)
 class Weights:
     """The weights of one attention in a batch.
 
@@ -87,7 +86,7 @@ class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.manifest: dict[str, Any] = {}
-        self.files: dict[str, str] = {}
+        self.files: Mapping[str, str] = {}
         self.directory: Path | None = None
         self.saved_as: str | None = None
         self.source: Source | None = None

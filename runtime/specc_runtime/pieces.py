@@ -8,11 +8,12 @@ Leaves to others: when a batch is taken in pieces (model), how wide values are (
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from specc_runtime import frozen
 from specc_runtime.batch import Bag, Batch
 from specc_runtime.layout import CANDIDATE, Axis, Rows
 
@@ -87,7 +88,7 @@ def _before(rows: Rows) -> Tensor:
     return ends.index_select(0, _before(rows.prefix))
 
 
-@dataclass(frozen=True)
+@frozen.dataclass(frozen=True)
 class _Cut:
     """A batch that is cut. fields, lengths: of those that candidates have, where the rows of each begin.
     ends: the candidates up to the last one of each request."""

@@ -119,7 +119,7 @@ def untrained_from(
             texts = consistent(path, texts_of)
         else:
             with bare_tables():
-                texts = specc.compile(path, **params).files
+                texts = dict(specc.compile(path, **params).files)
         manifest = json.loads(texts["manifest.json"])
         division = Division.of(manifest, tables, before)
         torch.manual_seed(manifest["train"].get("seed", 0) if seed is None else seed)
