@@ -248,6 +248,29 @@ def test_pandas(rows: list[dict[str, Any]], first: tuple[Encoders, Batch], tmp_p
     assert any("--integral a" in text for text in said)
 
 
+def test_settings_that_act_on_nothing_are_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1, 2], "b": [0.5, 1.0]}), tmp_path / "f.parquet")
+    (tmp_path / "f.csv").write_text("a;b\n1;0.5\n")
+    columns = {"a": Column("key"), "b": Column("number")}
+    dialect = Dialect(";", {"a": "a"}, integral=frozenset(["a", "b", "c"]))
+
+    def told(*names: str) -> list[str]:
+        said: list[str] = []
+        files = [tmp_path / name for name in names]
+        list(read_tables(files, columns, dialect, tell=said.append))
+        assert Examples(files, columns, dialect).notes == said
+        return [text for text in said if "says nothing here" in text or "say nothing here" in text]
+
+    of_keys = [
+        f"--integral {name} says nothing here: no column of keys is called `{name}`" for name in ("b", "c")
+    ]
+    of_text = "--sep and --columns say nothing here: there is no file of separated text"
+    assert told("f.csv") == told("f.csv", "f.parquet") == of_keys
+    assert told("f.parquet") == [of_text, *of_keys]
+    dialect = Dialect()
+    assert told("f.parquet") == told("f.csv") == []
+
+
 def test_polars(rows: list[dict[str, Any]], first: tuple[Encoders, Batch]) -> None:
     polars = pytest.importorskip("polars")
     assert same(encoded(first[0], polars.from_arrow(arrow(rows))), first[1])

@@ -142,6 +142,8 @@ class Typing:
         self.dialect = dialect
         self.clocks: dict[str, Clock] = {}
         self.texts: set[str] = set()  # columns of keys that were texts
+        self.formats: set[str] = set()  # of the files that were opened
+        self.keys: set[str] = set()  # columns of keys that files have
         self._decimal: dict[str, bool] = {}
 
     def typed(
@@ -257,7 +259,25 @@ class Typing:
             for name, decimal in self._decimal.items()
             if decimal
         ]
-        return found
+        return [*found, *self._idle()]
+
+    def _idle(self) -> list[str]:
+        """What there is to say of a dialect's settings that had nothing to act on."""
+        of_text = {
+            "--sep": self.dialect.separator,
+            "--columns": self.dialect.columns,
+            "--no-header": self.dialect.header is False,
+        }
+        given = [name for name, setting in of_text.items() if setting]
+        found = []
+        if given and self.formats and "text" not in self.formats:
+            names, verb = " and ".join(given), "say" if len(given) > 1 else "says"
+            found.append(f"{names} {verb} nothing here: there is no file of separated text")
+        return found + [
+            f"--integral {name} says nothing here: no column of keys is called `{name}`"
+            for name in sorted(self.dialect.integral - self.keys)
+            if self.formats
+        ]
 
 
 _DECIMAL = r"\A-?[0-9]+\.0+\z"

@@ -216,6 +216,7 @@ class Reader:
     ) -> None:
         self.file, self.columns, self.typing, self.others = file, columns, typing, others
         self.format = format_of(file)
+        typing.formats.add(self.format)
         self.layout: Layout | None = None
         self.names: list[str] | None = None
         self._sizes: list[int] = []  # rows of row groups or record batches
@@ -238,6 +239,7 @@ class Reader:
             raise DataError([unreadable(file, error)]) from None
         if self.names is not None:
             self.columns = present(columns, self.names)
+        typing.keys.update(name for name, column in self.columns.items() if column.kind == "key")
         twice = [n for n, count in Counter(self.names or ()).items() if n and count > 1 and self._wants(n)]
         if twice:
             help = "rename one of them"
