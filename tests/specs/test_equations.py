@@ -11,7 +11,8 @@ from torch import Tensor
 
 from specc.testing import random_batch
 from specc_runtime import Batch, Model
-from tests.specs.equations import EQUATIONS, One
+from tests.specs.equations import EQUATIONS
+from tests.specs.one import One
 from tests.specs.small import CASES, label, model_of, small
 
 WRITTEN = [case for case in CASES if case[0] in EQUATIONS]
