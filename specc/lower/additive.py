@@ -38,14 +38,20 @@ class _Joined:
     def join(self) -> None:
         gone: set[int] = set()
         kernels: list[Kernel] = []
+        scores: set[Value] = set()
         for kernel in self.function.kernels:
             found = self._joined(kernel)
             if found is not None:
                 joined, parts = found
+                scores.add(joined.result)
                 gone |= {id(part) for part in parts}
                 kernel = joined
             kernels.append(kernel)
         self.function.kernels = [k for k in kernels if id(k) not in gone]
+        # What a layer would have done with its result besides, these scores do not.
+        for kernel in self.function.kernels:
+            if kernel.over in scores:
+                kernel.within = False
 
     def _joined(self, kernel: Kernel) -> tuple[Kernel, list[Kernel]] | None:
         """What a layer becomes, and the kernels that it replaces; None where it is no such score."""

@@ -169,6 +169,10 @@ class _Walk:
             found = Cost(kernel.args[2:] if self._learns(kernel) else (), during=room, back=room)
         elif tiled and (whole := self._untiled(kernel)) is not None:
             return whole
+        elif kernel.within and kernel.over is not None and self._by_its_product(kernel, kernel.over):
+            buffer = self.buffers[kernel.result] = self.buffers[kernel.over]
+            self._passed(kernel.over, kernel.result)
+            return [buffer]
         else:
             found = self._tiles(kernel) if tiled else cost(kernel, self.sizes, self.learns, self.training)
         made = []
@@ -210,6 +214,25 @@ class _Walk:
         self.buffers[kernel.result] = made[0]
         self._passed(function.results[0], kernel.result)
         return made
+
+    def _by_its_product(self, kernel: Kernel, product: Value) -> bool:
+        """Return whether nothing is left of what follows a product but its name.
+
+        In C the product does it, too, in both directions, and keeps its result. A gradient before what
+        follows is only made for what a product was added to.
+        """
+        done = next((d for d in reversed(self.done) if product in d.kernel.results), None)
+        if done is None or not self._on_cpu(kernel):
+            return False
+        total, *given = done.kernel.operands()
+        adds = done.kernel.name == "add_product"
+        x, choice = given[0] if adds else total, done.kernel.options.get("in_c_from")
+        if choice is None or not choice.holds(self.sizes.value(x) / BYTES * product.width):
+            return False
+        done.kept.append(self.memory.hold(self.buffers[product]))
+        if adds:
+            done.cost = replace(done.cost, back=done.cost.back + self.sizes.value(product))
+        return not adds
 
     def _passed(self, x: Value, to: Value) -> None:
         """Let a value go on under another name, and its gradient the other way."""

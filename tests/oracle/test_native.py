@@ -57,9 +57,15 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         found.add("attention")
         return made
 
+    def attend_ended(*given: Any) -> Any:
+        made = native.ended_attention.attend_ended(*given)
+        assert made is not None
+        found.add("attention")
+        return made
+
     for name in ("STEPS_IN_C", "ATTENTION_IN_C", "SELF_ATTENTION_IN_C"):
         monkeypatch.setattr(choices, name, replace(getattr(choices, name), least=0))
-    for function in (functions, attend, attend_all):
+    for function in (functions, attend, attend_all, attend_ended):
         monkeypatch.setattr(native, function.__name__, function)
     return found
 

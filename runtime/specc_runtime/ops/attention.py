@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from specc_runtime import native
 from specc_runtime.layout import Axis, Layout, Rows
 from specc_runtime.native import say
-from specc_runtime.native.ended_attention import attend_ended
 from specc_runtime.ops.ended import Ended, Sequence, by_request, many, put_together
 from specc_runtime.ops.regroup import apart, regroup, rejoin, together
 from specc_runtime.tracing import untraced
@@ -234,7 +233,9 @@ def _ended_in_c(
 
     given = [heads(x, n > 0) for n, x in enumerate(pairs)]
     lengths = query.of_head.lengths
-    found = attend_ended(given[0], given[1], given[2] if value is not None else None, lengths, scale, where)
+    found = native.attend_ended(
+        given[0], given[1], given[2] if value is not None else None, lengths, scale, where
+    )
     return None if found is None else found.reshape(len(found), *shape, found.shape[-1])
 
 
