@@ -41,6 +41,9 @@ _ROW_TENSORS = {"sgd": 1, "adagrad": 3, "adam": 3, "adamw": 3}
 _FUSED = ("adam", "adamw", "sgd", "adagrad")
 _DENSE_COPIES = 2
 _INDEX = 8
+# Bytes of a product from which on its derivative has that of what follows in it (TOGETHER of
+# specc_runtime.native.products).
+_TOGETHER = 2**20 * BYTES
 # The ids that are looked up, put together, sorted, with their order, and where each row begins.
 _SORTED = 4
 
@@ -218,7 +221,7 @@ class _Walk:
     def _by_its_product(self, kernel: Kernel, product: Value) -> bool:
         """Return whether nothing is left of what follows a product but its name.
 
-        In C the product does it, too, in both directions, and keeps its result. A gradient before what
+        In C a large product does it, too, in both directions, and keeps its result. A gradient before what
         follows is only made for what a product was added to.
         """
         done = next((d for d in reversed(self.done) if product in d.kernel.results), None)
@@ -228,6 +231,8 @@ class _Walk:
         adds = done.kernel.name == "add_product"
         x, choice = given[0] if adds else total, done.kernel.options.get("in_c_from")
         if choice is None or not choice.holds(self.sizes.value(x) / BYTES * product.width):
+            return False
+        if self.sizes.value(product) < _TOGETHER:
             return False
         done.kept.append(self.memory.hold(self.buffers[product]))
         if adds:

@@ -39,6 +39,12 @@ SIZES = [
 ]
 
 
+@pytest.fixture(autouse=True, params=[0, 2**20], ids=["together", "apart"])
+def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The derivative of what follows is part of the product's, or a step of its own."""
+    monkeypatch.setattr(products, "TOGETHER", request.param)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was computed in C, as it is."""

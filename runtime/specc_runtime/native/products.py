@@ -29,6 +29,9 @@ from specc_runtime.native.say import wanted
 THEN = ("", "relu", "leaky_relu", "sigmoid", "tanh")
 # Of fewer rows, channels or outputs BLAS is as quick: a panel has 16.
 _ROWS, _WIDTH = 48, 8
+# Of results of fewer numbers, which caches hold, the derivative of what follows is a step of its own: the
+# result and its upstream gradient are then gone before the gradients of x and W are made.
+TOGETHER = 2**20
 
 _TEXT = """\
 /* What follows a product, by its number (THEN). NaN stays NaN. */
@@ -255,8 +258,10 @@ def product(x: Tensor, matrix: Tensor, bias: Tensor | None, then: str, slope: fl
     kernel = library(x.dtype)
     if kernel is None:
         return None
-    found: Tensor = _Product.apply(kernel, (THEN.index(then), slope), x, matrix, bias)  # type: ignore[no-untyped-call]
-    return found
+    how = THEN.index(then), slope
+    apart = _apart(then, x, matrix)
+    found: Tensor = _Product.apply(kernel, how, apart, x, matrix, bias)  # type: ignore[no-untyped-call]
+    return _Then.apply(found, *how) if apart else found  # type: ignore[no-untyped-call]
 
 
 def added(total: Tensor, x: Tensor, matrix: Tensor, then: str, slope: float) -> Tensor | None:
@@ -267,8 +272,14 @@ def added(total: Tensor, x: Tensor, matrix: Tensor, then: str, slope: float) -> 
     kernel = library(x.dtype)
     if kernel is None:
         return None
-    found: Tensor = _Added.apply(kernel, (THEN.index(then), slope), total, x, matrix)  # type: ignore[no-untyped-call]
-    return found
+    how = THEN.index(then), slope
+    apart = _apart(then, x, matrix)
+    found: Tensor = _Added.apply(kernel, how, apart, total, x, matrix)  # type: ignore[no-untyped-call]
+    return _Then.apply(found, *how) if apart else found  # type: ignore[no-untyped-call]
+
+
+def _apart(then: str, x: Tensor, matrix: Tensor) -> bool:
+    return then != "" and x.numel() // x.shape[-1] * len(matrix) < TOGETHER
 
 
 def multiplied(x: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor, add: bool, least: int) -> bool:
@@ -308,38 +319,75 @@ def _call(function: Any, x: Tensor, matrix: Tensor, *given: Any) -> None:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, library: Any, then: tuple[int, float], x: Tensor, matrix: Tensor, bias: Tensor | None
+        ctx: Any,
+        library: Any,
+        then: tuple[int, float],
+        apart: bool,
+        x: Tensor,
+        matrix: Tensor,
+        bias: Tensor | None,
     ) -> Tensor:
         out = x.new_empty(*x.shape[:-1], len(matrix))
         own = None if bias is None else bias.contiguous()
         _call(library.forward, x, matrix, own, 0, *then, out)
-        ctx.library, ctx.then = library, then
-        ctx.save_for_backward(x, matrix, out if then[0] else None)
+        ctx.library, ctx.then = library, (0, 0.0) if apart else then
+        ctx.save_for_backward(x, matrix, out if ctx.then[0] else None)
         return out
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         wants = ctx.needs_input_grad
-        _, *found = _gradients(ctx, d, (False, *wants[2:]))
-        return None, None, *found
+        _, *found = _gradients(ctx, d, (False, *wants[3:]))
+        return None, None, None, *found
 
 
 class _Added(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, library: Any, then: tuple[int, float], total: Tensor, x: Tensor, matrix: Tensor
+        ctx: Any,
+        library: Any,
+        then: tuple[int, float],
+        apart: bool,
+        total: Tensor,
+        x: Tensor,
+        matrix: Tensor,
     ) -> Tensor:
         _call(library.forward, x, matrix, None, 1, *then, total)
         ctx.mark_dirty(total)
-        ctx.library, ctx.then = library, then
-        ctx.save_for_backward(x, matrix, total if then[0] else None)
+        ctx.library, ctx.then = library, (0, 0.0) if apart else then
+        ctx.save_for_backward(x, matrix, total if ctx.then[0] else None)
         return total
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         wants = ctx.needs_input_grad
-        d_total, *found, _ = _gradients(ctx, d, (*wants[2:], False))
-        return None, None, d_total, *found
+        d_total, *found, _ = _gradients(ctx, d, (*wants[3:], False))
+        return None, None, None, d_total, *found
+
+
+class _Then(torch.autograd.Function):
+    """What a product has done already; its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, number: int, slope: float) -> Tensor:
+        ctx.mark_dirty(y)
+        ctx.then = THEN[number], slope
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:
+        (y,) = ctx.saved_tensors
+        then, slope = ctx.then
+        aten = torch.ops.aten
+        match then:
+            case "relu":
+                return aten.threshold_backward(d, y, 0), None, None
+            case "leaky_relu":
+                return aten.leaky_relu_backward(d, y, slope, True), None, None
+            case "sigmoid":
+                return aten.sigmoid_backward(d, y), None, None
+        return aten.tanh_backward(d, y), None, None
 
 
 def _gradients(ctx: Any, d: Tensor, wants: tuple[bool, bool, bool, bool]) -> list[Tensor | None]:
