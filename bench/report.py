@@ -85,22 +85,19 @@ tables; matrix products are by panels, too, with what is added and an activation
 alone, where there is no C compiler, training and scoring are so
 many times as quick as the best of the others:
 """
-# Multiplications and additions of a step, by the shapes; what the processor does of them, by a product of
-# 12,800 x 128 with 384 x 128.
+# Multiplications and additions of a step, by the shapes.
 ABOUT_MISSED = """
-What every contender has to do limits how far apart they can be. A training step of BST at T 20 and of DSTN
-has 2.6 and 1.3 GFLOP in the perceptron on top, of the papers' size, which at the 105 GFLOP a second that this
-processor does at best takes 25 and 12 ms, about half of the compiled model's step, whatever becomes of the
-histories: so both are here with DIN's small one, too.
+What every contender has to do limits how far apart they can be: under "Other sizes" stands, of each bar that
+is not reached, what products, exponentials and weights alone allow. A training step of BST at T 20 and of
+DSTN has 2.6 and 1.3 GFLOP in the perceptron on top, of the papers' size, about half of the compiled model's
+step, whatever becomes of the histories: so both are here with DIN's small one, too.
 """
 ABOUT_SCORING = """
-In scoring, C multiplies by itself where it has one thread: 95 to 110 GFLOP a second of 48 rows or more, where
-BLAS does 67 to 86 of a history's rows. Of BST's 13 ms 8.5 are the 0.87 GFLOP of that perceptron. With mean
-pooling and all histories at the bound, 50 of 67 ms are the 5.2 GFLOP of its products, which the others have,
-too, 4 are attention's softmax, and the rest is what passes over 10,752 rows between products. DIEN has 5.0
-GFLOP, 48 of 60 ms, and 9.8 million exponentials in its gates, 6 ms. Where a batch names few rows of a table,
-these are multiplied once each: of 12,800 x 128 with 384 x 128, half of whose channels are rows of a table,
-that takes two thirds of the time where 100 or 1,000 rows are named, and 0.83 of it where it is 3,000.
+C multiplies by itself where it has one thread: 95 to 110 GFLOP a second of 48 rows or more, where BLAS does
+67 to 86 of a history's rows. In scoring a block of rows at a time goes through a chain of products,
+activations and norms, so that what these give each other stays in the cache. Where a batch names few rows of
+a table, these are multiplied once each: of 12,800 x 128 with 384 x 128, half of whose channels are rows of a
+table, that takes two thirds of the time where 100 or 1,000 rows are named, and 0.83 of it where it is 3,000.
 """
 ALT = """
 Bars: how many times as long each contender takes as the compiled model, for each model, in training and in
