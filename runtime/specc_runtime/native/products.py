@@ -2,8 +2,9 @@
 
     y = then(x W' + b)   or   y = then(y + x W')
 
-A block of rows at a time: the bias is where sums begin, `then` is done of a block that is still in the cache,
-and on the way back its derivative, too, while the gradients of x, W and b are summed.
+A block of rows at a time: the bias is where sums begin, and `then` is done of a block that is still in the
+cache. On the way back the gradients of x, W and b are summed block by block; of a large result the derivative
+of `then` is done on the way, of a smaller one before.
 
 Promises: the values and gradients of torch, up to rounding; also the second ones, by torch. Nothing is saved
 for backward but what is given and, with `then`, the result.
@@ -259,9 +260,7 @@ def product(x: Tensor, matrix: Tensor, bias: Tensor | None, then: str, slope: fl
     if kernel is None:
         return None
     how = THEN.index(then), slope
-    apart = _apart(then, x, matrix)
-    found: Tensor = _Product.apply(kernel, how, apart, x, matrix, bias)  # type: ignore[no-untyped-call]
-    return _Then.apply(found, *how) if apart else found  # type: ignore[no-untyped-call]
+    return _followed(_Product.apply(kernel, how, x, matrix, bias), then, slope)  # type: ignore[no-untyped-call]
 
 
 def added(total: Tensor, x: Tensor, matrix: Tensor, then: str, slope: float) -> Tensor | None:
@@ -273,13 +272,17 @@ def added(total: Tensor, x: Tensor, matrix: Tensor, then: str, slope: float) -> 
     if kernel is None:
         return None
     how = THEN.index(then), slope
-    apart = _apart(then, x, matrix)
-    found: Tensor = _Added.apply(kernel, how, apart, total, x, matrix)  # type: ignore[no-untyped-call]
-    return _Then.apply(found, *how) if apart else found  # type: ignore[no-untyped-call]
+    return _followed(_Added.apply(kernel, how, total, x, matrix), then, slope)  # type: ignore[no-untyped-call]
 
 
-def _apart(then: str, x: Tensor, matrix: Tensor) -> bool:
-    return then != "" and x.numel() // x.shape[-1] * len(matrix) < TOGETHER
+def _followed(found: Tensor, then: str, slope: float) -> Tensor:
+    """Return a product that `then` has been done of, with what its own derivative leaves out."""
+    return _Then.apply(found, then, slope) if then and _apart(found) else found  # type: ignore[no-untyped-call]
+
+
+def _apart(found: Tensor) -> bool:
+    """Return whether the derivative of what follows a product is a step of its own."""
+    return found.numel() < TOGETHER
 
 
 def multiplied(x: Tensor, matrix: Tensor, bias: Tensor | None, out: Tensor, add: bool, least: int) -> bool:
@@ -322,7 +325,6 @@ class _Product(torch.autograd.Function):
         ctx: Any,
         library: Any,
         then: tuple[int, float],
-        apart: bool,
         x: Tensor,
         matrix: Tensor,
         bias: Tensor | None,
@@ -330,15 +332,15 @@ class _Product(torch.autograd.Function):
         out = x.new_empty(*x.shape[:-1], len(matrix))
         own = None if bias is None else bias.contiguous()
         _call(library.forward, x, matrix, own, 0, *then, out)
-        ctx.library, ctx.then = library, (0, 0.0) if apart else then
+        ctx.library, ctx.then = library, (0, 0.0) if _apart(out) else then
         ctx.save_for_backward(x, matrix, out if ctx.then[0] else None)
         return out
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         wants = ctx.needs_input_grad
-        _, *found = _gradients(ctx, d, (False, *wants[3:]))
-        return None, None, None, *found
+        _, *found = _gradients(ctx, d, (False, *wants[2:]))
+        return None, None, *found
 
 
 class _Added(torch.autograd.Function):
@@ -347,47 +349,37 @@ class _Added(torch.autograd.Function):
         ctx: Any,
         library: Any,
         then: tuple[int, float],
-        apart: bool,
         total: Tensor,
         x: Tensor,
         matrix: Tensor,
     ) -> Tensor:
         _call(library.forward, x, matrix, None, 1, *then, total)
         ctx.mark_dirty(total)
-        ctx.library, ctx.then = library, (0, 0.0) if apart else then
+        ctx.library, ctx.then = library, (0, 0.0) if _apart(total) else then
         ctx.save_for_backward(x, matrix, total if ctx.then[0] else None)
         return total
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
         wants = ctx.needs_input_grad
-        d_total, *found, _ = _gradients(ctx, d, (*wants[3:], False))
-        return None, None, None, d_total, *found
+        d_total, *found, _ = _gradients(ctx, d, (*wants[2:], False))
+        return None, None, d_total, *found
 
 
 class _Then(torch.autograd.Function):
     """What a product has done already; its derivative."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, number: int, slope: float) -> Tensor:
+    def forward(ctx: Any, y: Tensor, then: str, slope: float) -> Tensor:
         ctx.mark_dirty(y)
-        ctx.then = THEN[number], slope
+        ctx.then = then, slope
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:
         (y,) = ctx.saved_tensors
-        then, slope = ctx.then
-        aten = torch.ops.aten
-        match then:
-            case "relu":
-                return aten.threshold_backward(d, y, 0), None, None
-            case "leaky_relu":
-                return aten.leaky_relu_backward(d, y, slope, True), None, None
-            case "sigmoid":
-                return aten.sigmoid_backward(d, y), None, None
-        return aten.tanh_backward(d, y), None, None
+        return _before(d, y, *ctx.then), None, None
 
 
 def _gradients(ctx: Any, d: Tensor, wants: tuple[bool, bool, bool, bool]) -> list[Tensor | None]:
@@ -412,7 +404,7 @@ def _by_torch(
 ) -> list[Tensor | None]:
     """Return the same as a function of all of them."""
     if y is not None:
-        d = d * _slope_of(y, then, slope)
+        d = _before(d, y, then, slope)
     rows = d.reshape(-1, len(matrix))
     return [
         d if wants[0] else None,
@@ -422,11 +414,17 @@ def _by_torch(
     ]
 
 
-def _slope_of(y: Tensor, then: str, slope: float) -> Tensor:
-    """Return the derivative of what follows a product, by its result."""
+def _before(d: Tensor, y: Tensor, then: str, slope: float) -> Tensor:
+    """Return the gradient of what `then` follows, of the upstream gradient d of its result y."""
+    aten = torch.ops.aten
     match then:
+        case "relu":
+            found = aten.threshold_backward(d, y, 0)
+        case "leaky_relu":
+            found = aten.leaky_relu_backward(d, y, slope, True)
         case "sigmoid":
-            return y * (1 - y)
-        case "tanh":
-            return 1 - y * y
-    return torch.where(y > 0, torch.ones_like(y), slope)
+            found = aten.sigmoid_backward(d, y)
+        case _:
+            found = aten.tanh_backward(d, y)
+    gradient: Tensor = found
+    return gradient
